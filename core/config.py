@@ -1,0 +1,284 @@
+"""config.toml, environment and flags -> one frozen `Config`, each value with where it came from.
+
+Precedence: flag > environment `RAGSTONE_<SECTION>__<KEY>` > file > default. `RAGSTONE_DATA` is the data folder.
+Sections mirror the folders. Relative paths in the file are relative to that file, others to the working folder.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from core.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parent.parent
+ENV_PREFIX = "RAGSTONE_"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class AppConfig(_Section):
+    """Where things live and what the surfaces listen on."""
+
+    data: str = "data"
+    kb: str = "default"
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 7860
+    max_upload_mb: Annotated[int, Field(ge=1)] = 100
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+
+
+class IngestConfig(_Section):
+    """What is read from a folder and how it is cut into chunks."""
+
+    include: list[str] = ["**/*"]
+    exclude: list[str] = ["**/node_modules/**", "**/__pycache__/**", "**/~$*", "**/*.tmp"]
+    hidden: bool = False
+    follow_symlinks: bool = False
+    max_file_mb: Annotated[int, Field(ge=1)] = 100
+    encodings: list[str] = []
+    chunk_tokens: Annotated[int, Field(ge=16, le=8192)] = 200
+    chunk_overlap: Annotated[int, Field(ge=0, le=4096)] = 0
+
+
+class RetrievalConfig(_Section):
+    """The embedder, and how passages are found, fused and packed."""
+
+    embedder: str = "builtin"
+    revision: str = ""
+    query_prompt: str = ""
+    passage_prompt: str = ""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 32
+    mode: Literal["dense", "lexical", "hybrid"] = "hybrid"
+    k: Annotated[int, Field(ge=1, le=1000)] = 8
+    candidates: Annotated[int, Field(ge=1, le=10000)] = 100
+    rrf_k: Annotated[int, Field(ge=1, le=1000)] = 10
+    dense_weight: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    neighbours: Annotated[int, Field(ge=0, le=10)] = 1
+    context_tokens: Annotated[int, Field(ge=64, le=1_000_000)] = 2000
+    min_relevance: Annotated[float, Field(ge=0.0, le=1.0)] = 0.3
+
+
+class LlmConfig(_Section):
+    """Who writes the answers, and how vLLM is started."""
+
+    backend: Literal["auto", "openai", "vllm", "extractive"] = "auto"
+    base_url: str = ""
+    model: str = ""
+    api_key: str = ""
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.2
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    max_tokens: Annotated[int, Field(ge=1, le=131072)] = 1024
+    timeout_s: Annotated[float, Field(gt=0.0, le=3600.0)] = 120.0
+    vllm_model: str = ""
+    vllm_name: str = ""
+    vllm_env: str = ".vllm"
+    vllm_build: Literal["auto", "gpu", "cpu"] = "auto"
+    vllm_host: str = "127.0.0.1"
+    vllm_port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    vllm_max_model_len: Annotated[int, Field(ge=0)] = 0
+    vllm_memory: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
+    vllm_cpu_kv_gb: Annotated[int, Field(ge=1, le=1024)] = 4
+    vllm_start_timeout_s: Annotated[float, Field(gt=0.0, le=7200.0)] = 600.0
+    vllm_args: list[str] = []
+
+
+class PromptsConfig(_Section):
+    """Which prompt templates speak."""
+
+    library: str = "prompts/library"
+    answer: str = "answer"
+    answer_version: Annotated[int, Field(ge=0)] = 0
+    rewrite: str = "rewrite"
+    rewrite_version: Annotated[int, Field(ge=0)] = 0
+
+
+class Config(_Section):
+    """All sections; a function takes its own section, never the whole."""
+
+    app: AppConfig = AppConfig()
+    ingest: IngestConfig = IngestConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
+    llm: LlmConfig = LlmConfig()
+    prompts: PromptsConfig = PromptsConfig()
+
+
+SECRETS = frozenset({"llm.api_key"})
+PATHS = frozenset({"app.data", "llm.vllm_env", "prompts.library"})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A loaded configuration: `origins["section.key"]` names what set each value."""
+
+    config: Config
+    origins: Mapping[str, str]
+    file: Path | None
+
+    def rows(self) -> list[tuple[str, Any, str]]:
+        """(name, value, origin) for every key, in file order; secrets are masked."""
+        rows = []
+        for section, key in _keys():
+            name = f"{section}.{key}"
+            value = getattr(getattr(self.config, section), key)
+            rows.append((name, "***" if name in SECRETS and value else value, self.origins[name]))
+        return rows
+
+
+def load(
+    file: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read the configuration.
+
+    `file`: the given one must exist; without it `RAGSTONE_CONFIG`, `./config.toml`, then the project's own.
+    `flags`: {"section.key": value}. Raises `ConfigError` naming origin, key, value and what is allowed.
+    """
+    environ = os.environ if environ is None else environ
+    file = _find(file, environ)
+    values: dict[str, tuple[Any, str]] = {}
+    if file is not None:
+        base = file.resolve().parent
+        for name, value in _read(file).items():
+            if name in PATHS and isinstance(value, str) and value:
+                value = str(base / Path(value).expanduser())
+            values[name] = (value, str(file))
+    for name, raw, variable in _from_environment(environ):
+        values[name] = (_parse(name, raw, variable), variable)
+    for name, value in (flags or {}).items():
+        _check_name(name, "the command line")
+        values[name] = (_parse(name, value, "the command line") if isinstance(value, str) else value, "flag")
+    return _build(values, file)
+
+
+def _build(values: Mapping[str, tuple[Any, str]], file: Path | None) -> Settings:
+    tree: dict[str, dict[str, Any]] = {}
+    for name, (value, _) in values.items():
+        section, key = name.split(".", 1)
+        tree.setdefault(section, {})[key] = value
+    for name in PATHS - values.keys():  # a default path belongs to the project, not to the working folder
+        section, key = name.split(".", 1)
+        default = getattr(getattr(Config(), section), key)
+        tree.setdefault(section, {})[key] = str((file.resolve().parent if file else ROOT) / default)
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"][:2])
+        value, origin = values[name]
+        raise _bad_value(name, value, origin) from None
+    origins = {f"{s}.{k}": values.get(f"{s}.{k}", (None, "default"))[1] for s, k in _keys()}
+    return Settings(config, origins, file)
+
+
+def _find(file: Path | None, environ: Mapping[str, str]) -> Path | None:
+    named = file or (Path(environ["RAGSTONE_CONFIG"]) if environ.get("RAGSTONE_CONFIG") else None)
+    if named is not None:
+        if not named.is_file():
+            raise ConfigError(f"configuration file {str(named)!r} does not exist", "give the path of a config.toml")
+        return named
+    return next((f for f in (Path("config.toml"), ROOT / "config.toml") if f.is_file()), None)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}", "mend that line; strings need quotes") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}", "check the file's permissions") from None
+    values = {}
+    for section, body in data.items():
+        if not isinstance(body, dict):
+            sections = ", ".join(f"[{name}]" for name in Config.model_fields)
+            raise ConfigError(f"{file}: {section} = {body!r} is outside any section", f"write it under one of {sections}")
+        if section not in Config.model_fields:
+            raise _unknown(f"section [{section}]", section, list(Config.model_fields), str(file))
+        for key, value in body.items():
+            _check_name(f"{section}.{key}", str(file))
+            values[f"{section}.{key}"] = value
+    return values
+
+
+def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    found = []
+    if environ.get("RAGSTONE_DATA"):
+        found.append(("app.data", environ["RAGSTONE_DATA"], "RAGSTONE_DATA"))
+    for variable, raw in environ.items():
+        if variable.startswith(ENV_PREFIX) and "__" in variable:
+            section, key = variable.removeprefix(ENV_PREFIX).lower().split("__", 1)
+            _check_name(f"{section}.{key}", f"environment variable {variable}")
+            found.append((f"{section}.{key}", raw, variable))
+    return found
+
+
+def _keys() -> list[tuple[str, str]]:
+    return [(s, k) for s in Config.model_fields for k in _section(s).model_fields]
+
+
+def _section(name: str) -> type[BaseModel]:
+    return type(getattr(Config(), name))
+
+
+def _field_type(name: str) -> Any:
+    section, key = name.split(".", 1)
+    field = _section(section).model_fields[key]
+    return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+
+
+def _check_name(name: str, origin: str) -> None:
+    section, _, key = name.partition(".")
+    if section not in Config.model_fields:
+        raise _unknown(f"section [{section}]", section, list(Config.model_fields), origin)
+    keys = list(_section(section).model_fields)
+    if key not in keys:
+        raise _unknown(f"key {section}.{key}", key, keys, origin)
+
+
+def _unknown(what: str, given: str, allowed: list[str], origin: str) -> ConfigError:
+    close = difflib.get_close_matches(given, allowed, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return ConfigError(f"{origin}: unknown {what}", f"{hint}known: {', '.join(allowed)}")
+
+
+def _parse(name: str, raw: str, origin: str) -> Any:
+    """A string from the environment or a flag, as the key's type; a list is comma-separated."""
+    kind = _field_type(name)
+    if get_origin(kind) is list:
+        return [item.strip() for item in raw.split(",") if item.strip()]
+    try:
+        return TypeAdapter(kind).validate_python(raw, strict=False)
+    except ValidationError:
+        raise _bad_value(name, raw, origin) from None
+
+
+def _bad_value(name: str, value: Any, origin: str) -> ConfigError:
+    shown = "***" if name in SECRETS else repr(value)
+    return ConfigError(f"{origin}: {name} = {shown} is not allowed", f"{name} takes {_allowed(_field_type(name))}")
+
+
+def _allowed(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(repr(choice) for choice in get_args(kind))
+    if get_origin(kind) is list:
+        return 'a list of strings, e.g. ["a", "b"]'
+    if get_origin(kind) is Annotated:
+        base, *metadata = get_args(kind)
+        bounds = []
+        for constraint in metadata:
+            for attribute, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")):
+                bound = getattr(constraint, attribute, None)
+                if bound is not None:
+                    bounds.append(f"{sign} {bound}")
+        return f"{_allowed(base)} {' and '.join(bounds)}".strip()
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}.get(kind, str(kind))

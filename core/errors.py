@@ -1,0 +1,55 @@
+"""Errors that a person is meant to read.
+
+    RagstoneError            message: what failed, on which value; hint: what to do about it
+    ├── ConfigError          config.toml, an environment variable or a flag is wrong
+    ├── ReadError            one file could not be read; `index` turns it into a `FileError` row
+    ├── CatalogError         the knowledge base: absent, locked, damaged, of another embedder, disk full
+    ├── ModelError           a model or its server: unreachable, slow, refused, out of context
+    ├── PromptError          a prompt file is missing, malformed or lacks a variable
+    └── EvalError            an evaluation folder is not in the expected form
+
+Only entry points (CLI, HTTP, UI) catch `RagstoneError`; wrong arguments of a function are `ValueError`.
+"""
+
+
+class RagstoneError(Exception):
+    """Something failed that the person at the keyboard can act on.
+
+    `message` says what failed and on which value, `hint` what to do.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  → {self.hint}" if self.hint else self.message
+
+
+class ConfigError(RagstoneError):
+    """A setting is unknown, of the wrong type, or out of range."""
+
+
+class ReadError(RagstoneError):
+    """One file could not be turned into text."""
+
+
+class CatalogError(RagstoneError):
+    """The knowledge base cannot be opened, written or trusted."""
+
+
+class ModelError(RagstoneError):
+    """A model, its files or its server failed. `retryable` when trying again may help."""
+
+    def __init__(self, message: str, hint: str = "", *, retryable: bool = False) -> None:
+        super().__init__(message, hint)
+        self.retryable = retryable
+
+
+class PromptError(RagstoneError):
+    """A prompt file is missing, malformed or lacks a variable."""
+
+
+class EvalError(RagstoneError):
+    """An evaluation folder is missing a file or holds a malformed row."""

@@ -1,0 +1,83 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from core.config import ROOT, SECRETS, Config, load
+from core.errors import ConfigError
+
+
+def written(tmp_path: Path, body: str) -> Path:
+    file = tmp_path / "config.toml"
+    file.write_text(body, encoding="utf-8")
+    return file
+
+
+def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None:
+    file = written(tmp_path, "[retrieval]\nk = 3\ncandidates = 30\nneighbours = 2\n")
+    environ = {"RAGSTONE_RETRIEVAL__K": "4", "RAGSTONE_RETRIEVAL__CANDIDATES": "40"}
+    settings = load(file, {"retrieval.k": "5"}, environ)
+    cfg = settings.config.retrieval
+    assert (cfg.k, cfg.candidates, cfg.neighbours, cfg.batch_size) == (5, 40, 2, 32)
+    origins = [settings.origins[f"retrieval.{key}"] for key in ("k", "candidates", "neighbours", "batch_size")]
+    assert origins == ["flag", "RAGSTONE_RETRIEVAL__CANDIDATES", str(file), "default"]
+
+
+def test_ragstone_data_is_the_data_folder(tmp_path: Path) -> None:
+    assert load(written(tmp_path, ""), environ={"RAGSTONE_DATA": "/elsewhere"}).config.app.data == "/elsewhere"
+
+
+def test_paths_in_the_file_are_relative_to_it(tmp_path: Path) -> None:
+    assert load(written(tmp_path, '[app]\ndata = "store"\n'), environ={}).config.app.data == str(tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("body", "parts"),
+    [
+        ("[retreival]\nk = 3\n", ["[retreival]", "did you mean 'retrieval'", "config.toml"]),
+        ("[retrieval]\ntopk = 3\n", ["retrieval.topk", "known:", "config.toml"]),
+        ("[retrieval]\nk = 'three'\n", ["retrieval.k", "'three'", "a whole number ≥ 1"]),
+        ("[retrieval]\nk = 0\n", ["retrieval.k", "0", "≥ 1"]),
+        ("[retrieval]\nmode = 'fuzzy'\n", ["retrieval.mode", "'fuzzy'", "'hybrid'"]),
+        ("[app]\nport = true\n", ["app.port", "True", "a whole number"]),
+        ("[ingest]\ninclude = '*.md'\n", ["ingest.include", "a list of strings"]),
+        ("k = 3\n", ["k = 3", "outside any section", "[retrieval]"]),
+        ("[retrieval\n", ["not valid TOML", "config.toml"]),
+    ],
+)
+def test_a_wrong_setting_is_one_message_with_file_key_value_and_what_is_allowed(
+    tmp_path: Path, body: str, parts: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(written(tmp_path, body), environ={})
+    for part in parts:
+        assert part in str(error.value)
+
+
+def test_a_wrong_environment_variable_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="RAGSTONE_APP__PORT.*not allowed"):
+        load(written(tmp_path, ""), environ={"RAGSTONE_APP__PORT": "high"})
+    with pytest.raises(ConfigError, match="RAGSTONE_APP__PROT"):
+        load(written(tmp_path, ""), environ={"RAGSTONE_APP__PROT": "1"})
+
+
+def test_a_missing_file_that_was_named_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        load(tmp_path / "none.toml", environ={})
+
+
+def test_secrets_are_masked_in_the_listing(tmp_path: Path) -> None:
+    rows = load(written(tmp_path, ""), environ={"RAGSTONE_LLM__API_KEY": "sk-1"}).rows()
+    assert [value for name, value, _ in rows if name in SECRETS] == ["***"]
+
+
+def test_the_shipped_file_lists_every_key_with_its_default_and_a_comment() -> None:
+    text = (ROOT / "config.toml").read_text("utf-8")
+    data = tomllib.loads(text)
+    assert data == Config().model_dump()
+    previous = ""
+    for line in text.splitlines():
+        key = line.split(" = ")[0]
+        if " = " in line and not line.startswith("#"):
+            assert previous.startswith("#") or " = " in previous, f"{key} has no comment"
+        previous = line

@@ -1,0 +1,72 @@
+import doctest
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core import text
+
+
+def test_examples_in_the_docstrings_hold() -> None:
+    assert doctest.testmod(text).failed == 0
+
+
+def test_traditional_chinese_is_found_by_simplified() -> None:
+    assert text.tokens("差旅費報銷標準") == text.tokens("差旅费报销标准")
+
+
+@pytest.mark.parametrize(
+    ("written", "token"),
+    [("第十二条", "第12条"), ("第12条", "第12条"), ("第一百零三条", "第103条"), ("第二十章", "第20章"),
+     ("第两千条", "第2000条"), ("第〇三条", "第3条"), ("第一万零二条", "第10002条")],
+)  # fmt: skip
+def test_an_article_number_is_one_token_in_either_numeral(written: str, token: str) -> None:
+    assert text.tokens(written) == [token]
+
+
+@pytest.mark.parametrize("identifier", ["max_model_len", "10.0.0.1", "gb/t5972", "e-4102", "c++", "v7.5.0"])
+def test_identifiers_are_kept_whole(identifier: str) -> None:
+    assert identifier in text.tokens(f"设置 {identifier.upper()} 的值")
+
+
+def test_words_of_one_stem_meet() -> None:
+    assert set(text.tokens("reimbursements")) == set(text.tokens("reimbursement"))
+
+
+def test_a_question_of_stop_words_alone_still_searches() -> None:
+    assert text.query_tokens("what is this") == ["what", "is", "this"]
+    assert text.query_tokens("what is the reimbursement limit") == ["reimburs", "limit"]
+
+
+@pytest.mark.parametrize(
+    ("sample", "code"),
+    [("年假有几天？", "zh"), ("How many days", "en"), ("配置 max_model_len 与 vLLM server 参数", "zh"),
+     ("これは日本語の文章です", "ja"), ("한국어 문장", "ko"), ("Привет", "ru"), ("1234 !?", "und"),
+     ("The word 年假 means annual leave in Chinese handbooks", "en")],
+)  # fmt: skip
+def test_language_goes_by_script(sample: str, code: str) -> None:
+    assert text.language(sample) == code
+
+
+@given(st.text())
+def test_sentences_joined_are_the_text(sample: str) -> None:
+    assert "".join(text.sentences(sample)) == sample
+
+
+def test_abbreviations_and_decimals_do_not_end_a_sentence() -> None:
+    assert text.sentences("Use e.g. 3.5 mm. Then stop.") == ["Use e.g. 3.5 mm. ", "Then stop."]
+
+
+@given(st.text(max_size=200))
+def test_tokens_hold_no_white_space(sample: str) -> None:
+    assert all(token and not any(c.isspace() for c in token) for token in text.tokens(sample))
+
+
+def test_marks_point_at_the_matching_words() -> None:
+    sample = "The Policies of 差旅報銷 apply."
+    spans = text.marks(sample, text.tokens("policy 报销"))
+    assert [sample[a:b] for a, b in spans] == ["Policies", "報銷"]
+
+
+def test_heading_line_names_each_part_once() -> None:
+    assert text.heading_line("Leave", ["Leave", "Annual"]) == "Leave > Annual"
