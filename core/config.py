@@ -61,11 +61,11 @@ class RetrievalConfig(_Section):
     mode: Literal["dense", "lexical", "hybrid"] = "hybrid"
     k: Annotated[int, Field(ge=1, le=1000)] = 8
     candidates: Annotated[int, Field(ge=1, le=10000)] = 100
-    rrf_k: Annotated[int, Field(ge=1, le=1000)] = 10
-    dense_weight: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    rrf_k: Annotated[int, Field(ge=1, le=1000)] = 5
+    dense_weight: Annotated[float, Field(ge=0.0, le=1.0)] = 0.35
     neighbours: Annotated[int, Field(ge=0, le=10)] = 1
     context_tokens: Annotated[int, Field(ge=64, le=1_000_000)] = 2000
-    min_relevance: Annotated[float, Field(ge=0.0, le=1.0)] = 0.3
+    min_relevance: Annotated[float, Field(ge=0.0, le=1.0)] = 0.18
 
 
 class LlmConfig(_Section):
@@ -201,7 +201,9 @@ def _read(file: Path) -> dict[str, Any]:
     for section, body in data.items():
         if not isinstance(body, dict):
             sections = ", ".join(f"[{name}]" for name in Config.model_fields)
-            raise ConfigError(f"{file}: {section} = {body!r} is outside any section", f"write it under one of {sections}")
+            raise ConfigError(
+                f"{file}: {section} = {body!r} is outside any section", f"write it under one of {sections}"
+            )
         if section not in Config.model_fields:
             raise _unknown(f"section [{section}]", section, list(Config.model_fields), str(file))
         for key, value in body.items():

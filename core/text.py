@@ -136,6 +136,28 @@ def query_tokens(text: str) -> list[str]:
     return content or distinct
 
 
+# Characters of question words, pronouns and particles: content words of a Chinese question lie between them.
+_FUNCTION = frozenset(
+    "的了是在有几什么多少怎样如何吗呢请问哪些谁我们你您他她它可以会能要和与及或对于为从到被把将就也都还而且但该此这那其中之以因所由个位项"
+)
+
+
+def keywords(question: str) -> list[str]:
+    """What a question is about: its search tokens, with Chinese cut at question words and particles first.
+
+    >>> keywords("年假有几天？ What is the VPN address")
+    ['年假', '天', 'vpn', 'address']
+    """
+    found: list[str] = []
+    for match in _PIECE.finditer(fold(question)):
+        if match.lastgroup == "cjk":
+            for run in re.split(f"[{''.join(_FUNCTION)}]", match.group()):
+                found += [run] if len(run) == 1 else [run[i : i + 2] for i in range(len(run) - 1)]
+        else:
+            found += [token for token in _piece_tokens(match) if token not in STOP_WORDS]
+    return list(dict.fromkeys(found))
+
+
 def marks(text: str, terms: Iterable[str]) -> list[tuple[int, int]]:
     """Where `terms` (search tokens) occur in `text`: merged (start, end) spans in order."""
     wanted = set(terms)

@@ -55,7 +55,7 @@ def test_a_wrong_setting_is_one_message_with_file_key_value_and_what_is_allowed(
 
 
 def test_a_wrong_environment_variable_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="RAGSTONE_APP__PORT.*not allowed"):
+    with pytest.raises(ConfigError, match=r"RAGSTONE_APP__PORT.*not allowed"):
         load(written(tmp_path, ""), environ={"RAGSTONE_APP__PORT": "high"})
     with pytest.raises(ConfigError, match="RAGSTONE_APP__PROT"):
         load(written(tmp_path, ""), environ={"RAGSTONE_APP__PROT": "1"})

@@ -1,0 +1,64 @@
+"""What the UI says, in English and Chinese. Keys are the same in both; the browser's language chooses."""
+
+from typing import Literal
+
+Tongue = Literal["en", "zh"]
+
+TEXTS: dict[Tongue, dict[str, str]] = {
+    "en": {
+        "kb": "Knowledge base",
+        "ask": "Ask your documents…",
+        "evidence": "Evidence",
+        "documents": "Documents",
+        "no_evidence": "The passages an answer rests on appear here.",
+        "upload_files": "Files to add",
+        "upload_kb": "Into knowledge base",
+        "upload": "Add to the knowledge base",
+        "uploading": "Reading and indexing…",
+        "upload_none": "Choose at least one file first.",
+        "welcome": "Ask a question about your documents.",
+        "page": "p.",
+        "cited": "cited",
+        "words": "words",
+        "meaning": "meaning",
+        "score": "score",
+        "refresh": "Refresh",
+        "searched": "searched for",
+        "no_kb": "There is no knowledge base yet: add files under “Documents”.",
+        "extractive": "No model is configured: answers quote your documents. To have a model write them, set "
+        "`vllm_model` (a model folder) or `base_url` (any OpenAI-compatible server) under `[llm]` in config.toml, "
+        "then start again.",
+        "speaks": "Model",
+        "starting": "The model is starting",
+    },
+    "zh": {
+        "kb": "知识库",
+        "ask": "向你的文档提问……",
+        "evidence": "依据",
+        "documents": "文档",
+        "no_evidence": "回答所依据的段落会显示在这里。",
+        "upload_files": "要添加的文件",
+        "upload_kb": "添加到知识库",
+        "upload": "添加到知识库",
+        "uploading": "正在读取并建立索引……",
+        "upload_none": "请先选择至少一个文件。",
+        "welcome": "就你的文档提一个问题。",
+        "page": "第 {} 页",
+        "cited": "已引用",
+        "words": "词语",
+        "meaning": "语义",
+        "score": "得分",
+        "refresh": "刷新",
+        "searched": "检索内容",
+        "no_kb": "还没有知识库：请在“文档”中添加文件。",
+        "extractive": "尚未配置模型：回答直接引用文档原句。若要由模型撰写回答，请在 config.toml 的 `[llm]` 中设置 "
+        "`vllm_model`（模型文件夹）或 `base_url`（任何兼容 OpenAI 的服务），然后重新启动。",
+        "speaks": "模型",
+        "starting": "模型正在启动",
+    },
+}
+
+
+def tongue_of(accept_language: str | None) -> Tongue:
+    """The UI language for an Accept-Language header."""
+    return "zh" if (accept_language or "").lower().lstrip().startswith("zh") else "en"

@@ -1,0 +1,183 @@
+"""The chat UI: widgets and wiring. A callback calls one recipe and shows what it yields."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.answer import Done, Found, Text, answer
+from app.backend import resolve
+from app.index import Report
+from app.render import evidence, safe_markdown
+from app.texts import TEXTS, tongue_of
+from core.errors import RagstoneError
+from core.types import Answer, Source, Turn
+
+if TYPE_CHECKING:
+    import gradio as gr
+    from fastapi import FastAPI
+
+    from app.server import State
+
+
+def mount(api: "FastAPI", state: "State", kb: str) -> "FastAPI":
+    """The API with the UI at `/`."""
+    import gradio as gr
+
+    font = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans CJK SC", "Microsoft YaHei", "sans-serif"]
+    theme = gr.themes.Soft(primary_hue="teal", font=font, font_mono=["ui-monospace", "monospace"])
+    css = Path(__file__).with_name("ui.css").read_text("utf-8")
+    i18n = gr.I18n(**{"en": TEXTS["en"], "zh": TEXTS["zh"], "zh-CN": TEXTS["zh"]})
+    return gr.mount_gradio_app(
+        api, _blocks(state, kb, i18n), path="/", theme=theme, css=css, i18n=i18n, ssr_mode=False, show_error=True,
+        max_file_size=state.cfg.app.max_upload_mb * 1024 * 1024, footer_links=[], blocked_paths=[state.cfg.app.data],
+        enable_monitoring=False,
+    )  # fmt: skip
+
+
+def _blocks(state: "State", kb: str, i18n: "gr.I18n") -> "gr.Blocks":
+    import gradio as gr
+
+    with gr.Blocks(title="Ragstone", analytics_enabled=False, fill_height=True) as blocks:
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=3, min_width=320):
+                status = gr.Markdown(elem_id="status")
+                chatbot = gr.Chatbot(
+                    height="68vh", show_label=False, placeholder=i18n("welcome"), sanitize_html=True,
+                    latex_delimiters=[], buttons=["copy"], elem_id="chat",
+                )  # fmt: skip
+                box = gr.Textbox(placeholder=i18n("ask"), show_label=False, autofocus=True, elem_id="question")
+                chosen = gr.Dropdown(label=i18n("kb"), elem_id="kb", render=False)
+                panel = gr.HTML(elem_id="evidence", render=False)
+                gr.ChatInterface(
+                    _responder(state), chatbot=chatbot, textbox=box, additional_inputs=[chosen],
+                    additional_outputs=[panel], editable=True, flagging_mode="never", analytics_enabled=False,
+                    api_visibility="private", concurrency_limit=None, fill_height=False,
+                )  # fmt: skip
+            with gr.Column(scale=2, min_width=320):
+                chosen.render()
+                with gr.Tabs():
+                    with gr.Tab(i18n("evidence"), id="evidence"):
+                        panel.render()
+                    with gr.Tab(i18n("documents"), id="documents"):
+                        files = gr.File(label=i18n("upload_files"), file_count="multiple", elem_id="files")
+                        target = gr.Textbox(label=i18n("upload_kb"), value=kb, elem_id="target")
+                        button = gr.Button(i18n("upload"), variant="primary", elem_id="upload")
+                        report = gr.Markdown(elem_id="report")
+        button.click(_uploader(state), [files, target], [report, chosen, files], api_visibility="private")
+        blocks.load(_opener(state, kb), None, [chosen, status, panel], api_visibility="private")
+        gr.Timer(5).tick(_status(state), None, status, api_visibility="private", show_progress="hidden")
+    return blocks
+
+
+def _responder(state: "State") -> Any:
+    import gradio as gr
+
+    async def respond(message: str, history: list[dict[str, Any]], kb: str, request: gr.Request) -> AsyncIterator[Any]:
+        tongue = tongue_of(request.headers.get("accept-language"))
+        if not message.strip():
+            yield "", evidence((), "", tongue)
+            return
+        turns = [Turn("user" if m["role"] == "user" else "assistant", _text(m["content"])) for m in history]
+        text, sources, query = "", (), ""
+        try:
+            index = state.bases.get(kb) if kb else None
+            if index is None:
+                yield TEXTS[tongue]["no_kb"], evidence((), "", tongue)
+                return
+            async with aclosing(answer(index, message, state.cfg, turns)) as events:
+                async for event in events:
+                    if isinstance(event, Found):
+                        sources, query = event.sources, event.query
+                        yield "…", evidence(sources, query, tongue)
+                    elif isinstance(event, Text):
+                        text += event.delta
+                        yield safe_markdown(text), gr.skip()
+                    elif isinstance(event, Done):
+                        yield _finished(event.answer), _cited_evidence(event.answer, sources, tongue)
+        except RagstoneError as error:
+            shown = f"{safe_markdown(text)}\n\n" if text else ""
+            yield f"{shown}⚠️ {safe_markdown(str(error))}", evidence(sources, query, tongue)
+
+    return respond
+
+
+def _finished(done: Answer) -> str:
+    notes = "".join(f"\n\n> {safe_markdown(note)}" for note in done.notes)
+    return safe_markdown(done.text) + notes
+
+
+def _cited_evidence(done: Answer, sources: tuple[Source, ...], tongue: Any) -> str:
+    return evidence(sources, done.query, tongue, {c.n for c in done.citations})
+
+
+def _text(content: Any) -> str:
+    """The text of a message as Gradio hands it back: a string, or parts of which some are text."""
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text", "") for part in content if isinstance(part, dict))
+
+
+def _uploader(state: "State") -> Any:
+    import gradio as gr
+
+    def upload(files: list[str] | None, kb: str, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008
+        tongue = tongue_of(request.headers.get("accept-language"))
+        if not files:
+            return TEXTS[tongue]["upload_none"], gr.skip(), gr.skip()
+        progress(0, desc=TEXTS[tongue]["uploading"])
+
+        def show(stage: str, done: int, total: int) -> None:
+            progress((done, total) if total else 0, desc=stage)
+
+        try:
+            report = state.bases.upload(kb.strip(), [Path(file) for file in files], show)
+        except RagstoneError as error:
+            return f"⚠️ {safe_markdown(str(error))}", gr.skip(), gr.skip()
+        choices = state.bases.names()
+        return _summary(report), gr.Dropdown(choices=choices, value=kb.strip()), None
+
+    return upload
+
+
+def _summary(report: Report) -> str:
+    lines = [
+        f"**+{report.added}** / ~{report.changed} / -{report.deleted} · {report.chunks} chunks · "
+        f"{report.embedded} embedded · {report.seconds:.1f} s"
+    ]
+    lines += [f"- ⚠️ `{safe_markdown(f.path)}`: {safe_markdown(f.error)} {safe_markdown(f.hint)}" for f in report.failed]
+    lines += [f"- {safe_markdown(note)}" for note in report.notes]
+    return "\n".join(lines)
+
+
+def _opener(state: "State", kb: str) -> Any:
+    import gradio as gr
+
+    async def load(request: gr.Request) -> Any:
+        tongue = tongue_of(request.headers.get("accept-language"))
+        choices = state.bases.names()
+        value = kb if kb in choices else (choices[0] if choices else None)
+        status = await _status(state)(request)
+        return gr.Dropdown(choices=choices, value=value), status, evidence((), "", tongue)
+
+    return load
+
+
+def _status(state: "State") -> Any:
+    import gradio as gr
+
+    async def status(request: gr.Request) -> str:
+        """One line: who speaks."""
+        texts = TEXTS[tongue_of(request.headers.get("accept-language"))]
+        if state.vllm_status:
+            return f"⏳ {texts['starting']}: {safe_markdown(state.vllm_status[:300])}"
+        try:
+            backend = await resolve(state.cfg.llm)
+        except RagstoneError as error:
+            return f"⚠️ {safe_markdown(str(error))}"
+        if backend.endpoint is None:
+            failures = " ".join(backend.notes) if state.cfg.llm.base_url else ""
+            return f"ℹ️ {safe_markdown(failures)} {texts['extractive'] if not failures else ''}"
+        return f"{texts['speaks']}: **{safe_markdown(backend.model)}** ({backend.name})"
+
+    return status

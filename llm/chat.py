@@ -1,0 +1,188 @@
+"""The chat client: messages -> streamed text, from any OpenAI-compatible endpoint, through langchain."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from core.config import LlmConfig
+from core.errors import ModelError
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+_PROBE_TIMEOUT_S = 3.0
+_THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A model at an address; `context` is its longest prompt plus answer in tokens, where the server says."""
+
+    base_url: str
+    model: str
+    api_key: str
+    context: int | None = None
+
+
+async def probe(base_url: str, cfg: LlmConfig) -> Endpoint:
+    """Ask an endpoint what it serves. `llm.model` must be among it; without one the first model is taken.
+
+    Raises `ModelError` where nothing answers in 3 seconds, or not like an OpenAI-compatible server.
+    """
+    import httpx
+
+    url = base_url.rstrip("/") + "/models"
+    headers = {"Authorization": f"Bearer {cfg.api_key}"} if cfg.api_key else {}
+    try:
+        async with httpx.AsyncClient(timeout=_PROBE_TIMEOUT_S) as client:
+            response = await client.get(url, headers=headers)
+    except httpx.TimeoutException:
+        hint = "the server may be busy or starting; try again, or see its log"
+        raise ModelError(f"{base_url} did not answer within {_PROBE_TIMEOUT_S:g} s", hint, retryable=True) from None
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise _unreachable(base_url, str(error)) from None
+    if response.status_code in (401, 403):
+        raise _unauthorised(base_url)
+    try:
+        served = {row["id"]: row.get("max_model_len") for row in response.json()["data"]}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ModelError(
+            f"{url} answered HTTP {response.status_code}, but not with a list of models",
+            "llm.base_url must be the address of an OpenAI-compatible API and usually ends in /v1",
+        ) from None
+    if not served:
+        raise ModelError(f"{base_url} serves no model", "load a model in that server")
+    model = cfg.model or next(iter(served))
+    if model not in served:
+        raise ModelError(f"{base_url} does not serve model {model!r}", f"set llm.model to one of: {', '.join(served)}")
+    return Endpoint(base_url, model, cfg.api_key, served[model])
+
+
+async def stream(endpoint: Endpoint, cfg: LlmConfig, messages: "list[BaseMessage]") -> AsyncGenerator[str, None]:
+    """Stream an answer piece by piece; closing the generator ends the request at the server.
+
+    What a reasoning model writes between <think> tags is left out.
+    Raises `ModelError` for a server that is down, slow, refuses, is out of context or breaks off.
+    """
+    import httpx
+    import openai
+    from langchain_openai import ChatOpenAI
+    from pydantic import SecretStr
+
+    model = ChatOpenAI(
+        model=endpoint.model,
+        base_url=endpoint.base_url,
+        api_key=SecretStr(endpoint.api_key or "none"),
+        temperature=cfg.temperature,
+        top_p=cfg.top_p,
+        max_tokens=cfg.max_tokens,  # type: ignore[call-arg]  # an alias pyright does not see
+        timeout=cfg.timeout_s,
+        max_retries=1,
+        stream_usage=False,
+    )
+    finish: str | None = None
+    try:
+        async for piece in _without_thinking(_texts(model.astream(messages))):
+            if isinstance(piece, _Finish):
+                finish = piece.reason
+            else:
+                yield piece
+    except (openai.APIError, httpx.HTTPError, json.JSONDecodeError) as error:
+        raise explain(error, endpoint, cfg) from error
+    if finish is None:
+        raise ModelError(f"{endpoint.base_url} broke off in the middle of the answer", "try again", retryable=True)
+    if finish == "length":
+        yield " …"
+
+
+@dataclass(frozen=True, slots=True)
+class _Finish:
+    reason: str
+
+
+async def _texts(chunks: AsyncIterator[object]) -> AsyncIterator[str | _Finish]:
+    async for chunk in chunks:
+        content = getattr(chunk, "content", "")
+        if isinstance(content, str) and content:
+            yield content
+        reason = getattr(chunk, "response_metadata", {}).get("finish_reason")
+        if reason:
+            yield _Finish(reason)
+
+
+async def _without_thinking(pieces: AsyncIterator[str | _Finish]) -> AsyncIterator[str | _Finish]:
+    held, state = "", "start"
+    async for piece in pieces:
+        if isinstance(piece, _Finish):
+            if state == "start" and held:
+                yield held
+            yield piece
+            return
+        if state == "answer":
+            yield piece
+            continue
+        held += piece
+        if state == "start" and not _THINK_OPEN.startswith(held.lstrip()[: len(_THINK_OPEN)]):
+            state = "answer"
+            yield held
+        elif _THINK_CLOSE in held:
+            state = "answer"
+            if rest := held.partition(_THINK_CLOSE)[2].lstrip():
+                yield rest
+        elif held.lstrip().startswith(_THINK_OPEN):
+            state = "thinking"
+
+
+def explain(error: Exception, endpoint: Endpoint, cfg: LlmConfig) -> ModelError:
+    """An error of the client library as one that says what to do."""
+    import openai
+
+    where = endpoint.base_url
+    if isinstance(error, openai.APITimeoutError):
+        hint = "raise llm.timeout_s, or use a smaller model"
+        return ModelError(f"{where} did not answer within {cfg.timeout_s:g} s", hint, retryable=True)
+    if isinstance(error, openai.APIConnectionError):
+        return _unreachable(where, str(error.__cause__ or error))
+    if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+        return _unauthorised(where)
+    if isinstance(error, openai.RateLimitError):
+        return ModelError(f"{where} refuses more requests for now", "wait a little and try again", retryable=True)
+    if isinstance(error, openai.NotFoundError):
+        return ModelError(f"{where} does not serve model {endpoint.model!r}", "set llm.model to one that it serves")
+    if isinstance(error, openai.BadRequestError):
+        return _bad_request(error, where)
+    if isinstance(error, openai.APIStatusError):
+        return ModelError(f"{where} answered HTTP {error.status_code}", "see the server's log", retryable=True)
+    return ModelError(
+        f"{where} sent something that is no answer: {str(error)[:200]}",
+        "check that llm.base_url is an OpenAI-compatible server, and see its log",
+        retryable=True,
+    )
+
+
+def _bad_request(error: "Exception", where: str) -> ModelError:
+    body = getattr(error, "body", None)
+    detail = body if isinstance(body, dict) else {}
+    text = str(detail.get("message") or error)[:300]
+    about_length = detail.get("code") == "context_length_exceeded" or detail.get("param") in (
+        "input_tokens", "input_text", "max_tokens", "max_completion_tokens", "messages", "prompt",
+    )  # fmt: skip
+    if about_length:
+        return ModelError(
+            f"the prompt and the answer do not fit the model's context: {text}",
+            "lower retrieval.context_tokens or llm.max_tokens, or serve the model with a longer context",
+        )
+    return ModelError(f"{where} refused the request: {text}", "check the sampling settings under [llm]")
+
+
+def _unreachable(base_url: str, detail: str) -> ModelError:
+    return ModelError(
+        f"no model server answers at {base_url} ({detail or 'connection failed'})",
+        "start it, or correct llm.base_url in config.toml",
+        retryable=True,
+    )
+
+
+def _unauthorised(base_url: str) -> ModelError:
+    return ModelError(f"{base_url} refuses the key", "set RAGSTONE_LLM__API_KEY to a key that the server accepts")

@@ -1,0 +1,186 @@
+"""Lexical search: BM25 by tantivy over the project's own tokens. A cache of the catalog.
+
+The index on disk has one writer. A reader that is ahead of it (the catalog has moved on, the writer has not committed
+yet) keeps the difference in a small index in memory, so that a search always sees what the catalog says.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from core.errors import CatalogError
+from core.text import TOKENIZER, heading_line, tokens
+from retrieval.catalog import Catalog, LexicalRow
+from retrieval.vectors import sync_folder
+
+_STATE = "ragstone.json"
+_HEAP = 64_000_000  # bytes the writer may fill before it starts a segment
+_MAX_TERMS = 256  # of a question; more only costs time
+_REBUILD_BELOW = 5_000  # chunks: up to here a rebuild takes well under a second
+
+
+class Lexical:
+    """A BM25 index that stands at a generation of the catalog."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._disk: Any = None
+        self._memory: Any = None
+        self._seen = (-1, -1)  # generations of the catalog and of the index on disk that `search` shows
+        self._hidden: set[int] = set()
+
+    @property
+    def generation(self) -> int:
+        """Generation of the index on disk; 0 where there is none that can be used."""
+        state = self._state()
+        return int(state["generation"]) if state.get("tokenizer") == TOKENIZER else 0
+
+    def catch_up(self, catalog: Catalog) -> None:
+        """Bring the index on disk to the catalog's generation. Only the holder of the writer lock may call this."""
+        try:
+            state = self._prepare()
+            since = int(state.get("generation", 0))
+            writer = self._disk.writer(_HEAP, 1)
+            with catalog.snapshot():
+                generation = catalog.generation
+                removed = catalog.removed_since(since)
+                dead, total = int(state.get("dead", 0)) + len(removed), catalog.counts().chunks
+                clean = writer.commit_opstamp == state.get("opstamp", 0)
+                behind_log = since < int(catalog.meta("log_starts", "0"))
+                if behind_log or not clean or dead > (0 if total <= _REBUILD_BELOW else total // 4):
+                    # BM25 counts deleted chunks until they are merged away; starting anew makes it exact again.
+                    writer.delete_all_documents()
+                    since, dead, removed = 0, 0, []
+                for chunk_id in removed:
+                    writer.delete_documents_by_term("id", chunk_id)
+                _add(writer, self._disk.schema, catalog.lexical_since(since))
+                opstamp = writer.commit()
+            writer.wait_merging_threads()
+            self._write_state({"generation": generation, "opstamp": opstamp, "dead": dead, "tokenizer": TOKENIZER})
+        except (OSError, ValueError) as error:
+            raise CatalogError(
+                f"the lexical index in {str(self.folder)!r} could not be written: {error}",
+                "check free space and permissions; nothing is lost, and the next run catches it up",
+            ) from error
+        self._disk.reload()
+        self._memory, self._seen, self._hidden = None, (generation, generation), set()
+
+    def follow(self, catalog: Catalog) -> None:
+        """See what the catalog says now without writing: what the index on disk lacks is held in memory."""
+        import tantivy
+
+        if self._seen == (catalog.generation, self.generation):
+            return
+        with catalog.snapshot():
+            generation, since = catalog.generation, self.generation
+            seen = (generation, since)
+            if since < int(catalog.meta("log_starts", "0")) or not self._open():
+                since, self._disk = 0, None
+            memory = tantivy.Index(_schema())
+            writer = memory.writer(_HEAP, 1)
+            _add(writer, memory.schema, catalog.lexical_since(since))
+            writer.commit()
+            memory.reload()
+            self._hidden = set(catalog.removed_since(since)) if self._disk else set()
+        self._memory, self._seen = memory, seen
+
+    def search(self, terms: Sequence[str], k: int) -> list[tuple[int, float]]:
+        """The k best chunks for the distinct search tokens of a question: (id, BM25 score), best first.
+
+        Only chunks that hold at least one term are returned.
+        """
+        found: dict[int, float] = {}
+        for index in self._parts():
+            for chunk_id, score in _search(index, terms[:_MAX_TERMS], k + len(self._hidden)):
+                if chunk_id not in self._hidden:
+                    found.setdefault(chunk_id, score)  # the disk may be ahead of what memory was made for
+        return sorted(found.items(), key=lambda item: -item[1])[:k]
+
+    def document_frequency(self, term: str) -> int:
+        """How many chunks hold a search token."""
+        return sum(int(index.searcher().doc_freq("body", term)) for index in self._parts())
+
+    def __len__(self) -> int:
+        return sum(int(index.searcher().num_docs) for index in self._parts())
+
+    def _parts(self) -> list[Any]:
+        return [index for index in (self._disk, self._memory) if index is not None]
+
+    def _open(self) -> bool:
+        """Open, or reopen, the index on disk; False where there is none or it is damaged."""
+        import tantivy
+
+        if self._state().get("tokenizer") != TOKENIZER:
+            return False
+        try:
+            if self._disk is None:
+                self._disk = tantivy.Index.open(str(self.folder))
+            self._disk.reload()
+        except ValueError:
+            return False
+        return True
+
+    def _prepare(self) -> dict[str, Any]:
+        """Open the index for writing; one that is missing, damaged or differently tokenized starts empty."""
+        import tantivy
+
+        if self._open():
+            return self._state()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        self._disk = tantivy.Index(_schema(), str(self.folder))
+        return {}
+
+    def _state(self) -> dict[str, Any]:
+        try:
+            return json.loads((self.folder / _STATE).read_text("utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            return {"tokenizer": "damaged"}
+
+    def _write_state(self, state: dict[str, Any]) -> None:
+        aside = self.folder / (_STATE + ".writing")
+        with aside.open("w", encoding="utf-8") as handle:
+            json.dump(state, handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        aside.replace(self.folder / _STATE)
+        sync_folder(self.folder)
+
+
+def _schema() -> Any:
+    import tantivy
+
+    builder = tantivy.SchemaBuilder()
+    builder.add_unsigned_field("id", indexed=True, fast=True)
+    builder.add_text_field("body", tokenizer_name="whitespace", index_option="freq")
+    return builder.build()
+
+
+def _add(writer: Any, schema: Any, batches: Iterable[list[LexicalRow]]) -> None:
+    import tantivy
+
+    for rows in batches:
+        for row in rows:
+            name = row.path.rsplit("/", 1)[-1]
+            body = " ".join(tokens(f"{name}\n{heading_line(row.title, row.headings)}\n{row.text}"))
+            writer.add_document(tantivy.Document.from_dict({"id": row.chunk_id, "body": body}, schema))
+
+
+def _search(index: Any, terms: Sequence[str], k: int) -> list[tuple[int, float]]:
+    import tantivy
+
+    query = tantivy.Query.boolean_query(
+        [(tantivy.Occur.Should, tantivy.Query.term_query(index.schema, "body", t, "freq")) for t in terms]
+    )
+    searcher = index.searcher()
+    limit = min(k, int(searcher.num_docs))
+    if not terms or limit == 0:
+        return []
+    hits = searcher.search(query, limit, count=False).hits
+    ids = searcher.fast_field_values("id", [address for _, address in hits])
+    return [(int(i), float(score)) for i, (score, _) in zip(ids, hits, strict=True)]
