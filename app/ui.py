@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.answer import Done, Found, Text, answer
-from app.backend import resolve
+from app.backend import HOW_TO, resolve
 from app.index import Report
 from app.render import evidence, safe_markdown
 from app.texts import TEXTS, tongue_of
@@ -39,31 +39,33 @@ def _blocks(state: "State", kb: str, i18n: "gr.I18n") -> "gr.Blocks":
     import gradio as gr
 
     with gr.Blocks(title="Ragstone", analytics_enabled=False, fill_height=True) as blocks:
-        with gr.Row(equal_height=False):
+        # The chat is given the components beside it, so these are made first; the style sheet puts them to the right.
+        with gr.Row(equal_height=False, elem_classes="rs-page-row"):
+            with gr.Column(scale=2, min_width=320):
+                chosen = gr.Dropdown(label=i18n("kb"), elem_id="kb")
+                with gr.Tabs():
+                    with gr.Tab(i18n("evidence"), id="evidence"):
+                        panel = gr.HTML(elem_id="evidence")
+                    with gr.Tab(i18n("documents"), id="documents"):
+                        files = gr.File(label=i18n("upload_files"), file_count="multiple", elem_id="files")
+                        target = gr.Textbox(label=i18n("upload_kb"), value=kb, elem_id="target")
+                        button = gr.Button(i18n("upload"), variant="primary", elem_id="upload")
+                        report = gr.Markdown(elem_id="report")
             with gr.Column(scale=3, min_width=320):
                 status = gr.Markdown(elem_id="status")
                 chatbot = gr.Chatbot(
                     height="68vh", show_label=False, placeholder=i18n("welcome"), sanitize_html=True,
                     latex_delimiters=[], buttons=["copy"], elem_id="chat",
                 )  # fmt: skip
-                box = gr.Textbox(placeholder=i18n("ask"), show_label=False, autofocus=True, elem_id="question")
-                chosen = gr.Dropdown(label=i18n("kb"), elem_id="kb", render=False)
-                panel = gr.HTML(elem_id="evidence", render=False)
+                box = gr.Textbox(
+                    placeholder=i18n("ask"), show_label=False, container=False, autofocus=True, submit_btn=True,
+                    stop_btn=True, elem_id="question",
+                )  # fmt: skip
                 gr.ChatInterface(
                     _responder(state), chatbot=chatbot, textbox=box, additional_inputs=[chosen],
                     additional_outputs=[panel], editable=True, flagging_mode="never", analytics_enabled=False,
                     api_visibility="private", concurrency_limit=None, fill_height=False,
                 )  # fmt: skip
-            with gr.Column(scale=2, min_width=320):
-                chosen.render()
-                with gr.Tabs():
-                    with gr.Tab(i18n("evidence"), id="evidence"):
-                        panel.render()
-                    with gr.Tab(i18n("documents"), id="documents"):
-                        files = gr.File(label=i18n("upload_files"), file_count="multiple", elem_id="files")
-                        target = gr.Textbox(label=i18n("upload_kb"), value=kb, elem_id="target")
-                        button = gr.Button(i18n("upload"), variant="primary", elem_id="upload")
-                        report = gr.Markdown(elem_id="report")
         button.click(_uploader(state), [files, target], [report, chosen, files], api_visibility="private")
         blocks.load(_opener(state, kb), None, [chosen, status, panel], api_visibility="private")
         gr.Timer(5).tick(_status(state), None, status, api_visibility="private", show_progress="hidden")
@@ -103,7 +105,8 @@ def _responder(state: "State") -> Any:
 
 
 def _finished(done: Answer) -> str:
-    notes = "".join(f"\n\n> {safe_markdown(note)}" for note in done.notes)
+    """The answer and what its reader should know; that no model is configured stands in the status line already."""
+    notes = "".join(f"\n\n> {safe_markdown(note)}" for note in done.notes if note != HOW_TO)
     return safe_markdown(done.text) + notes
 
 

@@ -289,7 +289,7 @@ def _set_current(home: Path, generation: str) -> None:
 def _writer_lock(home: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold the one writer's place of a knowledge base. Raises `CatalogError` naming the holder where it is taken.
 
-    A moment is waited for a reader that catches a cache up. The operating system frees the lock when its holder dies, however it dies.
+    A moment is waited for a reader that catches a cache up. The operating system frees the lock when its holder dies.
     """
     home.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(home / "writer.lock", timeout=_LOCK_WAIT_S if wait else 0)

@@ -1,0 +1,69 @@
+"""Office files are zip archives: what is checked before a parser sees one, and the forms that parsers refuse."""
+
+import re
+from io import BytesIO
+from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
+
+from core.errors import ReadError
+from ingest.readers.encoding import signature
+
+_MAX_UNPACKED = 1_000_000_000  # bytes
+_MAX_RATIO, _RATIO_FROM = 200, 50_000_000
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_STRICT = b"http://purl.oclc.org/ooxml/"
+# ISO "strict" files name the same things under other addresses; templates and macro files differ in their type.
+_STRICT_NAME = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/")
+_VARIANT = re.compile(
+    rb"application/vnd\.(?:ms-word\.(?:document|template)\.macroEnabled"
+    rb"|openxmlformats-officedocument\.wordprocessingml\.template)\.main\+xml"
+)
+_DOCX = b"application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
+
+
+def check_package(data: bytes, kind: str) -> None:
+    """Raise `ReadError` unless `data` is a whole, unencrypted Office package of a sane size. `kind` is its name."""
+    if data.startswith(_OLE):
+        if "EncryptedPackage".encode("utf-16-le") in data:
+            raise _locked(kind)
+        hint = f"save it in the present {kind} format from Office or LibreOffice"
+        raise ReadError(f"an old binary Office file under the name of a {kind} file", hint)
+    if not data.startswith(b"PK"):
+        seen = signature(data)
+        raise ReadError(f"not a {kind} file" + (f": it looks like {seen}" if seen else ""), "give it the right suffix")
+    try:
+        with ZipFile(BytesIO(data)) as archive:
+            members = archive.infolist()
+    except (BadZipFile, ValueError):  # ValueError: offsets or names in the directory that make no sense
+        raise ReadError(f"damaged {kind} file: cut short or overwritten", "restore it from a copy") from None
+    if any(member.flag_bits & 1 for member in members):
+        raise _locked(kind)
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > _MAX_UNPACKED or (unpacked > _RATIO_FROM and unpacked > _MAX_RATIO * len(data)):
+        text = f"the {kind} file unpacks from {len(data):,} to {unpacked:,} bytes: refused as a zip bomb"
+        raise ReadError(text, "if you trust it, split it into smaller files")
+    names = {member.filename for member in members}
+    if "[Content_Types].xml" not in names and "mimetype" not in names:
+        raise ReadError(f"an ordinary zip archive under the name of a {kind} file", "unpack it into the folder")
+
+
+def _locked(kind: str) -> ReadError:
+    hint = "save a copy without the password, or leave it out with ingest.exclude"
+    return ReadError(f"the {kind} file is password-protected", hint)
+
+
+def plain_package(data: bytes) -> bytes:
+    """A Word or PowerPoint package in the form that python-docx and python-pptx open; mostly `data` itself."""
+    with ZipFile(BytesIO(data)) as archive:
+        types = archive.read("[Content_Types].xml")
+        strict = _STRICT in archive.read("_rels/.rels")
+        if not strict and not _VARIANT.search(types):
+            return data
+        rebuilt = BytesIO()
+        with ZipFile(rebuilt, "w", ZIP_DEFLATED, compresslevel=1) as copy:
+            for member in archive.infolist():
+                content = archive.read(member)
+                if member.filename.endswith((".xml", ".rels")):
+                    content = _STRICT_NAME.sub(rb"http://schemas.openxmlformats.org/\1/2006/", content)
+                    content = _VARIANT.sub(_DOCX, content)
+                copy.writestr(member.filename, content)
+    return rebuilt.getvalue()

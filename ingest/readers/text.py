@@ -1,0 +1,137 @@
+"""Plain text, and what all readers share: cleaning characters, and joining parts into a `Document`."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from core.config import IngestConfig
+from core.types import Document, Section
+from ingest.readers.encoding import decode
+
+HeadingPath = tuple[tuple[int, str], ...]  # (level, name), outermost first, levels rising
+
+_BREAKS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+# Controls, unpaired surrogates, and characters nobody sees that split words or hide text: soft hyphen, zero-width
+# space, word joiner, byte order mark, direction overrides, tags. Joiners stay: Persian, Hindi and emoji need them.
+_DROPPED = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+_RADICALS = re.compile("[\u2e80-\u2fdf]+")
+# Printed PDFs write these radicals for the characters; Unicode gives them no compatibility mapping.
+_SUPPLEMENT = str.maketrans(
+    "⺟⺠⻁⻄⻅⻆⻉⻋⻓⻔⻘⻙⻚⻛⻜⻝⻢⻣⻤⻥⻦⻨⻩⻬⻮⻰⻳",
+    "母民虎西见角贝车长门青韦页风飞食马骨鬼鱼鸟麦黄齐齿龙龟",
+)
+_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+_CUE = re.compile(r"(?:^[^\n]*\n)?^[^\n]*\d\d:\d\d[.,]\d{3} --> [^\n]*\n", re.M)
+_CUE_TAG = re.compile(r"</?(?:[biuvc]|ruby|rt|lang|font)\b[^<>\n]*>|<\d\d:\d\d[^<>\n]*>|\{\\[^{}\n]*\}")
+_WIDE_SEAM = re.compile("(?<=[\u3000-\u9fff\uff00-\uffef])[ \t]*\n\\s*(?=[\u3000-\u9fff\uff00-\uffef])")
+_WORDLESS = re.compile(r"[\W\d_]*")
+_NO_TITLE = re.compile(  # what programs put in for want of a title, and file names
+    r"untitled\b.*|microsoft (?:word|powerpoint|excel)\b.*|(?:powerpoint )?presentation\d*|document\d*|slide \d+|title"
+    r"|(?:new )?page \d*|无标题.*|未命名.*|文档\s*\d*|演示文稿\s*\d*|幻灯片\s*\d+"
+    r"|.*\.(?:docx?|pptx?|xlsx?|pdf|indd|qxd|tex|dvi|html?|rtf|odt|wps)",
+    re.I,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of text before it has a place in a document."""
+
+    text: str
+    headings: tuple[str, ...] = ()
+    page: int | None = None
+
+
+def read_text(data: bytes, cfg: IngestConfig) -> Document:
+    """A plain text file; its title is a first short line that stands alone."""
+    text, encoding = decode(data, cfg)
+    text = clean(_ANSI.sub("", text) if "\x1b" in text else text)
+    return Document(text, _first_line(text), (Section(0, len(text)),), encoding=encoding)
+
+
+def read_captions(data: bytes, cfg: IngestConfig) -> Document:
+    """Subtitles (.vtt, .srt) without cue numbers, times and styling: sentences run on over cues."""
+    text, encoding = decode(data, cfg)
+    text = re.sub(r"\AWEBVTT[^\n]*\n", "", clean(text) + "\n")
+    lines = _CUE_TAG.sub("", _CUE.sub("", text)).split("\n")
+    text = "\n".join(line for line in lines if line.strip())
+    return Document(text, "", (Section(0, len(text)),), encoding=encoding)
+
+
+def clean(text: str) -> str:
+    """One kind of line end, no control or invisible characters but it and tabs, Kangxi radicals as the characters."""
+    text = _DROPPED.sub("", _BREAKS.sub("\n", text))
+    if text.isascii():
+        return text
+    return _RADICALS.sub(lambda run: unicodedata.normalize("NFKC", run[0]).translate(_SUPPLEMENT), text)
+
+
+def assemble(
+    parts: Iterable[Part],
+    title: str = "",
+    pages: int | None = None,
+    empty_pages: Sequence[int] = (),
+    encoding: str | None = None,
+) -> Document:
+    """Clean the parts and join them, a blank line between two; parts without text are left out."""
+    texts: list[str] = []
+    sections: list[Section] = []
+    end = 0
+    for part in parts:
+        text = clean(part.text).strip("\n")
+        if not text.strip():
+            continue
+        start = end + 2 if texts else 0
+        end = start + len(text)
+        texts.append(text)
+        sections.append(Section(start, end, part.headings, part.page))
+    return Document("\n\n".join(texts), title, tuple(sections), pages, tuple(empty_pages), encoding)
+
+
+def descend(path: HeadingPath, level: int, name: str) -> HeadingPath:
+    """The heading path below a new heading: those above it stay, its equals and what was under them go."""
+    return (*(heading for heading in path if heading[0] < level), (level, name))
+
+
+def names(path: HeadingPath) -> tuple[str, ...]:
+    """The headings of a path, without levels and without empty ones."""
+    return tuple(name for _, name in path if name)
+
+
+def collapse(text: str) -> str:
+    """One line, single spaces; a line break between two CJK characters is no space.
+
+    >>> collapse(" 年假五天 for  all ")
+    '年假五天 for all'
+    """
+    if "\n" in text:
+        text = _WIDE_SEAM.sub("", text)
+    return " ".join(text.split())
+
+
+def row_line(cells: Sequence[str]) -> str:
+    """A table row as a line, empty cells at its end dropped; empty if all are."""
+    texts = [collapse(cell) for cell in cells]
+    while texts and not texts[-1]:
+        texts.pop()
+    return " | ".join(texts)
+
+
+def meaningful(title: str | None) -> str:
+    """A title from document properties, or nothing where it is a program's filler or a file name.
+
+    >>> meaningful("Microsoft Word - x.doc"), meaningful("差旅制度")
+    ('', '差旅制度')
+    """
+    title = collapse(clean(title or ""))[:300]
+    return "" if len(title) < 2 or _WORDLESS.fullmatch(title) or _NO_TITLE.fullmatch(title) else title
+
+
+def _first_line(text: str) -> str:
+    first = re.match(r"\s*([^\n]{2,80})\n[^\S\n]*\n\s*\S", text)
+    line = first[1].strip() if first else ""
+    return "" if _WORDLESS.fullmatch(line) or line[-1] in ".。!！?？,，;；:：、" else line

@@ -1,0 +1,109 @@
+"""PDFs, built with pikepdf."""
+
+from io import BytesIO
+
+import pikepdf
+import pytest
+from pikepdf import Dictionary, Name, OutlineItem, Pdf
+
+from core.config import IngestConfig
+from core.errors import ReadError
+from core.types import Document
+from ingest.readers.pdf import read_pdf
+
+
+def build(pages: list[list[str]], outline: list[tuple[str, int]] = [], title: str = "") -> Pdf:  # noqa: B006
+    pdf = Pdf.new()
+    font = pdf.make_indirect(Dictionary(Type=Name.Font, Subtype=Name.Type1, BaseFont=Name.Helvetica))
+    for lines in pages:
+        page = pdf.add_blank_page(page_size=(612, 792))
+        page.Resources = Dictionary(Font=Dictionary(F1=font))
+        drawn = " ".join(f"({line}) Tj 0 -14 Td" for line in lines)
+        page.Contents = pdf.make_stream(f"BT /F1 11 Tf 40 740 Td {drawn} ET".encode("latin-1"))
+    with pdf.open_outline() as marks:
+        marks.root.extend(OutlineItem(name, page) for name, page in outline)
+    if title:
+        pdf.docinfo["/Title"] = title
+    return pdf
+
+
+def saved(pdf: Pdf, **options: object) -> bytes:
+    memory = BytesIO()
+    pdf.save(memory, **options)  # type: ignore[arg-type]
+    return memory.getvalue()
+
+
+def read(pdf: Pdf) -> Document:
+    return read_pdf(saved(pdf), IngestConfig())
+
+
+def test_each_page_is_a_section_with_its_number_and_empty_ones_are_named() -> None:
+    document = read(build([["First page"], [], ["Third page"]]))
+    assert document.text == "First page\n\nThird page"
+    assert [(s.page, document.text[s.start : s.end]) for s in document.sections] == [
+        (1, "First page"),
+        (3, "Third page"),
+    ]
+    assert (document.pages, document.empty_pages) == (3, (2,))
+
+
+def test_bookmarks_are_headings_and_cut_the_page_where_their_name_stands() -> None:
+    pages = [["Cover"], ["1 Scope", "text one", "2 Terms", "text two"], ["more terms"]]
+    document = read(build(pages, [("1 Scope", 1), ("2 Terms", 1)]))
+    assert [(s.page, s.headings, document.text[s.start : s.end]) for s in document.sections] == [
+        (1, (), "Cover"),
+        (2, ("1 Scope",), "1 Scope\ntext one"),
+        (2, ("2 Terms",), "2 Terms\ntext two"),
+        (3, ("2 Terms",), "more terms"),
+    ]
+
+
+def test_the_lines_of_a_paragraph_are_joined_and_those_of_a_table_are_not() -> None:
+    paragraph = [
+        "The hotel allowance in large cities is four hundred and fifty yuan",
+        "for each night, and receipts must be handed in within two weeks of",
+        "Monday after the journey.",
+    ]
+    table = ["Region Sales", "North 100", "South 200"]
+    text = read(build([[*paragraph, *table]])).text
+    assert text.split("\n") == [" ".join(paragraph), *table]
+
+
+@pytest.mark.parametrize(("elsewhere", "word"), [("a third-party seller", "third-party"), ("nothing", "thirdparty")])
+def test_a_word_cut_at_the_end_of_a_line_is_joined(elsewhere: str, word: str) -> None:
+    lines = [elsewhere, "items that are offered by a third-", "party on the site"]
+    assert f"by a {word} on the site" in read(build([lines])).text
+
+
+@pytest.mark.parametrize(("title", "expected"), [("Travel policy", "Travel policy"), ("Microsoft Word - x.doc", "")])
+def test_the_title_is_that_of_the_properties_if_it_says_something(title: str, expected: str) -> None:
+    assert read(build([["x"]], title=title)).title == expected
+
+
+def test_a_user_password_is_asked_for_and_an_owner_password_is_not() -> None:
+    locked = saved(build([["secret"]]), encryption=pikepdf.Encryption(user="u", owner="o"))
+    with pytest.raises(ReadError, match="password") as caught:
+        read_pdf(locked, IngestConfig())
+    assert caught.value.hint
+    open_to_read = saved(build([["public"]]), encryption=pikepdf.Encryption(user="", owner="o"))
+    assert read_pdf(open_to_read, IngestConfig()).text == "public"
+
+
+def test_a_pdf_without_any_text_is_an_error_that_names_ocr() -> None:
+    with pytest.raises(ReadError, match=r"2 pages.*scan") as caught:
+        read(build([[], []]))
+    assert "OCR" in caught.value.hint
+
+
+def test_a_damaged_cross_reference_table_is_survived() -> None:
+    data = saved(build([["still here"]]), object_stream_mode=pikepdf.ObjectStreamMode.disable)
+    assert read_pdf(data[: data.rindex(b"xref\n0")], IngestConfig()).text == "still here"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [(b"\x89PNG\r\n\x1a\n....", "PNG image"), (b"words", "not a PDF"), (b"%PDF-1.7\n%%EOF", "damaged PDF")],
+)
+def test_what_cannot_be_opened_is_named(data: bytes, words: str) -> None:
+    with pytest.raises(ReadError, match=words):
+        read_pdf(data, IngestConfig())
