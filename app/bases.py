@@ -58,7 +58,8 @@ class Bases:
                 raise CatalogError(
                     f"{file.name!r} could not be stored in {str(folder)!r}: {error.strerror}", "free some space"
                 ) from error
-        index = Index.open_or_create(self.data, name, self.embedder, chunker(self.cfg.ingest))
-        with self._mutex:
-            index = self._open.setdefault(name, index)
+        if name not in self.names():
+            Index.open_or_create(self.data, name, self.embedder, chunker(self.cfg.ingest)).close()
+        index = self.get(name)
+        index.check_chunker(chunker(self.cfg.ingest))
         return sync(index, folder, self.cfg.ingest, progress)

@@ -78,7 +78,7 @@ def index(
     if watch:
         err.print(f"watching {escape(str(folder))} (Ctrl-C ends)")
         for later in recipe.follow(settings.config, name, folder):
-            _show_report(later, name, as_json)
+            _show_report(later, name, as_json=False, to=err)
     if report.failed:
         raise typer.Exit(1)
 
@@ -309,7 +309,7 @@ def _show_plan(plan: Any, as_json: bool) -> None:
     out.print(", ".join(f"{len(items)} {what}" for what, items in rows.items()) + f", {plan.unchanged} unchanged")
 
 
-def _show_report(report: Any, kb: str, as_json: bool) -> None:
+def _show_report(report: Any, kb: str, as_json: bool, to: Console = out) -> None:
     if as_json:
         _print_json(report.as_json())
     for failure in report.failed:
@@ -319,7 +319,7 @@ def _show_report(report: Any, kb: str, as_json: bool) -> None:
     for note in report.notes:
         err.print(f"note: {escape(note)}", highlight=False)
     if not as_json:
-        out.print(
+        to.print(
             f"{report.added} added, {report.changed} changed, {report.moved} moved, {report.deleted} deleted, "
             f"{report.unchanged} unchanged, {len(report.failed)} failed, {len(report.skipped)} skipped; "
             f"{report.embedded} embedded, {report.chunks} chunks in {kb!r}, {report.seconds:.1f} s",

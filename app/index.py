@@ -12,12 +12,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ingest.read import read_file, supported
-
 from core.config import Config, IngestConfig
 from core.errors import ConfigError, ReadError
 from core.text import digest, heading_line, language
 from core.types import Chunk, Document, FileEntry, FileError, KnownFile
+from ingest.read import read_file, supported
 from ingest.scan import Plan, check_folder, plan, scan
 from ingest.split import SPLITTER, split
 from retrieval.catalog import Transaction

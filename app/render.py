@@ -5,24 +5,42 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 
 from app.texts import TEXTS, Tongue
-from core.text import marks, query_tokens
+from core.text import keywords, marks
 from core.types import Source
 
-_IMAGE = re.compile(r"!(?=\[)")
-_LINK = re.compile(r"\]\(\s*<?\s*(?!#source-)[^)]*\)?")
+_CODE = re.compile(
+    r"^ {0,3}(?P<fence>`{3,}|~{3,}).*?(?:^ {0,3}(?P=fence)|\Z)|(?<!`)(?P<ticks>`+)(?!`)[^\n]+?(?<!`)(?P=ticks)(?!`)",
+    re.DOTALL | re.MULTILINE,
+)
+_OPENS = re.compile(r"<(?=[^\s<])|!(?=\[)|(?<=\])[(:]|:(?=//)|(?<=www)\.|@", re.IGNORECASE)
+_OPENS_IN_CODE = re.compile(r"<(?=[^\s<=])|!(?=\[)|\](?=[(:])")
 _MARK = re.compile(r"\[(\d{1,3})\]")
+_SHOWN_MARK = re.compile(r"\[\\\[(\d{1,3})\\\]\]\(#source-\1\)")
+_WORD_JOINER = "\u2060"  # is not seen
 
 
 def safe_markdown(text: str) -> str:
     """Model output as Markdown without HTML, images or links; `[n]` leads to the passage.
 
-    Remote images and links in an answer could carry what was read to another host, so none is left.
+    Remote images and links in an answer could carry what was read to another host, so none is left: what would open
+    one is written as an entity, and so is shown as it was written. Code knows no entities: an invisible character
+    stands there behind it, inert too if the browser does not take for code what is taken for it here.
     """
-    text = html.escape(text, quote=False)
-    text = _IMAGE.sub("", text)
-    text = _LINK.sub("]", text)
-    text = re.sub(r"^(\s*)\[([^\]]+)\]:", r"\1\\[\2]:", text, flags=re.MULTILINE)  # no link definitions
+    pieces, position = [], 0
+    for code in _CODE.finditer(text):
+        pieces += [_inert(text[position : code.start()]), _OPENS_IN_CODE.sub(rf"\g<0>{_WORD_JOINER}", code[0])]
+        position = code.end()
+    return "".join(pieces) + _inert(text[position:])
+
+
+def _inert(text: str) -> str:
+    text = _OPENS.sub(lambda match: f"&#{ord(match[0])};", text)
     return _MARK.sub(r"[\\[\1\\]](#source-\1)", text)
+
+
+def plain(shown: str) -> str:
+    """What `safe_markdown` was given, from what it made of it: a model is told what it said, not how it was shown."""
+    return html.unescape(_SHOWN_MARK.sub(r"[\1]", shown).replace(_WORD_JOINER, ""))
 
 
 def evidence(sources: Sequence[Source], query: str, tongue: Tongue, cited: Collection[int] = ()) -> str:
@@ -30,7 +48,7 @@ def evidence(sources: Sequence[Source], query: str, tongue: Tongue, cited: Colle
     texts = TEXTS[tongue]
     if not sources:
         return f'<div class="rs-empty">{html.escape(texts["no_evidence"])}</div>'
-    terms = query_tokens(query)
+    terms = keywords(query)
     ordered = sorted(sources, key=lambda s: (s.n not in cited, s.n))
     cards = "".join(_card(source, terms, texts, source.n in cited) for source in ordered)
     head = f'<div class="rs-query">{html.escape(texts["searched"])}: {html.escape(query[:300])}</div>'

@@ -14,7 +14,6 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
-from llm.serve import Server
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,6 +22,7 @@ from app.bases import Bases
 from core.config import Config, Settings
 from core.errors import CatalogError, ConfigError, RagstoneError
 from core.types import Answer, Turn
+from llm.serve import Server
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from app.answer import Done, Found, Text, answer
 from app.backend import HOW_TO, resolve
-from app.index import Report
-from app.render import evidence, safe_markdown
+from app.index import Report, language_notes
+from app.render import evidence, plain, safe_markdown
 from app.texts import TEXTS, tongue_of
 from core.errors import RagstoneError
 from core.types import Answer, Source, Turn
@@ -38,11 +38,12 @@ def mount(api: "FastAPI", state: "State", kb: str) -> "FastAPI":
 def _blocks(state: "State", kb: str, i18n: "gr.I18n") -> "gr.Blocks":
     import gradio as gr
 
-    with gr.Blocks(title="Ragstone", analytics_enabled=False, fill_height=True) as blocks:
+    with gr.Blocks(title="Ragstone", analytics_enabled=False, fill_height=True, fill_width=True) as blocks:
         # The chat is given the components beside it, so these are made first; the style sheet puts them to the right.
         with gr.Row(equal_height=False, elem_classes="rs-page-row"):
             with gr.Column(scale=2, min_width=320):
                 chosen = gr.Dropdown(label=i18n("kb"), elem_id="kb")
+                blind = gr.Markdown(elem_id="blind")
                 with gr.Tabs():
                     with gr.Tab(i18n("evidence"), id="evidence"):
                         panel = gr.HTML(elem_id="evidence")
@@ -68,6 +69,7 @@ def _blocks(state: "State", kb: str, i18n: "gr.I18n") -> "gr.Blocks":
                 )  # fmt: skip
         button.click(_uploader(state), [files, target], [report, chosen, files], api_visibility="private")
         blocks.load(_opener(state, kb), None, [chosen, status, panel], api_visibility="private")
+        chosen.change(_blind_spots(state), chosen, blind, api_visibility="private", show_progress="hidden")
         gr.Timer(5).tick(_status(state), None, status, api_visibility="private", show_progress="hidden")
     return blocks
 
@@ -115,10 +117,10 @@ def _cited_evidence(done: Answer, sources: tuple[Source, ...], tongue: Any) -> s
 
 
 def _text(content: Any) -> str:
-    """The text of a message as Gradio hands it back: a string, or parts of which some are text."""
+    """The text of a message that Gradio hands back as it was shown: a string, or parts of which some are text."""
     if isinstance(content, str):
-        return content
-    return "".join(part.get("text", "") for part in content if isinstance(part, dict))
+        return plain(content)
+    return plain("".join(part.get("text", "") for part in content if isinstance(part, dict)))
 
 
 def _uploader(state: "State") -> Any:
@@ -143,12 +145,23 @@ def _uploader(state: "State") -> Any:
     return upload
 
 
+def _blind_spots(state: "State") -> Any:
+    def note(kb: str | None) -> str:
+        """What the embedder cannot read in this knowledge base, and which models would."""
+        try:
+            return " ".join(f"⚠️ {safe_markdown(text)}" for text in language_notes(state.bases.get(kb))) if kb else ""
+        except RagstoneError as error:
+            return f"⚠️ {safe_markdown(str(error))}"
+
+    return note
+
+
 def _summary(report: Report) -> str:
     lines = [
         f"**+{report.added}** / ~{report.changed} / -{report.deleted} · {report.chunks} chunks · "
         f"{report.embedded} embedded · {report.seconds:.1f} s"
     ]
-    lines += [f"- ⚠️ `{safe_markdown(f.path)}`: {safe_markdown(f.error)} {safe_markdown(f.hint)}" for f in report.failed]
+    lines += [safe_markdown(f"- ⚠️ `{f.path}`: {f.error} {f.hint}") for f in report.failed]
     lines += [f"- {safe_markdown(note)}" for note in report.notes]
     return "\n".join(lines)
 

@@ -35,6 +35,8 @@ async def probe(base_url: str, cfg: LlmConfig) -> Endpoint:
     url = base_url.rstrip("/") + "/models"
     headers = {"Authorization": f"Bearer {cfg.api_key}"} if cfg.api_key else {}
     try:
+        if (httpx.URL(url).port or 0) > 65535:
+            raise httpx.InvalidURL("a port is at most 65535")
         async with httpx.AsyncClient(timeout=_PROBE_TIMEOUT_S) as client:
             response = await client.get(url, headers=headers)
     except httpx.TimeoutException:
@@ -91,7 +93,7 @@ async def stream(endpoint: Endpoint, cfg: LlmConfig, messages: "list[BaseMessage
     except (openai.APIError, httpx.HTTPError, json.JSONDecodeError) as error:
         raise explain(error, endpoint, cfg) from error
     if finish is None:
-        raise ModelError(f"{endpoint.base_url} broke off in the middle of the answer", "try again", retryable=True)
+        raise _broke_off(endpoint.base_url)
     if finish == "length":
         yield " …"
 
@@ -136,14 +138,17 @@ async def _without_thinking(pieces: AsyncIterator[str | _Finish]) -> AsyncIterat
 
 def explain(error: Exception, endpoint: Endpoint, cfg: LlmConfig) -> ModelError:
     """An error of the client library as one that says what to do."""
+    import httpx
     import openai
 
     where = endpoint.base_url
-    if isinstance(error, openai.APITimeoutError):
+    if isinstance(error, openai.APITimeoutError | httpx.TimeoutException):
         hint = "raise llm.timeout_s, or use a smaller model"
         return ModelError(f"{where} did not answer within {cfg.timeout_s:g} s", hint, retryable=True)
     if isinstance(error, openai.APIConnectionError):
         return _unreachable(where, str(error.__cause__ or error))
+    if isinstance(error, httpx.TransportError):  # the client library passes these on once the answer has begun
+        return _broke_off(where)
     if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
         return _unauthorised(where)
     if isinstance(error, openai.RateLimitError):
@@ -174,6 +179,11 @@ def _bad_request(error: "Exception", where: str) -> ModelError:
             "lower retrieval.context_tokens or llm.max_tokens, or serve the model with a longer context",
         )
     return ModelError(f"{where} refused the request: {text}", "check the sampling settings under [llm]")
+
+
+def _broke_off(base_url: str) -> ModelError:
+    hint = "try again; where it happens again, see the server's log"
+    return ModelError(f"{base_url} broke off in the middle of the answer", hint, retryable=True)
 
 
 def _unreachable(base_url: str, detail: str) -> ModelError:

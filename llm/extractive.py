@@ -52,7 +52,8 @@ def _quotes(source: Source, wanted: Mapping[str, float]) -> Iterator[_Quote]:
             continue
         held = tokens(sentence)
         text = sentence
-        if len(held) < _SHORT and place + 1 < len(units) and units[place + 1][0] == heading:
+        complete = len(held) >= _SHORT or sentence.startswith("|")  # a table row says all it says
+        if not complete and place + 1 < len(units) and units[place + 1][0] == heading:
             text = f"{sentence}{_gap(sentence)}{units[place + 1][1]}"
         score = (own + 0.5 * max(around - own, 0)) / (len(held) + 20) ** 0.25 / (source.n + 2) ** 0.4
         yield _Quote(score, source.n, place, text, frozenset(tokens(text)))
@@ -78,7 +79,7 @@ def _lines(text: str) -> Iterable[str]:
 
 
 def _gap(sentence: str) -> str:
-    """What stands between two sentences: nothing in Chinese, a new line in lists and tables."""
-    if sentence.startswith(("|", "- ", "* ")):
+    """What stands between two sentences: nothing in Chinese, a new line in lists."""
+    if sentence.startswith(("- ", "* ")):
         return "\n"
     return "" if sentence[-1] in "。！？；" else " "

@@ -53,9 +53,9 @@ def test_search_json_has_the_promised_form(home: Path, mode: str) -> None:
 
 
 def test_ask_json_answers_with_citations(home: Path) -> None:
-    result = one_object(ragstone(home, "ask", "What is the address of the VPN?", "--kb", "handbook", "--json"))
+    result = one_object(ragstone(home, "ask", "How long does my password have to be?", "--kb", "handbook", "--json"))
     assert result["answered"] is True
-    assert "vpn.lanting.example" in result["answer"]
+    assert "14 characters" in result["answer"]
     assert result["backend"] == "extractive"
     assert {"n", "path", "page", "quote"} == set(result["citations"][0])
     assert f"[{result['citations'][0]['n']}]" in result["answer"]
