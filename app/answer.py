@@ -65,7 +65,7 @@ Event = Found | Text | Done
 
 async def answer(
     index: Index, question: str, cfg: Config, history: Sequence[Turn] = (), backend: Backend | None = None
-) -> AsyncIterator[Event]:
+) -> AsyncGenerator[Event, None]:
     """Answer a question from a knowledge base. `Found` always comes first, so that passages are shown whatever fails.
 
     Raises `ModelError` after `Found` where the model's server fails. Closing the generator cancels the request.

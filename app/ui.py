@@ -38,28 +38,29 @@ def mount(api: "FastAPI", state: "State", kb: str) -> "FastAPI":
 def _blocks(state: "State", kb: str, i18n: "gr.I18n") -> "gr.Blocks":
     import gradio as gr
 
+    say: Any = i18n  # translated in the browser; Gradio types most labels as plain strings
     with gr.Blocks(title="Ragstone", analytics_enabled=False, fill_height=True, fill_width=True) as blocks:
         # The chat is given the components beside it, so these are made first; the style sheet puts them to the right.
         with gr.Row(equal_height=False, elem_classes="rs-page-row"):
             with gr.Column(scale=2, min_width=320):
-                chosen = gr.Dropdown(label=i18n("kb"), elem_id="kb")
+                chosen = gr.Dropdown(label=say("kb"), elem_id="kb")
                 blind = gr.Markdown(elem_id="blind")
                 with gr.Tabs():
-                    with gr.Tab(i18n("evidence"), id="evidence"):
+                    with gr.Tab(say("evidence"), id="evidence"):
                         panel = gr.HTML(elem_id="evidence")
-                    with gr.Tab(i18n("documents"), id="documents"):
-                        files = gr.File(label=i18n("upload_files"), file_count="multiple", elem_id="files")
-                        target = gr.Textbox(label=i18n("upload_kb"), value=kb, elem_id="target")
-                        button = gr.Button(i18n("upload"), variant="primary", elem_id="upload")
+                    with gr.Tab(say("documents"), id="documents"):
+                        files = gr.File(label=say("upload_files"), file_count="multiple", elem_id="files")
+                        target = gr.Textbox(label=say("upload_kb"), value=kb, elem_id="target")
+                        button = gr.Button(say("upload"), variant="primary", elem_id="upload")
                         report = gr.Markdown(elem_id="report")
             with gr.Column(scale=3, min_width=320):
                 status = gr.Markdown(elem_id="status")
                 chatbot = gr.Chatbot(
-                    height="68vh", show_label=False, placeholder=i18n("welcome"), sanitize_html=True,
+                    height="68vh", show_label=False, placeholder=say("welcome"), sanitize_html=True,
                     latex_delimiters=[], buttons=["copy"], elem_id="chat",
                 )  # fmt: skip
                 box = gr.Textbox(
-                    placeholder=i18n("ask"), show_label=False, container=False, autofocus=True, submit_btn=True,
+                    placeholder=say("ask"), show_label=False, container=False, autofocus=True, submit_btn=True,
                     stop_btn=True, elem_id="question",
                 )  # fmt: skip
                 gr.ChatInterface(

@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from core.config import LlmConfig
 from core.errors import ModelError
@@ -37,7 +38,7 @@ async def probe(base_url: str, cfg: LlmConfig) -> Endpoint:
     try:
         if (httpx.URL(url).port or 0) > 65535:
             raise httpx.InvalidURL("a port is at most 65535")
-        async with httpx.AsyncClient(timeout=_PROBE_TIMEOUT_S) as client:
+        async with httpx.AsyncClient(timeout=_PROBE_TIMEOUT_S, trust_env=not _is_local(base_url)) as client:
             response = await client.get(url, headers=headers)
     except httpx.TimeoutException:
         hint = "the server may be busy or starting; try again, or see its log"
@@ -72,30 +73,37 @@ async def stream(endpoint: Endpoint, cfg: LlmConfig, messages: "list[BaseMessage
     from langchain_openai import ChatOpenAI
     from pydantic import SecretStr
 
-    model = ChatOpenAI(
-        model=endpoint.model,
-        base_url=endpoint.base_url,
-        api_key=SecretStr(endpoint.api_key or "none"),
-        temperature=cfg.temperature,
-        top_p=cfg.top_p,
-        max_tokens=cfg.max_tokens,  # type: ignore[call-arg]  # an alias pyright does not see
-        timeout=cfg.timeout_s,
-        max_retries=1,
-        stream_usage=False,
-    )
     finish: str | None = None
-    try:
-        async for piece in _without_thinking(_texts(model.astream(messages))):
-            if isinstance(piece, _Finish):
-                finish = piece.reason
-            else:
-                yield piece
-    except (openai.APIError, httpx.HTTPError, json.JSONDecodeError) as error:
-        raise explain(error, endpoint, cfg) from error
+    async with httpx.AsyncClient(timeout=cfg.timeout_s, trust_env=not _is_local(endpoint.base_url)) as client:
+        model = ChatOpenAI(
+            model=endpoint.model,
+            base_url=endpoint.base_url,
+            api_key=SecretStr(endpoint.api_key or "none"),
+            temperature=cfg.temperature,
+            top_p=cfg.top_p,
+            max_tokens=cfg.max_tokens,  # type: ignore[call-arg]  # an alias pyright does not see
+            timeout=cfg.timeout_s,
+            max_retries=1,
+            stream_usage=False,
+            http_async_client=client,
+        )
+        try:
+            async for piece in _without_thinking(_texts(model.astream(messages))):
+                if isinstance(piece, _Finish):
+                    finish = piece.reason
+                else:
+                    yield piece
+        except (openai.APIError, httpx.HTTPError, json.JSONDecodeError) as error:
+            raise explain(error, endpoint, cfg) from error
     if finish is None:
         raise _broke_off(endpoint.base_url)
     if finish == "length":
         yield " …"
+
+
+def _is_local(url: str) -> bool:
+    """Whether a server runs on this machine, so that no proxy stands before it."""
+    return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ import pytest
 from core.config import Config, load
 from retrieval.embed import Embedder
 
+pytest_plugins = ["tests.fixtures_vllm"]
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
