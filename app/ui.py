@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 def mount(api: "FastAPI", state: "State", kb: str) -> "FastAPI":
     """The API with the UI at `/`."""
     import gradio as gr
+    from gradio.themes import Soft
 
     font = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans CJK SC", "Microsoft YaHei", "sans-serif"]
-    theme = gr.themes.Soft(primary_hue="teal", font=font, font_mono=["ui-monospace", "monospace"])
+    theme = Soft(primary_hue="teal", font=font, font_mono=["ui-monospace", "monospace"])
     css = Path(__file__).with_name("ui.css").read_text("utf-8")
     i18n = gr.I18n(**{"en": TEXTS["en"], "zh": TEXTS["zh"], "zh-CN": TEXTS["zh"]})
     return gr.mount_gradio_app(
