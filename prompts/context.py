@@ -113,13 +113,19 @@ def _numbers(match: re.Match[str]) -> list[int]:
 
 
 def _claim(text: str, position: int) -> str:
-    """The sentence that ends at a mark."""
-    before = [s for s in sentences(_MARK.sub("", text[:position])) if s.strip()]
-    return before[-1] if before else ""
+    """What a mark stands behind: the text of its paragraph since the last other mark, or the whole for `[1][2]`."""
+    paragraph = text[:position].rpartition("\n\n")[2]
+    pieces = [piece.strip() for piece in _MARK.sub("\0", paragraph).split("\0")]
+    return next((piece for piece in reversed(pieces) if piece.strip(" .,;。，；")), "")
 
 
 def quote(claim: str, passage: str) -> str:
-    """The sentence of a passage that shares most tokens with a claim, for its length; the first where none does."""
+    """The claim itself where the passage says it literally, else the sentence that shares most tokens for its length.
+
+    The first sentence where none shares any.
+    """
+    if claim and claim in passage:
+        return claim[:_QUOTE]
     wanted = set(query_tokens(claim))
     options = [s.strip() for s in sentences(passage) if s.strip()]
     if not options:

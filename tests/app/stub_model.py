@@ -1,0 +1,184 @@
+"""A small OpenAI-compatible server on loopback, for tests of what speaks to one: it says what it is told, and how.
+
+It is a real HTTP server in a thread: pieces go out one by one, and it sees when a client leaves before the end.
+"""
+
+import json
+import select
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal
+
+MODEL = "stub-model"
+Failure = Literal["", "overflow", "error", "refused", "unknown_model", "garbage", "cut", "ended", "stall"]
+
+# vLLM's own answer to a prompt that is too long, read from vLLM 0.32.0.
+OVERFLOW = {
+    "message": "This model's maximum context length is 512 tokens. However, you requested 1024 output tokens and your "
+    "prompt contains at least 1 input tokens, for a total of at least 1025 tokens.",
+    "type": "BadRequestError", "param": "input_tokens", "code": 400,
+}  # fmt: skip
+_STATUS: dict[str, tuple[int, dict[str, Any]]] = {
+    "overflow": (400, OVERFLOW),
+    "error": (500, {"message": "the engine died", "type": "InternalServerError", "param": None, "code": 500}),
+    "refused": (401, {"message": "no such key", "type": "AuthenticationError", "param": None, "code": 401}),
+    "unknown_model": (404, {"message": "no such model", "type": "NotFoundError", "param": "model", "code": 404}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the stub does when it is asked.
+
+    `cut`: the connection breaks after the pieces; `ended`: the stream ends without a finish reason; `stall`: nothing
+    comes, until the client leaves. `delay_s` stands before each piece.
+    """
+
+    pieces: Sequence[str] = ("The answer ", "stands here ", "[1].")
+    delay_s: float = 0.0
+    failure: Failure = ""
+    finish: str = "stop"
+
+
+@dataclass(slots=True)
+class Call:
+    """One request for a completion. `sent` counts pieces; `left` is set when the client went before the end."""
+
+    body: dict[str, Any]
+    key: str
+    sent: int = 0
+    left: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def text(self) -> str:
+        """All messages of the request."""
+        return "\n".join(str(message["content"]) for message in self.body["messages"])
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether the request asks to rewrite a follow-up question."""
+        return "Conversation:" in self.text or "对话：" in self.text
+
+
+class Stub:
+    """`reply` may be exchanged at any time; `rewritten` answers requests to rewrite a question, at once."""
+
+    def __init__(self) -> None:
+        self.reply = Reply()
+        self.rewritten = ""
+        self.calls: list[Call] = []
+        self.base_url = ""
+
+    def answers(self) -> list[Call]:
+        """The requests so far that were for an answer."""
+        return [call for call in self.calls if not call.rewrites]
+
+
+class _Gone(Exception):
+    """The client left."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    stub: Stub
+
+    def do_GET(self) -> None:
+        if self.stub.reply.failure == "refused":
+            self._json(*_STATUS["refused"])
+        elif self.path == "/v1/models":
+            self._json(200, {"object": "list", "data": [{"id": MODEL, "object": "model", "max_model_len": 4096}]})
+        else:
+            self._json(404, {"detail": "Not Found"})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        call = Call(body, self.headers.get("Authorization", "").removeprefix("Bearer "))
+        self.stub.calls.append(call)
+        reply = self.stub.reply
+        if call.rewrites and self.stub.rewritten:
+            reply = Reply((self.stub.rewritten,))
+        try:
+            self._answer(call, reply)
+        except (_Gone, BrokenPipeError, ConnectionResetError):
+            call.left.set()
+            self.close_connection = True
+        finally:
+            call.ended.set()
+
+    def _answer(self, call: Call, reply: Reply) -> None:
+        if reply.failure in _STATUS:
+            status, error = _STATUS[reply.failure]
+            self._json(status, {"error": error})
+            return
+        if reply.failure == "stall":
+            while True:
+                self._wait(60)
+        self.send_response(200)
+        html = reply.failure == "garbage"
+        self.send_header("Content-Type", "text/html" if html else "text/event-stream; charset=utf-8")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        if html:
+            self._chunk("data: <html>this is the login page of a router</html>\n\n")
+        for piece in reply.pieces if not html else ():
+            self._wait(reply.delay_s)
+            self._event({"content": piece}, None)
+            call.sent += 1
+        if reply.failure == "cut":
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        if not reply.failure:
+            self._event({}, reply.finish)
+            self._chunk("data: [DONE]\n\n")
+        self._chunk("")
+
+    def _event(self, delta: dict[str, str], finish: str | None) -> None:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": MODEL}
+        self._chunk(f"data: {json.dumps(head | {'choices': [choice]}, ensure_ascii=False)}\n\n")
+
+    def _chunk(self, text: str) -> None:
+        data = text.encode()
+        self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+
+    def _json(self, status: int, body: dict[str, Any]) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait, or find that the client has closed the connection."""
+        readable, _, _ = select.select([self.connection], [], [], seconds)
+        if readable and not self.connection.recv(1, socket.MSG_PEEK):
+            raise _Gone
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: a test's own report is what matters."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False  # a stalled answer would hold the end of the tests up
+
+
+@contextmanager
+def serving() -> Iterator[Stub]:
+    """A stub that listens on a free port of 127.0.0.1."""
+    stub = Stub()
+    handler = type("Handler", (_Handler,), {"stub": stub})
+    with _Server(("127.0.0.1", 0), handler) as server:
+        stub.base_url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        thread = threading.Thread(target=server.serve_forever, daemon=True, name="stub-model")
+        thread.start()
+        yield stub
+        server.shutdown()
+        thread.join()
