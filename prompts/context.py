@@ -8,8 +8,8 @@ from core.text import language, query_tokens, sentences, tokens
 from core.types import Citation, Hit, Source
 
 # [1]  [1, 2]  [1][2]  [^1]  【1】  ［1］
-_MARK = re.compile(r"[\[【［]\^?(\d{1,3}(?:\s*[,，、;]\s*\d{1,3})*)[\]】］]")
-_OPEN_MARK = re.compile(r"[ \t]*(?:[\[【［]\^?[\d\s,，、;]{0,30})?$")
+_MARK = re.compile(r"([ \t]*)[\[【［]\^?(\d{1,3}(?:\s?[,，、;]\s?\d{1,3}){0,7})[\]】］]")
+_OPEN_MARK = re.compile(r"[ \t]*(?:[\[【［]\^?[\d\s,，、;]{0,50})?$")  # what may yet become one
 _QUOTE = 300  # characters of a quote
 
 
@@ -89,9 +89,13 @@ def cite(text: str, sources: Sequence[Source]) -> Cited:
 
 
 def keep_known(text: str, known: Container[int]) -> str:
-    """The text with its marks written as `[n]`, one by one, and those that point nowhere taken out."""
-    checked = _MARK.sub(lambda match: "".join(f"[{n}]" for n in _numbers(match) if n in known), text)
-    return re.sub(r"[ \t]+(?=[.,;:!?。，；：！？])", "", checked)
+    """The text with its marks written as `[n]`, one by one; those that point nowhere go, and the space before them."""
+
+    def kept(match: re.Match[str]) -> str:
+        marks = "".join(f"[{n}]" for n in _numbers(match) if n in known)
+        return match[1] + marks if marks else ""
+
+    return _MARK.sub(kept, text)
 
 
 async def stream_known(pieces: AsyncIterator[str], known: Container[int]) -> AsyncIterator[str]:
@@ -109,7 +113,7 @@ async def stream_known(pieces: AsyncIterator[str], known: Container[int]) -> Asy
 
 
 def _numbers(match: re.Match[str]) -> list[int]:
-    return [int(n) for n in re.findall(r"\d+", match[1])]
+    return [int(n) for n in re.findall(r"\d+", match[2])]
 
 
 def _claim(text: str, position: int) -> str:
@@ -120,11 +124,11 @@ def _claim(text: str, position: int) -> str:
 
 
 def quote(claim: str, passage: str) -> str:
-    """The claim itself where the passage says it literally, else the sentence that shares most tokens for its length.
+    """The claim itself where it is several sentences of the passage, else the sentence that shares most with it.
 
-    The first sentence where none shares any.
+    Shared tokens count for less in a longer sentence; where none is shared it is the first sentence.
     """
-    if claim and claim in passage:
+    if len(sentences(claim)) > 1 and claim in passage:
         return claim[:_QUOTE]
     wanted = set(query_tokens(claim))
     options = [s.strip() for s in sentences(passage) if s.strip()]
