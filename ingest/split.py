@@ -53,7 +53,7 @@ def _merge_small(document: Document, chunk_tokens: int, count_tokens: Callable[[
             and held_tokens < chunk_tokens // 3
             and held_tokens + size <= chunk_tokens
         ):
-            held = Section(held.start, section.end, _joint_path(held, section), held.page)
+            held = Section(held.start, section.end, _joint_path(document.text, held, section), held.page)
             held_tokens += size
             continue
         if held:
@@ -63,10 +63,11 @@ def _merge_small(document: Document, chunk_tokens: int, count_tokens: Callable[[
         yield held
 
 
-def _joint_path(first: Section, second: Section) -> tuple[str, ...]:
-    """The path of two joined sections: a parent joined with its own child takes the child's, else what they share."""
-    if second.headings[: len(first.headings)] == first.headings:
-        return second.headings if len(second.headings) == len(first.headings) + 1 else first.headings
+def _joint_path(text: str, first: Section, second: Section) -> tuple[str, ...]:
+    """The path of two joined sections: what they share; a heading without text of its own takes its child's."""
+    bare = "\n" not in text[first.start : first.end].strip()
+    if bare and first.headings and second.headings[: len(first.headings)] == first.headings:
+        return second.headings
     pairs = takewhile(lambda pair: pair[0] == pair[1], zip(first.headings, second.headings, strict=False))
     return tuple(heading for heading, _ in pairs)
 
@@ -78,7 +79,7 @@ def _pieces(
     total = count_tokens(body)
     size = cfg.chunk_tokens
     if total > size:  # even pieces instead of full ones and a small rest
-        size = min(size, -(-total // -(-total // size)) * 9 // 8 + 8)
+        size = min(size, -(-total // -(-total // size)) * 17 // 16 + 4)
     pieces = [body.strip()] if total <= size else _splitter(size, cfg.chunk_tokens, count_tokens).split_text(body)
     cursor = 0
     for piece in pieces:

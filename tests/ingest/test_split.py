@@ -1,0 +1,112 @@
+import re
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.config import IngestConfig
+from core.types import Chunk, Document, Section
+from ingest.split import split
+from retrieval.embed import Embedder
+
+
+def words(text: str) -> int:
+    """A simple token count: runs of letters and digits, and every other visible character."""
+    return len(re.findall(r"[A-Za-z0-9]+|[^\sA-Za-z0-9]", text))
+
+
+def document(text: str, *sections: Section) -> Document:
+    return Document(text, "", sections or (Section(0, len(text)),))
+
+
+def cut(text: str, size: int = 40, overlap: int = 0) -> list[Chunk]:
+    return split(document(text), IngestConfig(chunk_tokens=size, chunk_overlap=overlap), words)
+
+
+ALPHABET = st.text(st.sampled_from(list("abc XYZ。！？.,，；\n\n\t 字词句12😀")), max_size=800)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ALPHABET)
+def test_chunks_are_slices_that_cover_every_visible_character(text: str) -> None:
+    position = 0
+    for number, chunk in enumerate(cut(text)):
+        assert (chunk.ordinal, text[chunk.start : chunk.end]) == (number, chunk.text)
+        assert chunk.text == chunk.text.strip()
+        assert not text[position : chunk.start].strip()
+        position = chunk.end
+    assert not text[position:].strip()
+
+
+@settings(max_examples=40, deadline=None)
+@given(ALPHABET)
+def test_no_chunk_is_larger_than_asked(text: str) -> None:
+    assert all(chunk.tokens <= 40 and chunk.tokens == words(chunk.text) for chunk in cut(text))
+
+
+def test_chinese_is_cut_at_its_sentence_ends() -> None:
+    text = "员工每年享有带薪年假。工龄满五年的，年假增加五天！病假需要提供医院证明吗？需要；第三天起必须提供。" * 4
+    assert all(chunk.text[-1] in "。！？；" for chunk in cut(text, 60))
+
+
+def test_pieces_of_a_long_section_are_of_even_size() -> None:
+    text = " ".join(f"Sentence number {i} is here." for i in range(41))
+    sizes = [chunk.tokens for chunk in cut(text, 100)]
+    assert len(sizes) >= 3
+    assert min(sizes) > 0.6 * max(sizes)
+
+
+def test_overlap_repeats_whole_sentences() -> None:
+    text = " ".join(f"Sentence number {i} is here." for i in range(40))
+    plain, lapped = cut(text, 60), cut(text, 60, 15)
+    assert [c.end for c in plain] == [c.end for c in lapped]
+    for before, chunk in pairwise(lapped):
+        assert chunk.start < before.end
+        assert chunk.text.startswith("Sentence number")
+        assert text[chunk.start : chunk.end] == chunk.text
+
+
+def test_a_chunk_keeps_the_page_and_headings_of_its_section() -> None:
+    first, second = "Alpha beta gamma. " * 20, "Delta epsilon. " * 20
+    sections = (Section(0, len(first), ("A",), 1), Section(len(first), len(first + second), ("A", "B"), 2))
+    chunks = split(document(first + second, *sections), IngestConfig(chunk_tokens=30), words)
+    assert {(c.page, c.headings) for c in chunks} == {(1, ("A",)), (2, ("A", "B"))}
+    assert all(("Alpha" in c.text) == (c.page == 1) for c in chunks)
+
+
+def test_small_sections_of_a_page_are_read_together_and_keep_their_common_path() -> None:
+    parts = ["# Guide\n\n", "## One\n\nShort.\n\n", "## Two\n\nShort too.\n\n", "## Three\n\nAlso short.\n\n"]
+    paths = [("Guide",), ("Guide", "One"), ("Guide", "Two"), ("Guide", "Three")]
+    starts = [len("".join(parts[:i])) for i in range(4)]
+    sections = [Section(s, s + len(p), h) for s, p, h in zip(starts, parts, paths, strict=True)]
+    text = "".join(parts)
+    (only,) = split(document(text, *sections), IngestConfig(chunk_tokens=100), words)
+    assert (only.text, only.headings) == (text.strip(), ("Guide",))
+    paged = [replace(section, page=i) for i, section in enumerate(sections)]
+    assert len(split(document(text, *paged), IngestConfig(chunk_tokens=100), words)) == 4
+
+
+def test_a_heading_alone_is_read_with_what_follows_it() -> None:
+    text = "# Leave\n## Annual\nTwenty-five days."
+    sections = (Section(0, 8, ("Leave",)), Section(8, len(text), ("Leave", "Annual")))
+    (only,) = split(document(text, *sections), IngestConfig(chunk_tokens=100), words)
+    assert only.headings == ("Leave", "Annual")
+
+
+@pytest.mark.parametrize("text", ["x" * 30_000, "字" * 5_000, "a,b;" * 3_000, "word " * 5_000])
+def test_runs_without_sentences_are_cut_too(embedder: Embedder, text: str) -> None:
+    chunks = split(document(text), IngestConfig(), embedder.count_tokens)
+    assert "".join(c.text for c in chunks).replace(" ", "") == text.replace(" ", "")
+    assert max(c.tokens for c in chunks) <= 200
+
+
+@pytest.mark.parametrize("text", ["", "  \n\t ", "\n\n\n"])
+def test_nothing_gives_nothing(text: str) -> None:
+    assert cut(text) == []
+
+
+def test_each_chunk_has_its_own_language() -> None:
+    text = "This sentence is English. " * 8 + "\n\n" + "这一句是中文的内容。" * 8
+    assert {c.language for c in cut(text, 45)} == {"en", "zh"}

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+from core.config import RetrievalConfig
+from core.errors import ModelError
+from retrieval.embed import Embedder
+
+TEXTS = ["Annual leave is 25 days.", "The VPN port is 8443.", "word " * 400, "x"]
+
+
+def cfg(**settings: object) -> RetrievalConfig:
+    return RetrievalConfig.model_validate(settings)
+
+
+def test_vectors_are_unit_rows_in_the_order_of_the_texts(embedder: Embedder) -> None:
+    vectors = embedder.embed_passages(TEXTS)
+    assert vectors.shape == (4, 384)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(4), abs=1e-5)
+    alone = np.stack([embedder.embed_passages([text])[0] for text in TEXTS])
+    assert np.abs(vectors - alone).max() < 1e-5
+
+
+def test_what_means_the_same_is_nearer(embedder: Embedder) -> None:
+    query = embedder.embed_query("How many vacation days are there?")
+    leave, vpn = embedder.embed_passages(TEXTS[:2]) @ query
+    assert leave > vpn + 0.2
+
+
+def test_bfloat16_stays_close_to_float32(embedder: Embedder) -> None:
+    fast = Embedder(cfg(precision="bfloat16")).embed_passages(TEXTS)
+    assert (fast * embedder.embed_passages(TEXTS)).sum(axis=1).min() > 0.999
+
+
+def test_the_blind_spot_is_measured(embedder: Embedder) -> None:
+    english, chinese, mixed, empty = embedder.read(
+        ["How many days of leave?", "年假每年二十五天，病假需要证明。", "vLLM 的 max_model_len 参数说明", ""]
+    )
+    assert english.readable
+    assert english.unknown == 0
+    assert not chinese.readable
+    assert not mixed.readable
+    assert not empty.readable
+
+
+def test_tokens_are_counted_past_the_models_own_limit(embedder: Embedder) -> None:
+    embedder.embed_passages(["warm up"])  # the model's tokenizer cuts from here on
+    assert embedder.count_tokens("word " * 1000) == 1000
+    assert embedder.count_tokens("x" * 16_000) >= 1000
+
+
+def test_identity_names_everything_a_vector_depends_on(embedder: Embedder) -> None:
+    others = [cfg(query_prompt="query: "), cfg(passage_prompt="passage: "), cfg(revision="r2")]
+    identities = {Embedder(other).identity for other in others} | {embedder.identity}
+    assert len(identities) == 4
+    assert Embedder(cfg(batch_size=8)).identity == embedder.identity
+
+
+def test_a_prompt_moves_the_vector(embedder: Embedder) -> None:
+    prompted = Embedder(cfg(query_prompt="a recipe for soup: ", precision="float32"))
+    assert float(prompted.embed_query("leave") @ embedder.embed_query("leave")) < 0.95
+    assert prompted.embed_passages(["leave"]) == pytest.approx(embedder.embed_passages(["leave"]), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./neither/here"])
+def test_a_missing_model_folder_is_one_message(name: str) -> None:
+    with pytest.raises(ModelError, match="does not exist") as error:
+        Embedder(cfg(embedder=name)).embed_query("x")
+    assert "retrieval.embedder" in error.value.hint
+
+
+def test_vectors_that_are_no_numbers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Embedder(cfg())
+    monkeypatch.setattr(broken._model, "encode", lambda texts, **_: np.full((len(texts), 384), np.nan))
+    with pytest.raises(ModelError, match="NaN"):
+        broken.embed_passages(["x"])
