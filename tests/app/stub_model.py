@@ -66,13 +66,21 @@ class Call:
 
 
 class Stub:
-    """`reply` may be exchanged at any time; `rewritten` answers requests to rewrite a question, at once."""
+    """`reply` may be exchanged at any time; `rewritten` answers requests to rewrite a question, at once.
+
+    `asked` is set by the first request for a completion.
+    """
 
     def __init__(self) -> None:
+        self.base_url = ""
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what it was told and asked."""
         self.reply = Reply()
         self.rewritten = ""
         self.calls: list[Call] = []
-        self.base_url = ""
+        self.asked = threading.Event()
 
     def answers(self) -> list[Call]:
         """The requests so far that were for an answer."""
@@ -99,6 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         call = Call(body, self.headers.get("Authorization", "").removeprefix("Bearer "))
         self.stub.calls.append(call)
+        self.stub.asked.set()
         reply = self.stub.reply
         if call.rewrites and self.stub.rewritten:
             reply = Reply((self.stub.rewritten,))

@@ -145,6 +145,29 @@ def test_closing_the_generator_ends_the_request_at_the_server(stub: Stub) -> Non
     assert stub.calls[0].sent < 1000
 
 
+def test_a_cancelled_answer_ends_whenever_the_cancellation_comes(stub: Stub) -> None:
+    stub.reply = Reply(["word "] * 500, delay_s=0.001)
+
+    async def cancel_all() -> int:
+        finished = 0
+        for i in range(60):
+            seen = asyncio.Event()
+
+            async def read(seen: asyncio.Event = seen) -> None:
+                async for _ in stream(endpoint(stub), LlmConfig(), QUESTION):
+                    seen.set()
+
+            task = asyncio.create_task(read())
+            await seen.wait()
+            await asyncio.sleep(i / 10_000)
+            task.cancel()
+            await asyncio.wait([task])
+            finished += not task.cancelled()
+        return finished
+
+    assert asyncio.run(cancel_all()) == 0
+
+
 def test_a_server_that_is_down_is_named(stub: Stub) -> None:
     gone = Endpoint(f"http://127.0.0.1:{free_port()}/v1", MODEL, "")
     with pytest.raises(ModelError, match=gone.base_url) as caught:

@@ -1,0 +1,190 @@
+"""Starts the app as its users do, as a process of its own, and ends it: for tests of the API and the UI."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+ROOT = Path(__file__).resolve().parents[2]
+RETRY = "#chat :is([aria-label=Retry], [aria-label=重试])"
+_START_S = 120
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A running app; `log` holds what it wrote to stdout and stderr."""
+
+    url: str
+    port: int
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    data: Path
+
+
+def free_port() -> int:
+    """A port on which nothing listens at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def environment(data: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This environment without any setting of the app but those given."""
+    own = {key: value for key, value in os.environ.items() if not key.startswith("RAGSTONE_")}
+    return own | {"RAGSTONE_DATA": str(data), "PYTHONUNBUFFERED": "1"} | dict(more or {})
+
+
+def command(*args: str) -> list[str]:
+    """The command line of `ragstone` from the environment that runs the tests."""
+    return [str(Path(sys.executable).with_name("ragstone")), *args]
+
+
+def index(folder: Path, kb: str, data: Path) -> dict[str, Any]:
+    """Index a folder by `ragstone index`; what it reports."""
+    args = command("index", str(folder), "--kb", kb, "--json")
+    done = subprocess.run(args, env=environment(data), cwd=ROOT, capture_output=True, check=False, timeout=300)
+    if done.returncode not in (0, 1):
+        raise AssertionError(f"index failed with {done.returncode}: {done.stderr.decode()}")
+    return json.loads(done.stdout)
+
+
+@contextmanager
+def running(surface: str, data: Path, log: Path, env: Mapping[str, str] | None = None) -> Iterator[App]:
+    """`ragstone ui` or `ragstone serve` on a free port, once /healthz answers 200; ended as by Ctrl-C or `kill`."""
+    port = free_port()
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            command(surface, "--kb", "handbook", "--port", str(port)),
+            env=environment(data, env),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+        )
+    app = App(f"http://127.0.0.1:{port}", port, process, log, data)
+    try:
+        _wait_healthy(app)
+        yield app
+    finally:
+        stop(app)
+
+
+def stop(app: App) -> int:
+    """End the app, and see that it ends; its exit code."""
+    app.process.terminate()
+    try:
+        return app.process.wait(40)
+    except subprocess.TimeoutExpired:
+        app.process.kill()
+        app.process.wait()
+        raise AssertionError(f"the app did not end when told to:\n{app.log.read_text(errors='replace')}") from None
+
+
+def health(url: str) -> int:
+    """The status that /healthz answers with; 0 where nothing listens."""
+    try:
+        with urllib.request.urlopen(f"{url}/healthz", timeout=5) as response:
+            return response.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def _wait_healthy(app: App) -> None:
+    end = time.monotonic() + _START_S
+    while health(app.url) != 200:
+        if app.process.poll() is not None or time.monotonic() > end:
+            raise AssertionError(f"the app does not answer:\n{app.log.read_text(errors='replace')}")
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def handbook(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the sample handbook indexed as `handbook`, once for all modules that ask; copy it to write."""
+    data = tmp_path_factory.getbasetemp() / "handbook-data"
+    if not data.exists():
+        report = index(ROOT / "examples" / "handbook", "handbook", data)
+        assert report["failed"] == [], report["failed"]
+    return data
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A page of the UI, and everything that it asked for and complained about."""
+
+    page: "Page"
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def ask(self, question: str) -> None:
+        """Send a question."""
+        self.page.fill("#question textarea", question)
+        self.page.press("#question textarea", "Enter")
+
+    def answer(self, n: int = -1) -> str:
+        """What an answer says at the moment, by default the last; "" where there is none."""
+        texts = self.page.locator("#chat [data-testid=bot]").all_inner_texts()
+        return texts[n].strip() if texts else ""
+
+    def finished(self) -> str:
+        """The last answer once it is complete."""
+        self.page.wait_for_selector("#question .stop-button", state="detached", timeout=60_000)
+        self.page.wait_for_selector(f"{RETRY}:not([disabled])", timeout=60_000)
+        return self.answer()
+
+    def check(self) -> None:
+        """Raise where a request left this machine or the browser blocked or missed something."""
+        away = [url for url in self.requests if not url.startswith(("http://127.0.0.1:", "data:", "blob:"))]
+        assert away == []
+        assert self.complaints == []
+
+
+@contextmanager
+def chromium() -> "Iterator[Browser]":
+    """The system's own browser, headless; without one: fails in CI, or skips."""
+    from playwright.sync_api import sync_playwright
+
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if not found:
+        reason = "there is no chromium or google-chrome on PATH: run `make browser`"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    args = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=args)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def visiting(browser: "Browser", url: str, locale: str = "en-US", width: int = 1280) -> Iterator[Visit]:
+    """The UI in a fresh browser session; at the end, that no request left 127.0.0.1 and nothing was blocked."""
+    context = browser.new_context(locale=locale, viewport={"width": width, "height": 860})
+    page = context.new_page()
+    visit = Visit(page)
+    page.on("request", lambda request: visit.requests.append(request.url))
+    page.on("console", lambda line: visit.complaints.append(line.text) if line.type == "error" else None)
+    page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+    try:
+        page.goto(url)
+        page.wait_for_selector("#question textarea", timeout=60_000)
+        page.wait_for_function("document.querySelector('#status')?.innerText.trim().length > 0", timeout=60_000)
+        yield visit
+        visit.check()
+    finally:
+        context.close()

@@ -1,0 +1,160 @@
+"""What documents and models wrote is inert in the browser: checked on the HTML that a Markdown parser makes of it."""
+
+import html
+import re
+
+import pytest
+from markdown_it import MarkdownIt
+
+from app.render import evidence, plain, safe_markdown
+from core.types import Hit, Source
+
+
+def html_of(text: str) -> str:
+    """A permissive Markdown parser's HTML: raw HTML passes, and so does every kind of address."""
+    parser = MarkdownIt("commonmark", {"html": True}).enable("table")
+    parser.validateLink = lambda url: True
+    return parser.render(safe_markdown(text))
+
+
+def source(text: str, n: int = 1, path: str = "a.md", page: int | None = None, title: str = "") -> Source:
+    hit = Hit(
+        rank=n, score=0.5, chunk_id=n, folder="/d", path=path, title=title, page=page, headings=("Leave",), start=0,
+        end=len(text), text=text, language="en", ordinal=0, document_id=1, dense_rank=2, lexical_rank=1,
+    )  # fmt: skip
+    return Source(n, hit, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>window.pwned=1</script>",
+        "<img src=x onerror=alert(1)>",
+        "<IMG SRC=//evil.example/x.png>",
+        "<a href='http://evil.example'>x</a>",
+        "![x](http://evil.example/x.png)",
+        "![](//evil.example/x.png)",
+        "![x][pic]\n\n[pic]: http://evil.example/x.png",
+        "![pic]\n\n[pic]: <http://evil.example/x.png> 'title'",
+        "[x](http://evil.example)",
+        "[x](<http://evil.example>)",
+        "[x]( javascript:alert(1) )",
+        "[x](http://evil.example/a(b)c 'title')",
+        "[x](\nhttp://evil.example\n)",
+        "[a ![b](http://evil.example/x.png) c](http://evil.example)",
+        "[x][home]\n\n[home]: http://evil.example",
+        "[home]\n\n   [home]: http://evil.example",
+        "[home]\n\n[home]:\nhttp://evil.example",
+        "[home]\n\n> [home]: http://evil.example",
+        "[home]\n\n- [home]: http://evil.example",
+        "[ho\nme]\n\n[ho\nme]: http://evil.example",
+        "[ho\\]me]\n\n[ho\\]me]: http://evil.example",
+        "[1]\n\n[1]: http://evil.example",
+        "[x][1]\n\n[1]: http://evil.example",
+        "<http://evil.example>",
+        "<someone@evil.example>",
+        "&lt;http://evil.example&gt;",
+        '[x](#source-1" onclick="alert(1))',
+        "[x](#source-1 'title')(http://evil.example)",
+        "[x](#source-http://evil.example)",
+        "[![x](#source-1)](http://evil.example)",
+        "\\[x](http://evil.example)",
+        "![x\\](http://evil.example/x.png)",
+        "!\\[x](http://evil.example/x.png)",
+        "25 days![1](http://evil.example/x.png)",
+        "\\`[x](http://evil.example)\\`",
+        "\\`<img src=x onerror=alert(1)>\\`",
+        "` a\n\n<img src=x onerror=alert(1)> `",
+        "    ```\n<img src=x onerror=alert(1)>\n\n[x](http://evil.example)",
+        "- a\n ```\n<script>alert(1)</script>",
+        "`\n<script>alert(1)</script>`",
+        "\\<script>alert(1)</script>",
+    ],
+)
+def test_nothing_a_model_writes_becomes_a_tag_an_image_or_a_link(text: str) -> None:
+    shown = html_of(text)
+    allowed = r"</?(?:p|em|strong|code|pre|ul|ol|li|blockquote|br|h[1-6])(?: /)?>"
+    rest = re.sub(r'<a href="#source-\d{1,3}">\[\d{1,3}\]</a>', "", re.sub(allowed, "", shown))
+    assert not re.search(r"<\s*/?\s*[a-z!]", rest, re.IGNORECASE), shown
+
+
+@pytest.mark.parametrize(
+    "text", ["see http://evil.example/?q=1", "www.evil.example", "Ftp://evil.example", "a@b.example"]
+)
+def test_a_bare_address_does_not_become_a_link(text: str) -> None:
+    address = r"(?i)(?:https?|ftp)://|www\.|\w@\w"  # what GitHub's Markdown, which the chat speaks, makes a link of
+    assert not re.search(address, safe_markdown(text))
+    assert html.unescape(html_of(text)).strip() == f"<p>{text}</p>"
+
+
+def test_marks_lead_to_their_passage() -> None:
+    shown = html_of("Twenty days [1], thirty for some [2][13].")
+    for n in (1, 2, 13):
+        assert f'<a href="#source-{n}">[{n}]</a>' in shown
+
+
+def test_ordinary_markdown_and_text_stay() -> None:
+    shown = html_of("**Twenty** days:\n\n- a < b & c\n- `x[0]`\n\n第二条 年假为二十天。")
+    assert "<strong>Twenty</strong>" in shown
+    assert shown.count("<li>") == 2
+    assert "a &lt; b &amp; c" in shown
+    assert "第二条 年假为二十天。" in shown
+
+
+def test_code_is_shown_as_it_was_written() -> None:
+    shown = html_of('Run `x[0] = curl <url> > out && a < b`:\n\n```\nif a <= b: x = y["k"] + z[1]\n\n[x](y) &amp;\n```')
+    seen = html.unescape(shown).replace("\u2060", "")
+    assert "<code>x[0] = curl <url> > out && a < b</code>" in seen
+    assert '<pre><code>if a <= b: x = y["k"] + z[1]\n\n[x](y) &amp;\n</code></pre>' in seen
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Twenty days [1][2], `x[0]` and <b> at http://a.example, a@b.example ![x](y)",
+        "```\n<b>[x](y)\n```\n第二条 [3]。",
+        "a < b & c",
+    ],
+)
+def test_a_model_is_told_what_it_said_not_how_it_was_shown(text: str) -> None:
+    assert safe_markdown(text) != text or text == "a < b & c"
+    assert plain(safe_markdown(text)) == text
+
+
+def test_evidence_escapes_everything_a_document_says() -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    shown = evidence([source(f"leave {evil}", path=f"{evil}.md", title=evil)], f"leave {evil}", "en")
+    assert "<img" not in shown
+    assert shown.count("&lt;img") >= 3  # text and title, with words marked in between or not, and path
+    assert "onerror=alert(1)&gt;" in shown
+
+
+def test_evidence_marks_the_words_of_the_question() -> None:
+    shown = evidence([source("Annual leave is 25 days, leaves may be moved.")], "annual leave", "en")
+    marked = re.findall(r"<mark>(.*?)</mark>", shown)
+    assert "".join(marked).replace(" ", "").startswith("Annualleave")
+    assert "25" not in "".join(marked)
+
+
+def test_evidence_marks_the_words_of_a_chinese_question_in_either_script() -> None:
+    for text in ("员工每年享有年假二十五天。", "員工每年享有年假二十五天。"):
+        shown = evidence([source(text)], "年假有几天", "zh")
+        assert "年假" in "".join(re.findall(r"<mark>(.*?)</mark>", shown))
+        assert "员工" not in "".join(re.findall(r"<mark>(.*?)</mark>", shown))
+        assert re.sub(r"</?mark>", "", shown).count(text) == 1
+
+
+def test_evidence_names_path_page_scores_and_puts_what_is_cited_first() -> None:
+    shown = evidence([source("one", 1), source("two", 2, path="b.pdf", page=3)], "one", "zh", cited={2})
+    assert shown.index('id="source-2"') < shown.index('id="source-1"')
+    assert "b.pdf" in shown
+    assert "第 3 页" in shown
+    assert "已引用" in shown
+    assert "0.500" in shown
+    assert "词语 #1" in shown
+    assert "p. 3" in evidence([source("two", 2, page=3)], "one", "en")
+
+
+def test_without_passages_the_panel_says_what_will_be_there() -> None:
+    assert "appear here" in evidence((), "", "en")
+    assert "显示在这里" in evidence((), "", "zh")

@@ -1,0 +1,324 @@
+"""The UI as its reader meets it: `ragstone ui` in a real headless browser, a stub where the model would be.
+
+Every visit ends with the check that no request left 127.0.0.1 and that the browser blocked and missed nothing.
+"""
+
+import re
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.app.running import RETRY, App, Visit, chromium, handbook, running, visiting
+from tests.app.stub_model import MODEL, Reply, Stub, serving
+
+__all__ = ["handbook"]  # a fixture
+pytestmark = pytest.mark.browser
+
+QUESTION = "Up to what turbidity does the LT-300 measure?"
+EVIL = (
+    "Turbidity <script>window.pwned=1</script> <img src=x onerror='window.pwned=1'> "
+    "<img src='http://evil.example/a.png'> ![](http://evil.example/x.png) ![pic][p] [click](javascript:window.pwned=1) "
+    "[more](http://evil.example/?q=secret) http://evil.example/bare <iframe src='http://evil.example'></iframe> "
+    "<style>@import url(http://evil.example/s.css)</style> <svg onload='window.pwned=1'> [1].\n\n"
+    "[p]: http://evil.example/p.png\n\n- [q]: http://evil.example\n\n[q]"
+)
+Visiting = Callable[..., Visit]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def _model() -> Iterator[Stub]:
+    with serving() as stub:
+        yield stub
+
+
+@pytest.fixture
+def stub(_model: Stub) -> Stub:
+    _model.reset()
+    return _model
+
+
+@pytest.fixture(scope="module")
+def ui(handbook: Path, _model: Stub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """The UI over a copy of the handbook, with the stub as its model."""
+    folder = tmp_path_factory.mktemp("ui")
+    shutil.copytree(handbook, folder / "data")
+    env = {"RAGSTONE_LLM__BASE_URL": _model.base_url, "RAGSTONE_LLM__TIMEOUT_S": "20"}
+    with running("ui", folder / "data", folder / "ui.log", env) as app:
+        yield app
+
+
+@pytest.fixture(scope="module")
+def bare(handbook: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """The UI over a copy of the handbook, with no model configured."""
+    folder = tmp_path_factory.mktemp("bare-ui")
+    shutil.copytree(handbook, folder / "data")
+    with running("ui", folder / "data", folder / "ui.log") as app:
+        yield app
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Visiting]:
+    """Open a UI; arguments as for `visiting`."""
+    with ExitStack() as stack:
+        yield lambda app, *args: stack.enter_context(visiting(browser, app.url, *args))
+
+
+def cards(seen: Visit) -> dict[str, str]:
+    """The text of each passage of the evidence panel, by its id."""
+    found = seen.page.locator(".rs-card").all()
+    return {card.get_attribute("id") or "": card.inner_text() for card in found}
+
+
+def upload(seen: Visit, kb: str, *files: Path) -> str:
+    """Add files to a knowledge base on the Documents tab; the report shown."""
+    page = seen.page
+    page.get_by_role("tab", name=re.compile("Documents|文档")).click()
+    page.fill("#target input, #target textarea", kb)
+    page.set_input_files("#files input[type=file]", [str(file) for file in files])
+    for file in files:
+        expect(page.locator("#files")).to_contain_text(file.stem[:8], timeout=30_000)
+    page.click("#upload")
+    page.wait_for_function("document.querySelector('#report')?.innerText.includes('chunks')", timeout=90_000)
+    text = page.inner_text("#report")
+    page.get_by_role("tab", name=re.compile("Evidence|依据")).click()
+    return text
+
+
+def test_without_a_model_the_documents_are_quoted_with_their_evidence(bare: App, visit: Visiting) -> None:
+    seen = visit(bare)
+    expect(seen.page.locator("#status")).to_contain_text("No model is configured")
+    expect(seen.page.locator("#status")).to_contain_text("vllm_model")
+    seen.ask(QUESTION)
+    answer = seen.finished()
+    assert "LT-300" in answer
+    assert "No model is configured" not in answer
+    seen.page.wait_for_selector(".rs-cited", timeout=30_000)
+    cited = seen.page.locator(".rs-cited").first
+    expect(cited).to_have_attribute("open", "")
+    expect(cited).to_contain_text("products/lt-300-manual.pdf")
+    expect(cited).to_contain_text("p. 1")
+    assert "turbidity" in " ".join(cited.locator("mark").all_inner_texts()).lower()
+    number = re.search(r"\[(\d+)\]", answer)
+    assert number
+    seen.page.locator(f"#chat a[href='#source-{number[1]}']").first.click()
+    expect(seen.page.locator(f"#source-{number[1]}")).to_be_in_viewport()
+
+
+def test_the_interface_speaks_chinese_to_a_chinese_browser(bare: App, visit: Visiting) -> None:
+    seen = visit(bare, "zh-CN")
+    expect(seen.page.locator("#status")).to_contain_text("尚未配置模型")
+    for text in ("知识库", "依据", "文档"):
+        expect(seen.page.get_by_text(text, exact=True).first).to_be_visible()
+    expect(seen.page.locator("#question textarea")).to_have_attribute("placeholder", "向你的文档提问……")
+    seen.ask("一线城市出差，住宿费每晚最高报销多少？")
+    assert re.search(r"\d", seen.finished())
+    expect(seen.page.locator(".rs-query")).to_contain_text("检索内容")
+    expect(seen.page.locator(".rs-cited").first).to_contain_text("已引用")
+    assert "住宿" in "".join(seen.page.locator(".rs-cited mark").all_inner_texts())
+
+
+def test_the_interface_speaks_english_to_an_english_browser_and_fits_a_phone(bare: App, visit: Visiting) -> None:
+    seen = visit(bare, "en-US", 400)
+    expect(seen.page.get_by_text("Knowledge base", exact=True).first).to_be_attached()
+    expect(seen.page.locator("#question textarea")).to_have_attribute("placeholder", "Ask your documents…")
+    seen.ask(QUESTION)
+    assert "LT-300" in seen.finished()
+    wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert seen.page.evaluate(wider) <= 0
+    box = seen.page.locator("#question").bounding_box()
+    panel = seen.page.locator("#evidence").bounding_box()
+    assert box
+    assert panel
+    assert box["y"] < panel["y"]  # on a narrow screen the chat stands first
+
+
+def test_a_question_that_the_documents_do_not_cover_is_told_so(bare: App, visit: Visiting) -> None:
+    seen = visit(bare)
+    seen.ask("Who composed the opera Carmen?")
+    assert "do not cover this question" in seen.finished()
+
+
+def test_an_answer_is_seen_growing_and_names_its_model(ui: App, stub: Stub, visit: Visiting) -> None:
+    stub.reply = Reply([f"word{i} " for i in range(60)] + ["[1]."], delay_s=0.05)
+    seen = visit(ui)
+    expect(seen.page.locator("#status")).to_contain_text(MODEL)
+    seen.ask(QUESTION)
+    lengths = set()
+    for _ in range(300):
+        text = seen.answer()
+        if "word0" in text:
+            lengths.add(len(text))
+        if "word59" in text:
+            break
+        seen.page.wait_for_timeout(100)
+    assert len(lengths) >= 3, lengths
+    assert seen.finished().endswith("word58 word59 [1].")
+    assert cards(seen)["source-1"].startswith("[1] products/lt-300-manual.pdf")
+
+
+def test_stop_ends_the_answer_and_the_request_at_the_model(ui: App, stub: Stub, visit: Visiting) -> None:
+    stub.reply = Reply([f"word{i} " for i in range(5000)], delay_s=0.05)
+    seen = visit(ui)
+    seen.ask(QUESTION)
+    expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("word3", timeout=60_000)
+    seen.page.click("#question .stop-button")
+    assert stub.answers()[0].left.wait(15)
+    stopped = seen.finished()
+    assert stopped.startswith("word0 word1")
+    stub.reply = Reply(("Another answer [1].",))
+    seen.ask("And how is it calibrated?")
+    expect(seen.page.locator("#chat [data-testid=bot]").last).to_contain_text("Another answer", timeout=30_000)
+
+
+def test_leaving_the_page_ends_the_request_at_the_model(ui: App, stub: Stub, browser: Browser) -> None:
+    stub.reply = Reply([f"word{i} " for i in range(5000)], delay_s=0.05)
+    with visiting(browser, ui.url) as seen:
+        seen.ask(QUESTION)
+        expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("word3", timeout=60_000)
+    assert stub.answers()[0].left.wait(20)
+
+
+def test_retry_asks_again_and_an_edited_question_is_asked_instead(ui: App, stub: Stub, visit: Visiting) -> None:
+    stub.reply = Reply(("First answer [1].",))
+    seen = visit(ui)
+    seen.ask(QUESTION)
+    assert seen.finished() == "First answer [1]."
+    stub.reply = Reply(("Second answer [1].",))
+    seen.page.click(RETRY)
+    expect(seen.page.locator("#chat [data-testid=bot]")).to_have_text("Second answer [1].", timeout=30_000)
+    assert seen.finished() == "Second answer [1]."
+    assert [call.body["messages"][-1]["content"] for call in stub.answers()] == [QUESTION] * 2
+    assert len(stub.answers()[1].body["messages"]) == 2  # the answer that was thrown away is no history
+
+    stub.reply = Reply(("Third answer [1].",))
+    seen.page.click("#chat [aria-label=Edit]")
+    seen.page.fill("#chat textarea", "How is the VPN reached?")
+    seen.page.click("#chat [aria-label=Submit]")
+    expect(seen.page.locator("#chat [data-testid=bot]")).to_have_text("Third answer [1].", timeout=30_000)
+    expect(seen.page.locator(".rs-query")).to_contain_text("How is the VPN reached?")
+    assert seen.page.locator("#chat [data-testid=user]").all_inner_texts() == ["How is the VPN reached?"]
+    assert "it/vpn-and-accounts.md" in " ".join(cards(seen).values())
+
+
+def test_a_follow_up_is_understood_from_what_was_said(ui: App, stub: Stub, visit: Visiting) -> None:
+    stub.reply = Reply(("It is `x[1]` < 1000 NTU [1].",))
+    stub.rewritten = "Up to what turbidity does the LT-520 measure?"
+    seen = visit(ui)
+    seen.ask(QUESTION)
+    assert seen.finished() == "It is x[1] < 1000 NTU [1]."
+    stub.reply = Reply(("No turbidity [1].",))
+    seen.ask("And the LT-520?")
+    expect(seen.page.locator("#chat [data-testid=bot]").last).to_have_text("No turbidity [1].", timeout=30_000)
+    expect(seen.page.locator(".rs-query")).to_contain_text(stub.rewritten)
+    _, rewrite, answer = stub.calls
+    assert rewrite.rewrites
+    assert QUESTION in rewrite.text
+    said = [(m["role"], m["content"]) for m in answer.body["messages"][1:]]
+    assert said == [("user", QUESTION), ("assistant", "It is `x[1]` < 1000 NTU [1]."), ("user", "And the LT-520?")]
+
+
+def test_an_uploaded_file_is_reported_chosen_and_cited(ui: App, stub: Stub, visit: Visiting, tmp_path: Path) -> None:
+    note = tmp_path / "garage-note.md"
+    note.write_text("# Garage\n\nThe garage of the Suzhou office opens at 06:45 and its code is 4711.\n")
+    stub.reply = Reply(("It opens at 06:45 [1].",))
+    seen = visit(ui)
+    report = upload(seen, "uploads", note)
+    assert report.startswith("+1 ")
+    expect(seen.page.locator("#kb input")).to_have_value("uploads")
+    seen.ask("When does the garage open?")
+    assert seen.finished() == "It opens at 06:45 [1]."
+    expect(seen.page.locator(".rs-cited")).to_contain_text("garage-note.md")
+    expect(seen.page.locator(".rs-cited")).to_contain_text("4711")
+    assert "The garage of the Suzhou office" in stub.answers()[0].text
+
+    seen.page.click("#kb input")
+    seen.page.get_by_role("option", name="handbook").click()
+    expect(seen.page.locator("#kb input")).to_have_value("handbook")
+    seen.ask("Which code does the garage in Suzhou have?")
+    seen.page.wait_for_function("document.querySelectorAll('#chat [data-testid=bot]').length == 2", timeout=30_000)
+    seen.finished()
+    assert "garage-note.md" not in " ".join(cards(seen).values())
+
+
+def test_a_file_that_cannot_be_read_is_a_row_of_the_report(bare: App, visit: Visiting, tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.txt", tmp_path / "broken.pdf"
+    good.write_text("The canteen serves noodles on Thursdays.\n")
+    bad.write_bytes(b"%PDF-1.7\nthis is no PDF at all")
+    seen = visit(bare)
+    report = upload(seen, "mixed", good, bad)
+    assert report.startswith("+1 ")
+    row = next(line for line in report.splitlines() if "broken.pdf" in line)
+    assert "⚠️" in row
+    assert len(row) > len("⚠️ broken.pdf: ") + 10
+
+
+def test_nothing_that_a_document_or_a_model_writes_runs_or_leaves(
+    ui: App, stub: Stub, visit: Visiting, tmp_path: Path
+) -> None:
+    hostile = tmp_path / "hostile <img src=x onerror=window.pwned=1>.md"
+    hostile.write_text(f"# Turbidity <img src=x onerror='window.pwned=1'>\n\n{EVIL}\n")
+    stub.reply = Reply([EVIL[i : i + 25] for i in range(0, len(EVIL), 25)], delay_s=0.02)
+    seen = visit(ui)
+    upload(seen, "hostile", hostile)
+    seen.ask("What is turbidity?")
+    answer = seen.finished()
+    assert "<script>window.pwned=1</script>" in answer  # shown as it was written
+    expect(seen.page.locator("#evidence")).to_contain_text("<script>window.pwned=1</script>")
+    seen.page.wait_for_timeout(500)
+    assert seen.page.evaluate("window.pwned") is None
+    inside = "#chat [data-testid=bot], #evidence"
+    assert seen.page.locator(inside).locator("script, img, iframe, style, svg[onload]").count() == 0
+    links = seen.page.locator(inside).locator("a").all()
+    assert {link.get_attribute("href") for link in links} == {"#source-1"}
+
+
+def test_a_picture_in_a_question_is_not_fetched(ui: App, stub: Stub, browser: Browser) -> None:
+    with socket.socket() as elsewhere:
+        elsewhere.bind(("127.0.0.1", 0))
+        elsewhere.listen()
+        elsewhere.settimeout(0.1)
+        address = f"http://127.0.0.1:{elsewhere.getsockname()[1]}"
+        with visiting(browser, ui.url) as seen:
+            seen.ask(f"What is this? ![]({address}/x.png) <img src={address}/y.png>")
+            seen.finished()
+            blocked = [line for line in seen.complaints if "violates the following Content Security Policy" in line]
+            assert len(blocked) >= 1
+            seen.complaints.clear()
+        with pytest.raises(TimeoutError):
+            elsewhere.accept()
+
+
+def test_a_model_that_fails_is_explained_and_the_passages_are_shown(ui: App, stub: Stub, visit: Visiting) -> None:
+    stub.reply = Reply(failure="overflow")
+    seen = visit(ui)
+    seen.ask(QUESTION)
+    answer = seen.finished()
+    assert "maximum context length is 512 tokens" in answer
+    assert "retrieval.context_tokens" in answer
+    assert cards(seen)["source-1"].startswith("[1] products/lt-300-manual.pdf")
+
+    stub.reply = Reply(("Half an ", "answer "), failure="cut")
+    seen.page.click(RETRY)
+    expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("broke off in the middle", timeout=30_000)
+    assert "Half an answer" in seen.answer()
+
+
+def test_the_page_may_load_nothing_from_elsewhere_and_files_of_the_data_folder_are_not_served(ui: App) -> None:
+    response = httpx.get(ui.url)
+    assert "default-src 'self'" in response.headers["content-security-policy"]
+    assert response.headers["x-content-type-options"] == "nosniff"
+    secret = next((ui.data / "handbook").rglob("*.db"), ui.data / "handbook")
+    for path in (secret, "/etc/passwd", ui.data.parent / "ui.log"):
+        assert httpx.get(f"{ui.url}/gradio_api/file={path}").status_code in (403, 404)
