@@ -1,5 +1,6 @@
 """The chat UI: widgets and wiring. A callback calls one recipe and shows what it yields."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from app.server import State
+
+_SHOW_EVERY_S = 0.05  # a fast model writes more pieces than a browser can draw
 
 
 def mount(api: "FastAPI", state: "State", kb: str) -> "FastAPI":
@@ -85,7 +88,7 @@ def _responder(state: "State") -> Any:
             yield "", evidence((), "", tongue)
             return
         turns = [Turn("user" if m["role"] == "user" else "assistant", _text(m["content"])) for m in history]
-        text, sources, query = "", (), ""
+        text, sources, query, next_show = "", (), "", 0.0
         try:
             index = state.bases.get(kb) if kb else None
             if index is None:
@@ -98,7 +101,9 @@ def _responder(state: "State") -> Any:
                         yield "…", evidence(sources, query, tongue)
                     elif isinstance(event, Text):
                         text += event.delta
-                        yield safe_markdown(text), gr.skip()
+                        if time.monotonic() >= next_show:
+                            next_show = time.monotonic() + _SHOW_EVERY_S
+                            yield safe_markdown(text), gr.skip()
                     elif isinstance(event, Done):
                         yield _finished(event.answer), _cited_evidence(event.answer, sources, tongue)
         except RagstoneError as error:

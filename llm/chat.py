@@ -85,6 +85,7 @@ async def stream(endpoint: Endpoint, cfg: LlmConfig, messages: "list[BaseMessage
             timeout=cfg.timeout_s,
             max_retries=1,
             stream_usage=False,
+            stream_chunk_timeout=None,  # its wait_for loses a cancellation now and then; timeout_s bounds each read
             http_async_client=client,
         )
         try:

@@ -3,10 +3,12 @@
 Both sides of the index share this: passages when a folder is indexed, the question when it is searched.
 """
 
+import ctypes
 import hashlib
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +35,7 @@ MULTILINGUAL = ("BAAI/bge-m3", "intfloat/multilingual-e5-small", "Qwen/Qwen3-Emb
 # Share of unknown tokens above which a text counts as unreadable: 0.00 on English, 0.58 on Chinese with the built-in
 # model, about 0.3 on Chinese prose full of English identifiers.
 UNREADABLE = 0.2
+_M_MMAP_THRESHOLD = -3  # of mallopt(3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,7 @@ class Embedder:
         folder = self._folder()
         if folder:
             os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a local folder needs no hub, and none is asked
+        _keep_memory_steady()
         with _quiet_loading():
             from sentence_transformers import SentenceTransformer
 
@@ -210,6 +214,16 @@ class Embedder:
     def _unknown_id(self) -> int | None:
         token = getattr(self._model.tokenizer, "unk_token", None)
         return self._tokenizer.token_to_id(token) if token else None
+
+
+def _keep_memory_steady() -> None:
+    """Have glibc give large buffers back when they are freed.
+
+    Batches of ever other lengths let it raise its own threshold instead, and a long run grows by a gigabyte.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 18)  # type: ignore[union-attr]
 
 
 def _to_bfloat16(model: "SentenceTransformer") -> None:
