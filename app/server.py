@@ -227,6 +227,8 @@ def run(settings: Settings, kb: str, port: int, *, with_ui: bool) -> None:
 
 
 def _prepare(state: State, kb: str, with_ui: bool) -> None:
+    import langchain_openai  # noqa: F401  # takes seconds, which the first answer should not wait for
+
     try:
         state.bases.warm_up(kb)
         state.ready.set()

@@ -168,7 +168,7 @@ def _summary(report: Report) -> str:
         f"**+{report.added}** / ~{report.changed} / -{report.deleted} · {report.chunks} chunks · "
         f"{report.embedded} embedded · {report.seconds:.1f} s"
     ]
-    lines += [safe_markdown(f"- ⚠️ `{f.path}`: {f.error} {f.hint}") for f in report.failed]
+    lines += [safe_markdown(f"- ⚠️ `{f.path}`: {f.error}. {f.hint}") for f in report.failed]
     lines += [f"- {safe_markdown(note)}" for note in report.notes]
     return "\n".join(lines)
 

@@ -1,7 +1,9 @@
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +142,35 @@ def test_doctor_says_what_is_there_and_what_to_do(home: Path) -> None:
     assert "reads English" in checks["embedder"]["detail"]
     assert "bge-m3" in checks["embedder"]["hint"]
     assert "21 documents" in checks["knowledge base 'handbook'"]["detail"]
+
+
+def test_watch_follows_the_folder_until_interrupted(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "first.md").write_text("# First\n\nOne.", encoding="utf-8")
+    env = os.environ | {"RAGSTONE_DATA": str(tmp_path / "data")}
+    command = [sys.executable, "-c", "from app.cli import main; main()", "index", str(docs), "--watch"]
+    log = tmp_path / "log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(command, stdout=sink, stderr=sink, cwd=ROOT, env=env)
+
+    def wait_for(text: str) -> bool:
+        end = time.monotonic() + 60
+        while text not in log.read_text("utf-8") and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.1)
+        return text in log.read_text("utf-8")
+
+    try:
+        assert wait_for("watching")
+        time.sleep(1)  # the watch itself is set up after the line is printed
+        (docs / "second.md").write_text("# Second\n\nA zebra.", encoding="utf-8")
+        assert wait_for("1 added, 0 changed, 0 moved, 0 deleted, 1 unchanged"), log.read_text("utf-8")
+        (docs / "first.md").unlink()
+        assert wait_for("0 added, 0 changed, 0 moved, 1 deleted, 1 unchanged"), log.read_text("utf-8")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) in (0, 130)
+    finally:
+        process.kill()
+        process.wait()
+    hits = one_object(ragstone(tmp_path / "data", "search", "zebra", "--json"))["hits"]
+    assert [hit["path"] for hit in hits] == ["second.md"]
