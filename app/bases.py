@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from app.index import Progress, Report, check_upload, chunker, quiet, sync
-from core.config import Config
-from core.errors import CatalogError
+from core.config import Config, Settings
+from core.errors import CatalogError, RagstoneError
+from llm.serve import Server
 from retrieval.embed import Embedder
 from retrieval.index import Index, check_name, names
 
@@ -63,3 +64,20 @@ class Bases:
         index = self.get(name)
         index.check_chunker(chunker(self.cfg.ingest))
         return sync(index, folder, self.cfg.ingest, progress)
+
+
+class State:
+    """What a running app knows: its knowledge bases, and whether the model server it started is up."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.bases = Bases(settings.config)
+        self.ready = threading.Event()
+        self.vllm: Server | None = None
+        self.vllm_status = ""
+        self.failure: RagstoneError | None = None
+
+    @property
+    def cfg(self) -> Config:
+        """The configuration."""
+        return self.settings.config

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.answer import Done, Text, answer
-from app.bases import Bases
+from app.bases import State
 from core.config import Config, Settings
 from core.errors import CatalogError, ConfigError, RagstoneError
 from core.types import Answer, Turn
@@ -63,23 +63,6 @@ class ChatRequest(BaseModel):
     top_p: float | None = Field(None, gt=0, le=1)
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
-
-
-class State:
-    """What a running app knows: its knowledge bases, and whether the model server it started is up."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.bases = Bases(settings.config)
-        self.ready = threading.Event()
-        self.vllm: Server | None = None
-        self.vllm_status = ""
-        self.failure: RagstoneError | None = None
-
-    @property
-    def cfg(self) -> Config:
-        """The configuration."""
-        return self.settings.config
 
 
 def build(state: State) -> FastAPI:

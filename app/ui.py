@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import gradio as gr
     from fastapi import FastAPI
 
-    from app.server import State
+    from app.bases import State
 
 _SHOW_EVERY_S = 0.05  # a fast model writes more pieces than a browser can draw
 

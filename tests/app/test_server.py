@@ -13,7 +13,8 @@ import pytest
 from fastapi.testclient import TestClient
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionUserMessageParam
 
-from app.server import State, build
+from app.bases import State
+from app.server import build
 from core.config import load
 from core.errors import ModelError
 from tests.app.running import App, command, environment, handbook, running
