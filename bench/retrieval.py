@@ -118,7 +118,8 @@ def load(root: Path, selection: Selection, limit: int | None) -> TestSet:
         question, document, grade = line.split("\t")
         if document in known:
             qrels.setdefault(question, {})[document] = float(grade)
-    asked = [(r["_id"], r["text"]) for r in _rows(folder / "queries.jsonl", selection.questions) if r["_id"] in qrels]
+    rows = _rows(folder / "queries.jsonl", selection.questions)
+    asked = [(r["_id"], r["text"]) for r in rows if r["_id"] in qrels and r["text"].strip()]  # two of CMRC are empty
     return TestSet(documents, dict(asked[:limit]), qrels)
 
 
