@@ -44,6 +44,12 @@ class IngestConfig(_Section):
     follow_symlinks: bool = False
     max_file_mb: Annotated[int, Field(ge=1)] = 100
     encodings: list[str] = []
+    ocr: Literal["auto", "off"] = "auto"
+    archive_files: Annotated[int, Field(ge=0)] = 1000
+    archive_mb: Annotated[int, Field(ge=1)] = 500
+    archive_depth: Annotated[int, Field(ge=0, le=10)] = 2
+    read_seconds: Annotated[float, Field(gt=0.0, le=86400.0)] = 120.0
+    read_mb: Annotated[int, Field(ge=256)] = 2048
     chunk_tokens: Annotated[int, Field(ge=16, le=8192)] = 200
     chunk_overlap: Annotated[int, Field(ge=0, le=4096)] = 0
 

@@ -31,6 +31,8 @@ class Document:
     `sections` are in order, do not overlap, and cover every character that is not white space.
     `title` is what the content says (first heading, <title>, document property), never the file name:
     a renamed file must not change what is embedded.
+    `tables` counts the tables whose rows are kept; `ocr_pages` are those whose text was recognised from a picture.
+    `notes` say what could not be read inside a file that could (a member of an archive, an attachment).
     """
 
     text: str
@@ -39,6 +41,9 @@ class Document:
     pages: int | None = None
     empty_pages: tuple[int, ...] = ()
     encoding: str | None = None
+    tables: int = 0
+    ocr_pages: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
