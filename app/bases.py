@@ -10,7 +10,8 @@ from core.config import Config, Settings
 from core.errors import CatalogError, RagstoneError
 from llm.serve import Server
 from retrieval.embed import Embedder
-from retrieval.index import Index, check_name, names
+from retrieval.home import check_name, names
+from retrieval.index import Index
 
 
 class Bases:
@@ -62,7 +63,7 @@ class Bases:
         if name not in self.names():
             Index.open_or_create(self.data, name, self.embedder, chunker(self.cfg.ingest)).close()
         index = self.get(name)
-        index.check_chunker(chunker(self.cfg.ingest))
+        index.check_writable(self.embedder, chunker(self.cfg.ingest))
         return sync(index, folder, self.cfg.ingest, progress)
 
 

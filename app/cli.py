@@ -4,20 +4,19 @@ Exit codes: 0 done, 1 done but some files failed or checks did not pass, 2 an er
 """
 
 import asyncio
-import contextlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from app.manage import manage
+from app.terminal import AsJson, Kb, err, opened, out, print_json, progress_bars, show_error
 from core import log
 from core.config import Settings, load
 from core.errors import ConfigError, RagstoneError
@@ -29,11 +28,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console(soft_wrap=True)
-err = Console(stderr=True, soft_wrap=True)
+app.add_typer(manage)
 
-Kb = Annotated[str | None, typer.Option("--kb", help="Knowledge base; default: app.kb of the configuration.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Follow the folders of the knowledge base as they change.")]
 
 
 @app.callback()
@@ -53,37 +50,6 @@ def _options(
 
 
 @app.command()
-def index(
-    ctx: typer.Context,
-    folder: Annotated[Path, typer.Argument(help="Folder of documents.")],
-    kb: Kb = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Only show what would be done.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Then follow changes until interrupted.")] = False,
-    rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Read and embed all folders anew beside the old index, then swap.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Bring a knowledge base up to date with a folder: added, changed, moved and deleted files."""
-    from app import index as recipe
-
-    settings: Settings = ctx.obj
-    name = kb or settings.config.app.kb
-    if plan:
-        _show_plan(recipe.plan_only(settings.config, name, folder), as_json)
-        return
-    with _progress() as progress:
-        report = recipe.run(settings.config, name, folder, rebuild=rebuild, progress=progress)
-    _show_report(report, name, as_json)
-    if watch:
-        err.print(f"watching {escape(str(folder))} (Ctrl-C ends)")
-        for later in recipe.follow(settings.config, name, folder):
-            _show_report(later, name, as_json=False, to=err)
-    if report.failed:
-        raise typer.Exit(1)
-
-
-@app.command()
 def search(
     ctx: typer.Context,
     query: str,
@@ -98,12 +64,12 @@ def search(
     from retrieval.search import search as find
 
     chosen = _mode(mode or ctx.obj.config.retrieval.mode)
-    with _open(ctx.obj, kb) as index_:
+    with opened(ctx.obj, kb) as index_:
         started = time.monotonic()
         hits = find(index_, [query], ctx.obj.config.retrieval, k=k, mode=chosen)
         seconds = round(time.monotonic() - started, 3)
     if as_json:
-        _print_json({"hits": [_hit_row(hit) for hit in hits], "mode": chosen, "seconds": seconds})
+        print_json({"hits": [_hit_row(hit) for hit in hits], "mode": chosen, "seconds": seconds})
         return
     for hit in hits:
         place = f" p.{hit.page}" if hit.page else ""
@@ -117,10 +83,10 @@ def search(
 @app.command()
 def ask(ctx: typer.Context, question: str, kb: Kb = None, as_json: AsJson = False) -> None:
     """Answer one question from a knowledge base, with citations."""
-    with _open(ctx.obj, kb) as index_:
+    with opened(ctx.obj, kb) as index_:
         answer = asyncio.run(_answer(index_, question, ctx.obj, (), quiet=as_json))
     if as_json:
-        _print_json(
+        print_json(
             {
                 "answer": answer.text, "answered": answer.answered, "citations": [asdict(c) for c in answer.citations],
                 "backend": answer.backend, "model": answer.model, "seconds": round(answer.seconds, 3),
@@ -135,7 +101,7 @@ def ask(ctx: typer.Context, question: str, kb: Kb = None, as_json: AsJson = Fals
 def chat(ctx: typer.Context, kb: Kb = None) -> None:
     """Ask questions one after another; follow-ups use what was said. An empty line or Ctrl-D ends."""
     history: list[Turn] = []
-    with _open(ctx.obj, kb) as index_:
+    with opened(ctx.obj, kb) as index_:
         err.print(f"knowledge base {index_.name!r}: {index_.counts().documents} documents")
         while True:
             try:
@@ -147,7 +113,7 @@ def chat(ctx: typer.Context, kb: Kb = None) -> None:
             try:
                 answer = asyncio.run(_answer(index_, question, ctx.obj, history, quiet=False))
             except RagstoneError as error:
-                _show_error(error)
+                show_error(error)
                 continue
             _show_citations(answer)
             history += [Turn("user", question), Turn("assistant", answer.text)]
@@ -158,9 +124,10 @@ def ui(
     ctx: typer.Context,
     port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Default: app.port.")] = None,
     kb: Kb = None,
+    watch: Watch = False,
 ) -> None:
     """Open the chat UI and the HTTP API; a model configured under [llm] vllm_model is started in the background."""
-    _serve(ctx.obj, port, kb, with_ui=True)
+    _serve(ctx.obj, port, kb, with_ui=True, watch=watch)
 
 
 @app.command()
@@ -168,9 +135,10 @@ def serve(
     ctx: typer.Context,
     port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Default: app.port.")] = None,
     kb: Kb = None,
+    watch: Watch = False,
 ) -> None:
     """Serve the HTTP API; a model configured under [llm] vllm_model is started first and ended with the app."""
-    _serve(ctx.obj, port, kb, with_ui=False)
+    _serve(ctx.obj, port, kb, with_ui=False, watch=watch)
 
 
 @app.command("eval")
@@ -179,10 +147,10 @@ def evaluate(ctx: typer.Context, folder: Path, as_json: AsJson = False) -> None:
     from app.evaluate import evaluate as run
     from retrieval.embed import Embedder
 
-    with _progress() as progress:
+    with progress_bars() as progress:
         result = run(folder, ctx.obj.config, Embedder(ctx.obj.config.retrieval), progress=progress)
     if as_json:
-        _print_json(result)
+        print_json(result)
         return
     modes: dict[str, dict[str, float]] = result["modes"]
     table = Table(title=f"{folder.name}: {result['documents']} documents, {result['chunks']} chunks")
@@ -195,30 +163,13 @@ def evaluate(ctx: typer.Context, folder: Path, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def verify(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
-    """Check a knowledge base: catalog, offsets, both search indexes."""
-    with _open(ctx.obj, kb) as index_:
-        problems = index_.verify()
-        counts = asdict(index_.counts())
-    if as_json:
-        _print_json({"ok": not problems, "problems": problems} | counts)
-    else:
-        for problem in problems:
-            out.print(f"[red]✗[/red] {escape(problem)}")
-        out.print(f"{counts['documents']} documents, {counts['chunks']} chunks, {counts['dense']} with a vector")
-        out.print("[green]all is well[/green]" if not problems else f"[red]{len(problems)} problems[/red]")
-    if problems:
-        raise typer.Exit(1)
-
-
-@app.command()
 def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Check what the configuration needs: data folder, embedder, model endpoint, vLLM."""
     from app.doctor import examine
 
     checks = examine(ctx.obj.config)
     if as_json:
-        _print_json({"ok": all(check.ok for check in checks), "checks": [asdict(check) for check in checks]})
+        print_json({"ok": all(check.ok for check in checks), "checks": [asdict(check) for check in checks]})
     else:
         for check in checks:
             out.print(f"{'[green]✓[/green]' if check.ok else '[red]✗[/red]'} {check.name}: {escape(check.detail)}")
@@ -233,30 +184,18 @@ def config(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Print every setting and where its value came from."""
     settings: Settings = ctx.obj
     if as_json:
-        _print_json({name: {"value": value, "origin": origin} for name, value, origin in settings.rows()})
+        print_json({name: {"value": value, "origin": origin} for name, value, origin in settings.rows()})
         return
     for name, value, origin in settings.rows():
         out.print(f"{escape(name)} = {escape(json.dumps(value, ensure_ascii=False))}  [dim]({escape(origin)})[/dim]",
                   highlight=False, soft_wrap=True)  # fmt: skip
 
 
-def _serve(settings: Settings, port: int | None, kb: str | None, *, with_ui: bool) -> None:
+def _serve(settings: Settings, port: int | None, kb: str | None, *, with_ui: bool, watch: bool) -> None:
     from app.server import run
 
-    run(settings, kb or settings.config.app.kb, settings.config.app.port if port is None else port, with_ui=with_ui)
-
-
-@contextlib.contextmanager
-def _open(settings: Settings, kb: str | None) -> Iterator[Any]:
-    from retrieval.embed import Embedder
-    from retrieval.index import Index
-
-    config_ = settings.config
-    index_ = Index.open(Path(config_.app.data), kb or config_.app.kb, Embedder(config_.retrieval))
-    try:
-        yield index_
-    finally:
-        index_.close()
+    chosen = settings.config.app.port if port is None else port
+    run(settings, kb or settings.config.app.kb, chosen, with_ui=with_ui, watch=watch)
 
 
 async def _answer(index_: Any, question: str, settings: Settings, history: Sequence[Turn], *, quiet: bool) -> Answer:
@@ -293,46 +232,6 @@ def _show_citations(answer: Answer) -> None:
         err.print(f"note: {escape(note)}", highlight=False)
 
 
-def _show_plan(plan: Any, as_json: bool) -> None:
-    rows = {
-        "added": [e.path for e in plan.added], "changed": [e.path for _, e in plan.changed],
-        "moved": [[old.path, new.path] for old, new in plan.moved], "deleted": [f.path for f in plan.deleted],
-        "failed": [asdict(f) for f in plan.failed],
-    }  # fmt: skip
-    if as_json:
-        _print_json(rows | {"unchanged": plan.unchanged})
-        return
-    for what, items in rows.items():
-        for item in items:
-            text = " -> ".join(item) if isinstance(item, list) else item["path"] if isinstance(item, dict) else item
-            out.print(f"{what:8} {escape(text)}", highlight=False)
-    out.print(", ".join(f"{len(items)} {what}" for what, items in rows.items()) + f", {plan.unchanged} unchanged")
-
-
-def _show_report(report: Any, kb: str, as_json: bool, to: Console = out) -> None:
-    if as_json:
-        _print_json(report.as_json())
-    for failure in report.failed:
-        err.print(f"[red]✗[/red] {escape(repr(failure.path))}: {escape(failure.error)}", highlight=False)
-        if failure.hint:
-            err.print(f"  → {escape(failure.hint)}", highlight=False)
-    for note in report.notes:
-        err.print(f"note: {escape(note)}", highlight=False)
-    if not as_json:
-        to.print(
-            f"{report.added} added, {report.changed} changed, {report.moved} moved, {report.deleted} deleted, "
-            f"{report.unchanged} unchanged, {len(report.failed)} failed, {len(report.skipped)} skipped; "
-            f"{report.embedded} embedded, {report.chunks} chunks in {kb!r}, {report.seconds:.1f} s",
-            highlight=False,
-        )  # fmt: skip
-
-
-def _show_error(error: RagstoneError) -> None:
-    err.print(f"[red]error:[/red] {escape(error.message)}", highlight=False, soft_wrap=True)
-    if error.hint:
-        err.print(f"  → {escape(error.hint)}", highlight=False, soft_wrap=True)
-
-
 def _hit_row(hit: Hit) -> dict[str, Any]:
     keys = "rank score path page start end text dense_rank lexical_rank title headings language".split()
     return {key: getattr(hit, key) for key in keys}
@@ -344,31 +243,12 @@ def _mode(text: str) -> SearchMode:
     raise ConfigError(f"--mode {text!r} is unknown", "use dense, lexical or hybrid")
 
 
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Any]:
-    """A progress listener that draws a bar per stage on stderr."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as bars:
-        tasks: dict[str, Any] = {}
-
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total or None)
-            bars.update(tasks[stage], completed=done, total=total or None)
-
-        yield show
-
-
 def main() -> None:
     """Run the command line."""
     try:
         app()
     except RagstoneError as error:
-        _show_error(error)
+        show_error(error)
         sys.exit(2)
     except KeyboardInterrupt:
         err.print("interrupted; everything committed so far is kept")

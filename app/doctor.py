@@ -10,7 +10,8 @@ from app.backend import resolve
 from core.config import Config
 from core.errors import RagstoneError
 from retrieval.embed import MULTILINGUAL, Embedder
-from retrieval.index import Index, names
+from retrieval.home import names
+from retrieval.index import Index
 
 _LOW_SPACE = 1 << 30
 

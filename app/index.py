@@ -1,27 +1,30 @@
-"""Recipe: make a knowledge base say what a folder says. scan -> plan -> read -> split -> embed -> commit.
+"""Recipe: make a knowledge base say what its folders say. scan -> plan -> read -> split -> embed -> commit.
 
 Files are committed a few at a time, each whole: stopped anywhere and run again, the result is that of a fresh build.
 """
 
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from core.config import Config, IngestConfig
 from core.errors import ConfigError, ReadError
 from core.text import digest, heading_line, language
-from core.types import Chunk, Document, FileEntry, FileError, KnownFile
-from ingest.read import read_file, supported
-from ingest.scan import Plan, check_folder, plan, scan
+from core.types import Card, Chunk, Document, FileEntry, FileError, KnownFile
+from ingest.read import supported
+from ingest.scan import Plan, check_folder, plan
 from ingest.split import SPLITTER, split
-from retrieval.catalog import Transaction
+from ingest.workers import read_apart, reader_identity
 from retrieval.embed import MULTILINGUAL, Embedder
-from retrieval.index import Index, chunker_identity, names
+from retrieval.index import Index, chunker_identity
+from retrieval.minhash import sketch
+from retrieval.transaction import Indexed, Transaction
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +35,12 @@ _FLUSH_TEXTS = 256  # new texts that are embedded and committed together
 _FLUSH_FILES = 64
 _SYNC_CHUNKS = 4096  # after so many chunks the lexical index on disk follows, so that readers need not
 _READ_AHEAD = 8
+_READERS = max(1, min(4, (os.cpu_count() or 2) - 1))  # embedding needs the rest
 
 
 @dataclass(slots=True)
 class Report:
-    """What a run did. `chunks`: how many the knowledge base holds now. `failed` files kept their last good content."""
+    """What a run did. `chunks`: how many the knowledge base holds now; `files`: a card for each file that was read."""
 
     added: int = 0
     changed: int = 0
@@ -50,6 +54,7 @@ class Report:
     cache_hits: int = 0
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
+    files: list[Card] = field(default_factory=list)
 
     def __add__(self, other: "Report") -> "Report":
         """Both runs as one; of `chunks` and `notes`, the later."""
@@ -57,8 +62,13 @@ class Report:
             self.added + other.added, self.changed + other.changed, self.moved + other.moved,
             self.deleted + other.deleted, self.unchanged + other.unchanged, self.failed + other.failed,
             self.skipped + other.skipped, other.chunks, self.embedded + other.embedded,
-            self.cache_hits + other.cache_hits, self.seconds + other.seconds, other.notes,
+            self.cache_hits + other.cache_hits, self.seconds + other.seconds, other.notes, self.files + other.files,
         )  # fmt: skip
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was done and nothing is to be told."""
+        return not (self.added or self.changed or self.moved or self.deleted or self.failed)
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain data."""
@@ -66,14 +76,11 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
-    """A file that was read and cut; `keys` name the embedding of each chunk, None where the embedder cannot read it."""
+class Work:
+    """A file that was read and cut; `texts` are what is embedded, under the keys of `indexed`."""
 
-    entry: FileEntry
-    document: Document
-    chunks: list[Chunk]
+    indexed: Indexed
     texts: list[str]
-    keys: list[bytes | None]
 
 
 def quiet(stage: str, done: int, total: int) -> None:
@@ -85,93 +92,112 @@ def chunker(cfg: IngestConfig) -> str:
     return chunker_identity(SPLITTER, cfg)
 
 
-def run(cfg: Config, kb: str, folder: Path, *, rebuild: bool = False, progress: Progress = quiet) -> Report:
-    """`ragstone index`: open or make the knowledge base and bring `folder` up to date.
+def run(
+    cfg: Config, kb: str, folders: Sequence[Path] = (), *, rebuild: bool = False, progress: Progress = quiet
+) -> Report:
+    """`ragstone index`: open or make the knowledge base and bring folders up to date, by default all it has.
 
     `rebuild` reads and embeds all of its folders anew beside what answers now, and swaps at the end.
     """
-    check_folder(folder)  # before anything is made
-    embedder = Embedder(cfg.retrieval)
-    if not rebuild:
-        index = Index.open_or_create(Path(cfg.app.data), kb, embedder, chunker(cfg.ingest))
-        report = sync(index, folder, cfg.ingest, progress)
-        index.close()
-        return report
-    index, known = Index.open_next(Path(cfg.app.data), kb, embedder, chunker(cfg.ingest))
-    folder = folder.resolve()
-    report = sync(index, folder, cfg.ingest, progress)
-    for other in known:
-        if other != str(folder):
-            report = report + sync(index, Path(other), cfg.ingest, progress)
-    index.promote()
+    for folder in folders:
+        check_folder(folder)  # before anything is made
+    data, embedder, cut = Path(cfg.app.data), Embedder(cfg.retrieval), chunker(cfg.ingest)
+    if rebuild:
+        index, known = Index.open_next(data, kb, embedder, cut)
+    else:
+        index = Index.open_or_create(data, kb, embedder, cut)
+        known = index.catalog.folders()
+    given = [str(folder.resolve()) for folder in folders]
+    every = check_apart(given + [other for other in known if other not in given])
+    todo = every if rebuild or not given else given
+    if not todo:
+        raise ConfigError(f"knowledge base {kb!r} follows no folder yet", f"give one: ragstone index FOLDER --kb {kb}")
+    report = Report()
+    for path in todo:
+        try:
+            report = report + sync(index, Path(path), cfg.ingest, progress)
+        except ReadError as error:
+            if rebuild or folders:  # a folder that is away must not be missing from what answers next
+                raise
+            report.failed.append(FileError(path, error.message, error.hint))
+    if rebuild:
+        index.promote(cfg.app.keep_generations)
     index.close()
     return report
 
 
-def plan_only(cfg: Config, kb: str, folder: Path) -> Plan:
-    """`ragstone index --plan`: what `run` would do; nothing is written."""
-    check_folder(folder)
-    known: list[KnownFile] = []
-    if kb in names(Path(cfg.app.data)):
-        index = Index.open(Path(cfg.app.data), kb, Embedder(cfg.retrieval))
-        known = index.catalog.known_files_of(str(folder.resolve()))
-        index.close()
-    return plan(folder, scan(folder, cfg.ingest, supported), known)
+def check_apart(folders: list[str]) -> list[str]:
+    """The folders of a knowledge base. Raises `ConfigError` where one lies in another: files would be there twice."""
+    for inner in folders:
+        for outer in folders:
+            if inner.startswith(outer.rstrip("/") + "/"):
+                raise ConfigError(
+                    f"{inner!r} lies in {outer!r}, which this knowledge base follows already",
+                    f"leave it out, or `ragstone remove {inner}` or `ragstone remove {outer}` first",
+                )
+    return folders
 
 
-def follow(cfg: Config, kb: str, folder: Path) -> Iterator[Report]:
-    """`ragstone index --watch`: a report whenever the folder has changed and been read again, until interrupted."""
-    from watchfiles import watch
-
-    index = Index.open(Path(cfg.app.data), kb, Embedder(cfg.retrieval))
-    for _ in watch(folder, debounce=1600, step=200, raise_interrupt=True):
-        report = sync(index, folder, cfg.ingest)
-        if report.added or report.changed or report.moved or report.deleted or report.failed:
-            yield report
+def look(index: Index, folder: Path, cfg: IngestConfig, only: Iterable[str] | None = None) -> Plan:
+    """What a sync of one folder would do. `only`: paths in it to which the comparison is limited."""
+    catalog, root, reader = index.catalog, str(folder), reader_identity(cfg)
+    failures = {path: failure for path, failure in catalog.known_failures(root).items() if failure.reader == reader}
+    known = lambda below: catalog.known_files(root, below)  # noqa: E731
+    return plan(folder, cfg, supported, known, failures, only=only, apart=index.home.parent.resolve())
 
 
-def sync(index: Index, folder: Path, cfg: IngestConfig, progress: Progress = quiet) -> Report:
+def sync(
+    index: Index, folder: Path, cfg: IngestConfig, progress: Progress = quiet, only: Iterable[str] | None = None
+) -> Report:
     """Bring one folder of a knowledge base up to date. Files of its other folders are left alone.
 
-    Raises `ReadError` for the folder itself, `CatalogError` where it is locked or the disk fails, `ConfigError` where
-    chunks would not fit the embedder; one bad file is a row of `Report.failed`.
+    `only` limits it to some paths, files or folders, relative to the folder. Raises `ReadError` for the folder itself,
+    `CatalogError` where it is locked or the disk fails, `ConfigError` where chunks would not fit the embedder; one bad
+    file is a row of `Report.failed`.
     """
     started = time.monotonic()
     folder = folder.resolve()
     report = Report()
     with index.writing() as catalog:
         progress("scan", 0, 0)
-        found = scan(folder, cfg, supported)
-        todo = plan(folder, found, catalog.known_files_of(str(folder)))
-        report.skipped = found.skipped
-        report.unchanged, report.failed = todo.unchanged, list(todo.failed)
-        report.moved, report.deleted = len(todo.moved), len(todo.deleted)
+        todo = look(index, folder, cfg, only)
+        report.skipped, report.failed = todo.skipped, list(todo.failed)
+        report.unchanged, report.moved, report.deleted = todo.unchanged, len(todo.moved), len(todo.deleted)
         folder_id = catalog.folder_id(str(folder))
         if todo.moved or todo.touched or todo.deleted:
             with catalog.transaction() as write:
                 _apply_cheap(write, todo)
-        changed = {entry.path: old for old, entry in todo.changed}
-        queue = [*todo.added, *(entry for _, entry in todo.changed)]
-        if queue:
-            _check_fits(cfg, index.embedder)
-        pipeline = _Pipeline(index, folder_id, report)
-        for done, work in enumerate(_read_ahead(folder, queue, cfg, index.embedder), start=1):
-            if isinstance(work, FileError):
-                report.failed.append(_failed(work, changed.get(work.path), pipeline))
-            else:
-                report.added += work.entry.path not in changed
-                report.changed += work.entry.path in changed
-                pipeline.add(work)
-            progress("index", done, len(queue))
-        pipeline.flush()
+        _read_and_write(index, folder, folder_id, todo, cfg, report, progress)
+        failed = {error.path for error in report.failed}
+        if only is None and catalog.known_failures(str(folder)).keys() - failed:
+            with catalog.transaction() as write:
+                write.keep_failures(folder_id, failed)
         progress("save", 0, 0)
-        if queue or todo.deleted:
-            catalog.drop_orphan_embeddings()
+        catalog.drop_unused_embeddings()
     report.chunks = index.counts().chunks
     report.notes = language_notes(index)
     report.seconds = time.monotonic() - started
     log.info("sync folder=%s added=%d changed=%d seconds=%.1f", folder, report.added, report.changed, report.seconds)
     return report
+
+
+def _read_and_write(
+    index: Index, folder: Path, folder_id: int, todo: Plan, cfg: IngestConfig, report: Report, progress: Progress
+) -> None:
+    changed = {entry.path: old for old, entry in todo.changed}
+    queue = [*todo.added, *(entry for _, entry in todo.changed)]
+    if queue:
+        _check_fits(cfg, index.embedder)
+    pipeline = _Pipeline(index, folder_id, cfg, report)
+    for done, (entry, work) in enumerate(_read_ahead(folder, queue, cfg, index.embedder), start=1):
+        if isinstance(work, FileError):
+            pipeline.fail(entry, work, changed.get(entry.path))
+        else:
+            report.added += entry.path not in changed
+            report.changed += entry.path in changed
+            pipeline.add(work)
+        progress("index", done, len(queue))
+    pipeline.flush()
 
 
 def language_notes(index: Index) -> list[str]:
@@ -189,44 +215,66 @@ def language_notes(index: Index) -> list[str]:
 class _Pipeline:
     """Collects files until a batch is worth embedding, then commits them together."""
 
-    def __init__(self, index: Index, folder_id: int, report: Report) -> None:
+    def __init__(self, index: Index, folder_id: int, cfg: IngestConfig, report: Report) -> None:
         self.index = index
         self.folder_id = folder_id
+        self.cfg = cfg
         self.report = report
-        self.held: list[_Work] = []
+        self.held: list[Indexed] = []
+        self.failed: list[tuple[FileEntry, FileError, KnownFile | None]] = []
         self.new: dict[bytes, str] = {}
         self.unsynced = 0
 
-    def add(self, work: _Work) -> None:
-        self.held.append(work)
-        texts = {key: text for key, text in zip(work.keys, work.texts, strict=True) if key is not None}
+    def add(self, work: Work) -> None:
+        """Hold a file; at times, commit what is held."""
+        self.held.append(work.indexed)
+        self.report.files.append(_card(work.indexed))
+        texts = {key: text for key, text in zip(work.indexed.keys, work.texts, strict=True) if key is not None}
         missing = self.index.catalog.missing(texts.keys() - self.new.keys())
         self.new.update((key, texts[key]) for key in texts if key in missing)
-        self.report.cache_hits += sum(key is not None for key in work.keys) - len(missing)
+        self.report.cache_hits += sum(key is not None for key in work.indexed.keys) - len(missing)
         if len(self.new) >= _FLUSH_TEXTS or len(self.held) >= _FLUSH_FILES:
             self.flush()
 
+    def fail(self, entry: FileEntry, error: FileError, known: KnownFile | None) -> None:
+        """Note a file that could not be read; what is known of it stays, marked stale, or goes, as configured."""
+        if known is not None:
+            then = "what it said before keeps answering, marked stale"
+            then = then if self.cfg.unreadable == "keep" else "what it said before is dropped"
+            error = replace(error, hint=f"{error.hint}; {then}")
+        self.failed.append((entry, error, known))
+        self.report.failed.append(error)
+
     def flush(self) -> None:
+        """Embed and commit what is held."""
         catalog = self.index.catalog
         keys = list(self.new)
         for start in range(0, len(keys), _FLUSH_TEXTS):
             part = keys[start : start + _FLUSH_TEXTS]
             catalog.put_embeddings(part, self.index.embedder.embed_passages([self.new[key] for key in part]))
             self.report.embedded += len(part)
-        if self.held:
+        if self.held or self.failed:
+            reader = reader_identity(self.cfg)
             with catalog.transaction() as write:
-                for work in self.held:
-                    tongue = language(work.document.text)
-                    write.replace(self.folder_id, work.entry, work.document, work.chunks, work.keys, tongue)
-        self.unsynced += sum(len(work.chunks) for work in self.held)
-        self.held, self.new = [], {}
+                for new in self.held:
+                    write.replace(self.folder_id, new)
+                for entry, error, known in self.failed:
+                    write.fail(self.folder_id, entry, error, reader)
+                    if known is not None and self.cfg.unreadable == "drop":
+                        write.remove(known.id)
+        self.unsynced += sum(len(new.chunks) for new in self.held)
+        self.held, self.failed, self.new = [], [], {}
         if self.unsynced >= _SYNC_CHUNKS:
             self.index.sync_caches()
             self.unsynced = 0
 
-    def mark_stale(self, document: KnownFile, reason: str) -> None:
-        with self.index.catalog.transaction() as write:
-            write.mark_stale(document.id, reason)
+
+def _card(new: Indexed) -> Card:
+    document = new.document
+    return Card(
+        new.entry.path, new.language, len(document.text), len(new.chunks), document.pages, document.empty_pages,
+        document.ocr_pages, document.tables, document.encoding, round(new.seconds, 3), document.notes,
+    )  # fmt: skip
 
 
 def _apply_cheap(write: Transaction, todo: Plan) -> None:
@@ -238,36 +286,30 @@ def _apply_cheap(write: Transaction, todo: Plan) -> None:
         write.touch(old.id, entry)
 
 
-def _failed(error: FileError, known: KnownFile | None, pipeline: _Pipeline) -> FileError:
-    if known is None:
-        return error
-    pipeline.mark_stale(known, error.error)
-    return FileError(error.path, error.error, f"{error.hint}; what it said before keeps answering, marked stale")
-
-
 def _read_ahead(
     folder: Path, queue: Sequence[FileEntry], cfg: IngestConfig, embedder: Embedder
-) -> Iterator[_Work | FileError]:
-    """Read and cut files in a thread of its own, a few ahead, in order: it overlaps with embedding."""
-    with ThreadPoolExecutor(1, thread_name_prefix="reader") as pool:
-        ahead: deque[Future[_Work | FileError]] = deque()
+) -> Iterator[tuple[FileEntry, Work | FileError]]:
+    """Read and cut files in threads of their own, a few ahead, in order: it overlaps with embedding."""
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="reader") as pool:
+        ahead: deque[tuple[FileEntry, Future[Work | FileError]]] = deque()
         for entry in queue:
-            ahead.append(pool.submit(_read_one, folder, entry, cfg, embedder))
+            ahead.append((entry, pool.submit(read_one, folder, entry, cfg, embedder)))
             if len(ahead) > _READ_AHEAD:
-                yield ahead.popleft().result()
+                yield ahead[0][0], ahead.popleft()[1].result()
         while ahead:
-            yield ahead.popleft().result()
+            yield ahead[0][0], ahead.popleft()[1].result()
 
 
-def _read_one(folder: Path, entry: FileEntry, cfg: IngestConfig, embedder: Embedder) -> _Work | FileError:
+def read_one(folder: Path, entry: FileEntry, cfg: IngestConfig, embedder: Embedder) -> Work | FileError:
+    """Read and cut one file, or say why that cannot be done."""
     try:
-        document = read_file(folder / entry.path, cfg)
+        reading = read_apart(folder / entry.path, cfg)
     except ReadError as error:
         return FileError(entry.path, error.message, error.hint)
-    return prepare(entry, document, cfg, embedder)
+    return prepare(replace(entry, hash=reading.hash), reading.document, cfg, embedder, reading.seconds)
 
 
-def prepare(entry: FileEntry, document: Document, cfg: IngestConfig, embedder: Embedder) -> _Work:
+def prepare(entry: FileEntry, document: Document, cfg: IngestConfig, embedder: Embedder, seconds: float = 0.0) -> Work:
     """Cut a document and name the embedding of each chunk."""
     chunks = split(document, cfg, embedder.count_tokens)
     room = embedder.max_tokens - 2  # the model's own start and end tokens
@@ -277,7 +319,8 @@ def prepare(entry: FileEntry, document: Document, cfg: IngestConfig, embedder: E
         digest(f"{embedder.identity}\0{text}") if reading.readable else None
         for text, reading in zip(texts, readings, strict=True)
     ]
-    return _Work(entry, document, chunks, texts, keys)
+    tongue = language(document.text)
+    return Work(Indexed(entry, document, chunks, keys, tongue, sketch(document.text), seconds), texts)
 
 
 def _in_context(title: str, chunk: Chunk, room: int, embedder: Embedder) -> str:
@@ -315,7 +358,7 @@ def write_documents(
     report = Report()
     with index.writing() as catalog:
         _check_fits(cfg, index.embedder)
-        pipeline = _Pipeline(index, catalog.folder_id(""), report)
+        pipeline = _Pipeline(index, catalog.folder_id(""), cfg, report)
         for done, (name, document) in enumerate(documents, start=1):
             entry = FileEntry(name, len(document.text), 0, 0, 0)
             pipeline.add(prepare(entry, document, cfg, index.embedder))

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.answer import Done, Text, answer
 from app.bases import State
+from app.watch import follow
 from core.config import Config, Settings
 from core.errors import CatalogError, ConfigError, RagstoneError
 from core.types import Answer, Turn
@@ -186,8 +187,11 @@ class _SecurityHeaders:
         await self.app(scope, receive, with_headers if scope["type"] == "http" else send)
 
 
-def run(settings: Settings, kb: str, port: int, *, with_ui: bool) -> None:
-    """Serve until interrupted. Raises `ConfigError` for a taken port, `ModelError` where vLLM does not start."""
+def run(settings: Settings, kb: str, port: int, *, with_ui: bool, watch: bool = False) -> None:
+    """Serve until interrupted; `watch` keeps the knowledge base in step with its folders meanwhile.
+
+    Raises `ConfigError` for a taken port, `ModelError` where vLLM does not start.
+    """
     state = State(settings)
     host = settings.config.app.host
     _check_port(host, port)
@@ -202,9 +206,13 @@ def run(settings: Settings, kb: str, port: int, *, with_ui: bool) -> None:
         app = mount(app, state, kb)
     threading.Thread(target=_prepare, args=(state, kb, with_ui), daemon=True, name="prepare").start()
     print(f"Ragstone {'UI' if with_ui else 'API'} on http://{host}:{port}  (Ctrl-C ends)", flush=True)  # noqa: T201
+    stop = threading.Event()
+    if watch:
+        threading.Thread(target=_follow, args=(state, kb, stop), daemon=True, name="watch").start()
     try:
         uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=3)
     finally:
+        stop.set()
         if state.vllm:
             state.vllm.stop()
 
@@ -220,6 +228,14 @@ def _prepare(state: State, kb: str, with_ui: bool) -> None:
     except RagstoneError as error:
         log.error("%s", error)
         state.failure = error
+
+
+def _follow(state: State, kb: str, stop: threading.Event) -> None:
+    try:
+        for report in follow(state.bases.get(kb), state.cfg.ingest, stop):
+            log.info("watch added=%d changed=%d deleted=%d", report.added, report.changed, report.deleted)
+    except RagstoneError as error:
+        log.error("watching ended: %s", error)
 
 
 def _start_vllm(state: State) -> None:

@@ -175,7 +175,7 @@ def _child(folder: Path | None, data: Path) -> dict[str, Any]:
     if folder is None:
         Embedder(cfg.retrieval).embed_passages(["The same few words, again and again. " * 24] * 256)
     else:
-        report = run(cfg, "bench", folder, progress=progress)
+        report = run(cfg, "bench", [folder], progress=progress)
         found = {"files": report.added, "chunks": report.chunks, "embedded": report.embedded}
         found |= {"failed": len(report.failed), "seconds": round(report.seconds, 1)}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux, bytes on macOS

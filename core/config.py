@@ -29,6 +29,7 @@ class AppConfig(_Section):
 
     data: str = "data"
     kb: str = "default"
+    keep_generations: Annotated[int, Field(ge=0, le=100)] = 0
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 7860
     max_upload_mb: Annotated[int, Field(ge=1)] = 100
@@ -43,6 +44,8 @@ class IngestConfig(_Section):
     hidden: bool = False
     follow_symlinks: bool = False
     max_file_mb: Annotated[int, Field(ge=1)] = 100
+    unreadable: Literal["keep", "drop"] = "keep"
+    rescan_minutes: Annotated[float, Field(gt=0.0, le=10080.0)] = 10.0
     encodings: list[str] = []
     ocr: Literal["auto", "off"] = "auto"
     archive_files: Annotated[int, Field(ge=0)] = 1000
@@ -69,6 +72,7 @@ class RetrievalConfig(_Section):
     candidates: Annotated[int, Field(ge=1, le=10000)] = 100
     rrf_k: Annotated[int, Field(ge=1, le=1000)] = 5
     dense_weight: Annotated[float, Field(ge=0.0, le=1.0)] = 0.35
+    prefer_newest: bool = True
     neighbours: Annotated[int, Field(ge=0, le=10)] = 1
     context_tokens: Annotated[int, Field(ge=64, le=1_000_000)] = 2000
     min_relevance: Annotated[float, Field(ge=0.0, le=1.0)] = 0.18

@@ -4,7 +4,7 @@ All are frozen; offsets are character positions in `Document.text`, pages count 
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,8 +72,7 @@ class FileEntry:
     hash: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class KnownFile:
+class KnownFile(NamedTuple):
     """A file as the catalog has it; `checked_ns` is when its stat was last compared."""
 
     id: int
@@ -83,6 +82,19 @@ class KnownFile:
     ctime_ns: int
     hash: str
     checked_ns: int
+
+
+class KnownFailure(NamedTuple):
+    """A file that could not be read, as it was then; `reader` names what tried."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    checked_ns: int
+    error: str
+    hint: str
+    reader: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +107,32 @@ class FileError:
 
 
 @dataclass(frozen=True, slots=True)
+class Card:
+    """The report card of a file that was read; `seconds` is the time that reading it took.
+
+    `stale` says why the file as it is now cannot be read, where what it said before still answers.
+    """
+
+    path: str
+    language: str
+    characters: int
+    chunks: int
+    pages: int | None
+    empty_pages: tuple[int, ...]
+    ocr_pages: tuple[int, ...]
+    tables: int
+    encoding: str | None
+    seconds: float
+    notes: tuple[str, ...] = ()
+    stale: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk found by a search, best first. Scores: higher is better; ranks count from 1."""
+    """A chunk found by a search, best first. Scores: higher is better; ranks count from 1.
+
+    `stale` says why its file as it is now cannot be read; `older` and `newer` are near-identical documents, by path.
+    """
 
     rank: int
     score: float
@@ -112,10 +148,13 @@ class Hit:
     language: str
     ordinal: int
     document_id: int
+    stale: str = ""
     dense_rank: int | None = None
     dense_score: float | None = None
     lexical_rank: int | None = None
     lexical_score: float | None = None
+    older: tuple[str, ...] = ()
+    newer: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Folder + what the catalog knows -> plan: which files are added, changed, moved, deleted, unchanged.
 
-An unchanged file costs one `stat`; content is hashed only where the stat differs from the one on record.
+Both are read in order of path and merged, so that an unchanged file costs one `stat` and no memory. Content is hashed
+only where the stat differs from the one on record, or where a new file may be one that moved.
 """
 
 import errno
@@ -9,38 +10,33 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from core.config import IngestConfig
 from core.errors import ReadError
-from core.types import FileEntry, FileError, KnownFile
+from core.types import FileEntry, FileError, KnownFailure, KnownFile
 
 # A file written within this time of its last check may have changed again without a new time stamp.
 _RACY_NS = 2_000_000_000
 
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """Every readable file of a folder, what could not be looked at, and what is left out with the reason."""
-
-    files: list[FileEntry] = field(default_factory=list)
-    errors: list[FileError] = field(default_factory=list)
-    skipped: list[FileError] = field(default_factory=list)
+Known = Callable[[str], Iterable[KnownFile]]
+_Entry = os.DirEntry[str] | Path
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plan:
-    """What must be done so that the catalog equals the folder."""
+    """What must be done so that the catalog equals the folder; `skipped` are left out, each with the reason."""
 
-    added: list[FileEntry]
-    changed: list[tuple[KnownFile, FileEntry]]
-    moved: list[tuple[KnownFile, FileEntry]]
-    deleted: list[KnownFile]
-    touched: list[tuple[KnownFile, FileEntry]]
-    unchanged: int
-    failed: list[FileError]
+    added: list[FileEntry] = field(default_factory=list)
+    changed: list[tuple[KnownFile, FileEntry]] = field(default_factory=list)
+    moved: list[tuple[KnownFile, FileEntry]] = field(default_factory=list)
+    deleted: list[KnownFile] = field(default_factory=list)
+    touched: list[tuple[KnownFile, FileEntry]] = field(default_factory=list)
+    unchanged: int = 0
+    failed: list[FileError] = field(default_factory=list)
+    skipped: list[FileError] = field(default_factory=list)
 
     @property
     def empty(self) -> bool:
@@ -48,82 +44,241 @@ class Plan:
         return not (self.added or self.changed or self.moved or self.deleted)
 
 
-def scan(folder: Path, cfg: IngestConfig, supported: Callable[[str], bool]) -> Scan:
-    """Walk a folder, in a stable order. `supported` says by name whether there is a reader.
+def plan(
+    folder: Path,
+    cfg: IngestConfig,
+    supported: Callable[[str], bool],
+    known: Known,
+    failures: Mapping[str, KnownFailure] | None = None,
+    *,
+    only: Iterable[str] | None = None,
+    apart: Path | None = None,
+) -> Plan:
+    """Compare a folder with what is known of it.
 
+    `supported` says by name whether there is a reader. `known(path)` gives the files at or below a path ("" is all of
+    them) in order of path. A file that is as it was when it could not be read, by `failures`, is not tried again.
+    `only` limits the comparison to some paths, files or folders; `apart` is a folder that is never entered.
     Raises `ReadError` where the folder itself is missing, no folder, or closed to us.
     """
     check_folder(folder)
-    result = Scan()
-    include, exclude = _matcher(cfg.include), _matcher(cfg.exclude)
-    for entry, relative in _walk(folder, cfg, exclude, result):
-        if not include(relative):
-            continue
-        try:
-            info = entry.stat(follow_symlinks=cfg.follow_symlinks)
-        except OSError as error:
-            result.errors.append(os_error(relative, error))
-            continue
-        if not stat.S_ISREG(info.st_mode):
-            result.skipped.append(FileError(relative, "not a regular file"))
-        elif not supported(entry.name):
-            result.skipped.append(FileError(relative, f"no reader for {Path(entry.name).suffix or 'a file'!r}"))
-        else:
-            result.files.append(FileEntry(relative, info.st_size, info.st_mtime_ns, info.st_ctime_ns, time.time_ns()))
+    result = Plan()
+    walker = _Walker(folder, cfg, supported, result, apart)
+    new: list[FileEntry] = []
+    differing: list[tuple[KnownFile, FileEntry]] = []
+    gone: list[KnownFile] = []
+    for top in [""] if only is None else _tops(only):
+        _merge(walker.below(top), known(top), result, new, differing, gone)
+    gone = _not_below(gone, {error.path for error in result.failed})  # unreadable is not deleted
+    failed = failures or {}
+    differing = [(old, entry) for old, entry in differing if not _still_fails(entry, failed, result)]
+    new = [entry for entry in new if not _still_fails(entry, failed, result)]
+    for old, entry in differing:
+        hashed = _hashed(folder, entry, result)
+        if hashed is not None:
+            (result.touched if old.hash == hashed.hash else result.changed).append((old, hashed))
+    _pair_moves(folder, new, gone, result)
+    result.unchanged += len(result.touched)
     return result
 
 
-def plan(folder: Path, found: Scan, known: Iterable[KnownFile]) -> Plan:
-    """Compare a scan with the catalog; hashes files whose stat is new."""
-    by_path = {file.path: file for file in known}
-    result = Plan([], [], [], [], [], 0, list(found.errors))
-    unchanged = 0
-    unseen = dict(by_path)
-    for error in found.errors:  # unreadable is not deleted: what was read before keeps answering
-        for path in [p for p in unseen if p == error.path or p.startswith(error.path + "/")]:
-            del unseen[path]
-    new: list[FileEntry] = []
-    for entry in found.files:
-        old = unseen.pop(entry.path, None)
-        if old is not None and _same_stat(old, entry):
-            unchanged += 1
+def _merge(
+    found: Iterable[tuple[str, os.stat_result]],
+    known: Iterable[KnownFile],
+    result: Plan,
+    new: list[FileEntry],
+    differing: list[tuple[KnownFile, FileEntry]],
+    gone: list[KnownFile],
+) -> None:
+    rows = iter(known)
+    old = next(rows, None)
+    for path, info in found:
+        while old is not None and old.path < path:
+            gone.append(old)
+            old = next(rows, None)
+        if old is None or old.path != path:
+            new.append(_entry(path, info))
             continue
-        try:
-            entry = replace(entry, hash=hash_file(folder / entry.path))
-        except OSError as error:
-            result.failed.append(os_error(entry.path, error))
-            continue
-        if old is None:
-            new.append(entry)
-        elif old.hash == entry.hash:
-            result.touched.append((old, entry))
+        if _same_stat(old, info.st_size, info.st_mtime_ns, info.st_ctime_ns):
+            result.unchanged += 1
         else:
-            result.changed.append((old, entry))
-    _pair_moves(new, unseen, result)
-    return Plan(
-        result.added, result.changed, result.moved, list(unseen.values()), result.touched,
-        unchanged + len(result.touched), result.failed,
-    )  # fmt: skip
+            differing.append((old, _entry(path, info)))
+        old = next(rows, None)
+    if old is not None:
+        gone += [old, *rows]
 
 
-def _pair_moves(new: list[FileEntry], unseen: dict[str, KnownFile], result: Plan) -> None:
-    """A new path with the content of a path that is gone is a move."""
-    gone: dict[str, list[KnownFile]] = {}
-    for file in unseen.values():
-        gone.setdefault(file.hash, []).append(file)
-    for entry in new:
-        candidates = gone.get(entry.hash)
-        if candidates:
-            old = candidates.pop(0)
-            del unseen[old.path]
+def _entry(path: str, info: os.stat_result) -> FileEntry:
+    return FileEntry(path, info.st_size, info.st_mtime_ns, info.st_ctime_ns, time.time_ns())
+
+
+def _same_stat(old: KnownFile | KnownFailure, size: int, mtime_ns: int, ctime_ns: int) -> bool:
+    same = old.mtime_ns == mtime_ns and old.size == size and old.ctime_ns == ctime_ns
+    return same and max(mtime_ns, ctime_ns) < old.checked_ns - _RACY_NS
+
+
+def _still_fails(entry: FileEntry, failures: Mapping[str, KnownFailure], result: Plan) -> bool:
+    failure = failures.get(entry.path)
+    if failure is None or not _same_stat(failure, entry.size, entry.mtime_ns, entry.ctime_ns):
+        return False
+    result.failed.append(FileError(entry.path, failure.error, failure.hint))
+    return True
+
+
+def _tops(paths: Iterable[str]) -> list[str]:
+    """The paths without those below another one of them."""
+    tops: list[str] = []
+    for path in sorted(set(paths), key=lambda p: p + "/"):
+        if not tops or not (path + "/").startswith(tops[-1] + "/"):
+            tops.append(path)
+    return [""] if "" in tops else tops
+
+
+def _not_below(files: Iterable[KnownFile], closed: Collection[str]) -> list[KnownFile]:
+    prefixes = tuple(f"{path}/" if path else "" for path in closed)
+    return [file for file in files if file.path not in closed and not file.path.startswith(prefixes)]
+
+
+def _hashed(folder: Path, entry: FileEntry, result: Plan) -> FileEntry | None:
+    try:
+        return replace(entry, hash=hash_file(folder / entry.path))
+    except OSError as error:
+        result.failed.append(os_error(entry.path, error))
+        return None
+
+
+def _pair_moves(folder: Path, new: list[FileEntry], gone: list[KnownFile], result: Plan) -> None:
+    """A path that has the content of one that is gone is a move; of several, the one that kept its name."""
+    left: dict[str, list[KnownFile]] = {}
+    for file in gone:
+        left.setdefault(file.hash, []).append(file)
+
+    def moved(entry: FileEntry) -> bool:
+        candidates = left.get(entry.hash, [])
+        name = entry.path.rpartition("/")[2]
+        old = next((f for f in candidates if f.path.rpartition("/")[2] == name), next(iter(candidates), None))
+        if old is not None:
+            candidates.remove(old)
             result.moved.append((old, entry))
+        return old is not None
+
+    while overwritten := [(old, entry) for old, entry in result.changed if moved(entry)]:
+        result.changed = [pair for pair in result.changed if pair not in overwritten]
+        for old, _ in overwritten:  # what stood there may have moved on itself
+            left.setdefault(old.hash, []).append(old)
+            gone.append(old)
+    sizes = {file.size for file in gone}
+    for entry in new:
+        hashed = _hashed(folder, entry, result) if entry.size in sizes else entry
+        if hashed is not None and not moved(hashed):
+            result.added.append(hashed)
+    result.moved.reverse()  # whoever makes room goes first
+    taken = {old.id for old, _ in result.moved}
+    result.deleted = [file for file in gone if file.id not in taken]
+
+
+class _Walker:
+    """The readable files of a folder in order of their path; what is left out or fails goes into the plan."""
+
+    def __init__(
+        self, root: Path, cfg: IngestConfig, supported: Callable[[str], bool], result: Plan, apart: Path | None
+    ) -> None:
+        self.root = root
+        self.cfg = cfg
+        self.supported = supported
+        self.result = result
+        self.apart = str(apart) if apart else None
+        self.included, self.excluded = _matcher(cfg.include), _matcher(cfg.exclude)
+        self.entered: set[tuple[int, int]] = set()
+
+    def below(self, top: str) -> Iterator[tuple[str, os.stat_result]]:
+        """(path, stat) of every file at or below `top`."""
+        stack = [self._top(top)]
+        while stack:
+            for relative, entry, folder in stack[-1]:
+                if folder:
+                    if self._enter(relative, entry):
+                        stack.append(self._list(relative, entry))
+                        break
+                elif info := self._stat(relative, entry):
+                    yield relative, info
+            else:
+                stack.pop()
+
+    def _top(self, top: str) -> Iterator[tuple[str, _Entry, bool]]:
+        if not top:
+            self._enter("", self.root)
+            return self._list("", self.root)
+        prefix, path = "", self.root
+        found: list[tuple[str, _Entry, bool]] = []
+        for name in top.split("/"):  # a file below a folder that is left out is left out too
+            path = path / name
+            found = self._accepted(prefix, [path]) if os.path.lexists(path) else []
+            if not found:
+                break
+            prefix += name + "/"
+        return iter(found)
+
+    def _list(self, prefix: str, folder: _Entry) -> Iterator[tuple[str, _Entry, bool]]:
+        try:
+            with os.scandir(folder) as entries:
+                return iter(self._accepted(prefix, entries))
+        except OSError as error:
+            self.result.failed.append(os_error(prefix.rstrip("/"), error))
+            return iter(())
+
+    def _accepted(self, prefix: str, entries: Iterable[_Entry]) -> list[tuple[str, _Entry, bool]]:
+        """(path, entry, is a folder), in order; the path of a folder ends in a slash, so that its files stand there."""
+        found: list[tuple[str, _Entry, bool]] = []
+        for entry in entries:
+            name = entry.name
+            if name[0] == "." and not self.cfg.hidden:
+                continue
+            relative = prefix + name
+            if not name.isascii() and printable(relative) != relative:
+                hint = "rename it (convmv can do many)"
+                self.result.failed.append(FileError(printable(relative), "the name is not valid UTF-8", hint))
+                continue
+            folder = _is_dir(entry)
+            if self.excluded(relative) or (folder and self.excluded(relative + "/")):
+                continue
+            if entry.is_symlink() and not self.cfg.follow_symlinks:
+                self.result.skipped.append(FileError(relative, "a symbolic link", "set ingest.follow_symlinks = true"))
+            else:
+                found.append((relative + "/" if folder else relative, entry, folder))
+        found.sort(key=lambda item: item[0])
+        return found
+
+    def _enter(self, relative: str, entry: _Entry) -> bool:
+        """Whether to read a folder: not the one kept apart, and not one that was reached before through a link."""
+        if self.apart and os.fspath(entry) == self.apart:
+            return False
+        if not self.cfg.follow_symlinks:
+            return True
+        info = os.stat(entry)
+        if (info.st_dev, info.st_ino) in self.entered:
+            path = relative.rstrip("/")
+            self.result.skipped.append(FileError(path, "a link to a folder that is already read"))
+            return False
+        self.entered.add((info.st_dev, info.st_ino))
+        return True
+
+    def _stat(self, relative: str, entry: _Entry) -> os.stat_result | None:
+        if not self.included(relative):
+            return None
+        try:
+            info = entry.stat(follow_symlinks=self.cfg.follow_symlinks)
+        except OSError as error:
+            self.result.failed.append(os_error(relative, error))
+            return None
+        if not stat.S_ISREG(info.st_mode):
+            self.result.skipped.append(FileError(relative, "not a regular file"))
+        elif not self.supported(entry.name):
+            suffix = os.path.splitext(entry.name)[1]
+            self.result.skipped.append(FileError(relative, f"no reader for {suffix or 'a file'!r}"))
         else:
-            result.added.append(entry)
-
-
-def _same_stat(old: KnownFile, new: FileEntry) -> bool:
-    same = (old.size, old.mtime_ns, old.ctime_ns) == (new.size, new.mtime_ns, new.ctime_ns)
-    return same and max(old.mtime_ns, old.ctime_ns) < old.checked_ns - _RACY_NS
+            return info
+        return None
 
 
 def hash_file(path: Path) -> str:
@@ -163,60 +318,19 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def _walk(
-    root: Path, cfg: IngestConfig, excluded: Callable[[str], bool], result: Scan
-) -> Iterator[tuple[os.DirEntry[str], str]]:
-    """Files in order of their path. Folders reached a second time through links are not entered again."""
-    stack = [("", root)]
-    entered = {_identity(root)}
-    while stack:
-        prefix, folder = stack.pop()
-        try:
-            with os.scandir(folder) as entries:
-                found = sorted(entries, key=lambda e: e.name)
-        except OSError as error:
-            result.errors.append(os_error(prefix.rstrip("/"), error))
-            continue
-        folders: list[tuple[str, Path]] = []
-        for entry in found:
-            relative = prefix + entry.name
-            if entry.name.startswith(".") and not cfg.hidden:
-                continue
-            if printable(relative) != relative:
-                error = FileError(printable(relative), "the name is not valid UTF-8", "rename it (convmv can do many)")
-                result.errors.append(error)
-            elif entry.is_symlink() and not cfg.follow_symlinks:
-                result.skipped.append(FileError(relative, "a symbolic link", "set ingest.follow_symlinks = true"))
-            elif excluded(relative) or excluded(relative + "/"):
-                continue
-            elif _is_dir(entry):
-                identity = _identity(Path(entry.path))
-                if identity in entered:
-                    result.skipped.append(FileError(relative, "a link to a folder that is already read"))
-                else:
-                    entered.add(identity)
-                    folders.append((relative + "/", Path(entry.path)))
-            else:
-                yield entry, relative
-        stack.extend(reversed(folders))
-
-
-def _is_dir(entry: os.DirEntry[str]) -> bool:
+def _is_dir(entry: _Entry) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a link that leads to itself: `stat` will say so
         return False
 
 
-def _identity(folder: Path) -> tuple[int, int]:
-    info = folder.stat()
-    return info.st_dev, info.st_ino
-
-
 def _matcher(patterns: list[str]) -> Callable[[str], bool]:
     """Glob patterns over relative paths: `*` and `?` within a name, `**/` any number of folders."""
     if not patterns:
         return lambda path: False
+    if "**/*" in patterns:
+        return lambda path: True
     compiled = re.compile("|".join(f"(?:{_glob(pattern)})" for pattern in patterns), re.DOTALL)
     return lambda path: compiled.fullmatch(path) is not None
 

@@ -7,41 +7,20 @@ them out, so that a cache at generation g is caught up by a query instead of a r
 import json
 import sqlite3
 import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from core.errors import CatalogError
-from core.types import F32, I64, Chunk, Document, FileEntry, Hit, KnownFile
+from core.types import F32, I64, Card, FileError, Hit, KnownFailure, KnownFile
+from retrieval.transaction import SCHEMA, SCHEMA_VERSION, Transaction
 
-SCHEMA_VERSION = "1"
-_SCHEMA = """
-CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE folders(id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE);
-CREATE TABLE documents(
-    id INTEGER PRIMARY KEY, folder_id INTEGER NOT NULL REFERENCES folders, path TEXT NOT NULL,
-    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, hash TEXT NOT NULL,
-    checked_ns INTEGER NOT NULL, title TEXT NOT NULL, language TEXT NOT NULL, pages INTEGER, empty_pages TEXT NOT NULL,
-    characters INTEGER NOT NULL, encoding TEXT, stale TEXT NOT NULL DEFAULT '', indexed_at REAL NOT NULL,
-    UNIQUE(folder_id, path));
-CREATE TABLE chunks(
-    id INTEGER PRIMARY KEY AUTOINCREMENT, document_id INTEGER NOT NULL REFERENCES documents, ordinal INTEGER NOT NULL,
-    start INTEGER NOT NULL, "end" INTEGER NOT NULL, page INTEGER, headings TEXT NOT NULL, language TEXT NOT NULL,
-    tokens INTEGER NOT NULL, text TEXT NOT NULL, key BLOB, generation INTEGER NOT NULL);
-CREATE UNIQUE INDEX chunks_by_document ON chunks(document_id, ordinal);
-CREATE INDEX chunks_by_generation ON chunks(generation);
-CREATE INDEX chunks_by_key ON chunks(key);
-CREATE TABLE removed(chunk_id INTEGER PRIMARY KEY, generation INTEGER NOT NULL);
-CREATE INDEX removed_by_generation ON removed(generation);
-CREATE TABLE embeddings(key BLOB PRIMARY KEY, vector BLOB NOT NULL);
-"""
 _HIT_COLUMNS = """c.id, f.path, d.path, d.title, c.page, c.headings, c.start, c."end", c.text, c.language, c.ordinal,
-    d.id FROM chunks c JOIN documents d ON d.id = c.document_id JOIN folders f ON f.id = d.folder_id"""
+    d.id, d.stale FROM chunks c JOIN documents d ON d.id = c.document_id JOIN folders f ON f.id = d.folder_id"""
 _BATCH = 500  # bound variables per statement, well below SQLite's limit
 
 
@@ -72,6 +51,7 @@ class Manifest:
 
     embedder: str
     embedder_name: str
+    embedder_settings: str  # JSON: what [retrieval] said of it
     chunker: str
 
 
@@ -82,6 +62,7 @@ class Catalog:
         self.file = file
         self._threads = threading.local()
         self._connections: list[sqlite3.Connection] = []
+        self._dropped: set[bytes] = set()  # keys of chunks that this process removed
 
     @classmethod
     def create(cls, file: Path) -> "Catalog":
@@ -89,7 +70,7 @@ class Catalog:
         file.parent.mkdir(parents=True, exist_ok=True)
         catalog = cls(file)
         with catalog._errors():
-            catalog._db.executescript(_SCHEMA)
+            catalog._db.executescript(SCHEMA)
             catalog._db.execute("INSERT INTO meta VALUES ('schema', ?), ('generation', '0')", [SCHEMA_VERSION])
         return catalog
 
@@ -146,7 +127,7 @@ class Catalog:
             db.execute("BEGIN IMMEDIATE")
             try:
                 (generation,) = db.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
-                yield Transaction(db, int(generation) + 1)
+                yield Transaction(db, int(generation) + 1, self._dropped)
                 db.execute("UPDATE meta SET value = ? WHERE key = 'generation'", [str(int(generation) + 1)])
                 db.execute("COMMIT")
             except BaseException:
@@ -181,7 +162,11 @@ class Catalog:
 
     def manifest(self) -> Manifest:
         """Embedder and chunker that made this catalog."""
-        return Manifest(self.meta("embedder"), self.meta("embedder_name"), self.meta("chunker"))
+        return Manifest(*(self.meta(field.name) for field in fields(Manifest)))
+
+    def has_schema(self) -> bool:
+        """Whether these are the tables that this version reads and writes."""
+        return self.meta("schema") == SCHEMA_VERSION
 
     def set_manifest(self, manifest: Manifest) -> None:
         """Write the manifest of a new catalog."""
@@ -197,17 +182,40 @@ class Catalog:
         self._all("INSERT OR IGNORE INTO folders(path) VALUES (?)", [path])
         return self._all("SELECT id FROM folders WHERE path = ?", [path])[0][0]
 
-    def known_files_of(self, folder: str) -> list[KnownFile]:
-        """The documents of a folder, by its absolute path."""
-        sql = """SELECT d.id, d.path, size, mtime_ns, ctime_ns, hash, checked_ns FROM documents d
-                 JOIN folders f ON f.id = d.folder_id WHERE f.path = ?"""
-        return [KnownFile(*row) for row in self._all(sql, [folder])]
+    def known_files(self, folder: str, below: str = "") -> Iterator[KnownFile]:
+        """The files of a folder, by its absolute path, that are or lie below a path in it; in order of path."""
+        where = "AND (d.path = ?2 OR d.path >= ?2 || '/' AND d.path < ?2 || '0')" if below else ""
+        sql = f"""SELECT d.id, d.path, size, mtime_ns, ctime_ns, hash, checked_ns FROM documents d
+                  WHERE folder_id = (SELECT id FROM folders WHERE path = ?1) {where} ORDER BY d.path"""
+        for rows in self._batches(sql, [folder, below] if below else [folder], 1_000):
+            yield from map(KnownFile._make, rows)
+
+    def known_failures(self, folder: str) -> dict[str, KnownFailure]:
+        """The files of a folder that could not be read when they were last tried, by path."""
+        sql = """SELECT x.path, size, mtime_ns, ctime_ns, checked_ns, error, hint, reader FROM failures x
+                 JOIN folders f ON f.id = x.folder_id WHERE f.path = ?"""
+        return {row[0]: KnownFailure._make(row) for row in self._all(sql, [folder])}
+
+    def failures(self) -> list[FileError]:
+        """Every file that could not be read when it was last tried."""
+        return [FileError(*row) for row in self._all("SELECT path, error, hint FROM failures ORDER BY path")]
+
+    def cards(self) -> Iterator[Card]:
+        """The report card of every document, in order of path."""
+        sql = """SELECT path, language, characters, (SELECT count(*) FROM chunks c WHERE c.document_id = d.id), pages,
+                 empty_pages, ocr_pages, tables, encoding, seconds, notes, stale FROM documents d ORDER BY path"""
+        for rows in self._batches(sql, [], 1_000):
+            for path, tongue, characters, chunks, pages, empty, ocr, tables, encoding, seconds, notes, stale in rows:
+                yield Card(
+                    path, tongue, characters, chunks, pages, tuple(json.loads(empty)), tuple(json.loads(ocr)), tables,
+                    encoding, seconds, tuple(json.loads(notes)), stale,
+                )  # fmt: skip
 
     def counts(self) -> Counts:
         """Documents, chunks, and chunks with a vector."""
         ((documents,),) = self._all("SELECT count(*) FROM documents")
-        ((chunks, dense),) = self._all("SELECT count(*), count(key) FROM chunks")
-        return Counts(documents, chunks, dense)
+        ((chunks, blind),) = self._all("SELECT (SELECT count(*) FROM chunks), count(*) FROM chunks WHERE key IS NULL")
+        return Counts(documents, chunks, chunks - blind)
 
     def languages(self, unreadable_only: bool = False) -> dict[str, int]:
         """Chunks per language; `unreadable_only` counts those the embedder could not read."""
@@ -269,20 +277,59 @@ class Catalog:
             self._db.execute("DELETE FROM removed WHERE generation <= ?", [generation])
         self.set_meta("log_starts", str(generation))
 
-    def drop_orphan_embeddings(self) -> int:
-        """Forget vectors that no chunk uses any more; returns how many."""
+    def rename_folder(self, old: str, new: str) -> None:
+        """A folder is found at another absolute path from now on."""
+        self._all("UPDATE folders SET path = ? WHERE path = ?", [new, old])
+
+    def vacuum(self) -> int:
+        """Write the file anew without anything that was deleted from it; returns how many unused embeddings went too.
+
+        Raises `CatalogError` where a reader holds on to the old state for longer than half a minute.
+        """
         with self._errors():
-            sql = "DELETE FROM embeddings WHERE key NOT IN (SELECT key FROM chunks WHERE key IS NOT NULL)"
-            return self._db.execute(sql).rowcount
+            self._db.execute("PRAGMA secure_delete = ON")
+            unused = "DELETE FROM embeddings WHERE key NOT IN (SELECT key FROM chunks WHERE key IS NOT NULL)"
+            dropped = self._db.execute(unused).rowcount
+            self._db.execute("VACUUM")
+            busy, _, _ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise CatalogError(
+                f"{str(self.file)!r} is being read by another process, so its old state cannot be erased yet",
+                "end long-running searches and backups, then run it again",
+            )
+        return dropped
+
+    def drop_unused_embeddings(self) -> None:
+        """Forget the vectors of chunks that were removed here and that no chunk uses by now.
+
+        At the end of a run, not before: what left with one file may come back with another.
+        """
+        if not self._dropped:
+            return
+        with self.transaction() as write:
+            sql = "DELETE FROM embeddings WHERE key = ?1 AND NOT EXISTS (SELECT 1 FROM chunks WHERE key = ?1)"
+            write.db.executemany(sql, ((key,) for key in self._dropped))
+        self._dropped.clear()
 
     def check(self) -> list[str]:
         """What is wrong with the catalog, in words; empty when all is well."""
         problems = [f"SQLite: {row[0]}" for row in self._all("PRAGMA integrity_check(5)") if row[0] != "ok"]
-        for question, text in _CHECKS:
-            ((count,),) = self._all(question)
+        for text, table, where, _ in _CHECKS:
+            ((count,),) = self._all(f"SELECT count(*) FROM {table} WHERE {where}")
             if count:
                 problems.append(f"{count} {text}")
         return problems
+
+    def repair(self) -> None:
+        """Mend what `check` finds; documents with damaged chunks count as changed, so that the next run reads them."""
+        with self.transaction() as write:
+            for _, table, where, again in _CHECKS:
+                if again:
+                    sql = f"UPDATE documents SET size = -1 WHERE id IN (SELECT document_id FROM {table} WHERE {where})"
+                else:
+                    sql = f"DELETE FROM {table} WHERE {where}"
+                write.db.execute(sql)
+            write.db.execute("DELETE FROM embeddings WHERE key NOT IN (SELECT key FROM chunks WHERE key IS NOT NULL)")
 
     def _in(self, sql: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(values), _BATCH):
@@ -296,92 +343,22 @@ class Catalog:
                 yield rows
 
 
+# What may be wrong, in which table, how it is found, and whether its document must be read again.
 _CHECKS = (
-    ("SELECT count(*) FROM chunks c WHERE NOT EXISTS (SELECT 1 FROM documents d WHERE d.id = c.document_id)",
-     "chunks belong to no document"),
-    ("SELECT count(*) FROM chunks c LEFT JOIN embeddings e ON e.key = c.key WHERE c.key IS NOT NULL AND e.key IS NULL",
-     "chunks have lost their embedding"),
-    ('SELECT count(*) FROM chunks WHERE length(text) != "end" - start', "chunks do not match their offsets"),
-    ("SELECT count(*) FROM removed WHERE chunk_id IN (SELECT id FROM chunks)", "removed chunks are still there"),
-    ("SELECT count(*) FROM (SELECT document_id FROM chunks GROUP BY 1 HAVING max(ordinal) != count(*) - 1)",
-     "documents have gaps between their chunks"),
+    ("chunks belong to no document", "chunks", "document_id NOT IN (SELECT id FROM documents)", False),
+    ("chunks have lost their embedding", "chunks", "key IS NOT NULL AND key NOT IN (SELECT key FROM embeddings)", True),
+    ("chunks do not match their offsets", "chunks", 'length(text) != "end" - start', True),
+    ("removed chunks are still there", "removed", "chunk_id IN (SELECT id FROM chunks)", False),
+    (
+        "chunks stand beside a gap in their document", "chunks",
+        "document_id IN (SELECT document_id FROM chunks GROUP BY 1 HAVING max(ordinal) != count(*) - 1)", True,
+    ),
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """The writes of one transaction; made by `Catalog.transaction`."""
-
-    db: sqlite3.Connection
-    generation: int
-
-    def replace(
-        self,
-        folder_id: int,
-        entry: FileEntry,
-        document: Document,
-        chunks: Sequence[Chunk],
-        keys: Sequence[bytes | None],
-        language: str,
-    ) -> None:
-        """A file's old chunks leave and its new ones arrive together. `keys` are the embedding keys of the chunks."""
-        found = self.db.execute("SELECT id FROM documents WHERE folder_id = ? AND path = ?", [folder_id, entry.path])
-        if old := found.fetchone():
-            self.remove(old[0])
-        row = (folder_id, entry.path, entry.size, entry.mtime_ns, entry.ctime_ns, entry.hash, entry.seen_ns)
-        row += (document.title, language, document.pages, json.dumps(document.empty_pages))
-        row += (len(document.text), document.encoding, time.time())
-        cursor = self.db.execute(
-            "INSERT INTO documents(folder_id, path, size, mtime_ns, ctime_ns, hash, checked_ns, title, language, pages,"
-            f" empty_pages, characters, encoding, indexed_at) VALUES ({','.join('?' * len(row))})",
-            row,
-        )
-        self.db.executemany(
-            'INSERT INTO chunks(document_id, ordinal, start, "end", page, headings, language, tokens, text, key,'
-            " generation) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-            (
-                (cursor.lastrowid, c.ordinal, c.start, c.end, c.page, json.dumps(c.headings, ensure_ascii=False),
-                 c.language, c.tokens, c.text, key, self.generation)
-                for c, key in zip(chunks, keys, strict=True)
-            ),
-        )  # fmt: skip
-
-    def remove(self, document_id: int) -> None:
-        """A document and its chunks leave."""
-        self.db.execute(
-            "INSERT INTO removed SELECT id, ? FROM chunks WHERE document_id = ?", [self.generation, document_id]
-        )
-        self.db.execute("DELETE FROM chunks WHERE document_id = ?", [document_id])
-        self.db.execute("DELETE FROM documents WHERE id = ?", [document_id])
-
-    def move(self, document_id: int, entry: FileEntry) -> None:
-        """A document gets a new path. Its chunks get new ids: the path is part of what the lexical index holds."""
-        self.touch(document_id, entry)
-        self.db.execute("UPDATE documents SET path = ? WHERE id = ?", [entry.path, document_id])
-        (top,) = self.db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'chunks'").fetchone()
-        ids = [i for (i,) in self.db.execute("SELECT id FROM chunks WHERE document_id = ? ORDER BY id", [document_id])]
-        self.db.executemany("INSERT INTO removed VALUES (?, ?)", ((i, self.generation) for i in ids))
-        self.db.executemany(
-            "UPDATE chunks SET id = ?, generation = ? WHERE id = ?",
-            ((top + n, self.generation, i) for n, i in enumerate(ids, start=1)),
-        )
-        self.db.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'chunks'", [top + len(ids)])
-
-    def touch(self, document_id: int, entry: FileEntry) -> None:
-        """Only the file's stat is new."""
-        self.db.execute(
-            "UPDATE documents SET size = ?, mtime_ns = ?, ctime_ns = ?, checked_ns = ?, stale = '' WHERE id = ?",
-            [entry.size, entry.mtime_ns, entry.ctime_ns, entry.seen_ns, document_id],
-        )
-
-    def mark_stale(self, document_id: int, reason: str) -> None:
-        """The file can no longer be read: what it said last keeps answering, marked."""
-        self.db.execute("UPDATE documents SET stale = ? WHERE id = ?", [reason, document_id])
-
-
 def _hit(row: tuple[Any, ...]) -> Hit:
-    chunk_id, folder, path, title, page, headings, start, end, text, language, ordinal, document_id = row
+    chunk_id, folder, path, title, page, headings, start, end, text, language, ordinal, document_id, stale = row
     return Hit(
         0, 0.0, chunk_id, folder, path, title, page, tuple(json.loads(headings)), start, end, text, language, ordinal,
-        document_id,
+        document_id, stale,
     )  # fmt: skip

@@ -1,56 +1,32 @@
-"""A knowledge base on disk: the catalog, its two caches, the manifest and the writer lock.
-
-<data>/<kb>/CURRENT             names the generation folder that answers
-<data>/<kb>/g0001/              catalog.sqlite  vectors.faiss  lexical/
-<data>/<kb>/writer.lock         one writer; any number of readers
-<data>/<kb>/files/              what was uploaded
-"""
+"""An open knowledge base: the catalog, its two caches, and what was made with which embedder and chunker."""
 
 import json
+import logging
 import math
-import os
-import re
 import shutil
-import socket
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import filelock
-
 from core.config import IngestConfig
 from core.errors import CatalogError
 from core.types import F32, Hit
-from retrieval.catalog import SCHEMA_VERSION, Catalog, Counts, Manifest
+from retrieval.catalog import Catalog, Counts, Manifest
 from retrieval.embed import Embedder
+from retrieval.home import check_name, current, names, promote, set_current, writer_lock
 from retrieval.lexical import Lexical
-from retrieval.vectors import Vectors, damaged, sync_folder
+from retrieval.vectors import Vectors, damaged
 
-_NAME = re.compile(r"[\w][\w .-]{0,63}")
-_LOCK_WAIT_S = 2.0
+log = logging.getLogger(__name__)
+
+_UNSAVED = 200  # chunks that may have changed since the lexical index was saved: a reader adds them in some 20 ms
 _SAVE_EVERY = 0.1  # share of the vectors that may be new before the FAISS file is written again
 
 
 def chunker_identity(splitter: str, cfg: IngestConfig) -> str:
     """Names the chunker and its settings."""
     return f"{splitter} {cfg.chunk_tokens}+{cfg.chunk_overlap}"
-
-
-def check_name(name: str) -> str:
-    """A knowledge base's name, if it can be a folder's. Raises `CatalogError`."""
-    if not _NAME.fullmatch(name) or name.endswith((".", " ")):
-        raise CatalogError(
-            f"{name!r} cannot name a knowledge base",
-            "use letters, digits, spaces, '-', '_' and '.', at most 64, beginning with a letter or digit",
-        )
-    return name
-
-
-def names(data: Path) -> list[str]:
-    """The knowledge bases in a data folder."""
-    return sorted(p.name for p in data.iterdir() if (p / "CURRENT").is_file()) if data.is_dir() else []
 
 
 class Index:
@@ -74,28 +50,33 @@ class Index:
     def open(cls, data: Path, name: str, embedder: Embedder) -> "Index":
         """Open a knowledge base to search it. Raises `CatalogError` where there is none or it cannot be used."""
         home = data / check_name(name)
-        current = _current(home)
-        if current is None:
+        generation = current(home)
+        if generation is None:
             there = ", ".join(names(data)) or "none"
             raise CatalogError(
                 f"there is no knowledge base {name!r} in {str(data)!r} (there: {there})",
                 f"make it with `ragstone index FOLDER --kb {name}`",
             )
-        index = cls(home, home / current, embedder)
-        index.check_embedder()
+        index = cls(home, home / generation, embedder)
+        index.check_schema()
+        if index.catalog.manifest().embedder != embedder.identity:
+            index.embedder = index._own_embedder()
+            hint = index._rebuild_hint()
+            log.warning("knowledge base %r answers with %r until %s", name, index.embedder.name, hint)
         return index
 
     @classmethod
     def open_or_create(cls, data: Path, name: str, embedder: Embedder, chunker: str) -> "Index":
         """Open a knowledge base to write it; an absent one is made."""
         home = data / check_name(name)
-        if _current(home) is None:
-            with _writer_lock(home):
-                if _current(home) is None:
-                    cls.create(home, "g0001", Manifest(embedder.identity, embedder.name, chunker))
-                    _set_current(home, "g0001")
-        index = cls.open(data, name, embedder)
-        index.check_chunker(chunker)
+        if current(home) is None:
+            with writer_lock(home):
+                if current(home) is None:
+                    cls.create(home, "g0001", _manifest(embedder, chunker))
+                    set_current(home, "g0001")
+        index = cls(home, home / (current(home) or ""), embedder)
+        index.check_schema()
+        index.check_writable(embedder, chunker)
         return index
 
     @classmethod
@@ -113,53 +94,61 @@ class Index:
         One that was begun with the same embedder and chunker is gone on with.
         """
         home = data / check_name(name)
-        current = _current(home)
-        manifest = Manifest(embedder.identity, embedder.name, chunker)
-        generation = f"g{int(current[1:]) + 1 if current else 1:04d}"
-        folders = Catalog(home / current / "catalog.sqlite").folders() if current else []
+        now = current(home)
+        manifest = _manifest(embedder, chunker)
+        generation = f"g{int(now[1:]) + 1 if now else 1:04d}"
+        folders = Catalog(home / now / "catalog.sqlite").folders() if now else []
         begun = home / generation / "catalog.sqlite"
         if not begun.is_file() or Catalog(begun).manifest() != manifest:
             cls.create(home, generation, manifest)
         return cls(home, home / generation, embedder), folders
 
-    def promote(self) -> None:
-        """Let this generation answer from now on, in one rename, and remove the others."""
-        _set_current(self.home, self.folder.name)
-        for old in self.home.glob("g[0-9]*"):
-            if old != self.folder:
-                shutil.rmtree(old)
+    def promote(self, keep: int = 0) -> None:
+        """Let this generation answer from now on, in one rename; of those before it, the last `keep` stay."""
+        with writer_lock(self.home):
+            promote(self.home, self.folder.name, keep)
 
     @property
     def superseded(self) -> bool:
         """Whether another generation answers by now, so that this index should be opened anew."""
-        return _current(self.home) != self.folder.name
+        return current(self.home) != self.folder.name
 
     def close(self) -> None:
         """Close the catalog's connections."""
         self.catalog.close()
 
-    def check_embedder(self) -> None:
-        """Raise `CatalogError` where vectors were made by another embedder than the configured one."""
-        if self.catalog.meta("schema") != SCHEMA_VERSION:
+    def check_schema(self) -> None:
+        """Raise `CatalogError` where the catalog was written by a version that keeps other tables."""
+        if not self.catalog.has_schema():
             raise CatalogError(
                 f"knowledge base {self.name!r} was written by another version of ragstone", self._rebuild_hint()
             )
+
+    def check_writable(self, embedder: Embedder, chunker: str) -> None:
+        """Raise `CatalogError` where vectors or chunks were made otherwise than the configuration asks for."""
         made = self.catalog.manifest()
-        if made.embedder != self.embedder.identity:
+        if made.embedder != embedder.identity:
             raise CatalogError(
                 f"knowledge base {self.name!r} was embedded by {made.embedder_name!r}, "
-                f"the configuration asks for {self.embedder.name!r} (or other files, revision or prompts of it)",
+                f"the configuration asks for {embedder.name!r} (or other files, revision or prompts of it)",
                 f"set retrieval.embedder back, or re-embed: {self._rebuild_hint()}",
             )
-
-    def check_chunker(self, chunker: str) -> None:
-        """Raise `CatalogError` where chunks were cut with other settings than the configured ones."""
-        made = self.catalog.manifest().chunker
-        if made != chunker:
+        if made.chunker != chunker:
             raise CatalogError(
-                f"knowledge base {self.name!r} was cut by {made!r}, the configuration asks for {chunker!r}",
+                f"knowledge base {self.name!r} was cut by {made.chunker!r}, the configuration asks for {chunker!r}",
                 f"set ingest.chunk_tokens and chunk_overlap back, or cut again: {self._rebuild_hint()}",
             )
+
+    def _own_embedder(self) -> Embedder:
+        """The embedder that this knowledge base was made with, where it is still to be had: it goes on answering."""
+        made = self.catalog.manifest()
+        own = Embedder(self.embedder.cfg.model_copy(update=json.loads(made.embedder_settings)))
+        if own.identity != made.embedder:
+            raise CatalogError(
+                f"knowledge base {self.name!r} was embedded by {made.embedder_name!r}, whose files are not the same",
+                f"re-embed it: {self._rebuild_hint()}",
+            )
+        return own
 
     def _rebuild_hint(self) -> str:
         folder = next(iter(self.catalog.folders()), "FOLDER")
@@ -213,26 +202,29 @@ class Index:
     @contextmanager
     def writing(self) -> Iterator[Catalog]:
         """Hold the writer lock; at the end, even after an error, the caches are brought up to what was committed."""
-        with _writer_lock(self.home):
+        with writer_lock(self.home):
             try:
                 yield self.catalog
             finally:
                 self.sync_caches()
 
-    def sync_caches(self) -> None:
-        """Bring the lexical index on disk up to date, and the FAISS file where enough has changed since it was saved.
+    def sync_caches(self, *, whole: bool = False) -> None:
+        """Save the caches where enough has changed since they were saved, or in any case; readers add the rest.
 
         Only the holder of the writer lock may call this.
         """
         saved = int(self.catalog.meta("vectors_saved", "0"))
         with self._mutex:
-            if self._lexical.generation < self.catalog.generation:
+            behind = self._lexical.generation
+            if behind < self.catalog.generation and (
+                whole or not behind or self.catalog.changes_since(behind) > _UNSAVED
+            ):
                 self._lexical.catch_up(self.catalog)
             if self._vectors is None and not self.catalog.changes_since(saved) and self._vectors_file.exists():
                 return  # nothing to write, and nobody searches here yet: do not read it
             vectors = self._loaded()
             vectors.catch_up(self.catalog)
-            if self.catalog.changes_since(saved) > _SAVE_EVERY * len(vectors) or not vectors.on_disk:
+            if whole or self.catalog.changes_since(saved) > _SAVE_EVERY * len(vectors) or not vectors.on_disk:
                 vectors.save(self._vectors_file)
                 self.catalog.set_meta("vectors_saved", str(vectors.generation))
                 self.catalog.forget_removed(min(vectors.generation, self._lexical.generation))
@@ -241,19 +233,26 @@ class Index:
     def _try_lock(self) -> Iterator[bool]:
         with ExitStack() as stack:
             try:
-                stack.enter_context(_writer_lock(self.home, wait=False))
+                stack.enter_context(writer_lock(self.home, wait=False))
             except CatalogError:
                 yield False
             else:
                 yield True
 
-    def verify(self) -> list[str]:
-        """Everything that is wrong with this knowledge base, in words; empty when all is well."""
+    def verify(self, *, repair: bool = False) -> list[str]:
+        """Everything that is wrong with this knowledge base, in words; empty when all is well.
+
+        `repair` builds both caches anew and mends the catalog; documents whose chunks are damaged are read again by the
+        next run.
+        """
         problems = self.catalog.check()
         if damaged(self._vectors_file):
             problems.append("vectors.faiss did not match its checksum; it is built again from the catalog")
         with self.writing():
-            self.refresh()
+            if repair:
+                self.catalog.repair()
+                self.drop_caches()
+            self.sync_caches(whole=True)
         counts = self.counts()
         with self._mutex:
             if len(self._loaded()) != counts.dense:
@@ -264,59 +263,15 @@ class Index:
                 )
         return problems
 
-
-def _current(home: Path) -> str | None:
-    try:
-        name = (home / "CURRENT").read_text("utf-8").strip()
-    except FileNotFoundError:
-        return None
-    if not re.fullmatch(r"g\d+", name) or not (home / name / "catalog.sqlite").is_file():
-        raise CatalogError(f"{str(home / 'CURRENT')!r} names {name!r}, which is not there", "restore a backup")
-    return name
+    def drop_caches(self) -> None:
+        """Build both caches anew from the catalog. Only the holder of the writer lock may call this."""
+        with self._mutex:
+            self._vectors_file.unlink(missing_ok=True)
+            shutil.rmtree(self.folder / "lexical", ignore_errors=True)
+            self._vectors, self._lexical = None, Lexical(self.folder / "lexical")
+            self.sync_caches(whole=True)
 
 
-def _set_current(home: Path, generation: str) -> None:
-    aside = home / "CURRENT.writing"
-    with aside.open("w", encoding="utf-8") as handle:
-        handle.write(generation + "\n")
-        handle.flush()
-        os.fsync(handle.fileno())
-    aside.replace(home / "CURRENT")
-    sync_folder(home)
-
-
-@contextmanager
-def _writer_lock(home: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the one writer's place of a knowledge base. Raises `CatalogError` naming the holder where it is taken.
-
-    A moment is waited for a reader that catches a cache up. The operating system frees the lock when its holder dies.
-    """
-    home.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(home / "writer.lock", timeout=_LOCK_WAIT_S if wait else 0)
-    holder = home / "writer.json"
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise CatalogError(
-            f"knowledge base {home.name!r} is being written by {_holder(holder)}",
-            "wait for it to end, then run it again",
-        ) from None
-    except OSError as error:
-        raise CatalogError(
-            f"{str(home)!r} cannot be written: {error.strerror}", "check its permissions, or set RAGSTONE_DATA"
-        ) from error
-    try:
-        if lock.lock_counter == 1:
-            record = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-            holder.write_text(json.dumps(record), encoding="utf-8")
-        yield
-    finally:
-        lock.release()
-
-
-def _holder(file: Path) -> str:
-    try:
-        record = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
-        return "another process"
-    return f"process {record['pid']} on {record['host']} since {record['since']}"
+def _manifest(embedder: Embedder, chunker: str) -> Manifest:
+    settings = embedder.cfg.model_dump(include={"embedder", "revision", "query_prompt", "passage_prompt"})
+    return Manifest(embedder.identity, embedder.name, json.dumps(settings, sort_keys=True), chunker)

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from app.index import chunker, plan_only, run, sync
-from core.config import Config
+from app.index import chunker, run, sync
+from app.plan import forecast
+from core.config import Config, IngestConfig
 from core.errors import CatalogError, ConfigError, ReadError
+from ingest.workers import Reading, read_apart
 from retrieval.embed import Embedder
 from retrieval.index import Index
 from retrieval.search import search
@@ -121,12 +123,12 @@ def test_a_directory_replaced_by_a_file_and_back(cfg: Config, embedder: Embedder
 
 
 def test_a_plan_says_what_a_run_then_does(cfg: Config, embedder: Embedder, folder: Path, write: Write) -> None:
-    assert len(plan_only(cfg, "kb", folder).added) == 3
+    assert len(forecast(cfg, "kb", [folder]).plans[str(folder)].added) == 3
     assert not Path(cfg.app.data).exists()
     sync(opened(cfg, embedder), folder, cfg.ingest)
     (folder / "leave.md").rename(folder / "holiday.md")
     write("it/vpn.md", "changed")
-    plan = plan_only(cfg, "kb", folder)
+    plan = forecast(cfg, "kb", [folder]).plans[str(folder)]
     assert [(old.path, new.path) for old, new in plan.moved] == [("leave.md", "holiday.md")]
     assert [old.path for old, _ in plan.changed] == ["it/vpn.md"]
     assert (plan.added, plan.deleted, plan.unchanged) == ([], [], 1)
@@ -142,11 +144,11 @@ def failures(cfg: Config, embedder: Embedder, folder: Path) -> dict[str, tuple[s
 
 def test_a_missing_folder_a_file_and_an_empty_folder(cfg: Config, embedder: Embedder, tmp_path: Path) -> None:
     with pytest.raises(ReadError, match="does not exist"):
-        run(cfg, "kb", tmp_path / "none")
+        run(cfg, "kb", [tmp_path / "none"])
     file = tmp_path / "file.md"
     file.write_text("x", encoding="utf-8")
     with pytest.raises(ReadError, match="not a folder"):
-        run(cfg, "kb", file)
+        run(cfg, "kb", [file])
     assert not Path(cfg.app.data).exists()
     (tmp_path / "empty").mkdir()
     report = sync(opened(cfg, embedder), tmp_path / "empty", cfg.ingest)
@@ -232,16 +234,12 @@ def test_a_file_that_became_unreadable_is_marked_stale(
 def test_a_file_deleted_between_scan_and_read_is_a_row(
     cfg: Config, embedder: Embedder, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from app import index as recipe
-
-    read = recipe.read_file
-
-    def deleting(path: Path, cfg_: object) -> object:
+    def deleting(path: Path, cfg_: IngestConfig) -> Reading:
         if path.name == "leave.md":
             path.unlink()
-        return read(path, cfg_)  # type: ignore[arg-type]
+        return read_apart(path, cfg_)
 
-    monkeypatch.setattr("app.index.read_file", deleting)
+    monkeypatch.setattr("app.index.read_apart", deleting)
     error, hint = failures(cfg, embedder, folder)["leave.md"]
     assert "disappeared" in error
     assert "again" in hint
@@ -311,12 +309,12 @@ def test_kill_9_during_index_then_a_rerun_equals_a_fresh_build(cfg: Config, embe
 
 
 def test_a_rebuild_swaps_in_one_step_and_serves_the_new_settings(cfg: Config, embedder: Embedder, folder: Path) -> None:
-    run(cfg, "kb", folder)
+    run(cfg, "kb", [folder])
     old = Index.open(Path(cfg.app.data), "kb", embedder)
     smaller = cfg.model_copy(update={"ingest": cfg.ingest.model_copy(update={"chunk_tokens": 64})})
     with pytest.raises(CatalogError, match="--rebuild"):
-        run(smaller, "kb", folder)
-    run(smaller, "kb", folder, rebuild=True)
+        run(smaller, "kb", [folder])
+    run(smaller, "kb", [folder], rebuild=True)
     assert old.superseded
     new = Index.open_or_create(Path(cfg.app.data), "kb", embedder, chunker(smaller.ingest))
     assert new.counts().documents == 3

@@ -1,14 +1,15 @@
 import os
-from collections.abc import Callable
-from dataclasses import replace
+import random
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pytest
 
 from core.config import IngestConfig
 from core.errors import ReadError
-from core.types import FileError, KnownFile
-from ingest.scan import check_folder, plan, scan
+from core.types import KnownFailure, KnownFile
+from ingest.scan import Plan, check_folder, hash_file, plan
 
 Write = Callable[[str, str], Path]
 LONG_AGO = 1_000_000_000
@@ -18,15 +19,32 @@ def any_file(name: str) -> bool:
     return True
 
 
+def planned(
+    folder: Path,
+    known: Iterable[KnownFile] = (),
+    only: Iterable[str] | None = None,
+    failures: Mapping[str, KnownFailure] | None = None,
+    **settings: object,
+) -> Plan:
+    def below(top: str) -> list[KnownFile]:
+        inside = [file for file in known if not top or file.path == top or file.path.startswith(f"{top}/")]
+        return sorted(inside, key=lambda file: file.path)
+
+    return plan(folder, IngestConfig.model_validate(settings), any_file, below, failures, only=only)
+
+
 def paths(folder: Path, **settings: object) -> list[str]:
-    return [e.path for e in scan(folder, IngestConfig.model_validate(settings), any_file).files]
+    return [entry.path for entry in planned(folder, **settings).added]
 
 
 def known(folder: Path) -> list[KnownFile]:
     """The folder as a catalog would know it after a run, checked well after the files were written."""
-    result = plan(folder, scan(folder, IngestConfig(), any_file), [])
-    later = max(e.ctime_ns for e in result.added) + 10 * LONG_AGO
-    return [KnownFile(i, e.path, e.size, e.mtime_ns, e.ctime_ns, e.hash, later) for i, e in enumerate(result.added)]
+    added = planned(folder).added
+    later = max(e.ctime_ns for e in added) + 10 * LONG_AGO
+    return [
+        KnownFile(i, e.path, e.size, e.mtime_ns, e.ctime_ns, hash_file(folder / e.path), later)
+        for i, e in enumerate(added)
+    ]
 
 
 @pytest.fixture
@@ -37,7 +55,7 @@ def folder(write: Write) -> Path:
 
 
 def test_files_come_in_order_without_hidden_and_excluded_ones(folder: Path) -> None:
-    assert paths(folder) == ["b.md", "z.md", "a/x.md"]
+    assert paths(folder) == ["a/x.md", "b.md", "z.md"]
 
 
 def test_hidden_files_are_read_on_request(folder: Path) -> None:
@@ -47,7 +65,7 @@ def test_hidden_files_are_read_on_request(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("include", "exclude", "left"),
     [
-        (["**/*.md"], [], ["b.md", "z.md", "a/x.md", "node_modules/lib.md"]),
+        (["**/*.md"], [], ["a/x.md", "b.md", "node_modules/lib.md", "z.md"]),
         (["*.md"], [], ["b.md", "z.md"]),
         (["a/**"], [], ["a/x.md"]),
         (["**/*"], ["a/**", "node_modules/**", "?.tmp", "~*"], ["b.md", "z.md"]),
@@ -59,27 +77,23 @@ def test_patterns_choose_what_is_read(folder: Path, include: list[str], exclude:
 
 
 def test_files_without_a_reader_are_listed_with_the_reason(folder: Path) -> None:
-    result = scan(folder, IngestConfig(), lambda name: name.endswith(".md"))
-    assert [s.path for s in result.skipped] == []
     (folder / "song.mp3").write_bytes(b"x")
-    result = scan(folder, IngestConfig(), lambda name: name.endswith(".md"))
+    result = plan(folder, IngestConfig(), lambda name: name.endswith(".md"), lambda top: [])
     assert [(s.path, s.error) for s in result.skipped] == [("song.mp3", "no reader for '.mp3'")]
 
 
 def test_links_are_skipped_unless_asked_for_and_a_loop_ends(folder: Path) -> None:
     os.symlink(folder / "b.md", folder / "link.md")
     os.symlink(folder, folder / "a" / "loop")
-    assert [s.path for s in scan(folder, IngestConfig(), any_file).skipped] == ["link.md", "a/loop"]
-    follow = scan(folder, IngestConfig(follow_symlinks=True), any_file)
-    assert "link.md" in [e.path for e in follow.files]
+    assert [s.path for s in planned(folder).skipped] == ["link.md", "a/loop"]
+    follow = planned(folder, follow_symlinks=True)
+    assert "link.md" in [e.path for e in follow.added]
     assert [s.path for s in follow.skipped] == ["a/loop"]
 
 
 def test_pipes_and_sockets_are_not_opened(folder: Path) -> None:
     os.mkfifo(folder / "pipe.md")
-    assert [(s.path, s.error) for s in scan(folder, IngestConfig(), any_file).skipped] == [
-        ("pipe.md", "not a regular file")
-    ]
+    assert [(s.path, s.error) for s in planned(folder).skipped] == [("pipe.md", "not a regular file")]
 
 
 def test_folders_that_cannot_be_scanned_are_named(folder: Path) -> None:
@@ -96,13 +110,13 @@ def test_an_unchanged_folder_is_not_hashed(folder: Path, monkeypatch: pytest.Mon
         raise AssertionError(f"{path} was read")
 
     monkeypatch.setattr("ingest.scan.hash_file", forbidden)
-    result = plan(folder, scan(folder, IngestConfig(), any_file), before)
+    result = planned(folder, before)
     assert (result.unchanged, result.empty) == (3, True)
 
 
 def test_a_file_written_right_before_its_last_check_is_hashed_again(folder: Path) -> None:
-    racy = [replace(file, checked_ns=file.ctime_ns + 1, hash="what it was") for file in known(folder)]
-    assert len(plan(folder, scan(folder, IngestConfig(), any_file), racy).changed) == 3
+    racy = [file._replace(checked_ns=file.ctime_ns + 1, hash="what it was") for file in known(folder)]
+    assert len(planned(folder, racy).changed) == 3
 
 
 def test_changes_moves_copies_and_deletions_are_told_apart(folder: Path, write: Write) -> None:
@@ -110,7 +124,7 @@ def test_changes_moves_copies_and_deletions_are_told_apart(folder: Path, write: 
     write("b.md", "new content")
     (folder / "a" / "x.md").rename(folder / "a" / "moved.md")
     write("copy-of-z.md", "z")
-    result = plan(folder, scan(folder, IngestConfig(), any_file), before)
+    result = planned(folder, before)
     assert [(o.path, n.path) for o, n in result.changed] == [("b.md", "b.md")]
     assert [(o.path, n.path) for o, n in result.moved] == [("a/x.md", "a/moved.md")]
     assert [e.path for e in result.added] == ["copy-of-z.md"]
@@ -120,19 +134,89 @@ def test_changes_moves_copies_and_deletions_are_told_apart(folder: Path, write: 
 def test_the_same_content_with_a_new_time_stamp_is_only_touched(folder: Path) -> None:
     before = known(folder)
     os.utime(folder / "b.md", ns=(LONG_AGO, LONG_AGO))
-    result = plan(folder, scan(folder, IngestConfig(), any_file), before)
+    result = planned(folder, before)
     assert [e.path for _, e in result.touched] == ["b.md"]
     assert (result.unchanged, result.empty) == (3, True)
 
 
-def test_a_folder_that_cannot_be_listed_does_not_delete_what_was_in_it(folder: Path) -> None:
+def test_a_file_that_replaces_another_is_a_move_also_in_a_chain(folder: Path) -> None:
     before = known(folder)
-    result = scan(folder, IngestConfig(), any_file)
-    result.files[:] = [e for e in result.files if not e.path.startswith("a/")]
-    result.errors.append(FileError("a", "no permission to read", "chmod"))
-    assert plan(folder, result, before).deleted == []
+    (folder / "z.md").rename(folder / "end.md")
+    (folder / "b.md").rename(folder / "z.md")
+    (folder / "a" / "x.md").rename(folder / "b.md")
+    result = planned(folder, before)
+    assert [(o.path, n.path) for o, n in result.moved] == [("z.md", "end.md"), ("b.md", "z.md"), ("a/x.md", "b.md")]
+    assert (result.added, result.changed, result.deleted) == ([], [], [])
+    (folder / "end.md").rename(folder / "z.md")
+    result = planned(folder, before)
+    assert [(o.path, n.path) for o, n in result.moved] == [("a/x.md", "b.md")]
+    assert [file.path for file in result.deleted] == ["b.md"]
+
+
+def test_a_folder_that_cannot_be_listed_does_not_delete_what_was_in_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = known(folder)
+    scandir = os.scandir
+
+    def closed(path: object) -> object:
+        if os.fspath(path).endswith("/a"):  # type: ignore[call-overload]
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "scandir", closed)
+    result = planned(folder, before)
+    assert (result.deleted, result.unchanged) == ([], 2)
+    assert [(f.path, f.error) for f in result.failed] == [("a", "no permission to read")]
+
+
+def test_a_file_that_failed_is_not_tried_again_until_it_changes(folder: Path) -> None:
+    b = next(file for file in known(folder) if file.path == "b.md")
+    failure = KnownFailure("b.md", b.size, b.mtime_ns, b.ctime_ns, b.checked_ns, "damaged", "restore it", "readers 1")
+    result = planned(folder, failures={"b.md": failure})
+    assert [(f.path, f.error, f.hint) for f in result.failed] == [("b.md", "damaged", "restore it")]
+    assert "b.md" not in [e.path for e in result.added]
+    (folder / "b.md").write_text("mended")
+    assert "b.md" in [e.path for e in planned(folder, failures={"b.md": failure}).added]
+
+
+def test_a_comparison_of_some_paths_leaves_the_others_alone(folder: Path, write: Write) -> None:
+    before = known(folder)
+    write("b.md", "changed")
+    write("z.md", "changed too")
+    write("a/new.md", "new")
+    write(".secret/c.md", "hidden")
+    write("node_modules/d.md", "excluded")
+    shutil.rmtree(folder / "a")
+    write("a", "now a file")
+    result = planned(folder, before, only=["a", "a/new.md", "b.md", ".secret/c.md", "node_modules/d.md", "none.md"])
+    assert [e.path for e in result.added] == ["a"]
+    assert [e.path for _, e in result.changed] == ["b.md"]
+    assert [file.path for file in result.deleted] == ["a/x.md"]
+    assert planned(folder, before, only=["z.md"]).unchanged == 0
+
+
+def test_one_folder_is_kept_apart(folder: Path) -> None:
+    result = plan(folder, IngestConfig(), any_file, lambda top: [], apart=folder / "a")
+    assert [e.path for e in result.added] == ["b.md", "z.md"]
+
+
+def test_paths_come_in_the_order_in_which_a_catalog_sorts_them(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    for _ in range(200):
+        name = "/".join(
+            "".join(rng.choice("ab-.中z ") for _ in range(rng.randint(1, 4))) for _ in range(rng.randint(1, 3))
+        )
+        target = tmp_path / "tree" / name.replace("..", "x")
+        if not any(parent.is_file() for parent in target.parents) and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text("x")
+    found = paths(tmp_path / "tree", hidden=True)
+    assert len(found) > 100
+    assert found == sorted(found)
+    assert [p.encode() for p in found] == sorted(p.encode() for p in found)
 
 
 def test_an_entry_says_when_it_was_seen(folder: Path) -> None:
-    entry = scan(folder, IngestConfig(), any_file).files[0]
+    entry = planned(folder).added[0]
     assert entry.seen_ns >= entry.ctime_ns

@@ -11,7 +11,8 @@ from app.index import chunker
 from core.config import Config, RetrievalConfig
 from core.errors import CatalogError
 from retrieval.embed import Embedder
-from retrieval.index import Index, check_name, names
+from retrieval.home import check_name, names
+from retrieval.index import Index
 from retrieval.search import search
 from tests.retrieval.corpus import build
 
@@ -38,15 +39,25 @@ def test_ordinary_names_are_taken(name: str) -> None:
     assert check_name(name) == name
 
 
-def test_another_embedder_is_one_error_that_names_the_action(cfg: Config, embedder: Embedder, tmp_path: Path) -> None:
+class Other(Embedder):
+    identity = "other"  # type: ignore[assignment]
+
+
+def test_writing_with_another_embedder_is_one_error_that_names_the_action(cfg: Config, embedder: Embedder) -> None:
     build(cfg, embedder)
-
-    class Other(Embedder):
-        identity = "other"  # type: ignore[assignment]
-
     with pytest.raises(CatalogError, match="was embedded by 'all-MiniLM-L6-v2'") as error:
-        Index.open(data(cfg), "kb", Other(RetrievalConfig()))
+        Index.open_or_create(data(cfg), "kb", Other(RetrievalConfig()), chunker(cfg.ingest))
     assert "--rebuild" in error.value.hint
+
+
+def test_reading_goes_on_with_the_embedder_that_made_it(
+    cfg: Config, embedder: Embedder, caplog: pytest.LogCaptureFixture
+) -> None:
+    build(cfg, embedder)
+    index = Index.open(data(cfg), "kb", Other(RetrievalConfig(embedder="nowhere/else", precision="float32")))
+    assert index.embedder.identity == embedder.identity
+    assert search(index, ["holidays"], cfg.retrieval, mode="dense")[0].path == "leave.md"
+    assert "--rebuild" in caplog.text
 
 
 def test_another_chunk_size_is_one_error_that_names_the_action(cfg: Config, embedder: Embedder) -> None:
@@ -62,8 +73,8 @@ def test_a_second_writer_is_told_who_holds_the_lock(cfg: Config, embedder: Embed
     code = """
 import sys, time
 from pathlib import Path
-from retrieval.index import _writer_lock
-with _writer_lock(Path(sys.argv[1])):
+from retrieval.home import writer_lock
+with writer_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """

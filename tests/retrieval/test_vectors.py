@@ -8,6 +8,7 @@ import pytest
 from core.errors import CatalogError
 from core.types import Chunk, Document, FileEntry
 from retrieval.catalog import Catalog
+from retrieval.transaction import Indexed
 from retrieval.vectors import Vectors, damaged
 
 DIMENSION = 16
@@ -24,9 +25,8 @@ def put(catalog: Catalog, name: str, vectors: np.ndarray) -> None:
     catalog.put_embeddings(keys, vectors)
     chunks = [Chunk(i, i, i + 1, "x") for i in range(len(vectors))]
     with catalog.transaction() as write:
-        write.replace(
-            catalog.folder_id(""), FileEntry(name, 1, 0, 0, 0), Document("x" * len(vectors)), chunks, keys, "en"
-        )
+        entry, document = FileEntry(name, 1, 0, 0, 0), Document("x" * len(vectors))
+        write.replace(catalog.folder_id(""), Indexed(entry, document, chunks, keys, "en"))
 
 
 @pytest.fixture

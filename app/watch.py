@@ -1,0 +1,104 @@
+"""Recipe: follow the folders of a knowledge base as they change, until stopped.
+
+Events say where to look; what is there is then compared as in any run, so that an event too many costs nothing. Events
+too few (a full queue, a network drive) are made good by comparing whole folders now and then.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.index import Report, sync
+from core.config import IngestConfig
+from core.errors import CatalogError, ReadError
+from core.types import FileError
+from retrieval.index import Index
+
+log = logging.getLogger(__name__)
+
+_QUIET_MS = 400  # after the last event of a burst
+_BURST_MS = 5_000  # the longest that a burst is gathered
+_TICK_MS = 1_000
+_WRITTEN_S = 1.0  # a file younger than this may still be being written
+_LONGEST_WAIT_S = 30.0  # for a file that never rests, such as a log
+_MANY = 1_000  # paths: from here on the whole folder is compared
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What is to be looked at in one folder, and since when."""
+
+    paths: dict[str, float] = field(default_factory=dict)
+    whole: bool = False
+
+
+def follow(index: Index, cfg: IngestConfig, stop: threading.Event | None = None) -> Iterator[Report]:
+    """Keep all folders of a knowledge base up to date; a report whenever something was done or failed.
+
+    Ends when `stop` is set. A folder that is away, or a knowledge base that another process writes, is tried again.
+    """
+    from watchfiles import watch
+
+    folders = [Path(folder) for folder in index.catalog.folders() if Path(folder).is_dir()]
+    pending = {folder: _Pending(whole=True) for folder in folders}
+    compared = time.monotonic()
+    events = watch(
+        *folders, watch_filter=None, debounce=_BURST_MS, step=_QUIET_MS, rust_timeout=_TICK_MS, yield_on_timeout=True,
+        stop_event=stop, raise_interrupt=True,
+    )  # fmt: skip
+    for changes in events:
+        _note(pending, (Path(path) for _, path in changes))
+        if time.monotonic() - compared > cfg.rescan_minutes * 60:
+            compared = time.monotonic()
+            for waiting in pending.values():
+                waiting.whole = True
+        for folder, waiting in pending.items():
+            report = _catch_up(index, folder, waiting, cfg)
+            if report is not None and not report.empty:
+                yield report
+
+
+def _note(pending: dict[Path, _Pending], paths: Iterable[Path]) -> None:
+    now = time.monotonic()
+    for path in paths:
+        for folder, waiting in pending.items():
+            if path == folder:
+                waiting.whole = True
+            elif path.is_relative_to(folder):
+                waiting.paths.setdefault(path.relative_to(folder).as_posix(), now)
+    for waiting in pending.values():
+        waiting.whole = waiting.whole or len(waiting.paths) > _MANY
+
+
+def _catch_up(index: Index, folder: Path, waiting: _Pending, cfg: IngestConfig) -> Report | None:
+    """Look at what is ready; what is not, and what cannot be done now, goes on waiting."""
+    ready = (
+        list(waiting.paths) if waiting.whole else [p for p, since in waiting.paths.items() if _rests(folder / p, since)]
+    )
+    if not ready and not waiting.whole:
+        return None
+    try:
+        report = sync(index, folder, cfg, only=None if waiting.whole else ready)
+    except ReadError as error:
+        log.warning("%s", error)
+        waiting.paths.clear()
+        waiting.whole = False
+        return Report(failed=[FileError(str(folder), error.message, error.hint)])
+    except CatalogError as error:
+        log.warning("%s", error)
+        return None
+    waiting.whole = False
+    for path in ready:
+        waiting.paths.pop(path, None)
+    return report
+
+
+def _rests(path: Path, since: float) -> bool:
+    try:
+        age = time.time() - path.lstat().st_mtime
+    except OSError:
+        return True  # it is gone
+    return not 0 <= age < _WRITTEN_S or time.monotonic() - since > _LONGEST_WAIT_S

@@ -1,0 +1,172 @@
+"""Files are read in processes of their own, so that a parser that hangs, crashes or explodes ends one file, not a run.
+
+Parent and worker speak JSON lines over pipes; nothing a parser made is ever unpickled. A worker ends itself by SIGALRM
+when its time is over, by RLIMIT_DATA when it wants too much memory, and when its parent is gone.
+"""
+
+import atexit
+import contextlib
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.config import IngestConfig
+from core.errors import ReadError
+from core.types import Document, Section
+
+_READERS = 2  # raised when readers learn to read what they could not
+_ROOT = Path(__file__).resolve().parent.parent
+# `-P` and no `-m`: a module in the working folder, which may hold hostile documents, is never imported.
+_START = "import sys; sys.path.insert(0, sys.argv[1]); from ingest.workers import main; main()"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A file that was read: its document, the BLAKE2b hash of the very bytes it came from, and how long it took."""
+
+    document: Document
+    hash: str
+    seconds: float
+
+
+_idle: list["subprocess.Popen[bytes]"] = []
+_mutex = threading.Lock()
+
+
+def read_apart(path: Path, cfg: IngestConfig) -> Reading:
+    """Read one file in a worker process; as many threads may call this as there should be workers.
+
+    Raises `ReadError` where no text can be had from the file, also where its parser crashed, took longer than
+    `cfg.read_seconds` or wanted more than `cfg.read_mb` MiB.
+    """
+    started = time.monotonic()
+    with _mutex:
+        worker = _idle.pop() if _idle else None
+    if worker is None or worker.poll() is not None:
+        worker = _start()
+    reply = _ask(worker, {"path": str(path), "cfg": cfg.model_dump()})
+    if reply is None:
+        raise _death(worker, cfg)
+    with _mutex:
+        _idle.append(worker)
+    if "error" in reply:
+        raise ReadError(reply["error"], reply["hint"])
+    return Reading(_document(reply["document"]), reply["hash"], time.monotonic() - started)
+
+
+def reader_identity(cfg: IngestConfig) -> str:
+    """Names what decides, beside the file, whether it can be read: a failure is tried again when this changes."""
+    fields = "max_file_mb encodings ocr archive_files archive_mb archive_depth read_seconds read_mb".split()
+    found = [importlib.util.find_spec("rapidocr") is not None, shutil.which("soffice") is not None]
+    return json.dumps([_READERS, cfg.model_dump(include=set(fields)), *found])
+
+
+def close() -> None:
+    """End all workers that are not at work; they start anew when needed."""
+    with _mutex:
+        workers, _idle[:] = list(_idle), []
+    for worker in workers:
+        _end(worker)
+
+
+atexit.register(close)
+os.register_at_fork(after_in_child=_idle.clear)  # two processes must not speak to one worker
+
+
+def _start() -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-P", "-c", _START, str(_ROOT)]
+    # A session of its own, so that a converter which a reader started ends with it.
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+
+
+def _ask(worker: "subprocess.Popen[bytes]", request: dict[str, Any]) -> dict[str, Any] | None:
+    """The worker's reply; None where it died over it."""
+    assert worker.stdin
+    assert worker.stdout
+    try:
+        worker.stdin.write(json.dumps(request).encode() + b"\n")
+        worker.stdin.flush()
+        line = worker.stdout.readline()
+    except BrokenPipeError:
+        return None
+    except BaseException:  # interrupted: an answer that nobody waits for must not be taken for the next one's
+        _end(worker)
+        raise
+    return json.loads(line) if line.endswith(b"\n") else None
+
+
+def _end(worker: "subprocess.Popen[bytes]") -> int:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(worker.pid, signal.SIGKILL)
+    for pipe in (worker.stdin, worker.stdout):
+        if pipe:
+            with contextlib.suppress(OSError):
+                pipe.close()
+    return worker.wait()
+
+
+def _death(worker: "subprocess.Popen[bytes]", cfg: IngestConfig) -> ReadError:
+    try:
+        code = worker.wait(timeout=1)
+    except subprocess.TimeoutExpired:
+        code = 0
+    _end(worker)
+    if code == -signal.SIGALRM:
+        return ReadError(
+            f"reading it took longer than {cfg.read_seconds:g} s", "raise ingest.read_seconds, or split the file"
+        )
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return ReadError(
+        f"its reader crashed ({how})",
+        f"the file is damaged, or needs more than ingest.read_mb = {cfg.read_mb} MiB to read; other files go on",
+    )
+
+
+def _document(fields: dict[str, Any]) -> Document:
+    rows: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    rows["sections"] = tuple(
+        Section(start, end, tuple(headings), page) for start, end, headings, page in rows["sections"]
+    )
+    return Document(**rows)
+
+
+def main() -> None:
+    """Serve requests until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a parser prints must not end up among the replies
+    for line in sys.stdin.buffer:
+        request = json.loads(line)
+        reply = _read(Path(request["path"]), IngestConfig.model_validate(request["cfg"]))
+        replies.write(json.dumps(reply, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+        replies.flush()
+
+
+def _read(path: Path, cfg: IngestConfig) -> dict[str, Any]:
+    from ingest.read import load_file, read_bytes
+
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (cfg.read_mb << 20, hard))
+    signal.setitimer(signal.ITIMER_REAL, cfg.read_seconds)
+    try:
+        data = load_file(path, cfg)
+        document = read_bytes(path.name, data, cfg)
+        fields = {field.name: getattr(document, field.name) for field in dataclasses.fields(document)}
+        fields["sections"] = [(s.start, s.end, s.headings, s.page) for s in document.sections]
+        return {"document": fields, "hash": hashlib.blake2b(data, digest_size=20).hexdigest()}
+    except ReadError as error:
+        return {"error": error.message, "hint": error.hint}
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)

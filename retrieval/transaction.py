@@ -1,0 +1,156 @@
+"""The write side of the catalog: its tables, and what one transaction may do to them."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from core.types import Chunk, Document, FileEntry, FileError
+from retrieval.minhash import bands
+
+SCHEMA_VERSION = "2"
+SCHEMA = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE folders(id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE);
+CREATE TABLE documents(
+    id INTEGER PRIMARY KEY AUTOINCREMENT, folder_id INTEGER NOT NULL REFERENCES folders, path TEXT NOT NULL,
+    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, hash TEXT NOT NULL,
+    checked_ns INTEGER NOT NULL, title TEXT NOT NULL, language TEXT NOT NULL, pages INTEGER, empty_pages TEXT NOT NULL,
+    ocr_pages TEXT NOT NULL, tables INTEGER NOT NULL, characters INTEGER NOT NULL, encoding TEXT, notes TEXT NOT NULL,
+    seconds REAL NOT NULL, sketch BLOB NOT NULL, stale TEXT NOT NULL DEFAULT '', indexed_at REAL NOT NULL,
+    UNIQUE(folder_id, path));
+CREATE TABLE chunks(
+    id INTEGER PRIMARY KEY AUTOINCREMENT, document_id INTEGER NOT NULL REFERENCES documents, ordinal INTEGER NOT NULL,
+    start INTEGER NOT NULL, "end" INTEGER NOT NULL, page INTEGER, headings TEXT NOT NULL, language TEXT NOT NULL,
+    tokens INTEGER NOT NULL, text TEXT NOT NULL, key BLOB, generation INTEGER NOT NULL);
+CREATE UNIQUE INDEX chunks_by_document ON chunks(document_id, ordinal);
+CREATE INDEX chunks_by_generation ON chunks(generation);
+CREATE INDEX chunks_by_key ON chunks(key) WHERE key IS NOT NULL;
+CREATE INDEX chunks_without_key ON chunks(language) WHERE key IS NULL;
+CREATE TABLE removed(chunk_id INTEGER PRIMARY KEY, generation INTEGER NOT NULL);
+CREATE INDEX removed_by_generation ON removed(generation);
+CREATE TABLE embeddings(key BLOB PRIMARY KEY, vector BLOB NOT NULL);
+CREATE TABLE bands(band INTEGER NOT NULL, document_id INTEGER NOT NULL, PRIMARY KEY(band, document_id)) WITHOUT ROWID;
+CREATE INDEX bands_by_document ON bands(document_id);
+CREATE TABLE failures(
+    folder_id INTEGER NOT NULL REFERENCES folders, path TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL, checked_ns INTEGER NOT NULL, error TEXT NOT NULL, hint TEXT NOT NULL,
+    reader TEXT NOT NULL, PRIMARY KEY(folder_id, path));
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """A document as it is written: `keys` name the embedding of each chunk, None where the embedder cannot read it.
+
+    `sketch` is the document's MinHash; `seconds` is what reading took.
+    """
+
+    entry: FileEntry
+    document: Document
+    chunks: Sequence[Chunk]
+    keys: Sequence[bytes | None]
+    language: str
+    sketch: bytes = b""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """The writes of one transaction; made by `Catalog.transaction`."""
+
+    db: sqlite3.Connection
+    generation: int
+    dropped: set[bytes]  # collects the embedding keys of removed chunks
+
+    def replace(self, folder_id: int, new: Indexed) -> None:
+        """A file's old chunks leave and its new ones arrive together."""
+        entry, document = new.entry, new.document
+        found = self.db.execute("SELECT id FROM documents WHERE folder_id = ? AND path = ?", [folder_id, entry.path])
+        if old := found.fetchone():
+            self.remove(old[0])
+        row = {
+            "folder_id": folder_id, "path": entry.path, "size": entry.size, "mtime_ns": entry.mtime_ns,
+            "ctime_ns": entry.ctime_ns, "hash": entry.hash, "checked_ns": entry.seen_ns, "title": document.title,
+            "language": new.language, "pages": document.pages, "empty_pages": json.dumps(document.empty_pages),
+            "ocr_pages": json.dumps(document.ocr_pages), "tables": document.tables,
+            "characters": len(document.text), "encoding": document.encoding,
+            "notes": json.dumps(document.notes, ensure_ascii=False), "seconds": round(new.seconds, 3),
+            "sketch": new.sketch, "indexed_at": time.time(),
+        }  # fmt: skip
+        columns, places = ", ".join(row), ", ".join(f":{name}" for name in row)
+        document_id = self.db.execute(f"INSERT INTO documents({columns}) VALUES ({places})", row).lastrowid
+        self.db.executemany(
+            'INSERT INTO chunks(document_id, ordinal, start, "end", page, headings, language, tokens, text, key,'
+            " generation) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+            (
+                (document_id, c.ordinal, c.start, c.end, c.page, json.dumps(c.headings, ensure_ascii=False),
+                 c.language, c.tokens, c.text, key, self.generation)
+                for c, key in zip(new.chunks, new.keys, strict=True)
+            ),
+        )  # fmt: skip
+        pairs = ((band, document_id) for band in bands(new.sketch))
+        self.db.executemany("INSERT OR IGNORE INTO bands VALUES (?, ?)", pairs)
+        self._forget_failure(folder_id, entry.path)
+
+    def remove(self, document_id: int) -> None:
+        """A document and its chunks leave."""
+        keys = self.db.execute("SELECT key FROM chunks WHERE document_id = ? AND key IS NOT NULL", [document_id])
+        self.dropped.update(key for (key,) in keys)
+        self.db.execute(
+            "INSERT INTO removed SELECT id, ? FROM chunks WHERE document_id = ?", [self.generation, document_id]
+        )
+        for table, column in (("chunks", "document_id"), ("bands", "document_id"), ("documents", "id")):
+            self.db.execute(f"DELETE FROM {table} WHERE {column} = ?", [document_id])
+
+    def move(self, document_id: int, entry: FileEntry) -> None:
+        """A document gets a new path. Its chunks get new ids: the path is part of what the lexical index holds."""
+        self.touch(document_id, entry)
+        self.db.execute("UPDATE documents SET path = ? WHERE id = ?", [entry.path, document_id])
+        (top,) = self.db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'chunks'").fetchone()
+        ids = [i for (i,) in self.db.execute("SELECT id FROM chunks WHERE document_id = ? ORDER BY id", [document_id])]
+        self.db.executemany("INSERT INTO removed VALUES (?, ?)", ((i, self.generation) for i in ids))
+        self.db.executemany(
+            "UPDATE chunks SET id = ?, generation = ? WHERE id = ?",
+            ((top + n, self.generation, i) for n, i in enumerate(ids, start=1)),
+        )
+        self.db.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'chunks'", [top + len(ids)])
+
+    def touch(self, document_id: int, entry: FileEntry) -> None:
+        """Only the file's stat is new."""
+        self.db.execute(
+            "UPDATE documents SET size = ?, mtime_ns = ?, ctime_ns = ?, checked_ns = ?, stale = '' WHERE id = ?",
+            [entry.size, entry.mtime_ns, entry.ctime_ns, entry.seen_ns, document_id],
+        )
+        (folder_id,) = self.db.execute("SELECT folder_id FROM documents WHERE id = ?", [document_id]).fetchone()
+        self._forget_failure(folder_id, entry.path)
+
+    def fail(self, folder_id: int, entry: FileEntry, error: FileError, reader: str) -> None:
+        """A file could not be read: what it said last keeps answering, marked stale; it is not tried again as it is."""
+        self.db.execute(
+            "INSERT OR REPLACE INTO failures VALUES (?,?,?,?,?,?,?,?,?)",
+            [folder_id, entry.path, entry.size, entry.mtime_ns, entry.ctime_ns, entry.seen_ns, error.error, error.hint,
+             reader],
+        )  # fmt: skip
+        where = "WHERE folder_id = ? AND path = ?"
+        self.db.execute(f"UPDATE documents SET stale = ? {where}", [error.error, folder_id, entry.path])
+
+    def keep_failures(self, folder_id: int, paths: Collection[str]) -> None:
+        """Forget the failures of a folder but those of `paths`."""
+        known = self.db.execute("SELECT path FROM failures WHERE folder_id = ?", [folder_id]).fetchall()
+        for (path,) in known:
+            if path not in paths:
+                self._forget_failure(folder_id, path)
+
+    def remove_folder(self, folder_id: int) -> int:
+        """A folder leaves the knowledge base with all its documents; returns how many there were."""
+        ids = [i for (i,) in self.db.execute("SELECT id FROM documents WHERE folder_id = ?", [folder_id])]
+        for document_id in ids:
+            self.remove(document_id)
+        self.db.execute("DELETE FROM failures WHERE folder_id = ?", [folder_id])
+        self.db.execute("DELETE FROM folders WHERE id = ?", [folder_id])
+        return len(ids)
+
+    def _forget_failure(self, folder_id: int, path: str) -> None:
+        self.db.execute("DELETE FROM failures WHERE folder_id = ? AND path = ?", [folder_id, path])
