@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.backend import Backend, resolve
+from app.texts import Tongue, version_notes
 from core.config import Config
 from core.errors import ModelError
 from core.text import keywords, query_tokens
@@ -93,7 +94,8 @@ async def answer(
     yield Done(
         Answer(
             cited.text.strip(), answered, cited.citations, sources, backend.name, backend.model, queries[0],
-            time.monotonic() - started, (*backend.notes, *_citation_notes(cited, answered, tongue)),
+            time.monotonic() - started,
+            (*backend.notes, *_citation_notes(cited, answered, tongue), *_source_notes(cited, sources, tongue)),
         )
     )  # fmt: skip
 
@@ -126,7 +128,7 @@ def _pack(index: Index, hits: Sequence[Hit], cfg: Config) -> tuple[Source, ...]:
     return context.pack(((p.hit, p.text) for p in passages), cfg.retrieval.context_tokens)
 
 
-def _citation_notes(cited: context.Cited, answered: bool, tongue: str) -> list[str]:
+def _citation_notes(cited: context.Cited, answered: bool, tongue: Tongue) -> list[str]:
     notes = []
     if cited.unknown:
         marks = ", ".join(f"[{n}]" for n in cited.unknown)
@@ -141,6 +143,13 @@ def _citation_notes(cited: context.Cited, answered: bool, tongue: str) -> list[s
             else "The answer cites no source: treat it with care."
         )
     return notes
+
+
+def _source_notes(cited: context.Cited, sources: Sequence[Source], tongue: Tongue) -> list[str]:
+    """What should be known of the files that are cited: stale ones, and those of which there are several versions."""
+    numbers = {citation.n for citation in cited.citations}
+    hits = {source.hit.path: source.hit for source in sources if source.n in numbers}
+    return [f"{path}: {note}" for path, hit in hits.items() for note in version_notes(hit, tongue)]
 
 
 async def _queries(question: str, history: Sequence[Turn], cfg: Config, backend: Backend) -> list[str]:

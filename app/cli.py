@@ -233,7 +233,9 @@ def _show_citations(answer: Answer) -> None:
 
 
 def _hit_row(hit: Hit) -> dict[str, Any]:
-    keys = "rank score path page start end text dense_rank lexical_rank title headings language".split()
+    keys = (
+        "rank score path page start end text dense_rank lexical_rank title headings language stale older newer".split()
+    )
     return {key: getattr(hit, key) for key in keys}
 
 

@@ -4,7 +4,7 @@ import html
 import re
 from collections.abc import Collection, Iterable, Sequence
 
-from app.texts import TEXTS, Tongue
+from app.texts import TEXTS, Tongue, version_notes
 from core.text import keywords, marks
 from core.types import Source
 
@@ -50,13 +50,13 @@ def evidence(sources: Sequence[Source], query: str, tongue: Tongue, cited: Colle
         return f'<div class="rs-empty">{html.escape(texts["no_evidence"])}</div>'
     terms = keywords(query)
     ordered = sorted(sources, key=lambda s: (s.n not in cited, s.n))
-    cards = "".join(_card(source, terms, texts, source.n in cited) for source in ordered)
+    cards = "".join(_card(source, terms, tongue, source.n in cited) for source in ordered)
     head = f'<div class="rs-query">{html.escape(texts["searched"])}: {html.escape(query[:300])}</div>'
     return f'<div class="rs-evidence">{head}{cards}</div>'
 
 
-def _card(source: Source, terms: Iterable[str], texts: dict[str, str], cited: bool) -> str:
-    hit = source.hit
+def _card(source: Source, terms: Iterable[str], tongue: Tongue, cited: bool) -> str:
+    hit, texts = source.hit, TEXTS[tongue]
     page = ""
     if hit.page:
         label = texts["page"].format(hit.page) if "{}" in texts["page"] else f"{texts['page']} {hit.page}"
@@ -70,12 +70,13 @@ def _card(source: Source, terms: Iterable[str], texts: dict[str, str], cited: bo
         badges.insert(0, texts["cited"])
     shown = "".join(f'<span class="rs-badge">{html.escape(badge)}</span>' for badge in badges)
     heading = " › ".join(dict.fromkeys(h for h in (hit.title, *hit.headings) if h))
+    notes = "".join(f'<div class="rs-note">{html.escape(note)}</div>' for note in version_notes(hit, tongue))
     return (
         f'<details class="rs-card{" rs-cited" if cited else ""}" id="source-{source.n}"'
         f"{' open' if cited or source.n <= 3 else ''}>"
         f"<summary><b>[{source.n}]</b> {html.escape(hit.path)}{page} {shown}</summary>"
-        f'<div class="rs-heading">{html.escape(heading)}</div><div class="rs-text">{_marked(source.text, terms)}</div>'
-        "</details>"
+        f'<div class="rs-heading">{html.escape(heading)}</div>{notes}'
+        f'<div class="rs-text">{_marked(source.text, terms)}</div></details>'
     )
 
 

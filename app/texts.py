@@ -1,6 +1,9 @@
 """What the UI says, in English and Chinese. Keys are the same in both; the browser's language chooses."""
 
+from collections.abc import Sequence
 from typing import Literal
+
+from core.types import Hit
 
 Tongue = Literal["en", "zh"]
 
@@ -30,6 +33,9 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "then start again.",
         "speaks": "Model",
         "starting": "The model is starting",
+        "older": "Newest of several versions. Older: {}",
+        "newer": "There is a newer version: {}",
+        "stale": "The file as it is now cannot be read ({}); this is what it said before.",
     },
     "zh": {
         "kb": "知识库",
@@ -55,8 +61,22 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "`vllm_model`（模型文件夹）或 `base_url`（任何兼容 OpenAI 的服务），然后重新启动。",
         "speaks": "模型",
         "starting": "模型正在启动",
+        "older": "这是多个版本中最新的一个。旧版本：{}",
+        "newer": "还有更新的版本：{}",
+        "stale": "该文件目前无法读取（{}），这里是它之前的内容。",
     },
 }
+
+
+def version_notes(hit: Hit, tongue: Tongue) -> list[str]:
+    """What a reader of a passage should know of its file: older and newer versions, or that it cannot be read now."""
+    said = {"stale": hit.stale, "newer": _some(hit.newer), "older": _some(hit.older)}
+    return [TEXTS[tongue][key].format(value) for key, value in said.items() if value]
+
+
+def _some(paths: Sequence[str]) -> str:
+    more = f" (+{len(paths) - 3})" if len(paths) > 3 else ""
+    return ", ".join(paths[:3]) + more
 
 
 def tongue_of(accept_language: str | None) -> Tongue:

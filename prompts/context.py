@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Container, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from core.text import language, query_tokens, sentences, tokens
 from core.types import Citation, Hit, Source
@@ -142,6 +143,6 @@ def quote(claim: str, passage: str) -> str:
     return max(options, key=shared)[:_QUOTE]
 
 
-def reply_language(question: str) -> str:
+def reply_language(question: str) -> Literal["en", "zh"]:
     """The language of prompts and fixed replies for a question: zh or en."""
     return "zh" if language(question) == "zh" else "en"

@@ -7,11 +7,11 @@ them out, so that a cache at generation g is caught up by a query instead of a r
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,6 +53,15 @@ class Manifest:
     embedder_name: str
     embedder_settings: str  # JSON: what [retrieval] said of it
     chunker: str
+
+
+class Version(NamedTuple):
+    """A document as far as it may be a version of another: `sketch` is its MinHash."""
+
+    document_id: int
+    path: str
+    mtime_ns: int
+    sketch: bytes
 
 
 class Catalog:
@@ -244,6 +253,21 @@ class Catalog:
         """Chunks `first` to `last` (ordinals, inclusive) of a document, in order."""
         where = "WHERE c.document_id = ? AND c.ordinal BETWEEN ? AND ? ORDER BY c.ordinal"
         return [_hit(row) for row in self._all(f"SELECT {_HIT_COLUMNS} {where}", [document_id, first, last])]
+
+    def near(self, document_ids: Collection[int]) -> Iterator[tuple[Version, list[Version]]]:
+        """Each of the documents, and those that share a band of the sketch with it."""
+        pairs: dict[int, set[int]] = {document_id: set() for document_id in document_ids}
+        sql = """SELECT DISTINCT own.document_id, other.document_id FROM bands own
+                 JOIN bands other ON other.band = own.band AND other.document_id != own.document_id
+                 WHERE own.document_id IN"""
+        for own, other in self._in(sql, list(pairs)):
+            pairs[own].add(other)
+        wanted = list(pairs.keys() | {other for others in pairs.values() for other in others})
+        rows = map(Version._make, self._in("SELECT id, path, mtime_ns, sketch FROM documents WHERE id IN", wanted))
+        found = {version.document_id: version for version in rows}
+        for own, others in pairs.items():
+            if own in found:  # else: gone since the search
+                yield found[own], [found[other] for other in others if other in found]
 
     def removed_since(self, generation: int) -> list[int]:
         """Ids of chunks that later transactions took out."""

@@ -11,7 +11,9 @@ from core.text import fold, heading_line, keywords, query_tokens, tokens
 from core.types import Hit, SearchMode
 from retrieval.fuse import rrf
 from retrieval.index import Index
+from retrieval.versions import prefer_newest
 
+_SPARE = 30  # hits beyond the first k that may stand in for older versions among them
 _MAX_QUERY = 4_000  # characters; what is beyond adds time and no meaning
 
 
@@ -51,11 +53,11 @@ def search(
         if query:
             rankings += _rank(index, query, cfg, mode, max(cfg.candidates, k))
     fused = rrf([[i for i, _ in r.scored] for r in rankings], [r.weight for r in rankings], k=cfg.rrf_k)
-    found = index.hits(list(fused))
-    ordered = sorted(
-        ((fused[i], hit) for i, hit in found.items()), key=lambda pair: (-pair[0], pair[1].path, pair[1].ordinal)
-    )
-    return [_ranked(hit, rank, score, rankings) for rank, (score, hit) in enumerate(ordered[:k], start=1)]
+    found = index.hits(list(fused)).values()
+    ordered = sorted(found, key=lambda hit: (-fused[hit.chunk_id], hit.path, hit.ordinal))
+    if cfg.prefer_newest:
+        ordered = prefer_newest(index.catalog, ordered[: k + _SPARE]) + ordered[k + _SPARE :]
+    return [_ranked(hit, rank, fused[hit.chunk_id], rankings) for rank, hit in enumerate(ordered[:k], start=1)]
 
 
 def _clean(query: str) -> str:

@@ -1,0 +1,55 @@
+"""Several versions of one document: the newest answers, and says that the others exist."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from core.types import Hit
+from retrieval.catalog import Catalog, Version
+from retrieval.minhash import SIMILAR, similarity
+
+_HOUR_NS = 3_600_000_000_000  # files that were written together, by a checkout or a copy, differ by less
+_NUMBER = re.compile(r"\d+")
+
+
+def newer(one: Version, other: Version) -> bool:
+    """Whether `one` is the newer of two near-identical documents.
+
+    Paths that differ in numbers only (`v1.2/a.md`, `handbook-2025.docx`) are compared by these, others by the time of
+    their last change. Where neither tells, neither is newer.
+    """
+    if one.path != other.path and _NUMBER.sub("#", one.path) == _NUMBER.sub("#", other.path):
+        return [*map(int, _NUMBER.findall(one.path))] > [*map(int, _NUMBER.findall(other.path))]
+    return one.mtime_ns > other.mtime_ns + _HOUR_NS
+
+
+def prefer_newest(catalog: Catalog, hits: Sequence[Hit]) -> list[Hit]:
+    """The hits, best first, without those of a document of which a newer version was found too.
+
+    The newest version's best hit takes the place of the best of all versions; it names the older ones. A hit whose
+    newer version was not found stays, and names that.
+    """
+    versions = {own.document_id: _similar(own, others) for own, others in catalog.near({h.document_id for h in hits})}
+    best: dict[int, Hit] = {}
+    for hit in hits:
+        if hit.document_id in versions:  # else: deleted since it was found
+            best.setdefault(hit.document_id, hit)
+    kept: dict[int, Hit] = {}
+    for hit in (hit for hit in hits if hit.document_id in best):
+        own, *others = versions[hit.document_id]
+        later = [other for other in others if newer(other, own) and other.document_id in best]
+        newest = next((v for v in later if not any(newer(other, v) for other in later)), None)
+        shown = best[newest.document_id] if newest else hit
+        kept.setdefault(shown.chunk_id, _named(shown, *versions[shown.document_id]))
+    return list(kept.values())
+
+
+def _similar(own: Version, others: Sequence[Version]) -> list[Version]:
+    """A document and those of the others that say nearly the same."""
+    return [own, *(other for other in others if similarity(own.sketch, other.sketch) >= SIMILAR)]
+
+
+def _named(hit: Hit, own: Version, *others: Version) -> Hit:
+    older = sorted(other.path for other in others if newer(own, other))
+    later = sorted(other.path for other in others if newer(other, own))
+    return replace(hit, older=tuple(older), newer=tuple(later))

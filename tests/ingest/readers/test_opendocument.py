@@ -1,0 +1,102 @@
+"""OpenDocument text and slides."""
+
+from io import BytesIO
+from zipfile import ZipFile
+
+import pytest
+
+from core.config import IngestConfig
+from core.errors import ReadError
+from ingest.readers.opendocument import read_odp, read_odt
+
+CFG = IngestConfig()
+SPACES = " ".join(
+    f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{full}:1.0"'
+    for name, full in (("office", "office"), ("text", "text"), ("table", "table"), ("draw", "drawing"),
+                       ("style", "style"), ("presentation", "presentation"), ("svg", "svg-compatible"))
+)  # fmt: skip
+META = '<x xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>差旅手册</dc:title></x>'
+
+
+def flat(body: str, kind: str = "text") -> str:
+    styles = '<office:automatic-styles><style:style style:name="P1" style:parent-style-name="Title"/></office:automatic-styles>'
+    return f"<office:document {SPACES}>{styles}<office:body><office:{kind}>{body}</office:{kind}></office:body></office:document>"
+
+
+def package(content: str, manifest: str = "<x/>") -> bytes:
+    memory = BytesIO()
+    with ZipFile(memory, "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.text")
+        archive.writestr("content.xml", content)
+        archive.writestr("meta.xml", META)
+        archive.writestr("META-INF/manifest.xml", manifest)
+    return memory.getvalue()
+
+
+def lines(body: str) -> list[str]:
+    return [line for line in read_odt(flat(body).encode(), CFG).text.split("\n") if line]
+
+
+def test_headings_lists_and_white_space() -> None:
+    document = read_odt(
+        package(flat(
+            '<text:p text:style-name="P1">Rules</text:p><text:h text:outline-level="1">Leave</text:h>'
+            '<text:h text:outline-level="2">Days</text:h><text:list><text:list-item><text:p>a<text:s text:c="2"/>b\n  c'
+            '<text:tab/>d<text:line-break/>e</text:p><text:p>more</text:p></text:list-item></text:list>'
+            '<text:p text:style-name="Heading_20_2">Pay</text:p>'
+        )), CFG,
+    )  # fmt: skip
+    assert [s.headings for s in document.sections] == [(), ("Leave",), ("Leave", "Days"), ("Leave", "Pay")]
+    assert "Days\n- a  b c\td\ne\nmore" in document.text
+    assert document.title == "Rules"
+
+
+def test_the_title_comes_from_the_properties_where_the_text_has_none() -> None:
+    assert read_odt(package(flat("<text:p>x</text:p>")), CFG).title == "差旅手册"
+
+
+def test_tables_are_lines_with_merged_cells_repeated() -> None:
+    cell = "<table:table-cell{}><text:p>{}</text:p></table:table-cell>"
+    rows = (
+        "<table:table-header-rows><table:table-row>" + cell.format("", "City") + cell.format("", "Fare")
+        + "</table:table-row></table:table-header-rows><table:table-row>"
+        + cell.format(' table:number-rows-spanned="2"', "Bonn") + cell.format("", "40") + "</table:table-row>"
+        + "<table:table-row><table:covered-table-cell/>" + cell.format("", "50") + "</table:table-row>"
+    )  # fmt: skip
+    document = read_odt(flat(f"<text:p>a</text:p><table:table>{rows}</table:table>").encode(), CFG)
+    assert document.text == "a\n\nCity | Fare\nBonn | 40\nBonn | 50"
+    assert document.tables == 1
+
+
+def test_deleted_text_is_left_out_and_boxes_and_notes_are_read() -> None:
+    assert lines(
+        "<text:tracked-changes><text:p>deleted</text:p></text:tracked-changes>"
+        "<text:p>before<draw:frame><draw:text-box><text:p>in a box</text:p></draw:text-box><svg:desc>alt</svg:desc></draw:frame>"
+        "<text:note><text:note-citation>1</text:note-citation><text:note-body><text:p>a note</text:p></text:note-body>"
+        "</text:note> after</text:p><text:section><text:p>last</text:p></text:section>"
+    ) == ["before after", "in a box", "last", "a note"]
+
+
+def test_slides_are_pages_with_their_titles_and_notes() -> None:
+    slide = (
+        '<draw:page><draw:frame presentation:class="{}"><draw:text-box><text:p>{}</text:p></draw:text-box></draw:frame>'
+        '<draw:custom-shape><text:p>shape</text:p></draw:custom-shape><draw:frame presentation:class="footer"><draw:text-box>'
+        "<text:p>foot</text:p></draw:text-box></draw:frame><presentation:notes><draw:frame><draw:text-box><text:p>spoken"
+        "</text:p></draw:text-box></draw:frame></presentation:notes></draw:page>"
+    )
+    body = slide.format("title", "Costs") + "<draw:page/>" + slide.format("outline", "items")
+    document = read_odp(package(flat(body, "presentation")), CFG)
+    assert [(s.page, s.headings, document.text[s.start : s.end]) for s in document.sections] == [
+        (1, ("Costs",), "Costs\nshape\nspoken"),
+        (3, (), "items\nshape\nspoken"),
+    ]
+    assert (document.pages, document.empty_pages, document.title) == (3, (2,), "差旅手册")
+
+
+def test_a_password_another_kind_and_entities() -> None:
+    with pytest.raises(ReadError, match="password"):
+        read_odt(package(flat(""), "<manifest:encryption-data/>"), CFG)
+    with pytest.raises(ReadError, match="not an OpenDocument presentation"):
+        read_odp(flat("<text:p>x</text:p>").encode(), CFG)
+    bomb = '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>' + flat("<text:p>a&e;b</text:p>")
+    assert read_odt(bomb.encode(), CFG).text == "ab"

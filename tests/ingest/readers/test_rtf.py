@@ -1,0 +1,74 @@
+"""Rich text: bytes in the code page of their font, headings, tables, notes."""
+
+import pytest
+
+from core.config import IngestConfig
+from core.errors import ReadError
+from core.types import Document
+from ingest.readers.rtf import read_rtf
+
+CFG = IngestConfig()
+
+
+def read(body: str, head: str = r"\ansi\ansicpg1252") -> Document:
+    return read_rtf(("{\\rtf1" + head + body + "}").encode("latin-1"), CFG)
+
+
+def escaped(text: str, encoding: str) -> str:
+    """The bytes as programs write them: those beyond ASCII as \\'xx, others plain."""
+    return "".join(chr(b) if 32 <= b < 127 and b not in b"\\{}" else f"\\'{b:02x}" for b in text.encode(encoding))
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "page", "charset"),
+    [("年假与差旅制度", "gbk", 936, 134), ("出差規定許功蓋", "big5", 950, 136), ("表示ソ能", "cp932", 932, 128), ("отпуск", "cp1251", 1251, 204)],
+)  # fmt: skip
+def test_bytes_are_read_in_the_code_page_of_the_document_or_of_their_font(
+    text: str, encoding: str, page: int, charset: int
+) -> None:
+    raw = escaped(text, encoding)
+    assert read(f" {raw}\\par", rf"\ansi\ansicpg{page}").text == text
+    font = r"{\fonttbl{\f0\fcharset0 Arial;}{\f1\fcharset%d Song;}}" % charset
+    assert read(rf"{font}\f0 caf\'e9 \f1 {raw}\f0  caf\'e9").text == f"café {text} café"
+
+
+def test_chinese_in_a_font_named_as_a_latin_one() -> None:
+    head = r"\ansi\ansicpg936\deff0{\fonttbl{\f0\fcharset0 Times;}}"
+    assert read(rf"\pard\f0 {escaped('年假', 'gbk')} 5\par", head).text == "年假 5"
+
+
+def test_unicode_escapes_replace_as_many_characters_as_uc_says() -> None:
+    assert read(r"\uc1\u24180?\u20551?x \uc2\u24180\'c4\'ea. {\uc0\u24180}!\uc0\u-10179\u-8694").text == "年假x 年. 年!😊"
+
+
+def test_headings_by_style_and_by_outline_level() -> None:
+    styles = r"{\stylesheet{\s0 Normal;}{\s7\outlinelevel0 Mein Titel;}{\s8 heading 2;}}"
+    document = read(styles + r"\pard\s7 Leave\par\pard words\par\pard\s8 Annual\par\pard\outlinelevel2 Days\par\pard five")
+    assert [section.headings for section in document.sections] == [
+        ("Leave",), ("Leave", "Annual"), ("Leave", "Annual", "Days"),
+    ]  # fmt: skip
+    assert document.title == "Leave"
+
+
+def test_table_rows_are_lines_and_tables_are_counted() -> None:
+    row = r"\trowd\cellx1\cellx2\pard\intbl {0}\cell {1}\par more\cell\row"
+    table = row.replace("{0}", "City").replace("{1}", "Fare") + row.replace("{0}", "Bonn").replace("{1}", "40")
+    document = read(rf"before\par {table}\pard after\par {table}")
+    assert document.text.split("\n")[:5] == ["before", "", "City | Fare more", "Bonn | 40 more", "after"]
+    assert document.tables == 2
+
+
+def test_what_is_no_text_of_the_document_is_left_out() -> None:
+    document = read(
+        r"{\info{\title Travel rules}{\author Nobody}}{\*\generator Nothing;}{\header top}{\pict 0102ff}"
+        r"{\field{\*\fldinst HYPERLINK x}{\fldrslt shown}} {\v hidden}{\deleted gone}\bin3 }{}a{\footnote A note.}"
+    )
+    assert document.text == "shown a\n\nA note."
+    assert document.title == "Travel rules"
+
+
+def test_other_files_and_endless_nesting_are_refused() -> None:
+    with pytest.raises(ReadError, match="looks like a PDF"):
+        read_rtf(b"%PDF-1.4", CFG)
+    with pytest.raises(ReadError, match="nested"):
+        read("{" * 5000)

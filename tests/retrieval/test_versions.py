@@ -1,0 +1,81 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.index import chunker, sync
+from core.config import Config
+from retrieval.catalog import Version
+from retrieval.embed import Embedder
+from retrieval.index import Index
+from retrieval.search import search
+from retrieval.versions import newer
+
+Write = Callable[[str, str], Path]
+DAY = 86_400
+FACTS = [f"Rule {i}: request {i * 37 % 101} goes to desk {i * 7 % 13} before noon on day {i % 28}." for i in range(40)]
+
+
+def policy(days: int) -> str:
+    return "# Leave policy\n\n" + " ".join(FACTS) + f"\n\nAnnual leave is {days} days."
+
+
+def index_of(cfg: Config, embedder: Embedder, folder: Path) -> Index:
+    index = Index.open_or_create(Path(cfg.app.data), "kb", embedder, chunker(cfg.ingest))
+    sync(index, folder, cfg.ingest)
+    return index
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (("v1.10/a.md", 0), ("v1.9/a.md", 99 * DAY), True),
+        (("v1.9/a.md", 99 * DAY), ("v1.10/a.md", 0), False),
+        (("手册2025.docx", 0), ("手册2024.docx", 0), True),
+        (("new/a.md", 5 * DAY), ("old/a.md", 0), True),
+        (("new/a.md", 60), ("old/a.md", 0), False),
+        (("a.md", 0), ("a.md", 0), False),
+    ],
+)
+def test_numbers_in_the_path_decide_then_the_time(
+    one: tuple[str, int], other: tuple[str, int], expected: bool
+) -> None:
+    versions = [Version(i, path, seconds * 1_000_000_000, b"") for i, (path, seconds) in enumerate((one, other))]
+    assert newer(*versions) is expected
+
+
+def test_the_newest_of_several_versions_answers_and_names_the_others(
+    cfg: Config, embedder: Embedder, write: Write
+) -> None:
+    for year, days in ((2023, 20), (2024, 22), (2025, 25)):
+        write(f"{year}/policy.md", policy(days))
+    folder = write("travel.md", "# Travel\n\nAnnual budget is 900 euros, leave receipts at desk 4.").parent
+    index = index_of(cfg, embedder, folder)
+    hits = search(index, ["How many days is annual leave?"], cfg.retrieval)
+    assert {hit.path for hit in hits} == {"2025/policy.md", "travel.md"}
+    assert "25 days" in hits[0].text
+    assert hits[0].older == ("2023/policy.md", "2024/policy.md")
+    off = cfg.retrieval.model_copy(update={"prefer_newest": False})
+    assert len({hit.path for hit in search(index, ["How many days is annual leave?"], off)}) == 4
+
+
+def test_by_time_where_paths_do_not_tell(cfg: Config, embedder: Embedder, write: Write) -> None:
+    old = write("drafts/policy.md", policy(20))
+    folder = write("policy.md", policy(25)).parent
+    os.utime(old, (1_600_000_000, 1_600_000_000))
+    index = index_of(cfg, embedder, folder)
+    hits = search(index, ["How many days is annual leave?"], cfg.retrieval)
+    assert {hit.path for hit in hits} == {"policy.md"}
+    assert hits[0].older == ("drafts/policy.md",)
+
+
+def test_what_only_the_old_version_says_is_found_and_names_the_new_one(
+    cfg: Config, embedder: Embedder, write: Write
+) -> None:
+    write("2024/policy.md", policy(25) + "\n\n## Sabbatical\n\nA sabbatical of eleven weeks is possible.")
+    folder = write("2025/policy.md", policy(25)).parents[1]
+    index = index_of(cfg, embedder, folder)
+    hits = search(index, ["sabbatical"], cfg.retrieval, mode="lexical")
+    assert [hit.path for hit in hits] == ["2024/policy.md"]
+    assert hits[0].newer == ("2025/policy.md",)
