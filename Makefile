@@ -11,7 +11,7 @@ PORT ?= 7860
 # The knowledge base is named after the folder. Files that could not be read (exit code 1) do not stop the chat.
 run: setup
 	@kb="$(KB)"; kb="$${kb:-$$(basename "$(DOCS)")}"; \
-	$(BIN)/ragstone index "$(DOCS)" --kb "$$kb" || [ $$? -eq 1 ] && exec $(BIN)/ragstone ui --kb "$$kb" --port $(PORT)
+	$(BIN)/ragstone index "$(DOCS)" --kb "$$kb" || [ $$? -eq 1 ] && exec $(BIN)/ragstone ui --kb "$$kb" --port $(PORT) --watch
 
 setup: $(VENV)/.app
 

@@ -48,6 +48,7 @@ class IngestConfig(_Section):
     rescan_minutes: Annotated[float, Field(gt=0.0, le=10080.0)] = 10.0
     encodings: list[str] = []
     ocr: Literal["auto", "off"] = "auto"
+    ocr_pages: Annotated[int, Field(ge=1)] = 1000
     archive_files: Annotated[int, Field(ge=0)] = 1000
     archive_mb: Annotated[int, Field(ge=1)] = 500
     archive_depth: Annotated[int, Field(ge=0, le=10)] = 2

@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import resource
+import select
 import shutil
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config import IngestConfig
-from core.errors import ReadError
+from core.errors import ConfigError, ReadError
 from core.types import Document, Section
 
 _READERS = 2  # raised when readers learn to read what they could not
@@ -49,7 +50,7 @@ def read_apart(path: Path, cfg: IngestConfig) -> Reading:
     """Read one file in a worker process; as many threads may call this as there should be workers.
 
     Raises `ReadError` where no text can be had from the file, also where its parser crashed, took longer than
-    `cfg.read_seconds` or wanted more than `cfg.read_mb` MiB.
+    `cfg.read_seconds` or wanted more than `cfg.read_mb` MiB; `ConfigError` where a setting cannot be used.
     """
     started = time.monotonic()
     with _mutex:
@@ -62,13 +63,13 @@ def read_apart(path: Path, cfg: IngestConfig) -> Reading:
     with _mutex:
         _idle.append(worker)
     if "error" in reply:
-        raise ReadError(reply["error"], reply["hint"])
+        raise (ConfigError if reply["config"] else ReadError)(reply["error"], reply["hint"])
     return Reading(_document(reply["document"]), reply["hash"], time.monotonic() - started)
 
 
 def reader_identity(cfg: IngestConfig) -> str:
     """Names what decides, beside the file, whether it can be read: a failure is tried again when this changes."""
-    fields = "max_file_mb encodings ocr archive_files archive_mb archive_depth read_seconds read_mb".split()
+    fields = "max_file_mb encodings ocr ocr_pages archive_files archive_mb archive_depth read_seconds read_mb".split()
     found = [importlib.util.find_spec("rapidocr") is not None, shutil.which("soffice") is not None]
     return json.dumps([_READERS, cfg.model_dump(include=set(fields)), *found])
 
@@ -147,6 +148,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a parser prints must not end up among the replies
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     for line in sys.stdin.buffer:
         request = json.loads(line)
         reply = _read(Path(request["path"]), IngestConfig.model_validate(request["cfg"]))
@@ -154,11 +156,20 @@ def main() -> None:
         replies.flush()
 
 
+def _end_with_parent() -> None:
+    """End the process group in the middle of a file too, once nobody can ask any more."""
+    hangup = select.poll()
+    hangup.register(sys.stdin.fileno(), 0)  # POLLHUP is reported unasked
+    hangup.poll()
+    os.killpg(0, signal.SIGKILL)
+
+
 def _read(path: Path, cfg: IngestConfig) -> dict[str, Any]:
     from ingest.read import load_file, read_bytes
 
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    resource.setrlimit(resource.RLIMIT_DATA, (cfg.read_mb << 20, hard))
+    most = cfg.read_mb << 20
+    resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
     signal.setitimer(signal.ITIMER_REAL, cfg.read_seconds)
     try:
         data = load_file(path, cfg)
@@ -166,7 +177,7 @@ def _read(path: Path, cfg: IngestConfig) -> dict[str, Any]:
         fields = {field.name: getattr(document, field.name) for field in dataclasses.fields(document)}
         fields["sections"] = [(s.start, s.end, s.headings, s.page) for s in document.sections]
         return {"document": fields, "hash": hashlib.blake2b(data, digest_size=20).hexdigest()}
-    except ReadError as error:
-        return {"error": error.message, "hint": error.hint}
+    except (ReadError, ConfigError) as error:
+        return {"error": error.message, "hint": error.hint, "config": isinstance(error, ConfigError)}
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

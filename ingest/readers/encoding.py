@@ -27,6 +27,10 @@ _WIDER = {
     "iso-8859-1": "cp1252", "latin1": "cp1252", "latin-1": "cp1252", "ascii": "cp1252", "us-ascii": "cp1252",
     "iso-8859-9": "cp1254", "tis-620": "cp874",
 }  # fmt: skip
+_PAGES = {
+    936: "gb18030", 54936: "gb18030", 950: "big5hkscs", 1361: "johab", 10000: "mac_roman", 20127: "cp1252",
+    20866: "koi8_r", 28591: "cp1252", 50220: "iso2022_jp", 51932: "euc_jp", 51949: "euc_kr", 65001: "utf-8",
+}  # fmt: skip
 _EAST_ASIAN = frozenset(("gb18030", "big5hkscs", "cp932", "cp949", "euc-jp", "euc-tw"))
 _SIGNATURES = (
     (b"%PDF-", "a PDF"),
@@ -66,6 +70,26 @@ def decode(data: bytes, cfg: IngestConfig, markup: bool = False) -> tuple[str, s
             "give the file the suffix of what it is, or leave it out with ingest.exclude",
         )
     return text, encoding
+
+
+def decode_as(data: bytes, name: str, cfg: IngestConfig) -> str:
+    """Text whose encoding is declared beside it, as in a mail; a name that is unknown or does not fit is ignored."""
+    encoding = _WIDER.get(name.lower(), name.lower())
+    try:
+        text = _strict(data, encoding) if encoding != "cp1252" else None  # which fits everything and proves nothing
+    except (LookupError, ValueError):  # no encoding of text, or a name with characters that no name has
+        text = None
+    return decode(data, cfg)[0] if text is None else text
+
+
+def code_page(number: int) -> str:
+    """The codec of a Windows code page; empty if there is none."""
+    name = _PAGES.get(number, f"cp{number}")
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        return ""
+    return name
 
 
 def signature(data: bytes) -> str:

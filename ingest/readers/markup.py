@@ -61,6 +61,8 @@ def read_xml(data: bytes, cfg: IngestConfig) -> Document:
     if etree.QName(root).localname.lower() == "html":
         return _page(source, encoding)
     etree.strip_tags(root, etree.Entity)
+    if etree.QName(root).localname == "svg":
+        etree.strip_elements(root, "{*}script", "{*}style", with_tail=False)
     return assemble([Part("\n".join(_leaves(root)))], encoding=encoding)
 
 
@@ -95,7 +97,8 @@ def _page(source: str, encoding: str) -> Document:
     tops = [name for name in map(_flat, root.iter("h1")) if name]
     writer = _Writer()
     writer.walk(_main(root))
-    return assemble(writer.parts, tops[0] if len(tops) == 1 or (tops and not title) else title, encoding=encoding)
+    title = tops[0] if len(tops) == 1 or (tops and not title) else title
+    return assemble(writer.parts, title, encoding=encoding, tables=writer.tables)
 
 
 def _tree(source: str) -> "Element | None":
@@ -192,6 +195,7 @@ class _Writer:
         self.path: HeadingPath = ()
         self.lines: list[str] = []
         self.inline: list[str] = []
+        self.tables = 0
         self.bullet = ""
         self.lists: list[int | None] = []  # of each open list the number of its last item, None without numbers
 
@@ -220,7 +224,9 @@ class _Writer:
             self._heading(int(tag[1]), _flat(element))
         elif tag == "table" and _is_data(element):
             captions = [_flat(caption) for caption in element.iterchildren("caption")]
-            self.lines += ["", *captions, *_rows(element)]
+            rows = _rows(element)
+            self.lines += ["", *captions, *rows]
+            self.tables += bool(rows)
         elif tag == "pre":
             self.lines += ["", "".join(element.itertext()).strip("\n")]
         elif tag in ("ul", "ol"):

@@ -47,7 +47,7 @@ def read_docx(data: bytes, cfg: IngestConfig) -> Document:
     for part in _note_parts(document):
         body.notes(part)
     title = body.title or meaningful(document.core_properties.title) or body.first
-    return assemble(body.parts, title)
+    return assemble(body.parts, title, tables=body.tables)
 
 
 def _note_parts(document: "WordDocument") -> Iterator["PackagePart"]:
@@ -109,6 +109,7 @@ class _Body:
         self.parts: list[Part] = []
         self.path: HeadingPath = ()
         self.lines: list[str] = []
+        self.tables = 0
         self.title = ""
         self.first = ""  # first heading of the first level
 
@@ -154,7 +155,9 @@ class _Body:
             for cell in _cells(table):
                 self.walk(cell)
             return
-        self.lines += ["", *filter(None, map(row_line, rows)), ""]
+        lines = [line for line in map(row_line, rows) if line]
+        self.lines += ["", *lines, ""]
+        self.tables += bool(lines)
 
     def chunk(self, element: "Element") -> None:
         """A foreign document inside this one: web pages are read."""

@@ -2,10 +2,15 @@
 
 import re
 from io import BytesIO
+from typing import TYPE_CHECKING
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
 from core.errors import ReadError
 from ingest.readers.encoding import signature
+
+if TYPE_CHECKING:
+    from lxml.etree import _Element as Element
+    from olefile import OleFileIO
 
 _MAX_UNPACKED = 1_000_000_000  # bytes
 _MAX_RATIO, _RATIO_FROM = 200, 50_000_000
@@ -17,38 +22,68 @@ _VARIANT = re.compile(
     rb"application/vnd\.(?:ms-word\.(?:document|template)\.macroEnabled"
     rb"|openxmlformats-officedocument\.wordprocessingml\.template)\.main\+xml"
 )
+_SHOW = re.compile(
+    rb"application/vnd\.(?:ms-powerpoint|openxmlformats-officedocument\.presentationml)"
+    rb"\.(?:slideshow|template)(?:\.macroEnabled)?\.main\+xml"
+)
+_PPTX = b"application/vnd.openxmlformats-officedocument.presentationml.presentation.main+xml"
 _DOCX = b"application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
 
 
 def check_package(data: bytes, kind: str) -> None:
     """Raise `ReadError` unless `data` is a whole, unencrypted Office package of a sane size. `kind` is its name."""
+    a_kind = f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}"
     if data.startswith(_OLE):
         if "EncryptedPackage".encode("utf-16-le") in data:
-            raise _locked(kind)
+            raise locked(kind)
         hint = f"save it in the present {kind} format from Office or LibreOffice"
-        raise ReadError(f"an old binary Office file under the name of a {kind} file", hint)
+        raise ReadError(f"an old binary Office file under the name of {a_kind} file", hint)
     if not data.startswith(b"PK"):
         seen = signature(data)
-        raise ReadError(f"not a {kind} file" + (f": it looks like {seen}" if seen else ""), "give it the right suffix")
+        raise ReadError(f"not {a_kind} file" + (f": it looks like {seen}" if seen else ""), "give it the right suffix")
     try:
         with ZipFile(BytesIO(data)) as archive:
             members = archive.infolist()
     except (BadZipFile, ValueError):  # ValueError: offsets or names in the directory that make no sense
         raise ReadError(f"damaged {kind} file: cut short or overwritten", "restore it from a copy") from None
     if any(member.flag_bits & 1 for member in members):
-        raise _locked(kind)
+        raise locked(kind)
     unpacked = sum(member.file_size for member in members)
     if unpacked > _MAX_UNPACKED or (unpacked > _RATIO_FROM and unpacked > _MAX_RATIO * len(data)):
         text = f"the {kind} file unpacks from {len(data):,} to {unpacked:,} bytes: refused as a zip bomb"
         raise ReadError(text, "if you trust it, split it into smaller files")
     names = {member.filename for member in members}
-    if "[Content_Types].xml" not in names and "mimetype" not in names:
-        raise ReadError(f"an ordinary zip archive under the name of a {kind} file", "unpack it into the folder")
+    if names.isdisjoint(("[Content_Types].xml", "mimetype", "META-INF/container.xml", "content.xml")):
+        raise ReadError(f"an ordinary zip archive under the name of {a_kind} file", "unpack it into the folder")
 
 
-def _locked(kind: str) -> ReadError:
+def locked(kind: str) -> ReadError:
+    """The error for a file that opens with a password only."""
     hint = "save a copy without the password, or leave it out with ingest.exclude"
     return ReadError(f"the {kind} file is password-protected", hint)
+
+
+def read_stream(ole: "OleFileIO", *path: str) -> bytes:
+    """A stream of a compound file (the container of old Office files); nothing where there is none."""
+    name = list(path)
+    if not ole.exists(name):
+        return b""
+    with ole.openstream(name) as stream:
+        return stream.read()
+
+
+def parse_xml(data: bytes) -> "Element":
+    """The root of an XML member of a package; no entity is expanded, nothing is fetched, damage is passed over."""
+    import lxml.etree as etree
+
+    parser = etree.XMLParser(
+        resolve_entities=False, load_dtd=False, no_network=True, recover=True, remove_comments=True, remove_pis=True
+    )
+    root = etree.fromstring(data, parser)
+    if root is None:
+        raise ReadError("damaged file: a member is not XML", "restore it from a copy")
+    etree.strip_tags(root, etree.Entity)
+    return root
 
 
 def plain_package(data: bytes) -> bytes:
@@ -56,7 +91,7 @@ def plain_package(data: bytes) -> bytes:
     with ZipFile(BytesIO(data)) as archive:
         types = archive.read("[Content_Types].xml")
         strict = _STRICT in archive.read("_rels/.rels")
-        if not strict and not _VARIANT.search(types):
+        if not strict and not _VARIANT.search(types) and not _SHOW.search(types):
             return data
         rebuilt = BytesIO()
         with ZipFile(rebuilt, "w", ZIP_DEFLATED, compresslevel=1) as copy:
@@ -64,6 +99,6 @@ def plain_package(data: bytes) -> bytes:
                 content = archive.read(member)
                 if member.filename.endswith((".xml", ".rels")):
                     content = _STRICT_NAME.sub(rb"http://schemas.openxmlformats.org/\1/2006/", content)
-                    content = _VARIANT.sub(_DOCX, content)
+                    content = _SHOW.sub(_PPTX, _VARIANT.sub(_DOCX, content))
                 copy.writestr(member.filename, content)
     return rebuilt.getvalue()

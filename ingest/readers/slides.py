@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pptx.shapes.base import BaseShape
     from pptx.slide import Slide
 
-_DRAWING_TEXT = "{http://schemas.openxmlformats.org/drawingml/2006/main}t"
+_DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 
 
 def read_pptx(data: bytes, cfg: IngestConfig) -> Document:
@@ -24,15 +24,17 @@ def read_pptx(data: bytes, cfg: IngestConfig) -> Document:
     presentation = Presentation(BytesIO(plain_package(data)))
     parts: list[Part] = []
     empty: list[int] = []
+    tables = 0
     for number, slide in enumerate(presentation.slides, start=1):
         title = _title(slide)
         text = "\n".join(line for line in (title, *_lines(slide.shapes), *_diagrams(slide), *_notes(slide)) if line)
         if not text.strip():
             empty.append(number)
         parts.append(Part(text, (title,) if title else (), number))
+        tables += sum(1 for _ in slide.element.iter(f"{_DRAWING}tbl"))
     first = next((part.headings[0] for part in parts if part.headings), "")
     title = meaningful(presentation.core_properties.title) or first
-    return assemble(parts, title, len(parts), empty)
+    return assemble(parts, title, len(parts), empty, tables=tables)
 
 
 def _title(slide: "Slide") -> str:
@@ -67,7 +69,7 @@ def _diagrams(slide: "Slide") -> Iterator[str]:
 
     for rel in slide.part.rels.values():
         if not rel.is_external and rel.reltype.endswith("/diagramData"):
-            for element in parse_xml(rel.target_part.blob).iter(_DRAWING_TEXT):
+            for element in parse_xml(rel.target_part.blob).iter(f"{_DRAWING}t"):
                 yield (element.text or "").strip()
 
 

@@ -52,7 +52,8 @@ def read_sheets(data: bytes, cfg: IngestConfig) -> Document:
     except CalamineError as error:
         hint = "open it in Excel or LibreOffice and save it as .xlsx"
         raise ReadError(f"damaged spreadsheet: {error}", hint) from None
-    return assemble(_sheets(workbook))
+    sheets = list(_sheets(workbook))
+    return assemble(sheets, tables=sum(1 for sheet in sheets if sheet.text.strip()))
 
 
 def read_delimited(data: bytes, cfg: IngestConfig) -> Document:
@@ -61,7 +62,7 @@ def read_delimited(data: bytes, cfg: IngestConfig) -> Document:
     text = clean(text)
     csv.field_size_limit(2**31 - 1)  # a cell may be a whole document; the size of the file is limited
     rows = csv.reader(StringIO(text), delimiter=_delimiter(text))
-    return assemble([Part("\n".join(_lines(rows)))], encoding=encoding)
+    return assemble([Part("\n".join(_lines(rows)))], encoding=encoding, tables=1)
 
 
 def _sheets(workbook: "CalamineWorkbook") -> Iterator[Part]:

@@ -76,6 +76,8 @@ def assemble(
     pages: int | None = None,
     empty_pages: Sequence[int] = (),
     encoding: str | None = None,
+    tables: int = 0,
+    notes: Sequence[str] = (),
 ) -> Document:
     """Clean the parts and join them, a blank line between two; parts without text are left out."""
     texts: list[str] = []
@@ -89,7 +91,17 @@ def assemble(
         end = start + len(text)
         texts.append(text)
         sections.append(Section(start, end, part.headings, part.page))
-    return Document("\n\n".join(texts), title, tuple(sections), pages, tuple(empty_pages), encoding)
+    return Document(
+        "\n\n".join(texts), title, tuple(sections), pages, tuple(empty_pages), encoding, tables, notes=tuple(notes)
+    )
+
+
+def parts_of(document: Document, above: tuple[str, ...] = ()) -> list[Part]:
+    """The sections of a document as parts of a larger one, under the headings `above`."""
+    return [
+        Part(document.text[section.start : section.end], (*above, *section.headings), section.page)
+        for section in document.sections
+    ]
 
 
 def descend(path: HeadingPath, level: int, name: str) -> HeadingPath:
@@ -132,6 +144,6 @@ def meaningful(title: str | None) -> str:
 
 
 def _first_line(text: str) -> str:
-    first = re.match(r"\s*([^\n]{2,80})\n[^\S\n]*\n\s*\S", text)
+    first = re.match(r"([^\n]{2,80})\n[^\S\n]*\n\s*\S", text.lstrip())
     line = first[1].strip() if first else ""
     return "" if _WORDLESS.fullmatch(line) or line[-1] in ".。!！?？,，;；:：、" else line

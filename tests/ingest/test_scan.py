@@ -3,6 +3,7 @@ import random
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def planned(
     known: Iterable[KnownFile] = (),
     only: Iterable[str] | None = None,
     failures: Mapping[str, KnownFailure] | None = None,
-    **settings: object,
+    **settings: Any,
 ) -> Plan:
     def below(top: str) -> list[KnownFile]:
         inside = [file for file in known if not top or file.path == top or file.path.startswith(f"{top}/")]
@@ -33,7 +34,7 @@ def planned(
     return plan(folder, IngestConfig.model_validate(settings), any_file, below, failures, only=only)
 
 
-def paths(folder: Path, **settings: object) -> list[str]:
+def paths(folder: Path, **settings: Any) -> list[str]:
     return [entry.path for entry in planned(folder, **settings).added]
 
 

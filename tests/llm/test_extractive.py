@@ -1,3 +1,6 @@
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 
 from llm.extractive import extract
@@ -13,11 +16,32 @@ def test_the_sentence_that_answers_is_quoted_with_its_source() -> None:
     )
 
 
-def test_a_table_row_is_quoted_alone_and_headings_and_rules_never() -> None:
+def test_a_small_table_is_quoted_whole_as_markdown() -> None:
     text = extract("含汞的废液是什么颜色？", [LEAVE, TABLE], {})
-    assert "| 含汞廢液 | 黃色 | [2]" in text
-    assert "---" not in text
-    assert "分類" not in text
+    assert text == "| 類別 | 顏色 |\n| --- | --- |\n| 含汞廢液 | 黃色 |\n| 有機廢液 | 綠色 [2] |"
+
+
+def test_of_a_large_table_the_header_and_the_row_are_quoted() -> None:
+    rows = "\n".join(f"| part{i} | {i} euros |" for i in range(40))
+    large = source(1, f"| part | price |\n| --- | --- |\n{rows}\n")
+    assert extract("price of part17", [large], {"part17": 9.0}).startswith(
+        "| part | price |\n| --- | --- |\n| part17 | 17 euros [1] |"
+    )
+
+
+def test_meaning_finds_a_sentence_that_shares_no_word() -> None:
+    passage = source(1, "The canteen opens at noon. Bring a tray.\n\nHolidays are granted by your manager in writing.")
+
+    def likeness(texts: Sequence[str]) -> list[float]:
+        return [0.9 if "Holidays" in text else 0.1 for text in texts]
+
+    assert extract("time off", [passage], {}, likeness).startswith("Holidays are granted")
+
+
+def test_the_title_of_a_document_is_no_sentence_of_it() -> None:
+    passage = source(1, "Annual leave\n\nIt is 25 days, the annual allowance.")
+    passage = replace(passage, hit=replace(passage.hit, title="Annual leave"))
+    assert extract("annual leave", [passage], {}) == "It is 25 days, the annual allowance. [1]"
 
 
 def test_rare_words_weigh_more() -> None:

@@ -18,7 +18,8 @@ OPF = """<package xmlns="http://www.idpf.org/2007/opf" xmlns:dc="http://purl.org
 <item id="gone" href="text/gone.xhtml" media-type="application/xhtml+xml"/>
 <item id="nav" href="nav.xhtml" media-type="application/xhtml+xml" properties="nav"/>
 <item id="ncx" href="toc.ncx" media-type="application/x-dtbncx+xml"/></manifest>
-<spine toc="ncx"><itemref idref="nav"/><itemref idref="one"/><itemref idref="gone"/><itemref idref="two"/></spine></package>"""
+<spine toc="ncx"><itemref idref="nav"/>
+<itemref idref="one"/><itemref idref="gone"/><itemref idref="two"/></spine></package>"""
 PAGE = '<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml"><head><title/></head><body>{}</body></html>'
 NCX = """<ncx><navMap><navPoint><navLabel><text>First chapter</text></navLabel><content src="text/%E4%B8%80.xhtml#a"/>
 </navPoint></navMap></ncx>"""

@@ -5,6 +5,7 @@ import struct
 from email.message import EmailMessage
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
+from typing import Any
 
 import pytest
 
@@ -29,19 +30,23 @@ def eml(data: bytes, cfg: IngestConfig = CFG) -> Document:
 def test_headers_come_first_then_the_text() -> None:
     document = eml(HEAD + b"Date: Thu, 2 Jan 2025 10:00:00 +0800\r\nX-Spam: no\r\n\r\nFive days.\r\n")
     assert document.text == (
-        "Subject: Leave\nFrom: Ann <ann@example.com>\nTo: bob@example.com\nDate: Thu, 2 Jan 2025 10:00:00 +0800\n\nFive days."
+        "Subject: Leave\nFrom: Ann <ann@example.com>\nTo: bob@example.com\nDate: Thu, 2 Jan 2025 10:00:00 +0800\n\n"
+        "Five days."
     )
     assert document.title == "Leave"
 
 
 @pytest.mark.parametrize(("charset", "text"), [
-    ("gb2312", "年假制度，镕基"), ("big5", "休假規定"), ("iso-2022-jp", "休暇の規則"), ("euc-kr", "휴가 규정"), ("koi8-r", "отпуск"),
+    ("gb2312", "年假制度，镕基"), ("big5", "休假規定"), ("iso-2022-jp", "休暇の規則"),
+    ("euc-kr", "휴가 규정"), ("koi8-r", "отпуск"),
 ])  # fmt: skip
 def test_encoded_and_raw_headers_and_bodies(charset: str, text: str) -> None:
     raw = text.encode("gbk" if charset == "gb2312" else charset)
     half = len(text) // 2 if charset != "iso-2022-jp" else 0
     cut = len(text[:half].encode("gbk" if charset == "gb2312" else charset)) + (1 if charset == "gb2312" else 0)
-    words = b"\r\n ".join(b"=?%s?B?%s?=" % (charset.encode(), base64.b64encode(piece)) for piece in (raw[:cut], raw[cut:]))
+    words = b"\r\n ".join(
+        b"=?%s?B?%s?=" % (charset.encode(), base64.b64encode(piece)) for piece in (raw[:cut], raw[cut:])
+    )
     body = base64.b64encode(raw)
     head = b"From: a@b\r\nSubject: %s\r\nContent-Type: text/plain; charset=%s\r\n" % (words, charset.encode())
     document = eml(head + b"Content-Transfer-Encoding: base64\r\n\r\n" + body)
@@ -104,7 +109,11 @@ def test_a_mail_without_any_header_of_a_mail_is_refused() -> None:
 
 
 def test_a_mailbox_holds_messages_under_their_subjects() -> None:
-    data = b"From ann Thu Jan  2 10:00:00 2025\n" + HEAD + b"\n>From here on\n\nFrom bob Fri Jan  3 10:00:00 2025\nSubject: Pay\n\n40"
+    data = (
+        b"From ann Thu Jan  2 10:00:00 2025\n"
+        + HEAD
+        + b"\n>From here on\n\nFrom bob Fri Jan  3 10:00:00 2025\nSubject: Pay\n\n40"
+    )
     document = read_bytes("x.mbox", data, CFG)
     assert [s.headings for s in document.sections] == [("Leave",), ("Leave",), ("Pay",), ("Pay",)]
     assert "\nFrom here on" in document.text
@@ -132,10 +141,12 @@ def test_winmail_dat_gives_its_text_and_its_files() -> None:
     assert document.sections[-1].headings == ("a.txt",)
 
 
-def storage(size: int, **properties: bytes | Tree) -> Tree:
-    """A storage of MAPI properties: `S0037` is a Unicode string, `B1009` bytes, `A1000` a string of 8-bit characters."""
+def storage(size: int, **properties: Any) -> Tree:
+    """A storage of MAPI properties: `S0037` is a Unicode string, `B1009` bytes, `A1000` 8-bit characters."""
     kinds = {"S": "001F", "B": "0102", "A": "001E", "M": "000D"}
-    streams: Tree = {f"__substg1.0_{key[1:]}{kinds[key[0]]}": value for key, value in properties.items() if key[0] in kinds}
+    streams: Tree = {
+        f"__substg1.0_{key[1:]}{kinds[key[0]]}": value for key, value in properties.items() if key[0] in kinds
+    }
     fixed = [struct.pack("<HHIQ", 0x40, 0x39, 6, 133_802_496_000_000_000), struct.pack("<HHIQ", 3, 0x3FFD, 6, 936)]
     return streams | {"__properties_version1.0": b"\0" * size + b"".join(fixed)}
 
@@ -147,7 +158,9 @@ def wide(text: str) -> bytes:
 def test_an_outlook_message_with_attachments_and_a_message_within() -> None:
     inner = storage(24, S0037=wide("Inner"), S1000=wide("inner words"))
     data = compound(
-        storage(32, S0037=wide("年假"), S0C1A=wide("Ann"), S0C1F=wide("ann@example.com"), A1000="正文内容".encode("gbk"))
+        storage(
+            32, S0037=wide("年假"), S0C1A=wide("Ann"), S0C1F=wide("ann@example.com"), A1000="正文内容".encode("gbk")
+        )
         | {"__recip_version1.0_#00000000": storage(8, S3001=wide("Bob"))}
         | {"__attach_version1.0_#00000000": storage(8, S3707=wide("a.txt"), B3701=b"attached words")}
         | {"__attach_version1.0_#00000001": storage(8, S3001=wide("mail"), M3701=inner)}

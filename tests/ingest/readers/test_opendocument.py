@@ -19,8 +19,10 @@ META = '<x xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>差旅手册</d
 
 
 def flat(body: str, kind: str = "text") -> str:
-    styles = '<office:automatic-styles><style:style style:name="P1" style:parent-style-name="Title"/></office:automatic-styles>'
-    return f"<office:document {SPACES}>{styles}<office:body><office:{kind}>{body}</office:{kind}></office:body></office:document>"
+    style = '<style:style style:name="P1" style:parent-style-name="Title"/>'
+    styles = f"<office:automatic-styles>{style}</office:automatic-styles>"
+    body = f"<office:body><office:{kind}>{body}</office:{kind}></office:body>"
+    return f"<office:document {SPACES}>{styles}{body}</office:document>"
 
 
 def package(content: str, manifest: str = "<x/>") -> bytes:
@@ -71,7 +73,8 @@ def test_tables_are_lines_with_merged_cells_repeated() -> None:
 def test_deleted_text_is_left_out_and_boxes_and_notes_are_read() -> None:
     assert lines(
         "<text:tracked-changes><text:p>deleted</text:p></text:tracked-changes>"
-        "<text:p>before<draw:frame><draw:text-box><text:p>in a box</text:p></draw:text-box><svg:desc>alt</svg:desc></draw:frame>"
+        "<text:p>before<draw:frame><draw:text-box><text:p>in a box</text:p></draw:text-box>"
+        "<svg:desc>alt</svg:desc></draw:frame>"
         "<text:note><text:note-citation>1</text:note-citation><text:note-body><text:p>a note</text:p></text:note-body>"
         "</text:note> after</text:p><text:section><text:p>last</text:p></text:section>"
     ) == ["before after", "in a box", "last", "a note"]
@@ -80,8 +83,8 @@ def test_deleted_text_is_left_out_and_boxes_and_notes_are_read() -> None:
 def test_slides_are_pages_with_their_titles_and_notes() -> None:
     slide = (
         '<draw:page><draw:frame presentation:class="{}"><draw:text-box><text:p>{}</text:p></draw:text-box></draw:frame>'
-        '<draw:custom-shape><text:p>shape</text:p></draw:custom-shape><draw:frame presentation:class="footer"><draw:text-box>'
-        "<text:p>foot</text:p></draw:text-box></draw:frame><presentation:notes><draw:frame><draw:text-box><text:p>spoken"
+        '<draw:custom-shape><text:p>shape</text:p></draw:custom-shape><draw:frame presentation:class="footer">'
+        "<draw:text-box><text:p>foot</text:p></draw:text-box></draw:frame><presentation:notes><draw:frame><draw:text-box><text:p>spoken"
         "</text:p></draw:text-box></draw:frame></presentation:notes></draw:page>"
     )
     body = slide.format("title", "Costs") + "<draw:page/>" + slide.format("outline", "items")

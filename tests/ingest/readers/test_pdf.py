@@ -1,5 +1,6 @@
 """PDFs, built with pikepdf."""
 
+import sys
 from io import BytesIO
 
 import pikepdf
@@ -10,6 +11,7 @@ from core.config import IngestConfig
 from core.errors import ReadError
 from core.types import Document
 from ingest.readers.pdf import read_pdf
+from tests.ingest.readers.test_ocr import drawn
 
 
 def build(pages: list[list[str]], outline: list[tuple[str, int]] = [], title: str = "") -> Pdf:  # noqa: B006
@@ -89,10 +91,62 @@ def test_a_user_password_is_asked_for_and_an_owner_password_is_not() -> None:
     assert read_pdf(open_to_read, IngestConfig()).text == "public"
 
 
-def test_a_pdf_without_any_text_is_an_error_that_names_ocr() -> None:
-    with pytest.raises(ReadError, match=r"2 pages.*scan") as caught:
-        read(build([[], []]))
-    assert "OCR" in caught.value.hint
+def scan(words: str, corner: str = "") -> Pdf:
+    """A page that is a picture, with a stamp of real text."""
+    memory = BytesIO()
+    drawn(words).save(memory, "PDF", resolution=100)
+    pdf = Pdf.open(BytesIO(memory.getvalue()))
+    page = pdf.pages[0]
+    font = Dictionary(Type=Name.Font, Subtype=Name.Type1, BaseFont=Name.Helvetica)
+    page.Resources.Font = Dictionary(F1=font)
+    page.contents_add(pdf.make_stream(f"BT /F1 8 Tf 5 5 Td ({corner}) Tj ET".encode("latin-1")))
+    return pdf
+
+
+def test_scanned_pages_between_others_are_recognised_and_keep_their_numbers() -> None:
+    pdf = build([["Typed page"], [], ["Last page"]])
+    scanned = scan("Travel expenses are paid within ten days", "Page 2")
+    pdf.pages.insert(1, scanned.pages[0])
+    document = read(pdf)
+    assert [(s.page, document.text[s.start : s.end]) for s in document.sections] == [
+        (1, "Typed page"),
+        (2, "Travel expenses are paid within ten days Page 2"),
+        (4, "Last page"),
+    ]
+    assert (document.pages, document.ocr_pages, document.empty_pages) == (4, (2,), (3,))
+
+
+def test_without_ocr_the_scanned_pages_of_a_mixed_pdf_stay_empty() -> None:
+    pdf = build([["Typed page"]])
+    scanned = scan("Travel expenses")
+    pdf.pages.append(scanned.pages[0])
+    document = read_pdf(saved(pdf), IngestConfig(ocr="off"))
+    assert (document.text, document.ocr_pages, document.empty_pages) == ("Typed page", (), (2,))
+
+
+def test_a_page_with_more_text_than_a_stamp_is_not_recognised_though_a_picture_lies_behind_it() -> None:
+    layer = " ".join(["caption"] * 16)
+    document = read(scan("Background", layer))
+    assert (document.text, document.ocr_pages) == (layer, ())
+
+
+def test_a_scan_is_an_error_that_names_ocr_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = saved(scan("Travel expenses"))
+    with pytest.raises(ReadError, match=r"1 page\).*scan.*OCR is off") as caught:
+        read_pdf(data, IngestConfig(ocr="off"))
+    assert "ingest.ocr" in caught.value.hint
+    monkeypatch.setitem(sys.modules, "rapidocr", None)
+    with pytest.raises(ReadError, match="OCR is not installed") as caught:
+        read_pdf(data, IngestConfig())
+    assert '".[ocr]"' in caught.value.hint
+
+
+def test_blank_pages_of_any_size_are_no_work_for_ocr() -> None:
+    pdf = Pdf.new()
+    for size in ((612, 792), (14400, 14400), (14400, 3)):
+        pdf.add_blank_page(page_size=size)
+    with pytest.raises(ReadError, match=r"3 pages.*OCR found none"):
+        read(pdf)
 
 
 def test_a_damaged_cross_reference_table_is_survived() -> None:

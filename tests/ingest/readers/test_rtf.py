@@ -21,14 +21,15 @@ def escaped(text: str, encoding: str) -> str:
 
 @pytest.mark.parametrize(
     ("text", "encoding", "page", "charset"),
-    [("年假与差旅制度", "gbk", 936, 134), ("出差規定許功蓋", "big5", 950, 136), ("表示ソ能", "cp932", 932, 128), ("отпуск", "cp1251", 1251, 204)],
+    [("年假与差旅制度", "gbk", 936, 134), ("出差規定許功蓋", "big5", 950, 136),
+     ("表示ソ能", "cp932", 932, 128), ("отпуск", "cp1251", 1251, 204)],
 )  # fmt: skip
 def test_bytes_are_read_in_the_code_page_of_the_document_or_of_their_font(
     text: str, encoding: str, page: int, charset: int
 ) -> None:
     raw = escaped(text, encoding)
     assert read(f" {raw}\\par", rf"\ansi\ansicpg{page}").text == text
-    font = r"{\fonttbl{\f0\fcharset0 Arial;}{\f1\fcharset%d Song;}}" % charset
+    font = rf"{{\fonttbl{{\f0\fcharset0 Arial;}}{{\f1\fcharset{charset} Song;}}}}"
     assert read(rf"{font}\f0 caf\'e9 \f1 {raw}\f0  caf\'e9").text == f"café {text} café"
 
 
@@ -38,12 +39,16 @@ def test_chinese_in_a_font_named_as_a_latin_one() -> None:
 
 
 def test_unicode_escapes_replace_as_many_characters_as_uc_says() -> None:
-    assert read(r"\uc1\u24180?\u20551?x \uc2\u24180\'c4\'ea. {\uc0\u24180}!\uc0\u-10179\u-8694").text == "年假x 年. 年!😊"
+    assert (
+        read(r"\uc1\u24180?\u20551?x \uc2\u24180\'c4\'ea. {\uc0\u24180}!\uc0\u-10179\u-8694").text == "年假x 年. 年!😊"
+    )
 
 
 def test_headings_by_style_and_by_outline_level() -> None:
     styles = r"{\stylesheet{\s0 Normal;}{\s7\outlinelevel0 Mein Titel;}{\s8 heading 2;}}"
-    document = read(styles + r"\pard\s7 Leave\par\pard words\par\pard\s8 Annual\par\pard\outlinelevel2 Days\par\pard five")
+    document = read(
+        styles + r"\pard\s7 Leave\par\pard words\par\pard\s8 Annual\par\pard\outlinelevel2 Days\par\pard five"
+    )
     assert [section.headings for section in document.sections] == [
         ("Leave",), ("Leave", "Annual"), ("Leave", "Annual", "Days"),
     ]  # fmt: skip

@@ -1,0 +1,296 @@
+"""Rich Text Format -> text by heading, with tables, notes after the text, and bytes in the code page of their font.
+
+Microsoft's RTF specification 1.9.1. Runs of bytes are decoded together: of a Chinese or Japanese character the second
+byte often stands there as a plain letter, brace or backslash.
+"""
+
+import re
+from dataclasses import dataclass, field, replace
+
+from core.config import IngestConfig
+from core.errors import ReadError
+from core.types import Document
+from ingest.readers.encoding import code_page, signature
+from ingest.readers.text import HeadingPath, Part, assemble, clean, collapse, descend, meaningful, names, row_line
+
+_TOKEN = re.compile(
+    rb"\\([A-Za-z]{1,32})(-?\d{1,10})? ?|\\'([0-9A-Fa-f]{2})|\\([^A-Za-z])|([{}])|[\r\n\0]+|([^\\{}\r\n\0]+)", re.S
+)
+# Groups without text of the document, or with text that stands twice; so are those marked "may be skipped".
+_SKIPPED = frozenset(
+    "colortbl fldinst pict objdata header headerl headerr headerf footer footerl footerr footerf xmlnstbl listtable "
+    "listoverridetable revtbl rsidtbl generator themedata datastore latentstyles filetbl nonshppict shprslt sp panose "
+    "falt template private tc tcn xe rxe txe ftnsep ftnsepc ftncn aftnsep aftnsepc aftncn bkmkstart bkmkend".split()
+)
+_KEPT = frozenset(("annotation", "shpinst"))  # bear the mark and hold text all the same
+_TARGETS = {
+    "info": "info", "title": "title", "fonttbl": "fonts", "stylesheet": "styles", "footnote": "note",
+    "annotation": "note",
+}  # fmt: skip
+_CHARACTERS = {
+    "tab": "\t", "line": "\n", "lquote": "‘", "rquote": "’", "ldblquote": "“", "rdblquote": "”", "bullet": "•",
+    "endash": "–", "emdash": "—", "emspace": " ", "enspace": " ", "qmspace": " ", "lbr": "\n", "softline": "\n",
+}  # fmt: skip
+_SYMBOLS = {b"~": "\xa0", b"_": "-", b"\r": "\n", b"\n": "\n"}
+_CHARSETS = {
+    0: 1252, 77: 10000, 78: 932, 79: 949, 80: 936, 81: 950, 128: 932, 129: 949, 130: 1361, 134: 936, 136: 950,
+    254: 437, 255: 850, 161: 1253, 162: 1254, 163: 1258, 177: 1255, 178: 1256, 186: 1257, 204: 1251, 222: 874,
+    238: 1250,
+}  # fmt: skip
+_DEFAULTS = {"ansicpg": 0, "mac": 10000, "pc": 437, "pca": 850}
+_HEADING = re.compile(r"(?:heading|标题|標題|überschrift|titre|título|titolo|заголовок|見出し|제목)\s*([1-9])\b", re.I)
+_MAX_DEPTH = 2000
+_WIDE = frozenset(("gb18030", "big5hkscs", "cp932", "cp949"))
+_PAIRS = re.compile(rb"(?:[\x81-\xfe][\x80-\xfe])+")
+
+
+@dataclass(slots=True)
+class _State:
+    """What a group takes over from the one around it."""
+
+    target: str = "body"  # or: skip, info, title, fonts, styles, note
+    font: int | None = None
+    fallback: int = 1  # plain characters that stand behind a \\u for readers that do not know it
+    hidden: bool = False
+    in_table: bool = False
+    level: int = 0  # of a heading, from 1
+
+
+def read_rtf(data: bytes, cfg: IngestConfig) -> Document:
+    """A rich text document."""
+    start = data.find(b"{\\rtf", 0, 1024)
+    if start < 0 or data[:start].strip(b"\xef\xbb\xbf \t\r\n\0"):
+        seen = signature(data)
+        raise ReadError("not an RTF file" + (f": it looks like {seen}" if seen else ""), "give it the right suffix")
+    reader = _Reader()
+    reader.run(data, start)
+    return reader.document()
+
+
+@dataclass(slots=True)
+class _Reader:
+    state: _State = field(default_factory=_State)
+    outer: list[_State] = field(default_factory=list)
+    default: str = "cp1252"  # codec
+    default_font: int = 0
+    fonts: dict[int, str] = field(default_factory=dict)  # number -> codec
+    styles: dict[int, int] = field(default_factory=dict)  # number -> level of the heading
+    number: int = 0  # of the font or style that is being defined
+    to_skip: int = 0
+    starred: bool = False
+    raw: bytearray = field(default_factory=bytearray)
+    text: list[str] = field(default_factory=list)  # of the present paragraph or cell
+    aside: list[str] = field(default_factory=list)  # of a note, title, or definition
+    cells: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    path: HeadingPath = ()
+    title: str = ""
+    tables: int = 0
+    in_rows: bool = False
+
+    def run(self, data: bytes, at: int) -> None:
+        while token := _TOKEN.match(data, at):
+            at = token.end()
+            word, number, code, symbol, brace, plain = token.groups()
+            if plain is not None:
+                self.feed(plain)
+            elif code is not None:
+                self.feed(bytes((int(code, 16),)))
+            elif brace == b"{":
+                self.open()
+            elif brace == b"}":
+                self.close()
+            elif symbol is not None:
+                self.symbol(symbol)
+            elif word == b"bin":
+                at += max(int(number or 0), 0)
+            elif word:
+                self.word(word.decode("ascii"), int(number) if number is not None else None)
+
+    def feed(self, plain: bytes) -> None:
+        if self.to_skip:
+            skipped = min(self.to_skip, len(plain))
+            self.to_skip -= skipped
+            plain = plain[skipped:]
+        self.raw += plain
+
+    def flush(self) -> None:
+        if self.raw:
+            raw = bytes(self.raw)
+            self.raw.clear()
+            font = self.default_font if self.state.font is None else self.state.font
+            codec = self.fonts.get(font, self.default)
+            if self.state.font is None and self.default in _WIDE:  # the title, or a program that names no fonts
+                codec = self.default
+            elif codec == "cp1252" and self.default in _WIDE and b"".join(_PAIRS.findall(raw)) == _high(raw):
+                codec = self.default  # Chinese in a font that is named a Latin one
+            self.put(raw.decode(codec, "replace"))
+
+    def put(self, text: str) -> None:
+        if self.state.target == "body":
+            if not self.state.hidden:
+                self.text.append(text)
+        elif self.state.target in ("title", "styles", "note"):
+            self.aside.append(text)
+
+    def open(self) -> None:
+        self.flush()
+        if len(self.outer) >= _MAX_DEPTH:
+            raise ReadError("damaged RTF file: groups nested thousands deep", "save it again from an office program")
+        self.outer.append(self.state)
+        self.state = replace(self.state)
+        self.to_skip, self.starred = 0, False
+
+    def close(self) -> None:
+        self.flush()
+        self.to_skip = 0
+        if not self.outer:
+            return
+        ended, self.state = self.state, self.outer.pop()
+        if ended.target == "styles":
+            self.define_style()
+        elif ended.target != self.state.target and ended.target in ("title", "note"):
+            text = _joined(self.aside)
+            self.aside.clear()
+            if ended.target == "title":
+                self.title = meaningful(text)
+            else:
+                self.notes.append(collapse(clean(text)))
+
+    def define_style(self) -> None:
+        """The end of a style's definition, which is its name."""
+        found = _HEADING.match(_joined(self.aside).strip(" ;"))
+        if found:
+            self.styles.setdefault(self.number, int(found[1]))
+        self.aside.clear()
+
+    def symbol(self, symbol: bytes) -> None:
+        if symbol in (b"\\", b"{", b"}"):
+            self.feed(symbol)
+            return
+        self.flush()
+        if symbol == b"*":
+            self.starred = True
+        elif symbol in (b"\r", b"\n"):
+            self.paragraph()
+        elif symbol in _SYMBOLS:
+            self.put(_SYMBOLS[symbol])
+
+    def word(self, word: str, number: int | None) -> None:
+        self.flush()
+        starred, self.starred = self.starred, False
+        if word in _SKIPPED or (starred and word not in _KEPT):
+            self.state.target = "skip"
+        elif self.state.target == "skip":
+            return
+        elif word in _TARGETS:
+            self.state.target = _TARGETS[word]
+        elif word in _CHARACTERS:
+            if self.to_skip:
+                self.to_skip -= 1
+            else:
+                self.put(_CHARACTERS[word])
+        elif word == "u" and number is not None:
+            self.put(chr(number & 0xFFFF))
+            self.to_skip = self.state.fallback
+        elif not self.layout(word):
+            self.format(word, number)
+
+    def layout(self, word: str) -> bool:
+        """Ends of paragraphs, cells and rows; False where the word is none."""
+        if word in ("par", "sect", "page", "column"):
+            self.paragraph()
+        elif word == "cell" and self.state.target == "body":
+            self.cells.append(_joined(self.text))
+            self.text.clear()
+        elif word == "row" and self.state.target == "body":
+            self.row()
+        elif word in ("nestcell", "nestrow"):
+            self.put(" ")
+        else:
+            return False
+        return True
+
+    def format(self, word: str, number: int | None) -> None:
+        state = self.state
+        if word == "f" and number is not None:
+            state.font = self.number = number
+        elif word in ("fcharset", "cpg") and state.target == "fonts":
+            page = _CHARSETS.get(number or 0, 0) if word == "fcharset" else number or 0
+            self.fonts[self.number] = code_page(page) or self.default
+        elif word in _DEFAULTS:
+            self.default = code_page(_DEFAULTS[word] or number or 0) or self.default
+        elif word == "deff":
+            self.default_font = number or 0
+        elif word == "uc":
+            state.fallback = min(max(number or 0, 0), 8)
+        elif word in ("v", "deleted"):
+            state.hidden = number != 0
+        elif word == "plain":
+            state.font, state.hidden = None, False
+        elif word == "pard":
+            state.in_table, state.level = False, 0
+        elif word == "intbl":
+            state.in_table = True
+        elif word == "s" and number is not None:
+            self.number, state.level = number, self.styles.get(number, 0)
+        elif word == "outlinelevel":
+            self.outline(number or 0)
+
+    def outline(self, number: int) -> None:
+        self.state.level = number + 1 if 0 <= number < 9 else 0
+        if self.state.target == "styles" and self.state.level:
+            self.styles[self.number] = self.state.level
+
+    def paragraph(self) -> None:
+        if self.state.target != "body" or self.state.in_table:
+            self.put("\n")
+            return
+        text = _joined(self.text).strip()
+        self.text.clear()
+        if text:
+            self.in_rows = False
+        if text and self.state.level:
+            self.end_part()
+            name = collapse(clean(text))
+            self.path = descend(self.path, self.state.level, name)
+            self.lines.append(name)
+        elif text:
+            self.lines.append(text)
+
+    def row(self) -> None:
+        cells, self.cells = self.cells, []
+        line = row_line([clean(cell) for cell in cells]) if len(cells) > 1 else "".join(cells).strip()
+        if not line:
+            return
+        if len(cells) > 1 and not self.in_rows:
+            self.lines.append("")
+            self.tables += 1
+        self.in_rows = len(cells) > 1
+        self.lines.append(line)
+
+    def end_part(self) -> None:
+        self.parts.append(Part("\n".join(self.lines), names(self.path)))
+        self.lines = []
+
+    def document(self) -> Document:
+        self.flush()
+        self.state = _State()
+        self.row()
+        self.paragraph()
+        self.end_part()
+        self.parts.append(Part("\n".join(filter(None, self.notes))))
+        first = next((part.headings[0] for part in self.parts if part.headings), "")
+        return assemble(self.parts, self.title or first, tables=self.tables)
+
+
+def _joined(pieces: list[str]) -> str:
+    """The text of pieces in which characters beyond U+FFFF are two surrogates."""
+    text = "".join(pieces)
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if not text.isascii() else text
+
+
+def _high(raw: bytes) -> bytes:
+    return raw.translate(None, bytes(range(128)))
