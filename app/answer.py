@@ -22,6 +22,7 @@ from prompts import context
 from prompts.load import Prompt, load
 from retrieval.index import Index
 from retrieval.search import relevance, search, widen
+from retrieval.versions import without_superseded
 
 NO_ANSWER = "NO_ANSWER"  # what the answer prompt asks a model to reply when the sources do not cover the question
 _REWRITE_TIMEOUT_S = 20.0
@@ -106,8 +107,7 @@ async def _write(
 ) -> AsyncGenerator[str, None]:  # fmt: skip
     """The answer as it is written, before its marks are checked; nothing at all where the sources do not cover it."""
     if backend.endpoint is None:
-        idf = await asyncio.to_thread(index.idf, keywords(query))
-        yield extractive.extract(query, sources, idf)
+        yield await asyncio.to_thread(_extract, index, query, sources)
         return
     prompt = load(Path(cfg.prompts.library), cfg.prompts.answer, cfg.prompts.answer_version)
     values = {"sources": context.render(sources), "question": question}
@@ -117,6 +117,20 @@ async def _write(
             yield piece
 
 
+def _extract(index: Index, query: str, sources: Sequence[Source]) -> str:
+    embedder, idf = index.embedder, index.idf(keywords(query))
+    if not embedder.read([query])[0].readable:
+        return extractive.extract(query, sources, idf)
+    vector = embedder.embed_query(query)
+
+    def likeness(texts: Sequence[str]) -> list[float]:
+        cosines = embedder.embed_passages(texts) @ vector
+        readings = embedder.read(texts)
+        return [float(c) if reading.readable else 0.0 for c, reading in zip(cosines, readings, strict=True)]
+
+    return extractive.extract(query, sources, idf, likeness)
+
+
 async def _noting(pieces: AsyncIterator[str], into: list[str]) -> AsyncIterator[str]:
     async for piece in pieces:
         into.append(piece)
@@ -124,7 +138,7 @@ async def _noting(pieces: AsyncIterator[str], into: list[str]) -> AsyncIterator[
 
 
 def _pack(index: Index, hits: Sequence[Hit], cfg: Config) -> tuple[Source, ...]:
-    passages = widen(index, hits, cfg.retrieval.neighbours)
+    passages = widen(index, without_superseded(hits), cfg.retrieval.neighbours)
     return context.pack(((p.hit, p.text) for p in passages), cfg.retrieval.context_tokens)
 
 

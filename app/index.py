@@ -9,10 +9,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from app.texts import Tongue, blind_note
 from core.config import Config, IngestConfig
 from core.errors import ConfigError, ReadError
 from core.text import digest, heading_line, language
@@ -21,7 +23,9 @@ from ingest.read import supported
 from ingest.scan import Plan, check_folder, plan
 from ingest.split import SPLITTER, split
 from ingest.workers import read_apart, reader_identity
+from retrieval.catalog import Catalog
 from retrieval.embed import MULTILINGUAL, Embedder
+from retrieval.home import check_name, current
 from retrieval.index import Index, chunker_identity
 from retrieval.minhash import sketch
 from retrieval.transaction import Indexed, Transaction
@@ -99,43 +103,55 @@ def run(
 
     `rebuild` reads and embeds all of its folders anew beside what answers now, and swaps at the end.
     """
-    for folder in folders:
-        check_folder(folder)  # before anything is made
+    todo = folders_of(cfg, kb, folders, rebuild=rebuild)  # before anything is made
     data, embedder, cut = Path(cfg.app.data), Embedder(cfg.retrieval), chunker(cfg.ingest)
     if rebuild:
-        index, known = Index.open_next(data, kb, embedder, cut)
+        index, _ = Index.open_next(data, kb, embedder, cut)
     else:
         index = Index.open_or_create(data, kb, embedder, cut)
-        known = index.catalog.folders()
-    given = [str(folder.resolve()) for folder in folders]
-    every = check_apart(given + [other for other in known if other not in given])
-    todo = every if rebuild or not given else given
-    if not todo:
-        raise ConfigError(f"knowledge base {kb!r} follows no folder yet", f"give one: ragstone index FOLDER --kb {kb}")
     report = Report()
     for path in todo:
         try:
-            report = report + sync(index, Path(path), cfg.ingest, progress)
+            report = report + sync(index, Path(path), cfg.ingest, progress, more=path != todo[-1])
         except ReadError as error:
             if rebuild or folders:  # a folder that is away must not be missing from what answers next
                 raise
             report.failed.append(FileError(path, error.message, error.hint))
     if rebuild:
+        for path in todo:  # what changed while the rest was read
+            late = sync(index, Path(path), cfg.ingest)
+            report = report + replace(late, unchanged=0, failed=[], skipped=[])
         index.promote(cfg.app.keep_generations)
     index.close()
     return report
 
 
-def check_apart(folders: list[str]) -> list[str]:
-    """The folders of a knowledge base. Raises `ConfigError` where one lies in another: files would be there twice."""
-    for inner in folders:
-        for outer in folders:
-            if inner.startswith(outer.rstrip("/") + "/"):
+def folders_of(cfg: Config, kb: str, given: Sequence[Path], *, rebuild: bool) -> list[str]:
+    """The folders that a run is about: the given ones, or all that the knowledge base has; of a rebuild, both.
+
+    Raises `ReadError` for a given one that cannot be read, `ConfigError` where there is none, or where one lies in
+    another: its files would be there twice. The uploads may: the data folder is left out where one around it is read.
+    """
+    for folder in given:
+        check_folder(folder)
+    home = Path(cfg.app.data) / check_name(kb)
+    known: list[str] = []
+    if now := current(home):
+        with closing(Catalog(home / now / "catalog.sqlite")) as catalog:
+            known = catalog.folders()
+    chosen = list(dict.fromkeys(str(folder.resolve()) for folder in given))
+    every = chosen + [other for other in known if other not in chosen]
+    data = Path(cfg.app.data).resolve()
+    for inner in every:
+        for outer in every:
+            if inner.startswith(outer.rstrip("/") + "/") and not Path(inner).is_relative_to(data):
                 raise ConfigError(
                     f"{inner!r} lies in {outer!r}, which this knowledge base follows already",
                     f"leave it out, or `ragstone remove {inner}` or `ragstone remove {outer}` first",
                 )
-    return folders
+    if not every:
+        raise ConfigError(f"knowledge base {kb!r} follows no folder yet", f"give one: ragstone index FOLDER --kb {kb}")
+    return every if rebuild or not chosen else chosen
 
 
 def look(index: Index, folder: Path, cfg: IngestConfig, only: Iterable[str] | None = None) -> Plan:
@@ -147,11 +163,18 @@ def look(index: Index, folder: Path, cfg: IngestConfig, only: Iterable[str] | No
 
 
 def sync(
-    index: Index, folder: Path, cfg: IngestConfig, progress: Progress = quiet, only: Iterable[str] | None = None
+    index: Index,
+    folder: Path,
+    cfg: IngestConfig,
+    progress: Progress = quiet,
+    *,
+    only: Iterable[str] | None = None,
+    more: bool = False,
 ) -> Report:
     """Bring one folder of a knowledge base up to date. Files of its other folders are left alone.
 
-    `only` limits it to some paths, files or folders, relative to the folder. Raises `ReadError` for the folder itself,
+    `only` limits it to some paths, files or folders, relative to the folder. `more` folders will follow: vectors that
+    no chunk uses are kept, they may be wanted there. Raises `ReadError` for the folder itself,
     `CatalogError` where it is locked or the disk fails, `ConfigError` where chunks would not fit the embedder; one bad
     file is a row of `Report.failed`.
     """
@@ -173,7 +196,8 @@ def sync(
             with catalog.transaction() as write:
                 write.keep_failures(folder_id, failed)
         progress("save", 0, 0)
-        catalog.drop_unused_embeddings()
+        if not more:
+            catalog.drop_unused_embeddings()
     report.chunks = index.counts().chunks
     report.notes = language_notes(index)
     report.seconds = time.monotonic() - started
@@ -187,7 +211,7 @@ def _read_and_write(
     changed = {entry.path: old for old, entry in todo.changed}
     queue = [*todo.added, *(entry for _, entry in todo.changed)]
     if queue:
-        _check_fits(cfg, index.embedder)
+        check_fits(cfg, index.embedder)
     pipeline = _Pipeline(index, folder_id, cfg, report)
     for done, (entry, work) in enumerate(_read_ahead(folder, queue, cfg, index.embedder), start=1):
         if isinstance(work, FileError):
@@ -200,16 +224,10 @@ def _read_and_write(
     pipeline.flush()
 
 
-def language_notes(index: Index) -> list[str]:
+def language_notes(index: Index, tongue: Tongue = "en") -> list[str]:
     """Which languages the embedder cannot read, and which models would do; empty when it reads all."""
     blind = index.catalog.languages(unreadable_only=True)
-    if not blind:
-        return []
-    what = ", ".join(f"{count} chunks in {code!r}" for code, count in blind.items())
-    return [
-        f"embedder {index.embedder.name!r} cannot read {what}: they are found by words only, not by meaning. "
-        f"Models that read Chinese and English: {', '.join(MULTILINGUAL)} (set retrieval.embedder, then --rebuild)"
-    ]
+    return [blind_note(index.embedder.name, blind, MULTILINGUAL, tongue)] if blind else []
 
 
 class _Pipeline:
@@ -290,14 +308,17 @@ def _read_ahead(
     folder: Path, queue: Sequence[FileEntry], cfg: IngestConfig, embedder: Embedder
 ) -> Iterator[tuple[FileEntry, Work | FileError]]:
     """Read and cut files in threads of their own, a few ahead, in order: it overlaps with embedding."""
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="reader") as pool:
-        ahead: deque[tuple[FileEntry, Future[Work | FileError]]] = deque()
+    ahead: deque[tuple[FileEntry, Future[Work | FileError]]] = deque()
+    pool = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
+    try:
         for entry in queue:
             ahead.append((entry, pool.submit(read_one, folder, entry, cfg, embedder)))
             if len(ahead) > _READ_AHEAD:
                 yield ahead[0][0], ahead.popleft()[1].result()
         while ahead:
             yield ahead[0][0], ahead.popleft()[1].result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # interrupted: what was to be read ahead is not waited for
 
 
 def read_one(folder: Path, entry: FileEntry, cfg: IngestConfig, embedder: Embedder) -> Work | FileError:
@@ -331,7 +352,8 @@ def _in_context(title: str, chunk: Chunk, room: int, embedder: Embedder) -> str:
     return f"{header}\n{chunk.text}" if header else chunk.text
 
 
-def _check_fits(cfg: IngestConfig, embedder: Embedder) -> None:
+def check_fits(cfg: IngestConfig, embedder: Embedder) -> None:
+    """Raise `ConfigError` where chunks of the configured size would not fit the embedder."""
     most = embedder.max_tokens - 2 - _HEADER_TOKENS
     if cfg.chunk_tokens + cfg.chunk_overlap > most:
         raise ConfigError(
@@ -357,7 +379,7 @@ def write_documents(
     """Index documents that are not files, such as the rows of an evaluation corpus: (name, document) each."""
     report = Report()
     with index.writing() as catalog:
-        _check_fits(cfg, index.embedder)
+        check_fits(cfg, index.embedder)
         pipeline = _Pipeline(index, catalog.folder_id(""), cfg, report)
         for done, (name, document) in enumerate(documents, start=1):
             entry = FileEntry(name, len(document.text), 0, 0, 0)

@@ -1,15 +1,17 @@
 """Recipe: what `ragstone index` would do and what it would cost, on this machine; nothing is written."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.index import Progress, Work, chunker, look, quiet, read_one
+from app.index import Progress, Work, check_fits, chunker, folders_of, look, quiet, read_one
 from core.config import Config
-from core.errors import ConfigError
+from core.errors import ReadError
 from core.types import FileEntry, FileError
-from ingest.scan import Plan, check_folder
+from ingest.read import supported
+from ingest.scan import Plan, plan
 from retrieval.embed import Embedder
 from retrieval.home import names
 from retrieval.index import Index
@@ -37,7 +39,7 @@ class _Sample:
     chunks: float = 0.0
     embed: float = 0.0
     seconds: float = 0.0
-    failed: list[FileError] = field(default_factory=list)
+    failed: dict[str, list[FileError]] = field(default_factory=dict)  # by folder
 
 
 def forecast(
@@ -48,65 +50,56 @@ def forecast(
     Up to 200 files that must be read are read, so that chunks and new embeddings are counts; of more, a sample of each
     format is, and they are estimates. Raises `ConfigError`, `CatalogError` and `ReadError` as the run would.
     """
-    for folder in folders:
-        check_folder(folder)
-    embedder = Embedder(cfg.retrieval)
-    index = _opened(cfg, kb, embedder, rebuild)
-    known = index.catalog.folders() if index else []
-    todo = [folder.resolve() for folder in folders]
-    if rebuild or not todo:
-        todo += [Path(other) for other in known if Path(other) not in todo]
-    if not todo:
-        raise ConfigError(f"knowledge base {kb!r} follows no folder yet", f"give one: ragstone index FOLDER --kb {kb}")
+    todo = folders_of(cfg, kb, folders, rebuild=rebuild)
+    embedder, data = Embedder(cfg.retrieval), Path(cfg.app.data)
+    index = Index.open(data, kb, embedder) if kb in names(data) and not rebuild else None
+    if index:
+        index.check_writable(embedder, chunker(cfg.ingest))
     result = Forecast()
-    reading: list[tuple[Path, FileEntry]] = []
-    for folder in todo:
-        todo_here = _plan(index, folder, cfg, rebuild)
-        result.plans[str(folder)] = todo_here
-        reading += [(folder, e) for e in (*todo_here.added, *(entry for _, entry in todo_here.changed))]
-    result.exact = len(reading) <= _SAMPLE
-    known_keys = None if rebuild and _other_embedder(index, embedder) else index
-    sample = _read_sample(reading, cfg, embedder, known_keys, progress)
+    for path in todo:
+        try:
+            result.plans[path] = _plan(index, Path(path), cfg)
+        except ReadError as error:
+            if rebuild or folders:
+                raise
+            result.plans[path] = Plan(failed=[FileError(path, error.message, error.hint)])
+    files = [
+        (path, entry)
+        for path, here in result.plans.items()
+        for entry in (*here.added, *(entry for _, entry in here.changed))
+    ]
+    if files:
+        check_fits(cfg.ingest, embedder)
+    result.exact = len(files) <= _SAMPLE
+    sample = _read_sample(files, cfg, embedder, index, progress)
     result.chunks, result.embed = round(sample.chunks), round(sample.embed)
     result.seconds = max(sample.seconds, sample.embed * _seconds_a_text(sample, embedder))
-    for folder in todo:
-        failed = {error.path for error in sample.failed}
-        plan = result.plans[str(folder)]
-        plan.failed += [error for error in sample.failed if any(e.path == error.path for e in plan.added)]
-        plan.added = [entry for entry in plan.added if entry.path not in failed]
+    for path, failed in sample.failed.items():
+        _leave_out(result.plans[path], failed)
     if index:
         index.close()
     return result
 
 
-def _opened(cfg: Config, kb: str, embedder: Embedder, rebuild: bool) -> Index | None:
-    data = Path(cfg.app.data)
-    if kb not in names(data):
-        return None
-    index = Index.open(data, kb, embedder)
-    if not rebuild:
-        index.check_writable(embedder, chunker(cfg.ingest))
-    return index
-
-
-def _other_embedder(index: Index | None, embedder: Embedder) -> bool:
-    return index is not None and index.catalog.manifest().embedder != embedder.identity
-
-
-def _plan(index: Index | None, folder: Path, cfg: Config, rebuild: bool) -> Plan:
-    from ingest.read import supported
-    from ingest.scan import plan
-
-    if index is None or rebuild:
+def _plan(index: Index | None, folder: Path, cfg: Config) -> Plan:
+    if index is None:
         return plan(folder, cfg.ingest, supported, lambda below: (), apart=Path(cfg.app.data).resolve())
     return look(index, folder, cfg.ingest)
 
 
+def _leave_out(todo: Plan, failed: Sequence[FileError]) -> None:
+    """Files that cannot be read are neither added nor changed."""
+    names = {error.path for error in failed}
+    todo.failed += failed
+    todo.added = [entry for entry in todo.added if entry.path not in names]
+    todo.changed = [(old, entry) for old, entry in todo.changed if entry.path not in names]
+
+
 def _read_sample(
-    files: Sequence[tuple[Path, FileEntry]], cfg: Config, embedder: Embedder, index: Index | None, progress: Progress
+    files: Sequence[tuple[str, FileEntry]], cfg: Config, embedder: Embedder, index: Index | None, progress: Progress
 ) -> _Sample:
     """Read some files of each format, and scale what they give by the bytes of all."""
-    kinds: dict[str, list[tuple[Path, FileEntry]]] = {}
+    kinds: dict[str, list[tuple[str, FileEntry]]] = {}
     for folder, entry in files:
         kinds.setdefault(Path(entry.path).suffix.lower(), []).append((folder, entry))
     sample = _Sample()
@@ -114,14 +107,14 @@ def _read_sample(
     for members in kinds.values():
         share = len(members) if len(files) <= _SAMPLE else max(5, _SAMPLE * len(members) // len(files))
         members.sort(key=lambda member: member[1].size)
-        chosen = members[:: max(1, len(members) // share)]
+        chosen = members[:: math.ceil(len(members) / share)]
         scale = sum(entry.size for _, entry in members) / max(sum(entry.size for _, entry in chosen), 1)
         started = time.monotonic()
         for folder, entry in chosen:
             done += 1
-            work = read_one(folder, entry, cfg.ingest, embedder)
+            work = read_one(Path(folder), entry, cfg.ingest, embedder)
             if isinstance(work, FileError):
-                sample.failed.append(work)
+                sample.failed.setdefault(folder, []).append(work)
             else:
                 _count(work, scale, sample, index)
             progress("estimate", done, min(len(files), _SAMPLE))

@@ -1,6 +1,6 @@
 """What the UI says, in English and Chinese. Keys are the same in both; the browser's language chooses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from core.types import Hit
@@ -33,6 +33,14 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "then start again.",
         "speaks": "Model",
         "starting": "The model is starting",
+        "blind": "The embedder {} cannot read {}: they are found by words only, not by meaning. Models that read "
+        "Chinese and English: {} (set retrieval.embedder, then `ragstone index --rebuild`)",
+        "chunks": "{} passages in {}",
+        "lang_zh": "Chinese",
+        "lang_en": "English",
+        "lang_ja": "Japanese",
+        "lang_ko": "Korean",
+        "lang_und": "no language",
         "older": "Newest of several versions. Older: {}",
         "newer": "There is a newer version: {}",
         "stale": "The file as it is now cannot be read ({}); this is what it said before.",
@@ -61,11 +69,26 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "`vllm_model`（模型文件夹）或 `base_url`（任何兼容 OpenAI 的服务），然后重新启动。",
         "speaks": "模型",
         "starting": "模型正在启动",
+        "blind": "嵌入模型 {} 读不懂{}：这些内容只能按词语、不能按语义检索。可以读中英文的模型：{}"
+        "（设置 retrieval.embedder 后运行 `ragstone index --rebuild`）",
+        "chunks": "{} 个{}段落",
+        "lang_zh": "中文",
+        "lang_en": "英文",
+        "lang_ja": "日文",
+        "lang_ko": "韩文",
+        "lang_und": "无法识别语言的",
         "older": "这是多个版本中最新的一个。旧版本：{}",
         "newer": "还有更新的版本：{}",
         "stale": "该文件目前无法读取（{}），这里是它之前的内容。",
     },
 }
+
+
+def blind_note(embedder: str, chunks: Mapping[str, int], models: Sequence[str], tongue: Tongue) -> str:
+    """What an embedder cannot read, by language code, and which models would."""
+    texts = TEXTS[tongue]
+    what = [texts["chunks"].format(count, texts.get(f"lang_{code}", code)) for code, count in chunks.items()]
+    return texts["blind"].format(embedder, ("、" if tongue == "zh" else ", ").join(what), ", ".join(models))
 
 
 def version_notes(hit: Hit, tongue: Tongue) -> list[str]:

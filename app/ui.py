@@ -153,10 +153,14 @@ def _uploader(state: "State") -> Any:
 
 
 def _blind_spots(state: "State") -> Any:
-    def note(kb: str | None) -> str:
+    import gradio as gr
+
+    def note(kb: str | None, request: gr.Request) -> str:
         """What the embedder cannot read in this knowledge base, and which models would."""
+        tongue = tongue_of(request.headers.get("accept-language"))
         try:
-            return " ".join(f"⚠️ {safe_markdown(text)}" for text in language_notes(state.bases.get(kb))) if kb else ""
+            notes = language_notes(state.bases.get(kb), tongue) if kb else []
+            return " ".join(f"⚠️ {safe_markdown(text)}" for text in notes)
         except RagstoneError as error:
             return f"⚠️ {safe_markdown(str(error))}"
 

@@ -22,6 +22,7 @@ from retrieval.index import Index
 from retrieval.vectors import sync_folder
 
 _MANIFEST = "manifest.json"
+_SEAL = "manifest.sha256"
 _CATALOG = "catalog.sqlite"
 _BLOCK = 1 << 20
 _FORM = 1  # of a backup
@@ -72,7 +73,9 @@ def backup(index: Index, target: Path) -> dict[str, Any]:
             with tarfile.open(aside, "w") as archive:
                 for name, file in [(_CATALOG, snapshot), *_uploads(index.home)]:
                     manifest["files"][name] = _add(archive, name, file)
-                _add_bytes(archive, _MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1).encode())
+                text = json.dumps(manifest, ensure_ascii=False, indent=1).encode()
+                _add_bytes(archive, _MANIFEST, text)
+                _add_bytes(archive, _SEAL, hashlib.sha256(text).hexdigest().encode())
         with aside.open("rb") as handle:
             os.fsync(handle.fileno())
         aside.replace(target)
@@ -90,7 +93,7 @@ def restore(data: Path, kb: str, source: Path, *, replace: bool = False) -> dict
     where the backup is damaged, or the knowledge base exists and is not to be replaced; then nothing has changed.
     """
     home = data / check_name(kb)
-    if current(home) is not None and not replace:
+    if _current(home) is not None and not replace:
         raise CatalogError(f"there is a knowledge base {kb!r} already", "give another --kb, or --replace it")
     home.mkdir(parents=True, exist_ok=True)
     with writer_lock(home), tempfile.TemporaryDirectory(prefix=".restore-", dir=home) as scratch:
@@ -101,8 +104,9 @@ def restore(data: Path, kb: str, source: Path, *, replace: bool = False) -> dict
             raise CatalogError(f"the catalog in {str(source)!r} cannot be used: {problems[0]}", "take another backup")
         catalog.rename_folder(manifest["uploads"], str((home / "files").resolve()))
         catalog.close()
-        now = current(home)
-        generation = f"g{int(now[1:]) + 1 if now else 1:04d}"
+        now = _current(home)
+        last = now or max((folder.stem for folder in home.glob("g[0-9]*")), default="g0000")
+        generation = f"g{int(last[1:]) + 1:04d}"
         shutil.rmtree(home / generation, ignore_errors=True)
         (home / generation).mkdir()
         for file in Path(scratch).glob(_CATALOG + "*"):
@@ -110,8 +114,16 @@ def restore(data: Path, kb: str, source: Path, *, replace: bool = False) -> dict
         for file in (Path(scratch) / "files").glob("*"):
             (home / "files").mkdir(exist_ok=True)
             file.replace(home / "files" / file.name)
-        promote(home, generation, keep=max(1, len(generations(home))))
+        promote(home, generation, keep=len(generations(home)) if now else 1)
     return manifest
+
+
+def _current(home: Path) -> str | None:
+    """The generation that answers, if it is still there: where it is lost, a backup is what helps."""
+    try:
+        return current(home)
+    except CatalogError:
+        return None
 
 
 def purge(data: Path, kb: str, embedder: Embedder) -> Receipt:
@@ -136,7 +148,7 @@ def purge(data: Path, kb: str, embedder: Embedder) -> Receipt:
 
 def _leftovers(home: Path) -> Iterator[str]:
     """Remove what interrupted work left behind; yields the names."""
-    for file in [*home.rglob("*.writing"), *home.rglob(".*.writing"), *home.glob(".restore-*")]:
+    for file in [*home.rglob("*.writing"), *home.glob(".restore-*")]:
         shutil.rmtree(file) if file.is_dir() else file.unlink()
         yield file.relative_to(home).as_posix()
 
@@ -152,7 +164,10 @@ def _now() -> str:
 
 def _snapshot(catalog: Catalog, into: Path) -> None:
     """SQLite's online backup: writers go on, and the copy is as of one moment."""
-    with sqlite3.connect(f"file:{catalog.file}?mode=ro", uri=True) as source, sqlite3.connect(into) as copy:
+    with (
+        sqlite3.connect(catalog.file.absolute().as_uri() + "?mode=ro", uri=True) as source,
+        sqlite3.connect(into) as copy,
+    ):
         source.backup(copy)
     copy.close()
     source.close()
@@ -165,8 +180,10 @@ def _uploads(home: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _add(archive: tarfile.TarFile, name: str, file: Path) -> dict[str, Any]:
-    member = archive.gettarinfo(str(file), arcname=name)
-    with file.open("rb") as handle:
+    member = tarfile.TarInfo(name)
+    with file.open("rb") as handle:  # an upload that is replaced meanwhile stays this one
+        info = os.fstat(handle.fileno())
+        member.size, member.mtime = info.st_size, info.st_mtime
         archive.addfile(member, handle)
         handle.seek(0)
         return {"bytes": member.size, "sha256": hashlib.file_digest(handle, "sha256").hexdigest()}
@@ -181,30 +198,38 @@ def _add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:
 def _unpack(source: Path, into: Path) -> dict[str, Any]:
     """The members of a backup, written below `into` once their names are known to be harmless, and checked."""
     found: dict[str, dict[str, Any]] = {}
-    manifest: dict[str, Any] | None = None
+    manifest: dict[str, Any] = {}
+    seal = ""
     (into / "files").mkdir()
     try:
         with tarfile.open(source, "r:") as archive:
             for member in archive:
-                handle = archive.extractfile(member) if member.isfile() else None
-                folder, _, name = member.name.rpartition("/")
-                if handle is None or folder not in ("", "files") or name in ("", ".", ".."):
-                    raise CatalogError(f"{str(source)!r} holds {member.name!r}", "it is not a backup of ragstone")
-                if member.name == _MANIFEST:
-                    manifest = json.load(handle)
-                else:
-                    found[member.name] = _copy(handle, into / member.name)
+                found[member.name] = _copy(_opened(archive, member, source), into / member.name, member.mtime)
+        if _MANIFEST in found and _SEAL in found:
+            seal = (into / _SEAL).read_text("ascii")
+            manifest = json.loads((into / _MANIFEST).read_bytes())
     except FileNotFoundError:
         raise CatalogError(f"there is no backup {str(source)!r}", "check the path") from None
-    except (tarfile.TarError, ValueError) as error:
+    except (tarfile.TarError, ValueError, OverflowError) as error:
         raise CatalogError(f"the backup {str(source)!r} is damaged: {error}", "take another one") from error
-    if not manifest or manifest.get("form") != _FORM or manifest.get("files") != found or _CATALOG not in found:
+    sealed = found.pop(_MANIFEST, {}).get("sha256") == seal and found.pop(_SEAL, None)
+    if not sealed or manifest.get("form") != _FORM or manifest.get("files") != found or _CATALOG not in found:
         hint = "take another one; nothing was changed"
         raise CatalogError(f"the backup {str(source)!r} is damaged: its checksums do not match", hint)
     return manifest
 
 
-def _copy(handle: IO[bytes], target: Path) -> dict[str, Any]:
+def _opened(archive: tarfile.TarFile, member: tarfile.TarInfo, source: Path) -> IO[bytes]:
+    """A member of a backup. Raises `CatalogError` where it is none that `backup` would write."""
+    folder, _, name = member.name.rpartition("/")
+    known = member.name in (_CATALOG, _MANIFEST, _SEAL) or (folder == "files" and name not in ("", ".", ".."))
+    handle = archive.extractfile(member) if known and member.isfile() and not member.issparse() else None
+    if handle is None:
+        raise CatalogError(f"{str(source)!r} holds {member.name!r}", "it is not a backup of ragstone")
+    return handle
+
+
+def _copy(handle: IO[bytes], target: Path, mtime: float) -> dict[str, Any]:
     digest, size = hashlib.sha256(), 0
     with target.open("wb") as copy:
         while block := handle.read(_BLOCK):
@@ -213,6 +238,7 @@ def _copy(handle: IO[bytes], target: Path) -> dict[str, Any]:
             size += len(block)
         copy.flush()
         os.fsync(copy.fileno())
+    os.utime(target, (mtime, mtime))  # which version of a document is the newest is told by it
     return {"bytes": size, "sha256": digest.hexdigest()}
 
 

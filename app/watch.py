@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from app.index import Report, sync
 from core.config import IngestConfig
@@ -38,33 +39,64 @@ class _Pending:
 def follow(index: Index, cfg: IngestConfig, stop: threading.Event | None = None) -> Iterator[Report]:
     """Keep all folders of a knowledge base up to date; a report whenever something was done or failed.
 
-    Ends when `stop` is set. A folder that is away, or a knowledge base that another process writes, is tried again.
+    Ends when `stop` is set. A folder that is away, or a knowledge base that another process writes, is tried again;
+    folders that are added meanwhile are followed too, and so is the generation that a rebuild put in the place of this.
+    Raises `ReadError` where the system allows no more watches.
     """
     from watchfiles import watch
 
-    folders = [Path(folder) for folder in index.catalog.folders() if Path(folder).is_dir()]
-    pending = {folder: _Pending(whole=True) for folder in folders}
+    there: dict[Path, int] = {}
+    pending: dict[Path, _Pending] = {}
     compared = time.monotonic()
-    events = watch(
-        *folders, watch_filter=None, debounce=_BURST_MS, step=_QUIET_MS, rust_timeout=_TICK_MS, yield_on_timeout=True,
-        stop_event=stop, raise_interrupt=True,
-    )  # fmt: skip
-    for changes in events:
-        _note(pending, (Path(path) for _, path in changes))
-        if time.monotonic() - compared > cfg.rescan_minutes * 60:
-            compared = time.monotonic()
-            for waiting in pending.values():
-                waiting.whole = True
-        for folder, waiting in pending.items():
-            report = _catch_up(index, folder, waiting, cfg)
-            if report is not None and not report.empty:
-                yield report
+    while stop is None or not stop.is_set():
+        if index.superseded:
+            index = Index.open(index.home.parent, index.name, index.embedder)
+            there = {}
+        before, there = there, _folders(index)
+        same = {folder for folder, inode in there.items() if before.get(folder) == inode}
+        pending = {folder: pending[folder] if folder in same else _Pending(whole=True) for folder in there}
+        events = watch(
+            *(folder for folder, inode in there.items() if inode), watch_filter=None, debounce=_BURST_MS,
+            step=_QUIET_MS, rust_timeout=_TICK_MS, yield_on_timeout=True, stop_event=stop, raise_interrupt=True,
+            ignore_permission_denied=True,
+        )  # fmt: skip
+        for changes in _told(events):
+            _note(pending, (Path(path) for _, path in changes), index.home.parent.resolve())
+            if time.monotonic() - compared > cfg.rescan_minutes * 60:
+                compared = time.monotonic()
+                for waiting in pending.values():
+                    waiting.whole = True
+            for folder, waiting in pending.items():
+                report = _catch_up(index, folder, waiting, cfg)
+                if report is not None and not report.empty:
+                    yield report
+            if index.superseded or _folders(index) != there:
+                break
 
 
-def _note(pending: dict[Path, _Pending], paths: Iterable[Path]) -> None:
+def _told(events: Iterator[set[tuple[Any, str]]]) -> Iterator[set[tuple[Any, str]]]:
+    try:
+        yield from events
+    except OSError as error:
+        raise ReadError(
+            f"the folders cannot be watched: {error}",
+            "raise fs.inotify.max_user_watches and max_user_instances (sysctl), or run `ragstone index` now and then",
+        ) from error
+
+
+def _folders(index: Index) -> dict[Path, int]:
+    """The folders of a knowledge base with their inodes; 0 where one is away."""
+    folders = map(Path, index.catalog.folders())
+    return {folder: folder.stat().st_ino if folder.is_dir() else 0 for folder in folders}
+
+
+def _note(pending: dict[Path, _Pending], paths: Iterable[Path], data: Path) -> None:
+    """Remember where to look. The data folder, which every run writes to, is looked at for uploads only."""
     now = time.monotonic()
     for path in paths:
         for folder, waiting in pending.items():
+            if path.is_relative_to(data) and not folder.is_relative_to(data):
+                continue
             if path == folder:
                 waiting.whole = True
             elif path.is_relative_to(folder):

@@ -76,8 +76,11 @@ class Catalog:
     @classmethod
     def create(cls, file: Path) -> "Catalog":
         """Make an empty catalog. Raises `CatalogError` where the disk refuses."""
-        file.parent.mkdir(parents=True, exist_ok=True)
         catalog = cls(file)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CatalogError(f"{str(file)!r} cannot be made: {error.strerror}", "free some space") from error
         with catalog._errors():
             catalog._db.executescript(SCHEMA)
             catalog._db.execute("INSERT INTO meta VALUES ('schema', ?), ('generation', '0')", [SCHEMA_VERSION])
@@ -211,7 +214,7 @@ class Catalog:
 
     def cards(self) -> Iterator[Card]:
         """The report card of every document, in order of path."""
-        sql = """SELECT path, language, characters, (SELECT count(*) FROM chunks c WHERE c.document_id = d.id), pages,
+        sql = """SELECT path, language, characters, chunks, pages,
                  empty_pages, ocr_pages, tables, encoding, seconds, notes, stale FROM documents d ORDER BY path"""
         for rows in self._batches(sql, [], 1_000):
             for path, tongue, characters, chunks, pages, empty, ocr, tables, encoding, seconds, notes, stale in rows:
@@ -297,9 +300,10 @@ class Catalog:
 
     def forget_removed(self, generation: int) -> None:
         """Drop the removal log up to a generation that every cache on disk has reached; older readers reload."""
-        with self._errors():
+        with self._errors(), self._db:  # both or none
+            self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("DELETE FROM removed WHERE generation <= ?", [generation])
-        self.set_meta("log_starts", str(generation))
+            self.set_meta("log_starts", str(generation))
 
     def rename_folder(self, old: str, new: str) -> None:
         """A folder is found at another absolute path from now on."""
@@ -349,7 +353,8 @@ class Catalog:
         with self.transaction() as write:
             for _, table, where, again in _CHECKS:
                 if again:
-                    sql = f"UPDATE documents SET size = -1 WHERE id IN (SELECT document_id FROM {table} WHERE {where})"
+                    which = f"SELECT {again} FROM {table} WHERE {where}"
+                    sql = f"UPDATE documents SET size = -1, hash = 'damaged' WHERE id IN ({which})"
                 else:
                     sql = f"DELETE FROM {table} WHERE {where}"
                 write.db.execute(sql)
@@ -367,16 +372,16 @@ class Catalog:
                 yield rows
 
 
-# What may be wrong, in which table, how it is found, and whether its document must be read again.
+# What may be wrong, in which table, how it is found, and the column that names the document to be read again for it.
 _CHECKS = (
-    ("chunks belong to no document", "chunks", "document_id NOT IN (SELECT id FROM documents)", False),
-    ("chunks have lost their embedding", "chunks", "key IS NOT NULL AND key NOT IN (SELECT key FROM embeddings)", True),
-    ("chunks do not match their offsets", "chunks", 'length(text) != "end" - start', True),
-    ("removed chunks are still there", "removed", "chunk_id IN (SELECT id FROM chunks)", False),
-    (
-        "chunks stand beside a gap in their document", "chunks",
-        "document_id IN (SELECT document_id FROM chunks GROUP BY 1 HAVING max(ordinal) != count(*) - 1)", True,
-    ),
+    ("chunks belong to no document", "chunks", "document_id NOT IN (SELECT id FROM documents)", ""),
+    ("chunks have lost their embedding", "chunks", "key IS NOT NULL AND key NOT IN (SELECT key FROM embeddings)",
+     "document_id"),
+    ("chunks do not match their offsets", "chunks", 'length(text) != "end" - start', "document_id"),
+    ("removed chunks are still there", "removed", "chunk_id IN (SELECT id FROM chunks)", ""),
+    ("documents do not have all their chunks", "documents",
+     "chunks != (SELECT count(*) FROM chunks c WHERE c.document_id = documents.id AND c.ordinal < documents.chunks)",
+     "id"),
 )  # fmt: skip
 
 

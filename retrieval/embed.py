@@ -35,6 +35,7 @@ MULTILINGUAL = ("BAAI/bge-m3", "intfloat/multilingual-e5-small", "Qwen/Qwen3-Emb
 # Share of unknown tokens above which a text counts as unreadable: 0.00 on English, 0.58 on Chinese with the built-in
 # model, about 0.3 on Chinese prose full of English identifiers.
 UNREADABLE = 0.2
+_NO_LIMIT = 1 << 20  # tokens; static embeddings read any length
 _M_MMAP_THRESHOLD = -3  # of mallopt(3)
 
 
@@ -83,7 +84,8 @@ class Embedder:
     @property
     def max_tokens(self) -> int:
         """The longest text the model reads, special tokens included; what is past it is cut."""
-        return int(self._model.max_seq_length or 512)
+        longest = self._model.max_seq_length or 512
+        return int(min(longest, _NO_LIMIT))
 
     def read(self, texts: Sequence[str]) -> list[Reading]:
         """Token counts (no special tokens) and unknown tokens of each text."""
@@ -202,8 +204,8 @@ class Embedder:
     def _tokenizer(self) -> "Tokenizer":
         from tokenizers import Tokenizer
 
-        backend = getattr(self._model.tokenizer, "backend_tokenizer", None)
-        if backend is None:
+        backend = getattr(self._model.tokenizer, "backend_tokenizer", self._model.tokenizer)
+        if not isinstance(backend, Tokenizer):
             raise ModelError(f"embedder {self.name!r} has no fast tokenizer", "choose a model with a tokenizer.json")
         own = Tokenizer.from_str(backend.to_str())  # encoding a batch sets truncation on the model's own one
         own.no_truncation()
@@ -212,8 +214,9 @@ class Embedder:
 
     @cached_property
     def _unknown_id(self) -> int | None:
-        token = getattr(self._model.tokenizer, "unk_token", None)
-        return self._tokenizer.token_to_id(token) if token else None
+        named = getattr(self._model.tokenizer, "unk_token", None)  # a bare tokenizer does not say
+        found = (self._tokenizer.token_to_id(token) for token in ((named,) if named else ("[UNK]", "<unk>")))
+        return next((i for i in found if i is not None), None)
 
 
 def _keep_memory_steady() -> None:
@@ -231,6 +234,8 @@ def _to_bfloat16(model: "SentenceTransformer") -> None:
     import torch
 
     transformer: Any = model[0]
+    if not hasattr(transformer, "auto_model"):  # static embeddings: a table, nothing to speed up
+        return
     transformer.auto_model.to(torch.bfloat16)
 
     def to_float32(_module: object, _args: object, features: dict[str, Any]) -> dict[str, Any]:

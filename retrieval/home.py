@@ -58,11 +58,21 @@ def drop_generations(home: Path, keep: int) -> list[str]:
     """Remove the generations that do not answer but the `keep` before the one that does; returns their names."""
     now = current(home)
     before = [name for name in generations(home) if name != now]
-    kept = {now, *before[len(before) - keep :]}
-    dropped = [p for p in home.glob("g*") if _GENERATION.fullmatch(p.name) and p.name not in kept]
+    kept = {now, *before[max(len(before) - keep, 0) :]}
+    dropped = [p for p in home.glob("g*") if _GENERATION.fullmatch(p.stem) and p.name not in kept]
     for folder in dropped:
-        shutil.rmtree(folder)
+        _discard(folder)
     return [folder.name for folder in dropped]
+
+
+def _discard(folder: Path) -> None:
+    """Remove a generation. It is renamed first: one that is removed by half must not pass for a generation."""
+    aside = folder.with_suffix(".removing")
+    with _told(folder.parent):
+        if aside != folder:
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+        shutil.rmtree(aside)
 
 
 def rollback(home: Path) -> str:
@@ -78,7 +88,7 @@ def rollback(home: Path) -> str:
                 "set app.keep_generations before the next --rebuild, or restore a backup",
             )
         set_current(home, kept[-2])
-        shutil.rmtree(home / kept[-1])
+        _discard(home / kept[-1])
     return kept[-2]
 
 
@@ -88,6 +98,8 @@ def current(home: Path) -> str | None:
         name = (home / "CURRENT").read_text("utf-8").strip()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise CatalogError(f"{str(home)!r} cannot be read: {error.strerror}", "check its permissions") from error
     if not _GENERATION.fullmatch(name) or not (home / name / "catalog.sqlite").is_file():
         raise CatalogError(f"{str(home / 'CURRENT')!r} names {name!r}, which is not there", "restore a backup")
     return name
@@ -96,12 +108,27 @@ def current(home: Path) -> str | None:
 def set_current(home: Path, generation: str) -> None:
     """Name the generation that answers, in one rename."""
     aside = home / "CURRENT.writing"
-    with aside.open("w", encoding="utf-8") as handle:
-        handle.write(generation + "\n")
-        handle.flush()
-        os.fsync(handle.fileno())
-    aside.replace(home / "CURRENT")
-    sync_folder(home)
+    with _told(home):
+        with aside.open("w", encoding="utf-8") as handle:
+            handle.write(generation + "\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+        aside.replace(home / "CURRENT")
+        sync_folder(home)
+
+
+@contextmanager
+def _told(home: Path) -> Iterator[None]:
+    """What the operating system refuses, as a `CatalogError`."""
+    try:
+        yield
+    except filelock.Timeout:  # is one of them
+        raise
+    except OSError as error:
+        raise CatalogError(
+            f"{str(home)!r} cannot be written: {error.strerror}",
+            "check its permissions and the free space on its disk, or set RAGSTONE_DATA",
+        ) from error
 
 
 @contextmanager
@@ -110,24 +137,22 @@ def writer_lock(home: Path, *, wait: bool = True) -> Iterator[None]:
 
     A moment is waited for a reader that catches a cache up. The operating system frees the lock when its holder dies.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(home / "writer.lock", timeout=_LOCK_WAIT_S if wait else 0)
     holder = home / "writer.json"
     try:
-        lock.acquire()
+        with _told(home):
+            home.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(home / "writer.lock", timeout=_LOCK_WAIT_S if wait else 0)
+            lock.acquire()
     except filelock.Timeout:
         raise CatalogError(
             f"knowledge base {home.name!r} is being written by {_holder(holder)}",
             "wait for it to end, then run it again",
         ) from None
-    except OSError as error:
-        raise CatalogError(
-            f"{str(home)!r} cannot be written: {error.strerror}", "check its permissions, or set RAGSTONE_DATA"
-        ) from error
     try:
         if lock.lock_counter == 1:
             record = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-            holder.write_text(json.dumps(record), encoding="utf-8")
+            with _told(home):
+                holder.write_text(json.dumps(record), encoding="utf-8")
         yield
     finally:
         lock.release()

@@ -98,8 +98,7 @@ class Index:
         manifest = _manifest(embedder, chunker)
         generation = f"g{int(now[1:]) + 1 if now else 1:04d}"
         folders = Catalog(home / now / "catalog.sqlite").folders() if now else []
-        begun = home / generation / "catalog.sqlite"
-        if not begun.is_file() or Catalog(begun).manifest() != manifest:
+        if not _begun(home / generation / "catalog.sqlite", manifest):
             cls.create(home, generation, manifest)
         return cls(home, home / generation, embedder), folders
 
@@ -164,9 +163,15 @@ class Index:
             if self._lexical.generation < self.catalog.generation:
                 with self._try_lock() as alone:
                     if alone:
-                        self._lexical.catch_up(self.catalog)
+                        self._save_lexical()
             self._lexical.follow(self.catalog)
             self._loaded().catch_up(self.catalog)
+
+    def _save_lexical(self) -> None:
+        try:
+            self._lexical.catch_up(self.catalog)
+        except CatalogError as error:  # nothing that a search needs
+            log.warning("%s", error)
 
     def dense(self, vector: F32, k: int) -> list[tuple[int, float]]:
         """(chunk id, cosine) of the k nearest chunks."""
@@ -255,6 +260,7 @@ class Index:
             self.sync_caches(whole=True)
         counts = self.counts()
         with self._mutex:
+            self._lexical.follow(self.catalog)
             if len(self._loaded()) != counts.dense:
                 problems.append(f"{len(self._loaded())} vectors are searchable, the catalog holds {counts.dense}")
             if len(self._lexical) != counts.chunks:
@@ -270,6 +276,14 @@ class Index:
             shutil.rmtree(self.folder / "lexical", ignore_errors=True)
             self._vectors, self._lexical = None, Lexical(self.folder / "lexical")
             self.sync_caches(whole=True)
+
+
+def _begun(file: Path, manifest: Manifest) -> bool:
+    """Whether a catalog is there that can be gone on with; its manifest was the last to be written."""
+    try:
+        return file.is_file() and Catalog(file).manifest() == manifest
+    except CatalogError:  # ended before its tables were there
+        return False
 
 
 def _manifest(embedder: Embedder, chunker: str) -> Manifest:

@@ -14,7 +14,7 @@ from typing import Any
 from core.errors import CatalogError
 from core.text import TOKENIZER, heading_line, tokens
 from retrieval.catalog import Catalog, LexicalRow
-from retrieval.vectors import sync_folder
+from retrieval.vectors import cause, sync_folder
 
 _STATE = "ragstone.json"
 _HEAP = 64_000_000  # bytes the writer may fill before it starts a segment
@@ -60,12 +60,12 @@ class Lexical:
                 opstamp = writer.commit()
             writer.wait_merging_threads()
             self._write_state({"generation": generation, "opstamp": opstamp, "dead": dead, "tokenizer": TOKENIZER})
+            self._disk.reload()
         except (OSError, ValueError) as error:
             raise CatalogError(
-                f"the lexical index in {str(self.folder)!r} could not be written: {error}",
+                f"the lexical index in {str(self.folder)!r} could not be written: {cause(error)}",
                 "check free space and permissions; nothing is lost, and the next run catches it up",
             ) from error
-        self._disk.reload()
         self._memory, self._seen, self._hidden = None, (generation, generation), set()
 
     def follow(self, catalog: Catalog) -> None:
@@ -129,7 +129,8 @@ class Lexical:
 
         if self._open():
             return self._state()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True)
         self._disk = tantivy.Index(_schema(), str(self.folder))
         return {}
@@ -141,6 +142,8 @@ class Lexical:
             return {}
         except ValueError:
             return {"tokenizer": "damaged"}
+        except OSError as error:
+            raise CatalogError(f"{str(self.folder)!r} could not be read: {cause(error)}", "check the disk") from error
 
     def _write_state(self, state: dict[str, Any]) -> None:
         aside = self.folder / (_STATE + ".writing")

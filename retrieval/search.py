@@ -56,7 +56,7 @@ def search(
     found = index.hits(list(fused)).values()
     ordered = sorted(found, key=lambda hit: (-fused[hit.chunk_id], hit.path, hit.ordinal))
     if cfg.prefer_newest:
-        ordered = prefer_newest(index.catalog, ordered[: k + _SPARE]) + ordered[k + _SPARE :]
+        ordered = prefer_newest(index.catalog, ordered[: k + _SPARE])
     return [_ranked(hit, rank, fused[hit.chunk_id], rankings) for rank, hit in enumerate(ordered[:k], start=1)]
 
 

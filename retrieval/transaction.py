@@ -17,8 +17,9 @@ CREATE TABLE documents(
     id INTEGER PRIMARY KEY AUTOINCREMENT, folder_id INTEGER NOT NULL REFERENCES folders, path TEXT NOT NULL,
     size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, hash TEXT NOT NULL,
     checked_ns INTEGER NOT NULL, title TEXT NOT NULL, language TEXT NOT NULL, pages INTEGER, empty_pages TEXT NOT NULL,
-    ocr_pages TEXT NOT NULL, tables INTEGER NOT NULL, characters INTEGER NOT NULL, encoding TEXT, notes TEXT NOT NULL,
-    seconds REAL NOT NULL, sketch BLOB NOT NULL, stale TEXT NOT NULL DEFAULT '', indexed_at REAL NOT NULL,
+    ocr_pages TEXT NOT NULL, tables INTEGER NOT NULL, characters INTEGER NOT NULL, chunks INTEGER NOT NULL,
+    encoding TEXT, notes TEXT NOT NULL, seconds REAL NOT NULL, sketch BLOB NOT NULL,
+    stale TEXT NOT NULL DEFAULT '', indexed_at REAL NOT NULL,
     UNIQUE(folder_id, path));
 CREATE TABLE chunks(
     id INTEGER PRIMARY KEY AUTOINCREMENT, document_id INTEGER NOT NULL REFERENCES documents, ordinal INTEGER NOT NULL,
@@ -75,7 +76,7 @@ class Transaction:
             "ctime_ns": entry.ctime_ns, "hash": entry.hash, "checked_ns": entry.seen_ns, "title": document.title,
             "language": new.language, "pages": document.pages, "empty_pages": json.dumps(document.empty_pages),
             "ocr_pages": json.dumps(document.ocr_pages), "tables": document.tables,
-            "characters": len(document.text), "encoding": document.encoding,
+            "characters": len(document.text), "chunks": len(new.chunks), "encoding": document.encoding,
             "notes": json.dumps(document.notes, ensure_ascii=False), "seconds": round(new.seconds, 3),
             "sketch": new.sketch, "indexed_at": time.time(),
         }  # fmt: skip

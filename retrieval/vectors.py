@@ -1,8 +1,10 @@
 """Dense search: FAISS over unit vectors by inner product, with chunk ids. A cache of the catalog."""
 
+import errno
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,19 +70,20 @@ class Vectors:
             sync_folder(file.parent)
             self.on_disk = True
         except (OSError, RuntimeError) as error:
-            aside.unlink(missing_ok=True)
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
             raise CatalogError(
-                f"{str(file)!r} could not be written: {str(error).splitlines()[-1]}",
+                f"{str(file)!r} could not be written: {cause(error)}",
                 "free some space; nothing is lost, and the next run writes it again",
             ) from error
 
     def catch_up(self, catalog: Catalog) -> int:
         """Bring the index to the catalog's generation by its delta; returns how many vectors were added."""
-        if self.generation < int(catalog.meta("log_starts", "0")):  # the log of removals no longer reaches back to us
-            self._index.reset()
-            self.generation = 0
         added = 0
         with catalog.snapshot():
+            if self.generation < int(catalog.meta("log_starts", "0")):  # the log of removals does not reach back to us
+                self._index.reset()
+                self.generation = 0
             generation = catalog.generation
             if self.generation and (removed := catalog.removed_since(self.generation)):
                 self._index.remove_ids(np.asarray(removed, np.int64))
@@ -138,6 +141,13 @@ def _read_record(file: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise CatalogError(f"{str(file)!r} could not be read: {error}", "check the disk and the permissions") from error
     return record if digest.hexdigest() == record["sha256"] else None
+
+
+def cause(error: Exception) -> str:
+    """What the operating system said, out of what a library makes of it."""
+    text = str(error)
+    known = map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES))
+    return next((words for words in known if words in text), text.splitlines()[-1])
 
 
 def sync_folder(folder: Path) -> None:

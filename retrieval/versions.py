@@ -24,10 +24,9 @@ def newer(one: Version, other: Version) -> bool:
 
 
 def prefer_newest(catalog: Catalog, hits: Sequence[Hit]) -> list[Hit]:
-    """The hits, best first, without those of a document of which a newer version was found too.
+    """The hits, best first, with those of a document behind all others where a newer version of it was found too.
 
-    The newest version's best hit takes the place of the best of all versions; it names the older ones. A hit whose
-    newer version was not found stays, and names that.
+    The newest version's best hit takes the place of the best of all versions. Each hit names its older and newer ones.
     """
     versions = {own.document_id: _similar(own, others) for own, others in catalog.near({h.document_id for h in hits})}
     best: dict[int, Hit] = {}
@@ -35,13 +34,22 @@ def prefer_newest(catalog: Catalog, hits: Sequence[Hit]) -> list[Hit]:
         if hit.document_id in versions:  # else: deleted since it was found
             best.setdefault(hit.document_id, hit)
     kept: dict[int, Hit] = {}
+    behind: list[Hit] = []
     for hit in (hit for hit in hits if hit.document_id in best):
         own, *others = versions[hit.document_id]
         later = [other for other in others if newer(other, own) and other.document_id in best]
         newest = next((v for v in later if not any(newer(other, v) for other in later)), None)
         shown = best[newest.document_id] if newest else hit
         kept.setdefault(shown.chunk_id, _named(shown, *versions[shown.document_id]))
-    return list(kept.values())
+        if newest:
+            behind.append(_named(hit, own, *others))
+    return [*kept.values(), *behind]
+
+
+def without_superseded(hits: Sequence[Hit]) -> list[Hit]:
+    """The hits without those of which a newer version is among them."""
+    paths = {hit.path for hit in hits}
+    return [hit for hit in hits if paths.isdisjoint(hit.newer)]
 
 
 def _similar(own: Version, others: Sequence[Version]) -> list[Version]:
