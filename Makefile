@@ -38,7 +38,8 @@ check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-test: check vllm-cpu browser
+test:
+	@$(MAKE) --no-print-directory -j3 --output-sync=target check vllm-cpu browser
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.test

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from core.errors import CatalogError
+from retrieval import check
 from retrieval.catalog import Catalog
 from retrieval.embed import Embedder
 from retrieval.home import check_name, current, drop_generations, generations, promote, writer_lock
@@ -99,7 +100,7 @@ def restore(data: Path, kb: str, source: Path, *, replace: bool = False) -> dict
     with writer_lock(home), tempfile.TemporaryDirectory(prefix=".restore-", dir=home) as scratch:
         manifest = _unpack(source, Path(scratch))
         catalog = Catalog(Path(scratch) / _CATALOG)
-        problems = catalog.check() if catalog.has_schema() else ["written by another version of ragstone"]
+        problems = check.problems(catalog) if catalog.has_schema() else ["written by another version of ragstone"]
         if problems:
             raise CatalogError(f"the catalog in {str(source)!r} cannot be used: {problems[0]}", "take another backup")
         catalog.rename_folder(manifest["uploads"], str((home / "files").resolve()))

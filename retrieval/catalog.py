@@ -7,6 +7,7 @@ them out, so that a cache at generation g is caught up by a query instead of a r
 import json
 import sqlite3
 import threading
+import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -21,6 +22,7 @@ from retrieval.transaction import SCHEMA, SCHEMA_VERSION, Transaction
 
 _HIT_COLUMNS = """c.id, f.path, d.path, d.title, c.page, c.headings, c.start, c."end", c.text, c.language, c.ordinal,
     d.id, d.stale FROM chunks c JOIN documents d ON d.id = c.document_id JOIN folders f ON f.id = d.folder_id"""
+DROP_UNUSED = "DELETE FROM embeddings WHERE key NOT IN (SELECT key FROM chunks WHERE key IS NOT NULL)"
 _BATCH = 500  # bound variables per statement, well below SQLite's limit
 
 
@@ -72,6 +74,8 @@ class Catalog:
         self._threads = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._dropped: set[bytes] = set()  # keys of chunks that this process removed
+        self._writer = uuid.uuid4().hex
+        self._inherited = False  # whether a writer before this one ended without dropping what it had to
 
     @classmethod
     def create(cls, file: Path) -> "Catalog":
@@ -83,7 +87,9 @@ class Catalog:
             raise CatalogError(f"{str(file)!r} cannot be made: {error.strerror}", "free some space") from error
         with catalog._errors():
             catalog._db.executescript(SCHEMA)
-            catalog._db.execute("INSERT INTO meta VALUES ('schema', ?), ('generation', '0')", [SCHEMA_VERSION])
+            catalog._db.execute(
+                "INSERT INTO meta VALUES ('schema', ?), ('generation', '0'), ('unswept', '')", [SCHEMA_VERSION]
+            )
         return catalog
 
     def close(self) -> None:
@@ -138,9 +144,12 @@ class Catalog:
             db = self._db
             db.execute("BEGIN IMMEDIATE")
             try:
-                (generation,) = db.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
-                yield Transaction(db, int(generation) + 1, self._dropped)
-                db.execute("UPDATE meta SET value = ? WHERE key = 'generation'", [str(int(generation) + 1)])
+                state = dict(db.execute("SELECT key, value FROM meta WHERE key IN ('generation', 'unswept')"))
+                generation = int(state["generation"]) + 1
+                self._inherited |= state["unswept"] not in ("", self._writer)
+                yield Transaction(db, generation, self._dropped)
+                db.execute("UPDATE meta SET value = ? WHERE key = 'generation'", [str(generation)])
+                db.execute("UPDATE meta SET value = ? WHERE key = 'unswept'", [self._writer])
                 db.execute("COMMIT")
             except BaseException:
                 if db.in_transaction:
@@ -316,8 +325,7 @@ class Catalog:
         """
         with self._errors():
             self._db.execute("PRAGMA secure_delete = ON")
-            unused = "DELETE FROM embeddings WHERE key NOT IN (SELECT key FROM chunks WHERE key IS NOT NULL)"
-            dropped = self._db.execute(unused).rowcount
+            dropped = self._db.execute(DROP_UNUSED).rowcount
             self._db.execute("VACUUM")
             busy, _, _ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
@@ -328,37 +336,26 @@ class Catalog:
         return dropped
 
     def drop_unused_embeddings(self) -> None:
-        """Forget the vectors of chunks that were removed here and that no chunk uses by now.
+        """Forget the vectors that no chunk uses by now: of chunks removed here, or of all where a run was killed.
 
         At the end of a run, not before: what left with one file may come back with another.
         """
-        if not self._dropped:
+        if not self.meta("unswept"):
             return
-        with self.transaction() as write:
-            sql = "DELETE FROM embeddings WHERE key = ?1 AND NOT EXISTS (SELECT 1 FROM chunks WHERE key = ?1)"
-            write.db.executemany(sql, ((key,) for key in self._dropped))
+        with self._errors(), self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            if self._inherited:
+                self._db.execute(DROP_UNUSED)
+            else:
+                sql = "DELETE FROM embeddings WHERE key = ?1 AND NOT EXISTS (SELECT 1 FROM chunks WHERE key = ?1)"
+                self._db.executemany(sql, ((key,) for key in self._dropped))
+            self._db.execute("UPDATE meta SET value = '' WHERE key = 'unswept'")
         self._dropped.clear()
+        self._inherited = False
 
-    def check(self) -> list[str]:
-        """What is wrong with the catalog, in words; empty when all is well."""
-        problems = [f"SQLite: {row[0]}" for row in self._all("PRAGMA integrity_check(5)") if row[0] != "ok"]
-        for text, table, where, _ in _CHECKS:
-            ((count,),) = self._all(f"SELECT count(*) FROM {table} WHERE {where}")
-            if count:
-                problems.append(f"{count} {text}")
-        return problems
-
-    def repair(self) -> None:
-        """Mend what `check` finds; documents with damaged chunks count as changed, so that the next run reads them."""
-        with self.transaction() as write:
-            for _, table, where, again in _CHECKS:
-                if again:
-                    which = f"SELECT {again} FROM {table} WHERE {where}"
-                    sql = f"UPDATE documents SET size = -1, hash = 'damaged' WHERE id IN ({which})"
-                else:
-                    sql = f"DELETE FROM {table} WHERE {where}"
-                write.db.execute(sql)
-            write.db.execute("DELETE FROM embeddings WHERE key NOT IN (SELECT key FROM chunks WHERE key IS NOT NULL)")
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a question in SQL."""
+        return self._all(sql)
 
     def _in(self, sql: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(values), _BATCH):
@@ -370,19 +367,6 @@ class Catalog:
             cursor = self._db.execute(sql, parameters)
             while rows := cursor.fetchmany(size):
                 yield rows
-
-
-# What may be wrong, in which table, how it is found, and the column that names the document to be read again for it.
-_CHECKS = (
-    ("chunks belong to no document", "chunks", "document_id NOT IN (SELECT id FROM documents)", ""),
-    ("chunks have lost their embedding", "chunks", "key IS NOT NULL AND key NOT IN (SELECT key FROM embeddings)",
-     "document_id"),
-    ("chunks do not match their offsets", "chunks", 'length(text) != "end" - start', "document_id"),
-    ("removed chunks are still there", "removed", "chunk_id IN (SELECT id FROM chunks)", ""),
-    ("documents do not have all their chunks", "documents",
-     "chunks != (SELECT count(*) FROM chunks c WHERE c.document_id = documents.id AND c.ordinal < documents.chunks)",
-     "id"),
-)  # fmt: skip
 
 
 def _hit(row: tuple[Any, ...]) -> Hit:

@@ -12,6 +12,7 @@ from pathlib import Path
 from core.config import IngestConfig
 from core.errors import CatalogError
 from core.types import F32, Hit
+from retrieval import check
 from retrieval.catalog import Catalog, Counts, Manifest
 from retrieval.embed import Embedder
 from retrieval.home import check_name, current, names, promote, set_current, writer_lock
@@ -250,12 +251,12 @@ class Index:
         `repair` builds both caches anew and mends the catalog; documents whose chunks are damaged are read again by the
         next run.
         """
-        problems = self.catalog.check()
+        problems = check.problems(self.catalog)
         if damaged(self._vectors_file):
             problems.append("vectors.faiss did not match its checksum; it is built again from the catalog")
         with self.writing():
             if repair:
-                self.catalog.repair()
+                check.mend(self.catalog)
                 self.drop_caches()
             self.sync_caches(whole=True)
         counts = self.counts()

@@ -163,7 +163,7 @@ def test_watch_follows_the_folder_until_it_is_ended(tmp_path: Path) -> None:
         assert wait_for("watching")
         time.sleep(1)  # the watch itself is set up after the line is printed
         (docs / "second.md").write_text("# Second\n\nA zebra.", encoding="utf-8")
-        assert wait_for("1 added, 0 changed, 0 moved, 0 deleted"), log.read_text("utf-8")
+        assert wait_for("1 embedded, 2 chunks in"), log.read_text("utf-8")
         (docs / "first.md").unlink()
         assert wait_for("0 added, 0 changed, 0 moved, 1 deleted"), log.read_text("utf-8")
     finally:
