@@ -105,10 +105,7 @@ def run(
     """
     todo = folders_of(cfg, kb, folders, rebuild=rebuild)  # before anything is made
     data, embedder, cut = Path(cfg.app.data), Embedder(cfg.retrieval), chunker(cfg.ingest)
-    if rebuild:
-        index, _ = Index.open_next(data, kb, embedder, cut)
-    else:
-        index = Index.open_or_create(data, kb, embedder, cut)
+    index = (Index.open_next if rebuild else Index.open_or_create)(data, kb, embedder, cut)
     report = Report()
     for path in todo:
         try:

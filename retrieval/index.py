@@ -89,8 +89,8 @@ class Index:
         catalog.close()
 
     @classmethod
-    def open_next(cls, data: Path, name: str, embedder: Embedder, chunker: str) -> "tuple[Index, list[str]]":
-        """The generation that is built beside the one that answers, and the folders of the latter.
+    def open_next(cls, data: Path, name: str, embedder: Embedder, chunker: str) -> "Index":
+        """The generation that is built beside the one that answers.
 
         One that was begun with the same embedder and chunker is gone on with.
         """
@@ -98,10 +98,9 @@ class Index:
         now = current(home)
         manifest = _manifest(embedder, chunker)
         generation = f"g{int(now[1:]) + 1 if now else 1:04d}"
-        folders = Catalog(home / now / "catalog.sqlite").folders() if now else []
         if not _begun(home / generation / "catalog.sqlite", manifest):
             cls.create(home, generation, manifest)
-        return cls(home, home / generation, embedder), folders
+        return cls(home, home / generation, embedder)
 
     def promote(self, keep: int = 0) -> None:
         """Let this generation answer from now on, in one rename; of those before it, the last `keep` stay."""

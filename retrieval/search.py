@@ -54,10 +54,11 @@ def search(
             rankings += _rank(index, query, cfg, mode, max(cfg.candidates, k))
     fused = rrf([[i for i, _ in r.scored] for r in rankings], [r.weight for r in rankings], k=cfg.rrf_k)
     found = index.hits(list(fused)).values()
-    ordered = sorted(found, key=lambda hit: (-fused[hit.chunk_id], hit.path, hit.ordinal))
+    ordered = sorted(found, key=lambda hit: (-fused[hit.chunk_id], hit.path, hit.ordinal))[: k + _SPARE]
+    hits = [_scored(hit, fused[hit.chunk_id], rankings) for hit in ordered]
     if cfg.prefer_newest:
-        ordered = prefer_newest(index.catalog, ordered[: k + _SPARE])
-    return [_ranked(hit, rank, fused[hit.chunk_id], rankings) for rank, hit in enumerate(ordered[:k], start=1)]
+        hits = prefer_newest(index.catalog, hits)
+    return [replace(hit, rank=rank) for rank, hit in enumerate(hits[:k], start=1)]
 
 
 def _clean(query: str) -> str:
@@ -73,8 +74,8 @@ def _rank(index: Index, query: str, cfg: RetrievalConfig, mode: SearchMode, n: i
     return rankings if len(rankings) > 1 else [replace(r, weight=1.0) for r in rankings]
 
 
-def _ranked(hit: Hit, rank: int, score: float, rankings: Sequence[_Ranking]) -> Hit:
-    """The hit with its fused rank, and its best rank and score by each retriever."""
+def _scored(hit: Hit, score: float, rankings: Sequence[_Ranking]) -> Hit:
+    """The hit with its fused score, and its best rank and score by each retriever."""
     best: dict[bool, tuple[int, float]] = {}
     for ranking in rankings:
         for place, (chunk_id, value) in enumerate(ranking.scored, start=1):
@@ -82,7 +83,7 @@ def _ranked(hit: Hit, rank: int, score: float, rankings: Sequence[_Ranking]) -> 
                 best[ranking.dense] = (place, value)
     dense, lexical = best.get(True, (None, None)), best.get(False, (None, None))
     return replace(
-        hit, rank=rank, score=score, dense_rank=dense[0], dense_score=dense[1], lexical_rank=lexical[0],
+        hit, score=score, dense_rank=dense[0], dense_score=dense[1], lexical_rank=lexical[0],
         lexical_score=lexical[1],
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ from retrieval.catalog import Catalog, Version
 from retrieval.minhash import SIMILAR, similarity
 
 _HOUR_NS = 3_600_000_000_000  # files that were written together, by a checkout or a copy, differ by less
+_AS_WELL = 0.87  # of a score: what another length of the passage may make of it
 _NUMBER = re.compile(r"\d+")
 
 
@@ -24,9 +25,11 @@ def newer(one: Version, other: Version) -> bool:
 
 
 def prefer_newest(catalog: Catalog, hits: Sequence[Hit]) -> list[Hit]:
-    """The hits, best first, with those of a document behind all others where a newer version of it was found too.
+    """The hits, best first, with those of a document behind all others where a newer version of it says as much.
 
-    The newest version's best hit takes the place of the best of all versions. Each hit names its older and newer ones.
+    The newest version's best hit takes the place of the best of all versions. A hit that fits the question better than
+    the newer version does stays: invoices of one form are near-identical too, and the question names one. Each hit
+    names its older and newer versions.
     """
     versions = {own.document_id: _similar(own, others) for own, others in catalog.near({h.document_id for h in hits})}
     best: dict[int, Hit] = {}
@@ -37,7 +40,7 @@ def prefer_newest(catalog: Catalog, hits: Sequence[Hit]) -> list[Hit]:
     behind: list[Hit] = []
     for hit in (hit for hit in hits if hit.document_id in best):
         own, *others = versions[hit.document_id]
-        later = [other for other in others if newer(other, own) and other.document_id in best]
+        later = [v for v in others if newer(v, own) and v.document_id in best and _stands_for(best[v.document_id], hit)]
         newest = next((v for v in later if not any(newer(other, v) for other in later)), None)
         shown = best[newest.document_id] if newest else hit
         kept.setdefault(shown.chunk_id, _named(shown, *versions[shown.document_id]))
@@ -46,10 +49,19 @@ def prefer_newest(catalog: Catalog, hits: Sequence[Hit]) -> list[Hit]:
     return [*kept.values(), *behind]
 
 
+def _stands_for(new: Hit, old: Hit) -> bool:
+    """Whether the hit of a newer version fits the question about as well as that of an older one."""
+    if old.lexical_score is not None:
+        return (new.lexical_score or 0.0) >= _AS_WELL * old.lexical_score
+    return (new.dense_score or 0.0) >= _AS_WELL * (old.dense_score or 0.0)
+
+
 def without_superseded(hits: Sequence[Hit]) -> list[Hit]:
-    """The hits without those of which a newer version is among them."""
-    paths = {hit.path for hit in hits}
-    return [hit for hit in hits if paths.isdisjoint(hit.newer)]
+    """The hits without those that a newer version among them stands for."""
+    best: dict[str, Hit] = {}
+    for hit in hits:
+        best.setdefault(hit.path, hit)
+    return [hit for hit in hits if not any(path in best and _stands_for(best[path], hit) for path in hit.newer)]
 
 
 def _similar(own: Version, others: Sequence[Version]) -> list[Version]:

@@ -102,8 +102,8 @@ class Driver:
             self.data.mkdir()
 
     def _build_next(self) -> None:
-        index, folders = Index.open_next(self.data, KB, self.embedder, app.index.chunker(self.cfg.ingest))
-        app.index.sync(index, Path(folders[0]), self.cfg.ingest)
+        index = Index.open_next(self.data, KB, self.embedder, app.index.chunker(self.cfg.ingest))
+        app.index.sync(index, self.docs, self.cfg.ingest)
         index.close()
 
     def act(self, action: str) -> None:

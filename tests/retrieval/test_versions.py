@@ -80,3 +80,14 @@ def test_what_only_the_old_version_says_is_found_and_names_the_new_one(
     hits = search(index, ["sabbatical"], cfg.retrieval, mode="lexical")
     assert [hit.path for hit in hits] == ["2024/policy.md"]
     assert hits[0].newer == ("2025/policy.md",)
+
+
+def test_of_papers_of_one_form_the_one_that_is_asked_for_answers(cfg: Config, embedder: Embedder, write: Write) -> None:
+    files = [
+        write(f"invoices/{number}.md", f"# Invoice {number}\n\n{' '.join(FACTS)}\n\nTotal {number * 3} euros.")
+        for number in range(2041, 2047)
+    ]
+    index = index_of(cfg, embedder, files[0].parents[1])
+    for question in ("What is the total of invoice 2042?", "invoice 2044 total"):
+        hits = without_superseded(search(index, [question], cfg.retrieval))
+        assert hits[0].path == f"invoices/{question.split('invoice ')[1][:4]}.md"
