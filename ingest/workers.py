@@ -53,13 +53,18 @@ def read_apart(path: Path, cfg: IngestConfig) -> Reading:
     `cfg.read_seconds` or wanted more than `cfg.read_mb` MiB; `ConfigError` where a setting cannot be used.
     """
     started = time.monotonic()
+    request = {"path": str(path), "cfg": cfg.model_dump()}
     with _mutex:
         worker = _idle.pop() if _idle else None
-    if worker is None or worker.poll() is not None:
+    reply = _ask(worker, request) if worker else None
+    if worker and reply is None and _died(worker) == -signal.SIGALRM:
+        raise _too_slow(cfg)
+    if worker is None or reply is None:  # one that lay idle may have died long before this file
         worker = _start()
-    reply = _ask(worker, {"path": str(path), "cfg": cfg.model_dump()})
+        reply = _ask(worker, request)
     if reply is None:
-        raise _death(worker, cfg)
+        code = _died(worker)
+        raise _too_slow(cfg) if code == -signal.SIGALRM else _crashed(code, cfg)
     with _mutex:
         _idle.append(worker)
     if "error" in reply:
@@ -118,16 +123,22 @@ def _end(worker: "subprocess.Popen[bytes]") -> int:
     return worker.wait()
 
 
-def _death(worker: "subprocess.Popen[bytes]", cfg: IngestConfig) -> ReadError:
+def _died(worker: "subprocess.Popen[bytes]") -> int:
+    """How a worker ended that gave no answer; what it started is ended too."""
     try:
         code = worker.wait(timeout=1)
     except subprocess.TimeoutExpired:
         code = 0
     _end(worker)
-    if code == -signal.SIGALRM:
-        return ReadError(
-            f"reading it took longer than {cfg.read_seconds:g} s", "raise ingest.read_seconds, or split the file"
-        )
+    return code
+
+
+def _too_slow(cfg: IngestConfig) -> ReadError:
+    hint = "raise ingest.read_seconds, or split the file"
+    return ReadError(f"reading it took longer than {cfg.read_seconds:g} s", hint)
+
+
+def _crashed(code: int, cfg: IngestConfig) -> ReadError:
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     return ReadError(
         f"its reader crashed ({how})",
