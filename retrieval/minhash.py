@@ -5,6 +5,7 @@ One-permutation hashing (Li, Owen and Zhang 2012) over runs of characters, empty
 """
 
 import hashlib
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +64,14 @@ def _mixed(values: U64) -> U64:
 def _filled(lowest: U64, full: NDArray[np.bool_]) -> U64:
     """Each empty bin takes the value of a full one, chosen by the bin's number alone."""
     values = lowest & np.uint64(0xFFFFFFFF)
-    for empty in np.flatnonzero(~full):
-        rng = np.random.Generator(np.random.PCG64(int(empty)))
-        donor = next(b for b in iter(lambda r=rng: int(r.integers(_BINS)), -1) if full[b])
-        values[empty] = values[donor]
+    empty = np.flatnonzero(~full)
+    order = _donors()[empty]
+    values[empty] = values[order[np.arange(len(empty)), full[order].argmax(axis=1)]]
     return values
+
+
+@cache
+def _donors() -> NDArray[np.int64]:
+    """For each bin, the order in which the others are asked: (bins, bins)."""
+    rng = np.random.Generator(np.random.PCG64(0))
+    return np.array([rng.permutation(_BINS) for _ in range(_BINS)])
