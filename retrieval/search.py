@@ -3,7 +3,7 @@
 Reads top to bottom: `search` ranks chunks, `widen` joins the best of them with what stands around them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from core.config import RetrievalConfig
@@ -52,13 +52,25 @@ def search(
     for query in dict.fromkeys(_clean(q) for q in queries):
         if query:
             rankings += _rank(index, query, cfg, mode, max(cfg.candidates, k))
+    found = index.hits(list({i for ranking in rankings for i, _ in ranking.scored}))
+    rankings = [_ordered(ranking, found) for ranking in rankings]
     fused = rrf([[i for i, _ in r.scored] for r in rankings], [r.weight for r in rankings], k=cfg.rrf_k)
-    found = index.hits(list(fused)).values()
-    ordered = sorted(found, key=lambda hit: (-fused[hit.chunk_id], hit.path, hit.ordinal))[: k + _SPARE]
+    ordered = sorted(found.values(), key=lambda hit: (-fused[hit.chunk_id], *_place(hit)))[: k + _SPARE]
     hits = [_scored(hit, fused[hit.chunk_id], rankings) for hit in ordered]
     if cfg.prefer_newest:
         hits = prefer_newest(index.catalog, hits)
     return [replace(hit, rank=rank) for rank, hit in enumerate(hits[:k], start=1)]
+
+
+def _ordered(ranking: _Ranking, found: Mapping[int, Hit]) -> _Ranking:
+    """The ranking of what is still there; chunks of equal score stand by their path, not by when they were added."""
+    scored = [(i, score) for i, score in ranking.scored if i in found]
+    scored.sort(key=lambda pair: (-round(pair[1], 5), *_place(found[pair[0]])))
+    return replace(ranking, scored=scored)
+
+
+def _place(hit: Hit) -> tuple[str, str, int]:
+    return hit.folder, hit.path, hit.ordinal
 
 
 def _clean(query: str) -> str:

@@ -141,3 +141,17 @@ def test_an_index_opened_again_finds_the_same(index: Index, cfg: Config, embedde
     before = search(index, ["annual leave days"], cfg.retrieval)
     again = Index.open(Path(cfg.app.data), "kb", embedder)
     assert search(again, ["annual leave days"], cfg.retrieval) == before
+
+
+def test_copies_of_a_document_rank_the_same_whichever_came_first(
+    cfg: Config, embedder: Embedder, tmp_path: Path
+) -> None:
+    text = "The turbine hall is closed on Mondays."
+    orders = (["p1.md", "p2.md", "p3.md"], ["p3.md", "p1.md", "p2.md"])
+    found = []
+    for number, names in enumerate(orders):
+        app = cfg.app.model_copy(update={"data": str(tmp_path / str(number))})
+        index = build(cfg.model_copy(update={"app": app}), embedder, dict.fromkeys(names, text))
+        found.append([(h.path, h.score) for h in search(index, ["turbine hall"], cfg.retrieval)])
+    assert found[0] == found[1]
+    assert [path for path, _ in found[0]] == ["p1.md", "p2.md", "p3.md"]
