@@ -45,6 +45,8 @@ test:
 bench: $(VENV)/.test
 	$(BIN)/python -m bench.retrieval
 	$(BIN)/python -m bench.indexing
+	$(BIN)/python -m bench.sync
+	$(BIN)/python -m bench.parse
 
 clean:
 	rm -rf $(VENV) .vllm .pytest_cache .ruff_cache *.egg-info build
