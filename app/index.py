@@ -269,12 +269,11 @@ class _Pipeline:
             catalog.put_embeddings(part, self.index.embedder.embed_passages([self.new[key] for key in part]))
             self.report.embedded += len(part)
         if self.held or self.failed:
-            reader = reader_identity(self.cfg)
             with catalog.transaction() as write:
                 for new in self.held:
                     write.replace(self.folder_id, new)
                 for entry, error, known in self.failed:
-                    write.fail(self.folder_id, entry, error, reader)
+                    write.fail(self.folder_id, entry, error, reader_identity(self.cfg))
                     if known is not None and self.cfg.unreadable == "drop":
                         write.remove(known.id)
         self.unsynced += sum(len(new.chunks) for new in self.held)

@@ -10,7 +10,7 @@ from core.config import IngestConfig
 from core.types import Document
 from ingest.readers.markup import read_html
 from ingest.readers.package import check_package, plain_package
-from ingest.readers.text import HeadingPath, Part, assemble, clean, collapse, descend, meaningful, names, row_line
+from ingest.readers.text import Outline, assemble, clean, collapse, meaningful, row_line
 
 if TYPE_CHECKING:
     from docx.document import Document as WordDocument
@@ -99,19 +99,14 @@ def _tag(element: "Element") -> str:
     return tag.rpartition("}")[2] if isinstance(tag, str) else ""  # comments have a function for a tag
 
 
-class _Body:
-    """Walks the body in order and collects a part for each heading."""
+class _Body(Outline):
+    """Walks the body in order."""
 
     def __init__(self, document: "WordDocument", cfg: IngestConfig) -> None:
+        super().__init__()
         self.document = document
         self.cfg = cfg
         self.styles = _styles(document)
-        self.parts: list[Part] = []
-        self.path: HeadingPath = ()
-        self.lines: list[str] = []
-        self.tables = 0
-        self.title = ""
-        self.first = ""  # first heading of the first level
 
     def walk(self, parent: "Element") -> None:
         for element in parent:
@@ -142,13 +137,6 @@ class _Body:
         for box in boxes:
             self.walk(box)
 
-    def heading(self, level: int, name: str) -> None:
-        self.close()
-        self.path = descend(self.path, level, name)
-        self.lines.append(name)
-        if level == 1 and not self.first:
-            self.first = name
-
     def table(self, table: "Element") -> None:
         rows = _table_rows(table)
         if max((len(row) for row in rows), default=0) == 1:  # a frame around paragraphs
@@ -164,12 +152,6 @@ class _Body:
         part = self.document.part.related_parts.get(element.get(_R_ID, ""))
         if part is not None and "html" in part.content_type:
             self.lines.append(read_html(part.blob, self.cfg).text)
-
-    def close(self) -> None:
-        """End the part of the present heading."""
-        text = re.sub(r"\n{3,}", "\n\n", "\n".join(self.lines)).strip("\n")
-        self.parts.append(Part(text, names(self.path)))
-        self.lines = []
 
     def notes(self, part: "PackagePart") -> None:
         """Footnotes, endnotes or comments, a line each."""

@@ -13,7 +13,7 @@ from core.config import IngestConfig
 from core.errors import ReadError
 from core.types import Document
 from ingest.readers.package import check_package, locked, parse_xml
-from ingest.readers.text import HeadingPath, Part, assemble, clean, collapse, descend, meaningful, names, row_line
+from ingest.readers.text import Outline, Part, assemble, clean, collapse, meaningful, row_line
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -142,19 +142,14 @@ def _table_rows(table: "Element") -> "Iterator[Element]":
             yield from _table_rows(child)
 
 
-class _Writer:
-    """Walks a body in order and collects a part for each heading."""
+class _Writer(Outline):
+    """Walks a body in order."""
 
     def __init__(self, parents: dict[str, str]) -> None:
+        super().__init__()
         self.parents = parents
-        self.parts: list[Part] = []
         self.notes: list[str] = []
-        self.path: HeadingPath = ()
-        self.lines: list[str] = []
         self.bullet = ""
-        self.tables = 0
-        self.title = ""
-        self.first = ""  # first heading of the first level
 
     def walk(self, elements: "Iterable[Element]") -> None:
         for element in elements:
@@ -195,13 +190,6 @@ class _Writer:
         for note in notes:
             self.note(note)
 
-    def heading(self, level: int, name: str) -> None:
-        self.close()
-        self.path = descend(self.path, level, name)
-        self.lines.append(name)
-        if level == 1 and not self.first:
-            self.first = name
-
     def note(self, note: "Element") -> None:
         text = "\n".join("".join(_flow(paragraph, [], [])) for paragraph in note.iter("{*}p", "{*}h"))
         self.notes.append(collapse(clean(text)))
@@ -238,9 +226,3 @@ class _Writer:
         inner.close()
         self.notes += inner.notes
         return [part.text for part in inner.parts if part.text]
-
-    def close(self) -> None:
-        """End the part of the present heading."""
-        text = re.sub(r"\n{3,}", "\n\n", "\n".join(self.lines)).strip("\n")
-        self.parts.append(Part(text, names(self.path)))
-        self.lines = []

@@ -114,6 +114,32 @@ def names(path: HeadingPath) -> tuple[str, ...]:
     return tuple(name for _, name in path if name)
 
 
+class Outline:
+    """Lines of text in order, cut into a part at each heading; for readers that walk a document."""
+
+    def __init__(self) -> None:
+        self.parts: list[Part] = []
+        self.path: HeadingPath = ()
+        self.lines: list[str] = []
+        self.tables = 0
+        self.title = ""
+        self.first = ""  # first heading of the first level
+
+    def heading(self, level: int, name: str) -> None:
+        """Begin the part of a heading, which is its first line."""
+        self.close()
+        self.path = descend(self.path, level, name)
+        self.lines.append(name)
+        if level == 1 and not self.first:
+            self.first = name
+
+    def close(self) -> None:
+        """End the part of the present heading."""
+        text = re.sub(r"\n{3,}", "\n\n", "\n".join(self.lines)).strip("\n")
+        self.parts.append(Part(text, names(self.path)))
+        self.lines = []
+
+
 def collapse(text: str) -> str:
     """One line, single spaces; a line break between two CJK characters is no space.
 

@@ -67,9 +67,6 @@ def elsewhere(cfg: Config, data: Path) -> Config:
     return cfg.model_copy(update={"app": cfg.app.model_copy(update={"data": str(data)})})
 
 
-# Backup and restore.
-
-
 def test_a_restored_backup_answers_under_another_name_in_another_data_folder(
     base: Index, cfg: Config, embedder: Embedder, data: Path, tmp_path: Path
 ) -> None:
@@ -268,24 +265,6 @@ def test_a_backup_does_not_overwrite_a_file_and_leaves_nothing_when_it_fails(bas
     before = sorted(f.name for f in tmp_path.iterdir())
     backup(base, tmp_path / "second.tar")
     assert sorted(f.name for f in tmp_path.iterdir()) == sorted([*before, "second.tar"])
-
-
-def test_rollback_without_an_earlier_generation_is_an_error(base: Index, data: Path) -> None:
-    with pytest.raises(CatalogError, match="no earlier generation") as error:
-        rollback(data / "kb")
-    assert "keep_generations" in error.value.hint
-    assert names(data) == ["kb"]
-
-
-@pytest.mark.parametrize("keep", [0, 1, 2, 3, 9])
-def test_rebuilds_keep_as_many_generations_as_configured(keep: int, cfg: Config, data: Path, write: Write) -> None:
-    docs = write("a.txt", "第一版。").parent
-    cfg = cfg.model_copy(update={"app": cfg.app.model_copy(update={"keep_generations": keep})})
-    run(cfg, "kb", [docs])
-    for rebuilt in range(1, 5):
-        run(cfg, "kb", rebuild=True)
-        assert len(generations(data / "kb")) == 1 + min(keep, rebuilt)
-        assert generations(data / "kb")[-1] == f"g{rebuilt + 1:04d}"
 
 
 # Purge.

@@ -2,7 +2,7 @@
 
 import re
 from io import BytesIO
-from zipfile import ZIP_DEFLATED, ZipFile
+from zipfile import ZipFile
 
 import docx
 import pytest
@@ -11,14 +11,7 @@ from core.config import IngestConfig
 from core.errors import ReadError
 from ingest.readers.office import read_docx
 from ingest.readers.package import check_package, plain_package
-
-
-def archive(members: dict[str, bytes]) -> bytes:
-    memory = BytesIO()
-    with ZipFile(memory, "w", ZIP_DEFLATED) as file:
-        for name, content in members.items():
-            file.writestr(name, content)
-    return memory.getvalue()
+from tests.ingest.readers.zipped import zipped
 
 
 def word(text: str) -> bytes:
@@ -33,7 +26,7 @@ def rewritten(data: bytes, change: dict[bytes, bytes]) -> bytes:
     with ZipFile(BytesIO(data)) as file:
         members = {name: file.read(name) for name in file.namelist()}
     pattern = re.compile(b"|".join(map(re.escape, change)))
-    return archive({name: pattern.sub(lambda m: change[m[0]], content) for name, content in members.items()})
+    return zipped({name: pattern.sub(lambda m: change[m[0]], content) for name, content in members.items()})
 
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -42,7 +35,7 @@ OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (archive({"a.txt": b"hello"}), "ordinary zip archive"),
+        (zipped({"a.txt": b"hello"}), "ordinary zip archive"),
         (OLE + b"\0" * 600, "old binary Office file"),
         (OLE + b"\0" * 600 + "EncryptedPackage".encode("utf-16-le"), "password-protected"),
         (word("x")[:2000], "cut short"),
@@ -57,7 +50,7 @@ def test_each_wrong_file_is_refused_in_its_own_words(data: bytes, words: str) ->
 
 
 def test_a_zip_bomb_is_refused_by_its_directory_alone() -> None:
-    bomb = archive({"[Content_Types].xml": b"<x/>", "word/document.xml": b"\0" * 60_000_000})
+    bomb = zipped({"[Content_Types].xml": b"<x/>", "word/document.xml": b"\0" * 60_000_000})
     with pytest.raises(ReadError, match="zip bomb"):
         check_package(bomb, "Word")
 
