@@ -18,7 +18,7 @@ from app.texts import Tongue, blind_note
 from core.config import Config, IngestConfig
 from core.errors import ConfigError, ReadError
 from core.text import digest, heading_line, language
-from core.types import Card, Chunk, Document, FileEntry, FileError, KnownFile
+from core.types import Chunk, Document, FileEntry, FileError, KnownFile
 from ingest.read import supported
 from ingest.scan import Plan, check_folder, plan
 from ingest.split import SPLITTER, split
@@ -44,7 +44,7 @@ _READERS = max(1, min(4, (os.cpu_count() or 2) - 1))  # embedding needs the rest
 
 @dataclass(slots=True)
 class Report:
-    """What a run did. `chunks`: how many the knowledge base holds now; `files`: a card for each file that was read."""
+    """What a run did; `chunks`: how many the knowledge base holds now. The catalog has the cards of the files."""
 
     added: int = 0
     changed: int = 0
@@ -58,7 +58,6 @@ class Report:
     cache_hits: int = 0
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
-    files: list[Card] = field(default_factory=list)
 
     def __add__(self, other: "Report") -> "Report":
         """Both runs as one; of `chunks` and `notes`, the later."""
@@ -66,7 +65,7 @@ class Report:
             self.added + other.added, self.changed + other.changed, self.moved + other.moved,
             self.deleted + other.deleted, self.unchanged + other.unchanged, self.failed + other.failed,
             self.skipped + other.skipped, other.chunks, self.embedded + other.embedded,
-            self.cache_hits + other.cache_hits, self.seconds + other.seconds, other.notes, self.files + other.files,
+            self.cache_hits + other.cache_hits, self.seconds + other.seconds, other.notes,
         )  # fmt: skip
 
     @property
@@ -155,7 +154,12 @@ def look(index: Index, folder: Path, cfg: IngestConfig, only: Iterable[str] | No
     """What a sync of one folder would do. `only`: paths in it to which the comparison is limited."""
     catalog, root, reader = index.catalog, str(folder), reader_identity(cfg)
     failures = {path: failure for path, failure in catalog.known_failures(root).items() if failure.reader == reader}
-    known = lambda below: catalog.known_files(root, below)  # noqa: E731
+    partly = catalog.read_in_part(reader)
+
+    def known(below: str) -> Iterator[KnownFile]:
+        files = catalog.known_files(root, below)
+        return (file.unread() if file.id in partly else file for file in files) if partly else files
+
     return plan(folder, cfg, supported, known, failures, only=only, apart=index.home.parent.resolve())
 
 
@@ -234,6 +238,7 @@ class _Pipeline:
         self.index = index
         self.folder_id = folder_id
         self.cfg = cfg
+        self.reader = reader_identity(cfg)
         self.report = report
         self.held: list[Indexed] = []
         self.failed: list[tuple[FileEntry, FileError, KnownFile | None]] = []
@@ -243,7 +248,6 @@ class _Pipeline:
     def add(self, work: Work) -> None:
         """Hold a file; at times, commit what is held."""
         self.held.append(work.indexed)
-        self.report.files.append(_card(work.indexed))
         texts = {key: text for key, text in zip(work.indexed.keys, work.texts, strict=True) if key is not None}
         missing = self.index.catalog.missing(texts.keys() - self.new.keys())
         self.new.update((key, texts[key]) for key in texts if key in missing)
@@ -271,9 +275,9 @@ class _Pipeline:
         if self.held or self.failed:
             with catalog.transaction() as write:
                 for new in self.held:
-                    write.replace(self.folder_id, new)
+                    write.replace(self.folder_id, new, self.reader)
                 for entry, error, known in self.failed:
-                    write.fail(self.folder_id, entry, error, reader_identity(self.cfg))
+                    write.fail(self.folder_id, entry, error, "" if error.transient else self.reader)
                     if known is not None and self.cfg.unreadable == "drop":
                         write.remove(known.id)
         self.unsynced += sum(len(new.chunks) for new in self.held)
@@ -281,14 +285,6 @@ class _Pipeline:
         if self.unsynced >= _SYNC_CHUNKS:
             self.index.sync_caches()
             self.unsynced = 0
-
-
-def _card(new: Indexed) -> Card:
-    document = new.document
-    return Card(
-        new.entry.path, new.language, len(document.text), len(new.chunks), document.pages, document.empty_pages,
-        document.ocr_pages, document.tables, document.encoding, round(new.seconds, 3), document.notes,
-    )  # fmt: skip
 
 
 def _apply_cheap(write: Transaction, todo: Plan) -> None:
@@ -322,7 +318,7 @@ def read_one(folder: Path, entry: FileEntry, cfg: IngestConfig, embedder: Embedd
     try:
         reading = read_apart(folder / entry.path, cfg)
     except ReadError as error:
-        return FileError(entry.path, error.message, error.hint)
+        return FileError(entry.path, error.message, error.hint, error.transient)
     return prepare(replace(entry, hash=reading.hash), reading.document, cfg, embedder, reading.seconds)
 
 

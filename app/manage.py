@@ -1,5 +1,6 @@
 """The commands that keep knowledge bases: index, files, remove, verify, backup, restore, rollback, purge."""
 
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,9 +45,13 @@ def index(
             result = forecast(settings.config, name, folders or [], rebuild=rebuild, progress=progress)
         _show_forecast(result, as_json)
         return
+    started = time.time()
     with progress_bars() as progress:
         report = recipe.run(settings.config, name, folders or [], rebuild=rebuild, progress=progress)
-    _show_report(report, name, as_json)
+    if as_json:
+        with opened(settings, name) as index_:
+            print_json(report.as_json() | {"files": [asdict(card) for card in index_.catalog.cards(started)]})
+    _show_report(report, name, silent=as_json)
     if watch:
         _watch(settings, name)
     if report.failed:
@@ -90,6 +95,8 @@ def remove(ctx: typer.Context, folder: Path, kb: Kb = None) -> None:
             )
         with index_.writing() as catalog, catalog.transaction() as write:
             count = write.remove_folder(catalog.folder_id(path))
+        with index_.writing() as catalog:
+            catalog.drop_unused_embeddings()
         out.print(f"{count} documents of {escape(path)} left {escape(repr(index_.name))}; purge erases their text")
 
 
@@ -189,7 +196,7 @@ def _watch(settings: Settings, kb: str) -> None:
     with opened(settings, kb) as index_:
         err.print(f"watching {escape(', '.join(index_.catalog.folders()))} (Ctrl-C ends)")
         for later in follow(index_, settings.config.ingest):
-            _show_report(later, kb, as_json=False, to=err)
+            _show_report(later, kb, to=err)
 
 
 def _show_forecast(result: "Forecast", as_json: bool) -> None:
@@ -218,16 +225,14 @@ def _show_forecast(result: "Forecast", as_json: bool) -> None:
     out.print(f"{about}{result.chunks} chunks, {about}{result.embed} to embed, about {result.seconds:.0f} s here")
 
 
-def _show_report(report: "Report", kb: str, as_json: bool, to: Console = out) -> None:
-    if as_json:
-        print_json(report.as_json())
+def _show_report(report: "Report", kb: str, to: Console = out, *, silent: bool = False) -> None:
     for failure in report.failed:
         err.print(f"[red]✗[/red] {escape(repr(failure.path))}: {escape(failure.error)}", highlight=False)
         if failure.hint:
             err.print(f"  → {escape(failure.hint)}", highlight=False)
     for note in report.notes:
         err.print(f"note: {escape(note)}", highlight=False)
-    if not as_json:
+    if not silent:
         to.print(
             f"{report.added} added, {report.changed} changed, {report.moved} moved, {report.deleted} deleted, "
             f"{report.unchanged} unchanged, {len(report.failed)} failed, {len(report.skipped)} skipped; "

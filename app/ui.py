@@ -43,7 +43,10 @@ def _blocks(state: "State", kb: str, i18n: "gr.I18n") -> "gr.Blocks":
     import gradio as gr
 
     say: Any = i18n  # translated in the browser; Gradio types most labels as plain strings
-    with gr.Blocks(title="Ragstone", analytics_enabled=False, fill_height=True, fill_width=True) as blocks:
+    hourly = (3600, 3600)  # when to look for copies of uploads that could not be indexed, and how old they get: seconds
+    with gr.Blocks(
+        title="Ragstone", analytics_enabled=False, fill_height=True, fill_width=True, delete_cache=hourly
+    ) as blocks:
         # The chat is given the components beside it, so these are made first; the style sheet puts them to the right.
         with gr.Row(equal_height=False, elem_classes="rs-page-row"):
             with gr.Column(scale=2, min_width=320):
@@ -146,6 +149,8 @@ def _uploader(state: "State") -> Any:
             report = state.bases.upload(kb.strip(), [Path(file) for file in files], show)
         except RagstoneError as error:
             return f"⚠️ {safe_markdown(str(error))}", gr.skip(), gr.skip()
+        for file in files:  # the copy that Gradio received: the knowledge base has its own
+            Path(file).unlink(missing_ok=True)
         choices = state.bases.names()
         return _summary(report), gr.Dropdown(choices=choices, value=kb.strip()), None
 

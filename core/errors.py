@@ -32,7 +32,11 @@ class ConfigError(RagstoneError):
 
 
 class ReadError(RagstoneError):
-    """One file could not be turned into text."""
+    """One file could not be turned into text. `transient` when the same file may be readable another time."""
+
+    def __init__(self, message: str, hint: str = "", *, transient: bool = False) -> None:
+        super().__init__(message, hint)
+        self.transient = transient
 
 
 class CatalogError(RagstoneError):

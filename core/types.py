@@ -83,6 +83,10 @@ class KnownFile(NamedTuple):
     hash: str
     checked_ns: int
 
+    def unread(self) -> "KnownFile":
+        """The same as if nobody had read it: it counts as changed."""
+        return self._replace(hash="", checked_ns=0)
+
 
 class KnownFailure(NamedTuple):
     """A file that could not be read, as it was then; `reader` names what tried."""
@@ -99,11 +103,15 @@ class KnownFailure(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FileError:
-    """One file that could not be indexed: `path` relative to its folder, what failed, what to do."""
+    """One file that could not be indexed: `path` relative to its folder, what failed, what to do.
+
+    `transient`: the file as it is may be readable another time, so it is tried again.
+    """
 
     path: str
     error: str
     hint: str = ""
+    transient: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,8 @@ def load_file(path: Path, cfg: IngestConfig) -> bytes:
         hint = "give the user that runs ragstone read permission (chmod u+r)"
         raise ReadError("no permission to read", hint) from None
     except OSError as error:
-        raise ReadError(f"cannot be read: {error.strerror or error}", "check the file and its disk") from None
+        hint = "check the file and its disk"
+        raise ReadError(f"cannot be read: {error.strerror or error}", hint, transient=True) from None
     if len(data) > limit:  # it grew meanwhile
         raise _too_large(len(data), cfg)
     if not data:

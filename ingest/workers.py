@@ -68,7 +68,9 @@ def read_apart(path: Path, cfg: IngestConfig) -> Reading:
     with _mutex:
         _idle.append(worker)
     if "error" in reply:
-        raise (ConfigError if reply["config"] else ReadError)(reply["error"], reply["hint"])
+        if reply["config"]:
+            raise ConfigError(reply["error"], reply["hint"])
+        raise ReadError(reply["error"], reply["hint"], transient=reply["transient"])
     return Reading(_document(reply["document"]), reply["hash"], time.monotonic() - started)
 
 
@@ -139,6 +141,9 @@ def _too_slow(cfg: IngestConfig) -> ReadError:
 
 
 def _crashed(code: int, cfg: IngestConfig) -> ReadError:
+    if code == -signal.SIGKILL:  # nothing that the file did by itself
+        hint = "the machine ran out of memory, or somebody ended the reader; it is tried again next time"
+        return ReadError("its reader was killed", hint, transient=True)
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     return ReadError(
         f"its reader crashed ({how})",
@@ -189,6 +194,8 @@ def _read(path: Path, cfg: IngestConfig) -> dict[str, Any]:
         fields["sections"] = [(s.start, s.end, s.headings, s.page) for s in document.sections]
         return {"document": fields, "hash": hashlib.blake2b(data, digest_size=20).hexdigest()}
     except (ReadError, ConfigError) as error:
-        return {"error": error.message, "hint": error.hint, "config": isinstance(error, ConfigError)}
+        transient = isinstance(error, ReadError) and error.transient
+        config = isinstance(error, ConfigError)
+        return {"error": error.message, "hint": error.hint, "config": config, "transient": transient}
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

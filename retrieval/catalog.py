@@ -217,15 +217,19 @@ class Catalog:
                  JOIN folders f ON f.id = x.folder_id WHERE f.path = ?"""
         return {row[0]: KnownFailure._make(row) for row in self._all(sql, [folder])}
 
+    def read_in_part(self, reader: str) -> set[int]:
+        """Ids of documents with pages that had no text for another reader than this one."""
+        return {i for (i,) in self._all("SELECT id FROM documents WHERE reader != '' AND reader != ?", [reader])}
+
     def failures(self) -> list[FileError]:
         """Every file that could not be read when it was last tried."""
         return [FileError(*row) for row in self._all("SELECT path, error, hint FROM failures ORDER BY path")]
 
-    def cards(self) -> Iterator[Card]:
-        """The report card of every document, in order of path."""
-        sql = """SELECT path, language, characters, chunks, pages,
-                 empty_pages, ocr_pages, tables, encoding, seconds, notes, stale FROM documents d ORDER BY path"""
-        for rows in self._batches(sql, [], 1_000):
+    def cards(self, since: float = 0.0) -> Iterator[Card]:
+        """The report card of every document that was read since a time (seconds since 1970), in order of path."""
+        sql = """SELECT path, language, characters, chunks, pages, empty_pages, ocr_pages, tables, encoding, seconds,
+                 notes, stale FROM documents WHERE indexed_at >= ? ORDER BY path"""
+        for rows in self._batches(sql, [since], 1_000):
             for path, tongue, characters, chunks, pages, empty, ocr, tables, encoding, seconds, notes, stale in rows:
                 yield Card(
                     path, tongue, characters, chunks, pages, tuple(json.loads(empty)), tuple(json.loads(ocr)), tables,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from core.types import Chunk, Document, FileEntry, FileError
 from retrieval.minhash import bands
 
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
 SCHEMA = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE folders(id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE);
@@ -19,8 +19,9 @@ CREATE TABLE documents(
     checked_ns INTEGER NOT NULL, title TEXT NOT NULL, language TEXT NOT NULL, pages INTEGER, empty_pages TEXT NOT NULL,
     ocr_pages TEXT NOT NULL, tables INTEGER NOT NULL, characters INTEGER NOT NULL, chunks INTEGER NOT NULL,
     encoding TEXT, notes TEXT NOT NULL, seconds REAL NOT NULL, sketch BLOB NOT NULL,
-    stale TEXT NOT NULL DEFAULT '', indexed_at REAL NOT NULL,
+    stale TEXT NOT NULL DEFAULT '', reader TEXT NOT NULL, indexed_at REAL NOT NULL,
     UNIQUE(folder_id, path));
+CREATE INDEX documents_in_part ON documents(reader) WHERE reader != '';
 CREATE TABLE chunks(
     id INTEGER PRIMARY KEY AUTOINCREMENT, document_id INTEGER NOT NULL REFERENCES documents, ordinal INTEGER NOT NULL,
     start INTEGER NOT NULL, "end" INTEGER NOT NULL, page INTEGER, headings TEXT NOT NULL, language TEXT NOT NULL,
@@ -65,8 +66,8 @@ class Transaction:
     generation: int
     dropped: set[bytes]  # collects the embedding keys of removed chunks
 
-    def replace(self, folder_id: int, new: Indexed) -> None:
-        """A file's old chunks leave and its new ones arrive together."""
+    def replace(self, folder_id: int, new: Indexed, reader: str = "") -> None:
+        """A file's old chunks leave and its new ones arrive together. `reader` names what could not read all of it."""
         entry, document = new.entry, new.document
         found = self.db.execute("SELECT id FROM documents WHERE folder_id = ? AND path = ?", [folder_id, entry.path])
         if old := found.fetchone():
@@ -78,7 +79,7 @@ class Transaction:
             "ocr_pages": json.dumps(document.ocr_pages), "tables": document.tables,
             "characters": len(document.text), "chunks": len(new.chunks), "encoding": document.encoding,
             "notes": json.dumps(document.notes, ensure_ascii=False), "seconds": round(new.seconds, 3),
-            "sketch": new.sketch, "indexed_at": time.time(),
+            "sketch": new.sketch, "reader": reader if document.empty_pages else "", "indexed_at": time.time(),
         }  # fmt: skip
         columns, places = ", ".join(row), ", ".join(f":{name}" for name in row)
         document_id = self.db.execute(f"INSERT INTO documents({columns}) VALUES ({places})", row).lastrowid

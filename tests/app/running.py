@@ -44,9 +44,10 @@ def free_port() -> int:
 
 
 def environment(data: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This environment without any setting of the app but those given."""
+    """This environment without any setting of the app but those given; what browsers send is received beside `data`."""
     own = {key: value for key, value in os.environ.items() if not key.startswith("RAGSTONE_")}
-    return own | {"RAGSTONE_DATA": str(data), "PYTHONUNBUFFERED": "1"} | dict(more or {})
+    ours = {"RAGSTONE_DATA": str(data), "GRADIO_TEMP_DIR": f"{data}-received", "PYTHONUNBUFFERED": "1"}
+    return own | ours | dict(more or {})
 
 
 def command(*args: str) -> list[str]:

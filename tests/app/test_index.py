@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app.index import chunker, run, sync
+from app.index import chunker, look, run, sync
 from app.plan import forecast
 from core.config import Config, IngestConfig
 from core.errors import CatalogError, ConfigError, ReadError
@@ -20,6 +20,7 @@ from retrieval.embed import Embedder
 from retrieval.index import Index
 from retrieval.search import search
 from tests.conftest import ROOT
+from tests.ingest.readers.test_pdf import build, saved
 
 Write = Callable[[str, str], Path]
 
@@ -229,6 +230,43 @@ def test_a_file_that_became_unreadable_is_marked_stale(
     write("leave.md", "# Leave\n\nAnnual leave is 30 days.")
     assert sync(index, folder, cfg.ingest).failed == []
     assert "30 days" in search(index, ["annual leave"], cfg.retrieval)[0].text
+
+
+def test_a_file_whose_reader_was_killed_is_tried_again_and_one_that_is_damaged_is_not(
+    cfg: Config, embedder: Embedder, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = {"leave.md": ReadError("its reader was killed", transient=True), "vpn.md": ReadError("damaged")}
+    tried: list[str] = []
+
+    def reading(path: Path, cfg_: IngestConfig) -> Reading:
+        tried.append(path.name)
+        if error := failing.get(path.name):
+            raise error
+        return read_apart(path, cfg_)
+
+    monkeypatch.setattr("app.index.read_apart", reading)
+    monkeypatch.setattr("ingest.scan._RACY_NS", 0)
+    index = opened(cfg, embedder)
+    sync(index, folder, cfg.ingest)
+    failing.clear()
+    tried.clear()
+    report = sync(index, folder, cfg.ingest)
+    assert tried == ["leave.md"]
+    assert (report.added, [row.path for row in report.failed]) == (1, ["it/vpn.md"])
+
+
+def test_a_document_read_in_part_is_read_again_once_its_reader_can_do_more(
+    cfg: Config, embedder: Embedder, folder: Path
+) -> None:
+    (folder / "mixed.pdf").write_bytes(saved(build([["Typed page"], []])))
+    index = opened(cfg, embedder)
+    sync(index, folder, cfg.ingest)
+    assert look(index, folder, cfg.ingest).changed == []
+    able = cfg.ingest.model_copy(update={"ocr_pages": 7})
+    assert [entry.path for _, entry in look(index, folder, able).changed] == ["mixed.pdf"]
+    report = sync(index, folder, able)
+    assert (report.changed, report.embedded) == (1, 0)
+    assert sync(index, folder, able).changed == 0
 
 
 def test_a_file_deleted_between_scan_and_read_is_a_row(

@@ -237,6 +237,7 @@ def test_an_uploaded_file_is_reported_chosen_and_cited(ui: App, stub: Stub, visi
     report = upload(seen, "uploads", note)
     assert report.startswith("+1 ")
     expect(seen.page.locator("#kb input")).to_have_value("uploads")
+    assert list(Path(f"{ui.data}-received").rglob("*.md")) == []  # the only copy is the knowledge base's own
     seen.ask("When does the garage open?")
     assert seen.finished() == "It opens at 06:45 [1]."
     expect(seen.page.locator(".rs-cited")).to_contain_text("garage-note.md")

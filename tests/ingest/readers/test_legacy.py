@@ -1,6 +1,7 @@
 """Word 97 files built by hand, files of other kinds under old names, and what LibreOffice converts."""
 
 import os
+import shutil
 import struct
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from core.config import IngestConfig
 from core.errors import ReadError
 from ingest.readers.legacy import read_doc, read_xls
+from ingest.workers import read_apart
 from tests.ingest.readers.compound import compound
 from tests.ingest.readers.test_package import word
 
@@ -111,6 +113,16 @@ def test_what_only_libreoffice_reads_is_converted_without_macros(
         cp {tmp_path}/made.docx "$out/in.docx" """,
     )
     assert read_doc(compound({"MatOST": b"works"}), CFG).text == "converted"
+
+
+@pytest.mark.skipif(not shutil.which("soffice"), reason="LibreOffice is not installed")
+def test_a_workbook_of_1992_is_read_by_libreoffice_within_the_limits_of_a_worker(tmp_path: Path) -> None:
+    text = b"Blade pitch 42 degrees"
+    label = struct.pack("<4H", 0, 0, 0, len(text)) + text  # row, column, format, length
+    records = [(0x0409, struct.pack("<3H", 0, 0x10, 0)), (0x0204, label), (0x000A, b"")]  # start, cell, end of BIFF4
+    file = tmp_path / "old.xls"
+    file.write_bytes(b"".join(struct.pack("<2H", kind, len(body)) + body for kind, body in records))
+    assert read_apart(file, CFG).document.text == text.decode()
 
 
 def test_a_conversion_that_hangs_is_killed_with_what_it_started(
