@@ -71,8 +71,19 @@ class RetrievalConfig(_Section):
     mode: Literal["dense", "lexical", "hybrid"] = "hybrid"
     k: Annotated[int, Field(ge=1, le=1000)] = 8
     candidates: Annotated[int, Field(ge=1, le=10000)] = 100
+    exact_below: Annotated[int, Field(ge=0)] = 50_000
+    fusion: Literal["convex", "rrf"] = "convex"
     rrf_k: Annotated[int, Field(ge=1, le=1000)] = 5
     dense_weight: Annotated[float, Field(ge=0.0, le=1.0)] = 0.35
+    variants: Annotated[int, Field(ge=0, le=10)] = 3
+    variant_seconds: Annotated[float, Field(gt=0.0, le=600.0)] = 6.0
+    reranker: str = ""
+    reranker_revision: str = ""
+    rerank_url: str = ""
+    rerank_key: str = ""
+    rerank_top: Annotated[int, Field(ge=1, le=1000)] = 50
+    diversity: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    per_document: Annotated[int, Field(ge=0, le=1000)] = 0
     prefer_newest: bool = True
     neighbours: Annotated[int, Field(ge=0, le=10)] = 1
     context_tokens: Annotated[int, Field(ge=64, le=1_000_000)] = 2000
@@ -123,7 +134,7 @@ class Config(_Section):
     prompts: PromptsConfig = PromptsConfig()
 
 
-SECRETS = frozenset({"llm.api_key"})
+SECRETS = frozenset({"llm.api_key", "retrieval.rerank_key"})
 PATHS = frozenset({"app.data", "llm.vllm_env", "prompts.library"})
 
 
