@@ -108,7 +108,8 @@ def _splitter(size: int, limit: int, count_tokens: Callable[[str], int]) -> "Sen
     return SentenceSplitter(
         chunk_size=size,
         chunk_overlap=0,  # ours is added afterwards, so that pieces can be found again in the text
-        tokenizer=lambda piece: range(count_tokens(piece)),
+        # A piece of no tokens (U+FFFD, say) would be repeated as overlap, and then not be found in the text.
+        tokenizer=lambda piece: range(count_tokens(piece) or bool(piece.strip())),
         paragraph_separator="\n\n",
         secondary_chunking_regex=_CLAUSE,
         chunking_tokenizer_fn=lambda piece: _sentences(piece, limit),
