@@ -1,10 +1,9 @@
 """Recipe: answer a question, as a stream of events that CLI, HTTP and UI consume alike.
 
-rewrite with the history -> search -> widen -> pack -> stream from the model, or extract -> read citations back.
+find (app/find.py) -> widen -> pack -> stream from the model, or extract -> read citations back.
 """
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
@@ -12,31 +11,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.backend import Backend, resolve
+from app.find import HISTORY_TURNS, find
 from app.texts import Tongue, version_notes
 from core.config import Config
-from core.errors import ModelError
-from core.text import keywords, query_tokens
-from core.types import Answer, Hit, Source, Turn
+from core.text import keywords
+from core.types import Answer, Hit, Source, Trace, Turn
 from llm import chat, extractive
 from prompts import context
-from prompts.load import Prompt, load
+from prompts.load import load
+from retrieval.filters import Filter
 from retrieval.index import Index
-from retrieval.search import relevance, search, widen
+from retrieval.passages import widen
+from retrieval.rerank import Reranker, reranker_of
+from retrieval.search import least_relevance, relevance
 from retrieval.versions import without_superseded
 
 NO_ANSWER = "NO_ANSWER"  # what the answer prompt asks a model to reply when the sources do not cover the question
-_REWRITE_TIMEOUT_S = 20.0
-_HISTORY_TURNS = 6
 
 _NOT_COVERED = {
     "en": "The documents do not cover this question.",
     "zh": "文档中没有涉及这个问题的内容。",
 }
-_PRONOUN = re.compile(
-    r"\b(it|its|they|them|their|this|that|these|those|he|she|his|her|there|one|ones|same|what about|how about|and)\b"
-    r"|它|他|她|这|那|其|呢|该|此|同样|还有",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +41,7 @@ class Found:
     sources: tuple[Source, ...]
     query: str
     backend: Backend
+    trace: Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +62,30 @@ Event = Found | Text | Done
 
 
 async def answer(
-    index: Index, question: str, cfg: Config, history: Sequence[Turn] = (), backend: Backend | None = None
+    index: Index,
+    question: str,
+    cfg: Config,
+    history: Sequence[Turn] = (),
+    backend: Backend | None = None,
+    where: Filter | None = None,
+    reranker: Reranker | None = None,
 ) -> AsyncGenerator[Event, None]:
-    """Answer a question from a knowledge base. `Found` always comes first, so that passages are shown whatever fails.
+    """Answer a question from a knowledge base, or from those of its documents that a filter lets through.
 
-    Raises `ModelError` after `Found` where the model's server fails. Closing the generator cancels the request.
+    `Found` always comes first, so that passages are shown whatever fails. Raises `ModelError` after it where the
+    model's server fails. Closing the generator cancels the request.
     """
     started = time.monotonic()
     backend = backend or await resolve(cfg.llm)
-    queries = await _queries(question, history, cfg, backend)
-    hits = await asyncio.to_thread(search, index, queries, cfg.retrieval)
-    covered = await asyncio.to_thread(relevance, index, queries[0], hits)
-    sources = await asyncio.to_thread(_pack, index, hits, cfg)
-    yield Found(sources, queries[0], backend)
+    query, found = await find(index, question, cfg, backend, history, where, reranker or reranker_of(cfg.retrieval))
+    covered = await asyncio.to_thread(relevance, index, query, found.hits)
+    sources = await asyncio.to_thread(_pack, index, found.hits, cfg)
+    yield Found(sources, query, backend, found.trace)
 
     tongue = context.reply_language(question)
     raw: list[str] = []
-    if sources and (backend.endpoint is not None or covered >= cfg.retrieval.min_relevance):
-        async with aclosing(_write(index, question, queries[0], sources, cfg, backend, history)) as pieces:
+    if sources and (backend.endpoint is not None or covered >= least_relevance(index, cfg.retrieval)):
+        async with aclosing(_write(index, question, query, sources, cfg, backend, history)) as pieces:
             async for piece in context.stream_known(_noting(pieces, raw), {source.n for source in sources}):
                 yield Text(piece)
     text = "".join(raw)
@@ -94,9 +96,10 @@ async def answer(
     cited = context.cite(text, sources)
     yield Done(
         Answer(
-            cited.text.strip(), answered, cited.citations, sources, backend.name, backend.model, queries[0],
+            cited.text.strip(), answered, cited.citations, sources, backend.name, backend.model, query,
             time.monotonic() - started,
             (*backend.notes, *_citation_notes(cited, answered, tongue), *_source_notes(cited, sources, tongue)),
+            found.trace,
         )
     )  # fmt: skip
 
@@ -111,7 +114,7 @@ async def _write(
         return
     prompt = load(Path(cfg.prompts.library), cfg.prompts.answer, cfg.prompts.answer_version)
     values = {"sources": context.render(sources), "question": question}
-    messages = prompt.render(context.reply_language(question), values, history[-_HISTORY_TURNS:])
+    messages = prompt.render(context.reply_language(question), values, history[-HISTORY_TURNS:])
     async with aclosing(chat.stream(backend.endpoint, cfg.llm, messages)) as pieces:
         async for piece in _hold_refusal(pieces):
             yield piece
@@ -138,7 +141,7 @@ async def _noting(pieces: AsyncIterator[str], into: list[str]) -> AsyncIterator[
 
 
 def _pack(index: Index, hits: Sequence[Hit], cfg: Config) -> tuple[Source, ...]:
-    passages = widen(index, without_superseded(hits), cfg.retrieval.neighbours)
+    passages = widen(index, without_superseded(hits), cfg.retrieval.neighbours, cfg.retrieval.section_tokens)
     return context.pack(((p.hit, p.text) for p in passages), cfg.retrieval.context_tokens)
 
 
@@ -164,34 +167,6 @@ def _source_notes(cited: context.Cited, sources: Sequence[Source], tongue: Tongu
     numbers = {citation.n for citation in cited.citations}
     hits = {source.hit.path: source.hit for source in sources if source.n in numbers}
     return [f"{path}: {note}" for path, hit in hits.items() for note in version_notes(hit, tongue)]
-
-
-async def _queries(question: str, history: Sequence[Turn], cfg: Config, backend: Backend) -> list[str]:
-    """What to search for: the question, or, for a follow-up, what it means in its conversation."""
-    asked = [turn.content for turn in history if turn.role == "user"]
-    if not asked:
-        return [question]
-    if backend.endpoint is not None:
-        rewritten = await _rewrite(question, history, cfg, backend.endpoint)
-        return list(dict.fromkeys([rewritten, question]))
-    if _PRONOUN.search(question) or len(query_tokens(question)) <= 4:
-        return [f"{asked[-1]} {question}", question]
-    return [question]
-
-
-async def _rewrite(question: str, history: Sequence[Turn], cfg: Config, endpoint: chat.Endpoint) -> str:
-    prompt: Prompt = load(Path(cfg.prompts.library), cfg.prompts.rewrite, cfg.prompts.rewrite_version)
-    lines = [f"{turn.role}: {turn.content[:500]}" for turn in history[-_HISTORY_TURNS:]]
-    values = {"conversation": "\n".join(lines), "question": question}
-    messages = prompt.render(context.reply_language(question), values)
-    quick = cfg.llm.model_copy(update={"temperature": 0.0, "max_tokens": min(cfg.llm.max_tokens, 200)})
-    try:
-        async with asyncio.timeout(_REWRITE_TIMEOUT_S), aclosing(chat.stream(endpoint, quick, messages)) as pieces:
-            text = "".join([piece async for piece in pieces]).strip().strip('"“”')
-    except (TimeoutError, ModelError):  # the answer itself will report a server that is down
-        return question
-    first = text.splitlines()[0].strip() if text else ""
-    return first if 0 < len(first) <= 4 * len(question) + 200 else question
 
 
 async def _hold_refusal(pieces: AsyncIterator[str]) -> AsyncIterator[str]:

@@ -6,21 +6,29 @@ Exit codes: 0 done, 1 done but some files failed or checks did not pass, 2 an er
 import asyncio
 import json
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
+from app.assess import assess
 from app.manage import manage
-from app.terminal import AsJson, Kb, err, opened, out, print_json, progress_bars, show_error
+from app.terminal import AsJson, Kb, err, opened, out, print_json, show_error
+from app.texts import version_notes
 from core import log
-from core.config import Settings, load
+from core.config import Config, Settings, load
 from core.errors import ConfigError, RagstoneError
 from core.types import Answer, Hit, SearchMode, Source, Turn
+
+if TYPE_CHECKING:
+    from retrieval.filters import Filter
+    from retrieval.index import Index
+    from retrieval.search import Result
 
 app = typer.Typer(
     help="Chat with folders of private documents, Chinese and English, with citations. Nothing leaves the machine.",
@@ -29,7 +37,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(manage)
+app.add_typer(assess)
 
+_EXPLAINED = 30  # candidates that --explain shows
+
+Paths = Annotated[list[str] | None, typer.Option("--path", help="Only files that match this glob, e.g. 'it/**'.")]
+Kinds = Annotated[list[str] | None, typer.Option("--type", help="Only files of this type, e.g. pdf.")]
+Languages = Annotated[list[str] | None, typer.Option("--language", help="Only passages in this language: zh, en.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", help="Only documents that carry this tag.")]
+Since = Annotated[str, typer.Option("--since", help="Only documents of this day, month or year or later.")]
+Until = Annotated[str, typer.Option("--until", help="Only documents of this day, month or year or earlier.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Follow the folders of the knowledge base as they change.")]
 
 
@@ -56,41 +73,70 @@ def search(
     kb: Kb = None,
     k: Annotated[int | None, typer.Option("--k", min=1, max=1000, help="How many passages.")] = None,
     mode: Annotated[str | None, typer.Option("--mode", help="dense, lexical or hybrid.")] = None,
+    path: Paths = None,
+    kind: Kinds = None,
+    language: Languages = None,
+    tag: Tags = None,
+    since: Since = "",
+    until: Until = "",
+    explain: Annotated[bool, typer.Option("--explain", help="Show where each candidate ranked and was lost.")] = False,
+    sentence: Annotated[str, typer.Option("--sentence", help="Say at which stage this sentence was lost.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Show the passages that a question finds, with the rank each retriever gave them."""
-    import time
+    from app.backend import resolve
+    from app.find import find
+    from retrieval.explain import fate
+    from retrieval.rerank import reranker_of
 
-    from retrieval.search import search as find
+    config: Config = ctx.obj.config
+    changes = {"mode": _mode(mode or config.retrieval.mode), "k": k or config.retrieval.k}
+    config = config.model_copy(update={"retrieval": config.retrieval.model_copy(update=changes)})
+    where = _filter(path, kind, language, tag, since, until)
 
-    chosen = _mode(mode or ctx.obj.config.retrieval.mode)
+    async def run(index_: "Index") -> "Result":
+        backend = await resolve(config.llm)
+        return (await find(index_, query, config, backend, (), where, reranker_of(config.retrieval)))[1]
+
     with opened(ctx.obj, kb) as index_:
         started = time.monotonic()
-        hits = find(index_, [query], ctx.obj.config.retrieval, k=k, mode=chosen)
+        result = asyncio.run(run(index_))
         seconds = round(time.monotonic() - started, 3)
-    if as_json:
-        print_json({"hits": [_hit_row(hit) for hit in hits], "mode": chosen, "seconds": seconds})
-        return
-    for hit in hits:
-        place = f" p.{hit.page}" if hit.page else ""
-        ranks = f"dense {hit.dense_rank or '-'}, lexical {hit.lexical_rank or '-'}"
-        out.print(f"[bold]{hit.rank}. {escape(hit.path)}{place}[/bold]  {hit.score:.4f} ({ranks})", highlight=False)
-        out.print(escape(hit.text[:400].strip()) + "\n", highlight=False)
-    if not hits:
-        out.print("nothing found")
+        told = fate(index_, result.trace, sentence) if sentence else []
+        if as_json:
+            rows = {"hits": [_hit_row(hit) for hit in result.hits], "mode": changes["mode"], "seconds": seconds}
+            print_json(rows | ({"trace": asdict(result.trace), "sentence": told} if explain or sentence else {}))
+            return
+        _show_hits(result.hits)
+        if explain:
+            _show_trace(index_, result)
+    for line in told:
+        out.print(escape(line), highlight=False)
 
 
 @app.command()
-def ask(ctx: typer.Context, question: str, kb: Kb = None, as_json: AsJson = False) -> None:
+def ask(
+    ctx: typer.Context,
+    question: str,
+    kb: Kb = None,
+    path: Paths = None,
+    kind: Kinds = None,
+    language: Languages = None,
+    tag: Tags = None,
+    since: Since = "",
+    until: Until = "",
+    as_json: AsJson = False,
+) -> None:
     """Answer one question from a knowledge base, with citations."""
+    where = _filter(path, kind, language, tag, since, until)
     with opened(ctx.obj, kb) as index_:
-        answer = asyncio.run(_answer(index_, question, ctx.obj, (), quiet=as_json))
+        answer = asyncio.run(_answer(index_, question, ctx.obj, (), quiet=as_json, where=where))
     if as_json:
         print_json(
             {
                 "answer": answer.text, "answered": answer.answered, "citations": [asdict(c) for c in answer.citations],
                 "backend": answer.backend, "model": answer.model, "seconds": round(answer.seconds, 3),
-                "notes": list(answer.notes),
+                "notes": list(answer.notes), "query": answer.query, "trace": asdict(answer.trace),
             }
         )  # fmt: skip
     else:
@@ -141,27 +187,6 @@ def serve(
     _serve(ctx.obj, port, kb, with_ui=False, watch=watch)
 
 
-@app.command("eval")
-def evaluate(ctx: typer.Context, folder: Path, as_json: AsJson = False) -> None:
-    """Measure retrieval on a folder in BEIR form (corpus.jsonl, queries.jsonl, qrels.tsv)."""
-    from app.evaluate import evaluate as run
-    from retrieval.embed import Embedder
-
-    with progress_bars() as progress:
-        result = run(folder, ctx.obj.config, Embedder(ctx.obj.config.retrieval), progress=progress)
-    if as_json:
-        print_json(result)
-        return
-    modes: dict[str, dict[str, float]] = result["modes"]
-    table = Table(title=f"{folder.name}: {result['documents']} documents, {result['chunks']} chunks")
-    table.add_column("mode")
-    for name in next(iter(modes.values())):
-        table.add_column(name, justify="right")
-    for mode, row in modes.items():
-        table.add_row(mode, *(f"{value:g}" for value in row.values()))
-    out.print(table)
-
-
 @app.command()
 def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Check what the configuration needs: data folder, embedder, model endpoint, vLLM."""
@@ -198,13 +223,21 @@ def _serve(settings: Settings, port: int | None, kb: str | None, *, with_ui: boo
     run(settings, kb or settings.config.app.kb, chosen, with_ui=with_ui, watch=watch)
 
 
-async def _answer(index_: Any, question: str, settings: Settings, history: Sequence[Turn], *, quiet: bool) -> Answer:
+async def _answer(
+    index_: Any,
+    question: str,
+    settings: Settings,
+    history: Sequence[Turn],
+    *,
+    quiet: bool,
+    where: "Filter | None" = None,
+) -> Answer:
     from app.answer import Done, Found, Text, answer
 
     done: Answer | None = None
     found: tuple[Source, ...] = ()
     try:
-        async for event in answer(index_, question, settings.config, history):
+        async for event in answer(index_, question, settings.config, history, where=where):
             if isinstance(event, Found):
                 found = event.sources
             elif isinstance(event, Text) and not quiet:
@@ -216,6 +249,54 @@ async def _answer(index_: Any, question: str, settings: Settings, history: Seque
         raise
     assert done is not None  # the stream ends with Done or raises
     return done
+
+
+def _filter(
+    paths: list[str] | None, kinds: list[str] | None, languages: list[str] | None, tags: list[str] | None, since: str,
+    until: str,
+) -> "Filter | None":  # fmt: skip
+    from retrieval.filters import Filter
+
+    where = Filter(tuple(paths or ()), tuple(kinds or ()), tuple(languages or ()), tuple(tags or ()), since, until)
+    return None if where.empty else where
+
+
+def _show_hits(hits: Sequence[Hit]) -> None:
+    for hit in hits:
+        place = f" p.{hit.page}" if hit.page else ""
+        ranks = f"dense {hit.dense_rank or '-'}, lexical {hit.lexical_rank or '-'}"
+        if hit.rerank_score is not None:
+            ranks += f", rerank {hit.rerank_score:.3f}"
+        out.print(f"[bold]{hit.rank}. {escape(hit.path)}{place}[/bold]  {hit.score:.4f} ({ranks})", highlight=False)
+        for note in version_notes(hit, "en"):
+            out.print(f"[yellow]{escape(note)}[/yellow]", highlight=False)
+        out.print(escape(hit.text[:400].strip()) + "\n", highlight=False)
+    if not hits:
+        out.print("nothing found")
+
+
+def _show_trace(index_: "Index", result: "Result") -> None:
+    """The wordings that were searched, then every candidate: rank and score by each retriever, and its fate."""
+    from retrieval.explain import matched
+
+    trace = result.trace
+    for number, query in enumerate(trace.queries, start=1):
+        out.print(f"query {number} ({query.origin}, weight {query.weight:g}): {escape(query.text)}", highlight=False)
+    table = Table(box=None)
+    for name in ("rank", "chunk", "fused", "rerank", "places (retriever, query: rank, score)", "lost by"):
+        table.add_column(name, overflow="fold")
+    for row in trace.candidates[:_EXPLAINED]:
+        places = ", ".join(f"{p.retriever} {p.query + 1}: #{p.rank} {p.score:.3f}" for p in row.places)
+        rerank = "" if row.rerank is None else f"{row.rerank:.3f}"
+        cells = (row.rank or "", f"{row.path} #{row.ordinal}", f"{row.fused:.3f}", rerank, places, row.dropped)
+        table.add_row(*(escape(str(cell)) for cell in cells))
+    out.print(table)
+    for hit in result.hits:
+        terms = " ".join(matched(index_, trace.queries[0], hit.text)[:20])
+        out.print(f"{hit.rank}. terms: {escape(terms) or '-'}", highlight=False)
+    out.print("; ".join(f"{name} {ms:g} ms" for name, ms in trace.stages), highlight=False)
+    for note in trace.notes:
+        err.print(f"note: {escape(note)}", highlight=False)
 
 
 def _show_sources(sources: Sequence[Source]) -> None:
@@ -234,7 +315,8 @@ def _show_citations(answer: Answer) -> None:
 
 def _hit_row(hit: Hit) -> dict[str, Any]:
     keys = (
-        "rank score path page start end text dense_rank lexical_rank title headings language stale older newer".split()
+        "rank score path folder page start end text dense_rank lexical_rank rerank_score title headings language stale "
+        "older newer".split()
     )
     return {key: getattr(hit, key) for key in keys}
 
@@ -250,6 +332,8 @@ def main() -> None:
     try:
         app()
     except RagstoneError as error:
+        if "--json" in sys.argv:
+            print_json({"error": error.message, "hint": error.hint})
         show_error(error)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -9,23 +9,22 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from app.folders import check_rebuilt, emptied, folders_of
 from app.texts import Tongue, blind_note
 from core.config import Config, IngestConfig
 from core.errors import ConfigError, ReadError
 from core.text import digest, heading_line, language
 from core.types import Chunk, Document, FileEntry, FileError, KnownFile
 from ingest.read import supported
-from ingest.scan import Plan, check_folder, plan
+from ingest.scan import Plan, plan
 from ingest.split import SPLITTER, split
 from ingest.workers import read_apart, reader_identity
-from retrieval.catalog import Catalog
 from retrieval.embed import MULTILINGUAL, Embedder
-from retrieval.home import check_name, current
+from retrieval.home import names
 from retrieval.index import Index, chunker_identity
 from retrieval.minhash import sketch
 from retrieval.transaction import Indexed, Transaction
@@ -37,6 +36,7 @@ Progress = Callable[[str, int, int], None]  # (stage, done, total)
 _HEADER_TOKENS = 32  # room kept in front of a chunk for its title and heading path
 _FLUSH_TEXTS = 256  # new texts that are embedded and committed together
 _FLUSH_FILES = 64
+_FLUSH_S = 5.0  # what was read is committed at least this often: a run that is killed loses no more
 _SYNC_CHUNKS = 4096  # after so many chunks the lexical index on disk follows, so that readers need not
 _READ_AHEAD = 8
 _READERS = max(1, min(4, (os.cpu_count() or 2) - 1))  # embedding needs the rest
@@ -96,62 +96,51 @@ def chunker(cfg: IngestConfig) -> str:
 
 
 def run(
-    cfg: Config, kb: str, folders: Sequence[Path] = (), *, rebuild: bool = False, progress: Progress = quiet
+    cfg: Config,
+    kb: str,
+    folders: Sequence[Path] = (),
+    *,
+    rebuild: bool = False,
+    allow_empty: bool = False,
+    progress: Progress = quiet,
 ) -> Report:
     """`ragstone index`: open or make the knowledge base and bring folders up to date, by default all it has.
 
-    `rebuild` reads and embeds all of its folders anew beside what answers now, and swaps at the end.
+    `rebuild` reads and embeds all of its folders anew beside what answers now, and swaps at the end. `allow_empty`:
+    a folder in which nothing is left loses its documents, however many they were.
     """
     todo = folders_of(cfg, kb, folders, rebuild=rebuild)  # before anything is made
     data, embedder, cut = Path(cfg.app.data), Embedder(cfg.retrieval), chunker(cfg.ingest)
+    if rebuild or kb not in names(data):
+        check_fits(cfg.ingest, embedder)
     index = (Index.open_next if rebuild else Index.open_or_create)(data, kb, embedder, cut)
     report = Report()
     for path in todo:
         try:
-            report = report + sync(index, Path(path), cfg.ingest, progress, more=path != todo[-1])
+            more = path != todo[-1]
+            report = report + sync(index, Path(path), cfg.ingest, progress, more=more, allow_empty=allow_empty)
         except ReadError as error:
             if rebuild or folders:  # a folder that is away must not be missing from what answers next
                 raise
-            report.failed.append(FileError(path, error.message, error.hint))
+            report.failed.append(FileError(path, error.message, error.hint, folder=path))
     if rebuild:
         for path in todo:  # what changed while the rest was read
-            late = sync(index, Path(path), cfg.ingest)
+            late = sync(index, Path(path), cfg.ingest, allow_empty=allow_empty)
             report = report + replace(late, unchanged=0, failed=[], skipped=[])
+        if not allow_empty:
+            check_rebuilt(index)
         index.promote(cfg.app.keep_generations)
     index.close()
     return report
 
 
-def folders_of(cfg: Config, kb: str, given: Sequence[Path], *, rebuild: bool) -> list[str]:
-    """The folders that a run is about: the given ones, or all that the knowledge base has; of a rebuild, both.
+def look(
+    index: Index, folder: Path, cfg: IngestConfig, only: Iterable[str] | None = None, *, allow_empty: bool = False
+) -> Plan:
+    """What a sync of one folder would do. `only`: paths in it, files or folders, to which the comparison is limited.
 
-    Raises `ReadError` for a given one that cannot be read, `ConfigError` where there is none, or where one lies in
-    another: its files would be there twice. The uploads may: the data folder is left out where one around it is read.
+    Unless `allow_empty`, a folder that had many documents and has none left is a failure, and nothing is deleted.
     """
-    for folder in given:
-        check_folder(folder)
-    home = Path(cfg.app.data) / check_name(kb)
-    known: list[str] = []
-    if now := current(home):
-        with closing(Catalog(home / now / "catalog.sqlite")) as catalog:
-            known = catalog.folders()
-    chosen = list(dict.fromkeys(str(folder.resolve()) for folder in given))
-    every = chosen + [other for other in known if other not in chosen]
-    data = Path(cfg.app.data).resolve()
-    for inner in every:
-        for outer in every:
-            if inner.startswith(outer.rstrip("/") + "/") and not Path(inner).is_relative_to(data):
-                raise ConfigError(
-                    f"{inner!r} lies in {outer!r}, which this knowledge base follows already",
-                    f"leave it out, or `ragstone remove {inner}` or `ragstone remove {outer}` first",
-                )
-    if not every:
-        raise ConfigError(f"knowledge base {kb!r} follows no folder yet", f"give one: ragstone index FOLDER --kb {kb}")
-    return every if rebuild or not chosen else chosen
-
-
-def look(index: Index, folder: Path, cfg: IngestConfig, only: Iterable[str] | None = None) -> Plan:
-    """What a sync of one folder would do. `only`: paths in it to which the comparison is limited."""
     catalog, root, reader = index.catalog, str(folder), reader_identity(cfg)
     failures = {path: failure for path, failure in catalog.known_failures(root).items() if failure.reader == reader}
     partly = catalog.read_in_part(reader)
@@ -160,7 +149,12 @@ def look(index: Index, folder: Path, cfg: IngestConfig, only: Iterable[str] | No
         files = catalog.known_files(root, below)
         return (file.unread() if file.id in partly else file for file in files) if partly else files
 
-    return plan(folder, cfg, supported, known, failures, only=only, apart=index.home.parent.resolve())
+    todo = plan(folder, cfg, supported, known, failures, only=only, apart=index.home.parent.resolve())
+    todo.failed, todo.skipped = (
+        [replace(error, folder=root) for error in errors] for errors in (todo.failed, todo.skipped)
+    )
+    error = None if allow_empty else emptied(index, root, todo)
+    return todo if error is None else Plan(failed=[error], skipped=todo.skipped)
 
 
 def sync(
@@ -171,20 +165,20 @@ def sync(
     *,
     only: Iterable[str] | None = None,
     more: bool = False,
+    allow_empty: bool = False,
 ) -> Report:
     """Bring one folder of a knowledge base up to date. Files of its other folders are left alone.
 
-    `only` limits it to some paths, files or folders, relative to the folder. `more` folders will follow: vectors that
-    no chunk uses are kept, they may be wanted there. Raises `ReadError` for the folder itself,
-    `CatalogError` where it is locked or the disk fails, `ConfigError` where chunks would not fit the embedder; one bad
-    file is a row of `Report.failed`.
+    `only` and `allow_empty` as for `look`. `more` folders will follow: vectors that no chunk uses are kept, they may be
+    wanted there. Raises `ReadError` for the folder itself, `CatalogError` where it is locked or the disk fails,
+    `ConfigError` where chunks would not fit the embedder; one bad file is a row of `Report.failed`.
     """
     started = time.monotonic()
     folder = folder.resolve()
     report = Report()
     with index.writing() as catalog:
         progress("scan", 0, 0)
-        todo = look(index, folder, cfg, only)
+        todo = look(index, folder, cfg, only, allow_empty=allow_empty)
         report.skipped, report.failed = todo.skipped, list(todo.failed)
         report.unchanged, report.moved, report.deleted = todo.unchanged, len(todo.moved), len(todo.deleted)
         folder_id = catalog.folder_id(str(folder))
@@ -193,7 +187,7 @@ def sync(
                 _apply_cheap(write, todo)
         _read_and_write(index, folder, folder_id, todo, cfg, report, progress)
         failed = {error.path for error in report.failed}
-        if only is None and catalog.known_failures(str(folder)).keys() - failed:
+        if only is None and str(folder) not in failed and catalog.known_failures(str(folder)).keys() - failed:
             with catalog.transaction() as write:
                 write.keep_failures(folder_id, failed)
         progress("save", 0, 0)
@@ -213,7 +207,7 @@ def _read_and_write(
     queue = [*todo.added, *(entry for _, entry in todo.changed)]
     if queue:
         check_fits(cfg, index.embedder)
-    pipeline = _Pipeline(index, folder_id, cfg, report)
+    pipeline = _Pipeline(index, folder_id, cfg, report, str(folder))
     for done, (entry, work) in enumerate(_read_ahead(folder, queue, cfg, index.embedder), start=1):
         if isinstance(work, FileError):
             pipeline.fail(entry, work, changed.get(entry.path))
@@ -234,8 +228,9 @@ def language_notes(index: Index, tongue: Tongue = "en") -> list[str]:
 class _Pipeline:
     """Collects files until a batch is worth embedding, then commits them together."""
 
-    def __init__(self, index: Index, folder_id: int, cfg: IngestConfig, report: Report) -> None:
+    def __init__(self, index: Index, folder_id: int, cfg: IngestConfig, report: Report, folder: str = "") -> None:
         self.index = index
+        self.folder = folder
         self.folder_id = folder_id
         self.cfg = cfg
         self.reader = reader_identity(cfg)
@@ -244,6 +239,7 @@ class _Pipeline:
         self.failed: list[tuple[FileEntry, FileError, KnownFile | None]] = []
         self.new: dict[bytes, str] = {}
         self.unsynced = 0
+        self.flushed = time.monotonic()
 
     def add(self, work: Work) -> None:
         """Hold a file; at times, commit what is held."""
@@ -252,17 +248,23 @@ class _Pipeline:
         missing = self.index.catalog.missing(texts.keys() - self.new.keys())
         self.new.update((key, texts[key]) for key in texts if key in missing)
         self.report.cache_hits += sum(key is not None for key in work.indexed.keys) - len(missing)
-        if len(self.new) >= _FLUSH_TEXTS or len(self.held) >= _FLUSH_FILES:
+        self._flush_if_due()
+
+    def _flush_if_due(self) -> None:
+        due = time.monotonic() - self.flushed > _FLUSH_S
+        if due or len(self.new) >= _FLUSH_TEXTS or len(self.held) >= _FLUSH_FILES:
             self.flush()
 
     def fail(self, entry: FileEntry, error: FileError, known: KnownFile | None) -> None:
         """Note a file that could not be read; what is known of it stays, marked stale, or goes, as configured."""
+        error = replace(error, folder=self.folder)
         if known is not None:
             then = "what it said before keeps answering, marked stale"
             then = then if self.cfg.unreadable == "keep" else "what it said before is dropped"
             error = replace(error, hint=f"{error.hint}; {then}")
         self.failed.append((entry, error, known))
         self.report.failed.append(error)
+        self._flush_if_due()
 
     def flush(self) -> None:
         """Embed and commit what is held."""
@@ -285,6 +287,7 @@ class _Pipeline:
         if self.unsynced >= _SYNC_CHUNKS:
             self.index.sync_caches()
             self.unsynced = 0
+        self.flushed = time.monotonic()
 
 
 def _apply_cheap(write: Transaction, todo: Plan) -> None:

@@ -3,20 +3,16 @@
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from app.report import show_documents, show_failures, show_forecast, show_report
 from app.terminal import AsJson, Kb, err, opened, out, print_json, progress_bars
 from core.config import Settings
-from core.errors import CatalogError
-
-if TYPE_CHECKING:
-    from app.index import Report
-    from app.plan import Forecast
+from core.errors import CatalogError, ConfigError
+from core.types import FileError
 
 manage = typer.Typer()
 
@@ -31,6 +27,9 @@ def index(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Read and embed all folders anew beside the old index, then swap.")
     ] = False,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Delete the documents of a folder in which nothing is left.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Bring a knowledge base up to date with folders: added, changed, moved and deleted files."""
@@ -38,20 +37,27 @@ def index(
 
     settings: Settings = ctx.obj
     name = kb or settings.config.app.kb
+    if plan and watch:
+        raise ConfigError("--plan only looks, --watch goes on writing", "give one of them")
     if plan:
         from app.plan import forecast
 
         with progress_bars() as progress:
-            result = forecast(settings.config, name, folders or [], rebuild=rebuild, progress=progress)
-        _show_forecast(result, as_json)
+            result = forecast(
+                settings.config, name, folders or [], rebuild=rebuild, allow_empty=allow_empty, progress=progress
+            )
+        show_forecast(result, as_json)
         return
     started = time.time()
     with progress_bars() as progress:
-        report = recipe.run(settings.config, name, folders or [], rebuild=rebuild, progress=progress)
-    if as_json:
-        with opened(settings, name) as index_:
+        report = recipe.run(
+            settings.config, name, folders or [], rebuild=rebuild, allow_empty=allow_empty, progress=progress
+        )
+    with opened(settings, name) as index_:
+        known = index_.catalog.folders()
+        if as_json:
             print_json(report.as_json() | {"files": [asdict(card) for card in index_.catalog.cards(started)]})
-    _show_report(report, name, silent=as_json)
+    show_report(report, name, known, silent=as_json)
     if watch:
         _watch(settings, name)
     if report.failed:
@@ -64,23 +70,18 @@ def files(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
     with opened(ctx.obj, kb) as index_:
         cards, failures = list(index_.catalog.cards()), index_.catalog.failures()
         folders = index_.catalog.folders()
+    failures += [
+        FileError(folder, f"folder {folder!r} does not exist", "what it said last goes on answering", folder=folder)
+        for folder in folders
+        if folder and not Path(folder).is_dir()
+    ]
     if as_json:
         print_json({"folders": folders, "files": [asdict(c) for c in cards], "failed": [asdict(f) for f in failures]})
         return
-    table = Table(box=None)
-    for column in ("file", "language", "pages", "chunks", "characters", "tables", "OCR pages", "encoding", "notes"):
-        table.add_column(column, overflow="fold")
-    for card in cards:
-        notes = [*card.notes, *([f"stale: {card.stale}"] if card.stale else [])]
-        if card.empty_pages:
-            notes.append(f"no text on pages {', '.join(map(str, card.empty_pages))}")
-        numbers = (card.pages or "", card.chunks, card.characters, card.tables or "", len(card.ocr_pages) or "")
-        row = (card.path, card.language, *map(str, numbers), card.encoding or "", "; ".join(notes))
-        table.add_row(*map(escape, row))
-    out.print(table)
-    for failure in failures:
-        out.print(f"[red]✗[/red] {escape(repr(failure.path))}: {escape(failure.error)}", highlight=False)
-    out.print(f"{len(cards)} documents, {len(failures)} files that could not be read, from {', '.join(folders)}")
+    show_documents(cards, folders)
+    show_failures(failures, folders, to=out)
+    whence = ", ".join(folders) or "no folder"
+    out.print(f"{len(cards)} documents, {len(failures)} that could not be read, from {escape(whence)}")
 
 
 @manage.command()
@@ -108,33 +109,46 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check a knowledge base: catalog, offsets, both search indexes."""
-    with opened(ctx.obj, kb) as index_:
-        problems = index_.verify(repair=repair)
+    from retrieval import check
+    from retrieval.home import check_name
+
+    config = ctx.obj.config
+    name = kb or config.app.kb
+    found = check.find_current(Path(config.app.data) / check_name(name)) if repair else ""
+    with opened(ctx.obj, name) as index_:
+        problems = [*filter(None, [found]), *index_.verify(repair=repair)]
         left = index_.verify() if repair else problems
         counts = asdict(index_.counts())
+        damaged = check.to_be_read_again(index_.catalog)
     if as_json:
         print_json({"ok": not left, "problems": problems, "left": left} | counts)
     else:
         for problem in problems:
-            out.print(f"[red]✗[/red] {escape(problem)}")
+            out.print(f"[red]✗[/red] {escape(problem)}", highlight=False)
         out.print(f"{counts['documents']} documents, {counts['chunks']} chunks, {counts['dense']} with a vector")
-        if repair and problems:
-            out.print("mended; run `ragstone index` so that damaged documents are read again")
+        if damaged:
+            out.print(f"{damaged} damaged documents: `ragstone index --kb {escape(name)}` reads them again")
         out.print("[green]all is well[/green]" if not left else f"[red]{len(left)} problems[/red]")
+        if any(problem.startswith("SQLite") for problem in left) or (left and repair and not damaged):
+            out.print(f"  → `ragstone index --kb {escape(name)} --rebuild`, or restore a backup", highlight=False)
+        elif left and not repair:
+            out.print(f"  → `ragstone verify --repair --kb {escape(name)}` mends it", highlight=False)
     if left:
         raise typer.Exit(1)
 
 
 @manage.command()
 def rollback(ctx: typer.Context, kb: Kb = None) -> None:
-    """Let the generation before the last --rebuild answer again; needs app.keep_generations."""
-    from retrieval.home import check_name
+    """Let the generation before the last --rebuild answer again, and remove that one; needs app.keep_generations."""
+    from retrieval.home import check_name, current
     from retrieval.home import rollback as back
 
     settings: Settings = ctx.obj
     name = kb or settings.config.app.kb
-    generation = back(Path(settings.config.app.data) / check_name(name))
-    out.print(f"{escape(repr(name))} answers from generation {generation} again")
+    home = Path(settings.config.app.data) / check_name(name)
+    newest = current(home)
+    generation = back(home)
+    out.print(f"{escape(repr(name))} answers from generation {generation} again; {newest} was removed")
 
 
 @manage.command()
@@ -158,11 +172,12 @@ def restore(
     kb: Kb = None,
     replace: Annotated[bool, typer.Option("--replace", help="Over an existing one; rollback leads back.")] = False,
 ) -> None:
-    """Make a knowledge base from a backup, after its checksums were compared."""
+    """Make a knowledge base from a backup, after its checksums were compared; without --kb, of the name it had."""
+    from app.upkeep import backed_up
     from app.upkeep import restore as read
 
     settings: Settings = ctx.obj
-    name = kb or settings.config.app.kb
+    name = kb or backed_up(source)
     manifest = read(Path(settings.config.app.data), name, source, replace=replace)
     out.print(f"{escape(repr(name))} is as {escape(repr(manifest['kb']))} was on {manifest['made']}")
 
@@ -196,46 +211,4 @@ def _watch(settings: Settings, kb: str) -> None:
     with opened(settings, kb) as index_:
         err.print(f"watching {escape(', '.join(index_.catalog.folders()))} (Ctrl-C ends)")
         for later in follow(index_, settings.config.ingest):
-            _show_report(later, kb, to=err)
-
-
-def _show_forecast(result: "Forecast", as_json: bool) -> None:
-    plans = list(result.plans.values())
-    rows: dict[str, list[Any]] = {
-        "added": [e.path for p in plans for e in p.added], "changed": [e.path for p in plans for _, e in p.changed],
-        "moved": [[old.path, new.path] for p in plans for old, new in p.moved],
-        "deleted": [f.path for p in plans for f in p.deleted], "failed": [asdict(f) for p in plans for f in p.failed],
-    }  # fmt: skip
-    unchanged = sum(p.unchanged for p in plans)
-    if as_json:
-        cost = {
-            "chunks": result.chunks,
-            "embed": result.embed,
-            "seconds": round(result.seconds, 1),
-            "exact": result.exact,
-        }
-        print_json(rows | {"unchanged": unchanged} | cost)
-        return
-    for what, items in rows.items():
-        for item in items:
-            text = " -> ".join(item) if isinstance(item, list) else item["path"] if isinstance(item, dict) else item
-            out.print(f"{what:8} {escape(text)}", highlight=False)
-    about = "" if result.exact else "about "
-    out.print(", ".join(f"{len(items)} {what}" for what, items in rows.items()) + f", {unchanged} unchanged")
-    out.print(f"{about}{result.chunks} chunks, {about}{result.embed} to embed, about {result.seconds:.0f} s here")
-
-
-def _show_report(report: "Report", kb: str, to: Console = out, *, silent: bool = False) -> None:
-    for failure in report.failed:
-        err.print(f"[red]✗[/red] {escape(repr(failure.path))}: {escape(failure.error)}", highlight=False)
-        if failure.hint:
-            err.print(f"  → {escape(failure.hint)}", highlight=False)
-    for note in report.notes:
-        err.print(f"note: {escape(note)}", highlight=False)
-    if not silent:
-        to.print(
-            f"{report.added} added, {report.changed} changed, {report.moved} moved, {report.deleted} deleted, "
-            f"{report.unchanged} unchanged, {len(report.failed)} failed, {len(report.skipped)} skipped; "
-            f"{report.embedded} embedded, {report.chunks} chunks in {kb!r}, {report.seconds:.1f} s",
-            highlight=False,
-        )  # fmt: skip
+            show_report(later, kb, index_.catalog.folders(), to=err)

@@ -3,10 +3,11 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from app.index import Progress, Work, check_fits, chunker, folders_of, look, quiet, read_one
+from app.folders import folders_of
+from app.index import Progress, Work, check_fits, chunker, look, quiet, read_one
 from core.config import Config
 from core.errors import ReadError
 from core.types import FileEntry, FileError
@@ -43,7 +44,13 @@ class _Sample:
 
 
 def forecast(
-    cfg: Config, kb: str, folders: Sequence[Path] = (), *, rebuild: bool = False, progress: Progress = quiet
+    cfg: Config,
+    kb: str,
+    folders: Sequence[Path] = (),
+    *,
+    rebuild: bool = False,
+    allow_empty: bool = False,
+    progress: Progress = quiet,
 ) -> Forecast:
     """`ragstone index --plan`: what `app.index.run` would do with the same arguments.
 
@@ -58,11 +65,11 @@ def forecast(
     result = Forecast()
     for path in todo:
         try:
-            result.plans[path] = _plan(index, Path(path), cfg)
+            result.plans[path] = _plan(index, Path(path), cfg, allow_empty)
         except ReadError as error:
             if rebuild or folders:
                 raise
-            result.plans[path] = Plan(failed=[FileError(path, error.message, error.hint)])
+            result.plans[path] = Plan(failed=[FileError(path, error.message, error.hint, folder=path)])
     files = [
         (path, entry)
         for path, here in result.plans.items()
@@ -81,10 +88,10 @@ def forecast(
     return result
 
 
-def _plan(index: Index | None, folder: Path, cfg: Config) -> Plan:
+def _plan(index: Index | None, folder: Path, cfg: Config, allow_empty: bool) -> Plan:
     if index is None:
         return plan(folder, cfg.ingest, supported, lambda below: (), apart=Path(cfg.app.data).resolve())
-    return look(index, folder, cfg.ingest)
+    return look(index, folder, cfg.ingest, allow_empty=allow_empty)
 
 
 def _leave_out(todo: Plan, failed: Sequence[FileError]) -> None:
@@ -114,7 +121,7 @@ def _read_sample(
             done += 1
             work = read_one(Path(folder), entry, cfg.ingest, embedder)
             if isinstance(work, FileError):
-                sample.failed.setdefault(folder, []).append(work)
+                sample.failed.setdefault(folder, []).append(replace(work, folder=folder))
             else:
                 _count(work, scale, sample, index)
             progress("estimate", done, min(len(files), _SAMPLE))

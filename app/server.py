@@ -23,6 +23,7 @@ from app.watch import follow
 from core.config import Config, Settings
 from core.errors import CatalogError, ConfigError, RagstoneError
 from core.types import Answer, Turn
+from llm.chat import load_client
 from llm.serve import Server
 
 log = logging.getLogger(__name__)
@@ -218,8 +219,7 @@ def run(settings: Settings, kb: str, port: int, *, with_ui: bool, watch: bool = 
 
 
 def _prepare(state: State, kb: str, with_ui: bool) -> None:
-    import langchain_openai  # noqa: F401  # takes seconds, which the first answer should not wait for
-
+    load_client()  # takes seconds, which the first answer should not wait for
     try:
         state.bases.warm_up(kb)
         state.ready.set()
@@ -234,6 +234,8 @@ def _follow(state: State, kb: str, stop: threading.Event) -> None:
     try:
         for report in follow(state.bases.get(kb), state.cfg.ingest, stop):
             log.info("watch added=%d changed=%d deleted=%d", report.added, report.changed, report.deleted)
+            for failure in report.failed:
+                log.warning("%s: %s", failure.path, failure.error)
     except RagstoneError as error:
         log.error("watching ended: %s", error)
 

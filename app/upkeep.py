@@ -5,22 +5,22 @@ import io
 import json
 import os
 import shutil
-import sqlite3
 import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from core.errors import CatalogError
+from core.files import sync_folder
 from retrieval import check
 from retrieval.catalog import Catalog
 from retrieval.embed import Embedder
-from retrieval.home import check_name, current, drop_generations, generations, promote, writer_lock
+from retrieval.home import check_name, current, drop_generations, following, generations, promote, writer_lock
 from retrieval.index import Index
-from retrieval.vectors import sync_folder
 
 _MANIFEST = "manifest.json"
 _SEAL = "manifest.sha256"
@@ -60,31 +60,67 @@ def backup(index: Index, target: Path) -> dict[str, Any]:
     """Write a knowledge base to one tar file while it is in use; returns its manifest.
 
     It holds the catalog as of one moment, and the uploaded files; both caches are built again from the catalog.
-    Raises `CatalogError` where the target is there already or cannot be written.
+    Raises `CatalogError` where the target is there already or cannot be written, and where the catalog is damaged: a
+    backup that cannot be restored is none. Then there is no file.
     """
     if target.exists():
         raise CatalogError(f"{str(target)!r} is there already", "choose another name, or remove it first")
-    aside = target.with_name(target.name + ".writing")
+    if not target.absolute().parent.is_dir():
+        raise CatalogError(f"folder {str(target.parent)!r} does not exist", "make it, or choose another one")
     manifest: dict[str, Any] = {"form": _FORM, "kb": index.name, "made": _now(), "files": {}}
     manifest["uploads"] = str((index.home / "files").resolve())
     try:
         with tempfile.TemporaryDirectory(prefix=".ragstone-backup-", dir=target.absolute().parent) as scratch:
-            snapshot = Path(scratch) / _CATALOG
-            _snapshot(index.catalog, snapshot)
+            aside, snapshot = Path(scratch) / "backup.tar", Path(scratch) / _CATALOG
+            index.catalog.copy_to(snapshot)
+            if damage := _problems(snapshot):
+                raise CatalogError(
+                    f"{str(index.catalog.file)!r} is damaged, so it was not backed up: {damage[0]}",
+                    f"`ragstone verify --repair --kb {index.name}` mends what it can; else `ragstone index FOLDER "
+                    f"--kb {index.name} --rebuild` with all of its folders, or restore an earlier backup",
+                )
             with tarfile.open(aside, "w") as archive:
                 for name, file in [(_CATALOG, snapshot), *_uploads(index.home)]:
                     manifest["files"][name] = _add(archive, name, file)
                 text = json.dumps(manifest, ensure_ascii=False, indent=1).encode()
                 _add_bytes(archive, _MANIFEST, text)
                 _add_bytes(archive, _SEAL, hashlib.sha256(text).hexdigest().encode())
-        with aside.open("rb") as handle:
-            os.fsync(handle.fileno())
-        aside.replace(target)
+            with aside.open("rb") as handle:
+                os.fsync(handle.fileno())
+            aside.replace(target)
         sync_folder(target.absolute().parent)
-    except (OSError, sqlite3.Error) as error:
-        aside.unlink(missing_ok=True)
-        raise CatalogError(f"the backup {str(target)!r} could not be written: {error}", "free some space") from error
+    except OSError as error:
+        hint = f"check free space and permissions of {str(target.absolute().parent)!r}"
+        raise CatalogError(f"the backup {str(target)!r} could not be written: {error.strerror}", hint) from error
     return manifest
+
+
+def backed_up(source: Path) -> str:
+    """The name of the knowledge base that a backup was made of; whether the backup is whole is for `restore` to say.
+
+    Raises `CatalogError` where it is no backup.
+    """
+    try:
+        with tarfile.open(source, "r:") as archive:
+            member = next((m for m in archive if m.name == _MANIFEST and m.isfile() and m.size <= _BLOCK * 64), None)
+            handle = archive.extractfile(member) if member else None
+            name = json.loads(handle.read())["kb"] if handle else None
+    except OSError as error:
+        raise _unreadable(source, error) from error
+    except (tarfile.TarError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise CatalogError(f"the backup {str(source)!r} is damaged: {error}", "take another one") from error
+    if not isinstance(name, str):
+        raise CatalogError(
+            f"{str(source)!r} is damaged, or no backup of ragstone: it has no manifest", "take another one"
+        )
+    return name
+
+
+def _unreadable(source: Path, error: OSError) -> CatalogError:
+    if isinstance(error, FileNotFoundError):
+        return CatalogError(f"there is no backup {str(source)!r}", "check the path")
+    return CatalogError(f"the backup {str(source)!r} could not be read or unpacked: {error.strerror}",
+                        "check its permissions, and the free space in the data folder")  # fmt: skip
 
 
 def restore(data: Path, kb: str, source: Path, *, replace: bool = False) -> dict[str, Any]:
@@ -96,27 +132,48 @@ def restore(data: Path, kb: str, source: Path, *, replace: bool = False) -> dict
     home = data / check_name(kb)
     if _current(home) is not None and not replace:
         raise CatalogError(f"there is a knowledge base {kb!r} already", "give another --kb, or --replace it")
-    home.mkdir(parents=True, exist_ok=True)
-    with writer_lock(home), tempfile.TemporaryDirectory(prefix=".restore-", dir=home) as scratch:
-        manifest = _unpack(source, Path(scratch))
-        catalog = Catalog(Path(scratch) / _CATALOG)
-        problems = check.problems(catalog) if catalog.has_schema() else ["written by another version of ragstone"]
-        if problems:
-            raise CatalogError(f"the catalog in {str(source)!r} cannot be used: {problems[0]}", "take another backup")
-        catalog.rename_folder(manifest["uploads"], str((home / "files").resolve()))
-        catalog.close()
-        now = _current(home)
-        last = now or max((folder.stem for folder in home.glob("g[0-9]*")), default="g0000")
-        generation = f"g{int(last[1:]) + 1:04d}"
-        shutil.rmtree(home / generation, ignore_errors=True)
-        (home / generation).mkdir()
-        for file in Path(scratch).glob(_CATALOG + "*"):
-            file.replace(home / generation / file.name)
-        for file in (Path(scratch) / "files").glob("*"):
-            (home / "files").mkdir(exist_ok=True)
-            file.replace(home / "files" / file.name)
-        promote(home, generation, keep=len(generations(home)) if now else 1)
+    with _no_trace(data), _no_trace(home):
+        home.mkdir(parents=True, exist_ok=True)
+        with writer_lock(home), tempfile.TemporaryDirectory(prefix=".restore-", dir=home) as scratch:
+            manifest = _unpack(source, Path(scratch))
+            if problems := _problems(Path(scratch) / _CATALOG):
+                hint = "take another backup; nothing was changed"
+                raise CatalogError(f"the catalog in {str(source)!r} cannot be used: {problems[0]}", hint)
+            _settle(Path(scratch), home, manifest)
     return manifest
+
+
+@contextmanager
+def _no_trace(folder: Path) -> Iterator[None]:
+    """Where it fails, a folder that was not there before is not there afterwards."""
+    new = not folder.exists()
+    try:
+        yield
+    except BaseException:
+        if new:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _settle(scratch: Path, home: Path, manifest: dict[str, Any]) -> None:
+    """What was unpacked becomes the generation that answers. The caches are not in a backup: they are built anew."""
+    with closing(Catalog(scratch / _CATALOG)) as catalog:
+        catalog.rename_folder(manifest["uploads"], str((home / "files").resolve()))
+        catalog.set_meta("vectors_saved", "0")
+    now, generation = _current(home), following(home)
+    shutil.rmtree(home / generation, ignore_errors=True)
+    (home / generation).mkdir()
+    for file in scratch.glob(_CATALOG + "*"):
+        file.replace(home / generation / file.name)
+    for file in (scratch / "files").glob("*"):
+        (home / "files").mkdir(exist_ok=True)
+        file.replace(home / "files" / file.name)
+    promote(home, generation, keep=len(generations(home)) if now else 1)
+
+
+def _problems(file: Path) -> list[str]:
+    with closing(Catalog(file)) as catalog:
+        return check.problems(catalog)
 
 
 def _current(home: Path) -> str | None:
@@ -163,17 +220,6 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
-def _snapshot(catalog: Catalog, into: Path) -> None:
-    """SQLite's online backup: writers go on, and the copy is as of one moment."""
-    with (
-        sqlite3.connect(catalog.file.absolute().as_uri() + "?mode=ro", uri=True) as source,
-        sqlite3.connect(into) as copy,
-    ):
-        source.backup(copy)
-    copy.close()
-    source.close()
-
-
 def _uploads(home: Path) -> Iterator[tuple[str, Path]]:
     for file in sorted((home / "files").glob("[!.]*")):
         if file.is_file():
@@ -209,8 +255,8 @@ def _unpack(source: Path, into: Path) -> dict[str, Any]:
         if _MANIFEST in found and _SEAL in found:
             seal = (into / _SEAL).read_text("ascii")
             manifest = json.loads((into / _MANIFEST).read_bytes())
-    except FileNotFoundError:
-        raise CatalogError(f"there is no backup {str(source)!r}", "check the path") from None
+    except OSError as error:
+        raise _unreadable(source, error) from error
     except (tarfile.TarError, ValueError, OverflowError) as error:
         raise CatalogError(f"the backup {str(source)!r} is damaged: {error}", "take another one") from error
     sealed = found.pop(_MANIFEST, {}).get("sha256") == seal and found.pop(_SEAL, None)

@@ -47,6 +47,7 @@ def follow(index: Index, cfg: IngestConfig, stop: threading.Event | None = None)
 
     there: dict[Path, int] = {}
     pending: dict[Path, _Pending] = {}
+    away: set[Path] = set()  # folders that were told to be
     compared = time.monotonic()
     while stop is None or not stop.is_set():
         if index.superseded:
@@ -68,7 +69,11 @@ def follow(index: Index, cfg: IngestConfig, stop: threading.Event | None = None)
                     waiting.whole = True
             for folder, waiting in pending.items():
                 report = _catch_up(index, folder, waiting, cfg)
-                if report is not None and not report.empty:
+                if report is None or report.empty:
+                    continue
+                told = folder in away
+                (away.discard if folder.is_dir() else away.add)(folder)
+                if not (told and folder in away):
                     yield report
             if index.superseded or _folders(index) != there:
                 break
@@ -115,10 +120,10 @@ def _catch_up(index: Index, folder: Path, waiting: _Pending, cfg: IngestConfig) 
     try:
         report = sync(index, folder, cfg, only=None if waiting.whole else ready)
     except ReadError as error:
-        log.warning("%s", error)
         waiting.paths.clear()
         waiting.whole = False
-        return Report(failed=[FileError(str(folder), error.message, error.hint)])
+        failure = FileError(str(folder), error.message, error.hint, folder=str(folder))
+        return Report(failed=[failure], chunks=index.counts().chunks)
     except CatalogError as error:
         log.warning("%s", error)
         return None

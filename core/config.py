@@ -6,13 +6,15 @@ Sections mirror the folders. Relative paths in the file are relative to that fil
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
 from core.errors import ConfigError
 
@@ -57,6 +59,22 @@ class IngestConfig(_Section):
     chunk_tokens: Annotated[int, Field(ge=16, le=8192)] = 200
     chunk_overlap: Annotated[int, Field(ge=0, le=4096)] = 0
 
+    @field_validator("include", "exclude")
+    @classmethod
+    def _can_match(cls, globs: list[str], info: ValidationInfo) -> list[str]:
+        for glob in globs:
+            names = glob.split("/")
+            if info.field_name == "exclude" and glob.endswith("/"):  # the folder itself
+                names.pop()
+            if "" in names or "." in names or ".." in names:
+                raise ValueError(
+                    f"{glob!r} matches nothing: a glob is compared with the path within the folder, such as it/vpn.md; "
+                    'e.g. "it/**", "**/*.md"'
+                )
+        if info.field_name == "include" and not globs:
+            raise ValueError('no file would be read; ["**/*"] reads all')
+        return globs
+
 
 class RetrievalConfig(_Section):
     """The embedder, and how passages are found, fused and packed."""
@@ -70,11 +88,11 @@ class RetrievalConfig(_Section):
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 32
     mode: Literal["dense", "lexical", "hybrid"] = "hybrid"
     k: Annotated[int, Field(ge=1, le=1000)] = 8
-    candidates: Annotated[int, Field(ge=1, le=10000)] = 100
+    candidates: Annotated[int, Field(ge=1, le=10000)] = 200
     exact_below: Annotated[int, Field(ge=0)] = 50_000
     fusion: Literal["convex", "rrf"] = "convex"
     rrf_k: Annotated[int, Field(ge=1, le=1000)] = 5
-    dense_weight: Annotated[float, Field(ge=0.0, le=1.0)] = 0.35
+    dense_weight: Annotated[float, Field(ge=0.0, le=1.0)] | Literal["auto"] = "auto"
     variants: Annotated[int, Field(ge=0, le=10)] = 3
     variant_seconds: Annotated[float, Field(gt=0.0, le=600.0)] = 6.0
     reranker: str = ""
@@ -86,8 +104,9 @@ class RetrievalConfig(_Section):
     per_document: Annotated[int, Field(ge=0, le=1000)] = 0
     prefer_newest: bool = True
     neighbours: Annotated[int, Field(ge=0, le=10)] = 1
+    section_tokens: Annotated[int, Field(ge=0, le=100_000)] = 0
     context_tokens: Annotated[int, Field(ge=64, le=1_000_000)] = 2000
-    min_relevance: Annotated[float, Field(ge=0.0, le=1.0)] = 0.18
+    min_relevance: Annotated[float, Field(ge=0.0, le=1.0)] | Literal["auto"] = "auto"
 
 
 class LlmConfig(_Section):
@@ -122,6 +141,8 @@ class PromptsConfig(_Section):
     answer_version: Annotated[int, Field(ge=0)] = 0
     rewrite: str = "rewrite"
     rewrite_version: Annotated[int, Field(ge=0)] = 0
+    variants: str = "variants"
+    variants_version: Annotated[int, Field(ge=0)] = 0
 
 
 class Config(_Section):
@@ -198,7 +219,7 @@ def _build(values: Mapping[str, tuple[Any, str]], file: Path | None) -> Settings
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"][:2])
         value, origin = values[name]
-        raise _bad_value(name, value, origin) from None
+        raise _bad_value(name, value, origin, str(first.get("ctx", {}).get("error", ""))) from None
     origins = {f"{s}.{k}": values.get(f"{s}.{k}", (None, "default"))[1] for s, k in _keys()}
     return Settings(config, origins, file)
 
@@ -215,8 +236,12 @@ def _find(file: Path | None, environ: Mapping[str, str]) -> Path | None:
 def _read(file: Path) -> dict[str, Any]:
     try:
         data = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: not valid TOML: {error}", "mend that line; strings need quotes") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{file}: the file is not in UTF-8", "save it as UTF-8 in your editor") from None
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"line \d+", str(error))
+        hint = f"mend {line[0] if line else 'the end of the file'}; strings need quotes"
+        raise ConfigError(f"{file}: not valid TOML: {error}", hint) from None
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}", "check the file's permissions") from None
     values = {}
@@ -276,19 +301,30 @@ def _unknown(what: str, given: str, allowed: list[str], origin: str) -> ConfigEr
 
 
 def _parse(name: str, raw: str, origin: str) -> Any:
-    """A string from the environment or a flag, as the key's type; a list is comma-separated."""
+    """A string from the environment or a flag, as the key's type."""
     kind = _field_type(name)
     if get_origin(kind) is list:
-        return [item.strip() for item in raw.split(",") if item.strip()]
+        return _list(name, raw, origin)
     try:
         return TypeAdapter(kind).validate_python(raw, strict=False)
     except ValidationError:
         raise _bad_value(name, raw, origin) from None
 
 
-def _bad_value(name: str, value: Any, origin: str) -> ConfigError:
+def _list(name: str, raw: str, origin: str) -> list[Any]:
+    """A list as TOML and JSON have it, or comma-separated."""
+    if not raw.lstrip().startswith("["):
+        return [item.strip() for item in raw.split(",") if item.strip()]
+    try:
+        return tomllib.loads(f"list = {raw}")["list"]
+    except tomllib.TOMLDecodeError:
+        raise _bad_value(name, raw, origin) from None
+
+
+def _bad_value(name: str, value: Any, origin: str, why: str = "") -> ConfigError:
     shown = "***" if name in SECRETS else repr(value)
-    return ConfigError(f"{origin}: {name} = {shown} is not allowed", f"{name} takes {_allowed(_field_type(name))}")
+    hint = why or f"{name} takes {_allowed(_field_type(name))}"
+    return ConfigError(f"{origin}: {name} = {shown} is not allowed", hint)
 
 
 def _allowed(kind: Any) -> str:
@@ -296,6 +332,8 @@ def _allowed(kind: Any) -> str:
         return "one of " + ", ".join(repr(choice) for choice in get_args(kind))
     if get_origin(kind) is list:
         return 'a list of strings, e.g. ["a", "b"]'
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(_allowed(choice) for choice in get_args(kind))
     if get_origin(kind) is Annotated:
         base, *metadata = get_args(kind)
         bounds = []

@@ -142,6 +142,9 @@ _FUNCTION = frozenset(
 )
 
 
+_AROUND = 0.7
+
+
 def keywords(question: str) -> list[str]:
     """What a question is about: its search tokens, with Chinese cut at question words and particles first.
 
@@ -156,6 +159,19 @@ def keywords(question: str) -> list[str]:
         else:
             found += [token for token in _piece_tokens(match) if token not in STOP_WORDS]
     return list(dict.fromkeys(found))
+
+
+def query_terms(question: str) -> dict[str, float]:
+    """The search tokens of a question, weighted for ranking: Chinese bigrams that hold a question word or a particle,
+    or reach across one, say less. Measured at 0.7 (dev/LOG.md), nDCG@10 rises on each of four Chinese sets.
+
+    >>> query_terms("年假有几天")
+    {'年假': 1.0, '天': 1.0, '假有': 0.7, '有几': 0.7, '几天': 0.7}
+    """
+    terms = dict.fromkeys(keywords(question), 1.0)
+    for token in query_tokens(question):
+        terms.setdefault(token, _AROUND)
+    return terms
 
 
 def marks(text: str, terms: Iterable[str]) -> list[tuple[int, int]]:

@@ -33,6 +33,7 @@ class Document:
     a renamed file must not change what is embedded.
     `tables` counts the tables whose rows are kept; `ocr_pages` are those whose text was recognised from a picture.
     `notes` say what could not be read inside a file that could (a member of an archive, an attachment).
+    `tags` and `date` (ISO 8601: a year, a month or a day) are what the document says of itself.
     """
 
     text: str
@@ -44,6 +45,8 @@ class Document:
     tables: int = 0
     ocr_pages: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    date: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +108,15 @@ class KnownFailure(NamedTuple):
 class FileError:
     """One file that could not be indexed: `path` relative to its folder, what failed, what to do.
 
-    `transient`: the file as it is may be readable another time, so it is tried again.
+    `transient`: the file as it is may be readable another time, so it is tried again. Where the folder itself failed,
+    `path` is the folder.
     """
 
     path: str
     error: str
     hint: str = ""
     transient: bool = False
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,7 @@ class Card:
     seconds: float
     notes: tuple[str, ...] = ()
     stale: str = ""
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +162,62 @@ class Hit:
     language: str
     ordinal: int
     document_id: int
+    tokens: int = 0
     stale: str = ""
     dense_rank: int | None = None
     dense_score: float | None = None
     lexical_rank: int | None = None
     lexical_score: float | None = None
+    rerank_score: float | None = None
     older: tuple[str, ...] = ()
     newer: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One wording that is searched for, and how much its rankings count."""
+
+    text: str
+    origin: Literal["question", "rewritten", "variant", "feedback"] = "question"
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a chunk stood in one ranking: `query` counts from 0, `rank` from 1."""
+
+    query: int
+    retriever: Literal["dense", "lexical"]
+    rank: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A chunk that some ranking held, and what became of it.
+
+    `rank` is its place among the passages that were found; else `dropped` says at which stage it was lost.
+    """
+
+    chunk_id: int
+    path: str
+    page: int | None
+    ordinal: int
+    places: tuple[Place, ...]
+    fused: float
+    rerank: float | None = None
+    rank: int | None = None
+    dropped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """How a search came to its result: `candidates` in the order of fusion, milliseconds per stage, `notes`."""
+
+    queries: tuple[Query, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    stages: tuple[tuple[str, float], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,4 +259,5 @@ class Answer:
     model: str
     query: str
     seconds: float
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    trace: Trace = field(default=Trace())

@@ -7,7 +7,6 @@ only where the stat differs from the one on record, or where a new file may be o
 import errno
 import hashlib
 import os
-import re
 import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from core.config import IngestConfig
 from core.errors import ReadError
+from core.glob import matcher
 from core.types import FileEntry, FileError, KnownFailure, KnownFile
 
 # A file written within this time of its last check may have changed again without a new time stamp.
@@ -188,7 +188,7 @@ class _Walker:
         self.supported = supported
         self.result = result
         self.apart = str(apart) if apart else None
-        self.included, self.excluded = _matcher(cfg.include), _matcher(cfg.exclude)
+        self.included, self.excluded = matcher(cfg.include), matcher(cfg.exclude)
         self.entered: set[tuple[int, int]] = set()
 
     def below(self, top: str) -> Iterator[tuple[str, os.stat_result]]:
@@ -323,19 +323,3 @@ def _is_dir(entry: _Entry) -> bool:
         return entry.is_dir()
     except OSError:  # a link that leads to itself: `stat` will say so
         return False
-
-
-def _matcher(patterns: list[str]) -> Callable[[str], bool]:
-    """Glob patterns over relative paths: `*` and `?` within a name, `**/` any number of folders."""
-    if not patterns:
-        return lambda path: False
-    if "**/*" in patterns:
-        return lambda path: True
-    compiled = re.compile("|".join(f"(?:{_glob(pattern)})" for pattern in patterns), re.DOTALL)
-    return lambda path: compiled.fullmatch(path) is not None
-
-
-def _glob(pattern: str) -> str:
-    parts: Mapping[str, str] = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    pieces = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
-    return "".join(parts.get(piece, re.escape(piece)) for piece in pieces)

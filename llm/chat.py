@@ -1,9 +1,11 @@
 """The chat client: messages -> streamed text, from any OpenAI-compatible endpoint, through langchain."""
 
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from core.config import LlmConfig
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
 _PROBE_TIMEOUT_S = 3.0
+_FENCE = re.compile(r"^```(?:json)?\s*|\s*```$")
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
 
 
@@ -62,10 +65,12 @@ async def probe(base_url: str, cfg: LlmConfig) -> Endpoint:
     return Endpoint(base_url, model, cfg.api_key, served[model])
 
 
-async def stream(endpoint: Endpoint, cfg: LlmConfig, messages: "list[BaseMessage]") -> AsyncGenerator[str, None]:
+async def stream(
+    endpoint: Endpoint, cfg: LlmConfig, messages: "list[BaseMessage]", form: dict[str, Any] | None = None
+) -> AsyncGenerator[str, None]:
     """Stream an answer piece by piece; closing the generator ends the request at the server.
 
-    What a reasoning model writes between <think> tags is left out.
+    `form` is the API's `response_format`. What a reasoning model writes between <think> tags is left out.
     Raises `ModelError` for a server that is down, slow, refuses, is out of context or breaks off.
     """
     import httpx
@@ -85,6 +90,7 @@ async def stream(endpoint: Endpoint, cfg: LlmConfig, messages: "list[BaseMessage
             timeout=cfg.timeout_s,
             max_retries=1,
             stream_usage=False,
+            model_kwargs={"response_format": form} if form else {},
             stream_chunk_timeout=None,  # its wait_for loses a cancellation now and then; timeout_s bounds each read
             http_async_client=client,
         )
@@ -100,6 +106,38 @@ async def stream(endpoint: Endpoint, cfg: LlmConfig, messages: "list[BaseMessage
         raise _broke_off(endpoint.base_url)
     if finish == "length":
         yield " …"
+
+
+def load_client() -> None:
+    """Import what the first request needs."""
+    import langchain_openai  # noqa: F401
+
+
+async def ask_json(
+    endpoint: Endpoint, cfg: LlmConfig, messages: "list[BaseMessage]", name: str, schema: dict[str, Any]
+) -> Any:
+    """A reply in the form of a JSON schema; servers that cannot hold a model to one are asked without.
+
+    Raises `ModelError` as `stream` does, and where the reply is no JSON.
+    """
+    held = {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": True}}
+    try:
+        text = await _whole(stream(endpoint, cfg, messages, held))
+    except ModelError as error:
+        if error.retryable:
+            raise
+        text = await _whole(stream(endpoint, cfg, messages))
+    try:
+        return json.loads(_FENCE.sub("", text.strip()))
+    except ValueError:
+        raise ModelError(
+            f"the model replied with {text[:80]!r} where JSON was asked for", "try a larger model"
+        ) from None
+
+
+async def _whole(pieces: AsyncGenerator[str, None]) -> str:
+    async with aclosing(pieces):
+        return "".join([piece async for piece in pieces])
 
 
 def _is_local(url: str) -> bool:

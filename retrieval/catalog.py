@@ -5,8 +5,6 @@ them out, so that a cache at generation g is caught up by a query instead of a r
 """
 
 import json
-import sqlite3
-import threading
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,12 +16,13 @@ import numpy as np
 
 from core.errors import CatalogError
 from core.types import F32, I64, Card, FileError, Hit, KnownFailure, KnownFile
+from retrieval.database import Database
 from retrieval.transaction import SCHEMA, SCHEMA_VERSION, Transaction
 
 _HIT_COLUMNS = """c.id, f.path, d.path, d.title, c.page, c.headings, c.start, c."end", c.text, c.language, c.ordinal,
-    d.id, d.stale FROM chunks c JOIN documents d ON d.id = c.document_id JOIN folders f ON f.id = d.folder_id"""
+    d.id, c.tokens, d.stale
+    FROM chunks c JOIN documents d ON d.id = c.document_id JOIN folders f ON f.id = d.folder_id"""
 DROP_UNUSED = "DELETE FROM embeddings WHERE key NOT IN (SELECT key FROM chunks WHERE key IS NOT NULL)"
-_BATCH = 500  # bound variables per statement, well below SQLite's limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +56,15 @@ class Manifest:
     chunker: str
 
 
+class Spot(NamedTuple):
+    """Where a chunk stands; in the order of which chunks of equal score are shown."""
+
+    folder: str
+    path: str
+    ordinal: int
+    page: int | None
+
+
 class Version(NamedTuple):
     """A document as far as it may be a version of another: `sketch` is its MinHash."""
 
@@ -66,13 +74,11 @@ class Version(NamedTuple):
     sketch: bytes
 
 
-class Catalog:
+class Catalog(Database):
     """The SQLite file of one knowledge base. Safe to share between threads: each has a connection of its own."""
 
     def __init__(self, file: Path) -> None:
-        self.file = file
-        self._threads = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        super().__init__(file)
         self._dropped: set[bytes] = set()  # keys of chunks that this process removed
         self._writer = uuid.uuid4().hex
         self._inherited = False  # whether a writer before this one ended without dropping what it had to
@@ -92,51 +98,6 @@ class Catalog:
             )
         return catalog
 
-    def close(self) -> None:
-        """Close every thread's connection."""
-        for connection in self._connections:
-            connection.close()
-        self._connections.clear()
-        self._threads = threading.local()
-
-    @property
-    def _db(self) -> sqlite3.Connection:
-        connection = getattr(self._threads, "connection", None)
-        if connection is None:
-            with self._errors():
-                connection = sqlite3.connect(self.file, timeout=30, isolation_level=None, check_same_thread=False)
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")  # a committed file survives a power cut
-                connection.execute("PRAGMA foreign_keys = ON")
-                connection.execute("PRAGMA cache_size = -65536")
-            self._threads.connection = connection
-            self._connections.append(connection)
-        return connection
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise self._explain(error) from error
-
-    def _explain(self, error: sqlite3.Error) -> CatalogError:
-        text, where = str(error), f"{str(self.file)!r}"
-        if "full" in text:
-            return CatalogError(f"the disk is full: {where} could not be written", "free some space and run it again")
-        if "disk I/O" in text or "unable to open" in text or "readonly" in text:
-            hint = "check that the disk is mounted, writable and has free space"
-            return CatalogError(f"{where} could not be read or written: {text}", hint)
-        if "malformed" in text or "not a database" in text:
-            return CatalogError(
-                f"{where} is damaged: {text}", "run `ragstone index DIR --rebuild`, or restore a backup"
-            )
-        return CatalogError(f"{where}: {text}", "run `ragstone verify`")
-
-    def _all(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        with self._errors():
-            return self._db.execute(sql, parameters).fetchall()
-
     @contextmanager
     def transaction(self) -> Iterator["Transaction"]:
         """A write transaction: all of it is committed at the end, or none of it."""
@@ -155,17 +116,6 @@ class Catalog:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
-
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """A read transaction: what is read inside belongs together, whatever a writer does meanwhile."""
-        with self._errors():
-            self._db.execute("BEGIN")
-        try:
-            yield
-        finally:
-            with self._errors():
-                self._db.execute("COMMIT")
 
     @property
     def generation(self) -> int:
@@ -198,6 +148,11 @@ class Catalog:
         """Absolute paths of the folders this knowledge base follows."""
         return [path for (path,) in self._all("SELECT path FROM folders ORDER BY id")]
 
+    def documents_of(self, folder: str) -> int:
+        """How many documents a folder has, by its absolute path."""
+        sql = "SELECT count(*) FROM documents WHERE folder_id = (SELECT id FROM folders WHERE path = ?)"
+        return self._all(sql, [folder])[0][0]
+
     def folder_id(self, path: str) -> int:
         """The id of a folder; it is added where it is new."""
         self._all("INSERT OR IGNORE INTO folders(path) VALUES (?)", [path])
@@ -223,17 +178,20 @@ class Catalog:
 
     def failures(self) -> list[FileError]:
         """Every file that could not be read when it was last tried."""
-        return [FileError(*row) for row in self._all("SELECT path, error, hint FROM failures ORDER BY path")]
+        sql = """SELECT x.path, error, hint, f.path FROM failures x JOIN folders f ON f.id = x.folder_id
+                 ORDER BY x.path, f.id"""
+        return [FileError(path, error, hint, folder=folder) for path, error, hint, folder in self._all(sql)]
 
     def cards(self, since: float = 0.0) -> Iterator[Card]:
         """The report card of every document that was read since a time (seconds since 1970), in order of path."""
-        sql = """SELECT path, language, characters, chunks, pages, empty_pages, ocr_pages, tables, encoding, seconds,
-                 notes, stale FROM documents WHERE indexed_at >= ? ORDER BY path"""
+        sql = """SELECT d.path, language, characters, chunks, pages, empty_pages, ocr_pages, tables, encoding, seconds,
+                 notes, stale, f.path FROM documents d JOIN folders f ON f.id = d.folder_id
+                 WHERE indexed_at >= ? ORDER BY d.path, f.id"""
         for rows in self._batches(sql, [since], 1_000):
-            for path, tongue, characters, chunks, pages, empty, ocr, tables, encoding, seconds, notes, stale in rows:
+            for path, tongue, characters, chunks, pages, empty, ocr, tables, encoding, seconds, notes, *rest in rows:
                 yield Card(
                     path, tongue, characters, chunks, pages, tuple(json.loads(empty)), tuple(json.loads(ocr)), tables,
-                    encoding, seconds, tuple(json.loads(notes)), stale,
+                    encoding, seconds, tuple(json.loads(notes)), *rest,
                 )  # fmt: skip
 
     def counts(self) -> Counts:
@@ -265,6 +223,12 @@ class Catalog:
         """The chunks that still exist, by id, as unranked hits."""
         return {row[0]: _hit(row) for row in self._in(f"SELECT {_HIT_COLUMNS} WHERE c.id IN", list(chunk_ids))}
 
+    def spots(self, chunk_ids: Sequence[int]) -> dict[int, Spot]:
+        """Where the chunks that still exist stand, by id."""
+        sql = """SELECT c.id, f.path, d.path, c.ordinal, c.page FROM chunks c
+                 JOIN documents d ON d.id = c.document_id JOIN folders f ON f.id = d.folder_id WHERE c.id IN"""
+        return {row[0]: Spot._make(row[1:]) for row in self._in(sql, list(chunk_ids))}
+
     def around(self, document_id: int, first: int, last: int) -> list[Hit]:
         """Chunks `first` to `last` (ordinals, inclusive) of a document, in order."""
         where = "WHERE c.document_id = ? AND c.ordinal BETWEEN ? AND ? ORDER BY c.ordinal"
@@ -294,6 +258,14 @@ class Catalog:
         sql = """SELECT (SELECT count(*) FROM chunks WHERE generation > ?1)
                       + (SELECT count(*) FROM removed WHERE generation > ?1)"""
         return self._all(sql, [generation])[0][0]
+
+    def sample_vectors(self, size: int) -> F32:
+        """The vectors of some chunks, (at most size, dimension); keys are hashes, so the first are a fair sample."""
+        sql = """SELECT vector FROM embeddings WHERE key IN
+                 (SELECT DISTINCT key FROM chunks WHERE key IS NOT NULL ORDER BY key LIMIT ?)"""
+        rows = self._all(sql, [size])
+        vectors = np.frombuffer(b"".join(vector for (vector,) in rows), np.float16)
+        return vectors.reshape(len(rows), -1 if rows else 0).astype(np.float32)
 
     def vectors_since(self, generation: int, batch: int = 20_000) -> Iterator[tuple[I64, F32]]:
         """(ids, vectors) of chunks added by later transactions, a batch at a time, in order of id."""
@@ -357,25 +329,27 @@ class Catalog:
         self._dropped.clear()
         self._inherited = False
 
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """The rows of a question in SQL."""
-        return self._all(sql)
+    def dated(self, since: str, until: str) -> Iterator[tuple[int, str, str]]:
+        """(id, path, tags as JSON) of documents whose own date, or that of their last change, is in between."""
+        date = (
+            "CASE date WHEN '' THEN strftime('%Y-%m-%d', mtime_ns / 1000000000, 'unixepoch', 'localtime') ELSE date END"
+        )
+        where = f"WHERE {date} >= ? AND {date} < ?" if since or until else ""
+        sql = f"SELECT id, path, tags FROM documents {where}"
+        for rows in self._batches(sql, [since, until or "~"] if where else [], 5_000):
+            yield from rows
 
-    def _in(self, sql: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:
-        for start in range(0, len(values), _BATCH):
-            part = values[start : start + _BATCH]
-            yield from self._all(f"{sql} ({','.join('?' * len(part))})", part)
-
-    def _batches(self, sql: str, parameters: Sequence[object], size: int) -> Iterator[list[tuple[Any, ...]]]:
-        with self._errors():
-            cursor = self._db.execute(sql, parameters)
-            while rows := cursor.fetchmany(size):
-                yield rows
+    def chunks_of(self, document_ids: Sequence[int], languages: Sequence[str] = ()) -> list[int]:
+        """Ids of the chunks of documents; of some languages only, where these are given."""
+        rows = self._in("SELECT id, language FROM chunks WHERE document_id IN", document_ids)
+        return [chunk_id for chunk_id, language in rows if not languages or language in languages]
 
 
 def _hit(row: tuple[Any, ...]) -> Hit:
-    chunk_id, folder, path, title, page, headings, start, end, text, language, ordinal, document_id, stale = row
+    (chunk_id, folder, path, title, page, headings, start, end, text, language, ordinal, document_id, tokens, stale) = (
+        row
+    )
     return Hit(
         0, 0.0, chunk_id, folder, path, title, page, tuple(json.loads(headings)), start, end, text, language, ordinal,
-        document_id, stale,
+        document_id, tokens, stale,
     )  # fmt: skip

@@ -170,8 +170,8 @@ class Embedder:
         folder = self._folder()
         if folder:
             os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a local folder needs no hub, and none is asked
-        _keep_memory_steady()
-        with _quiet_loading():
+        keep_memory_steady()
+        with quiet_loading():
             from sentence_transformers import SentenceTransformer
 
             try:
@@ -180,37 +180,22 @@ class Embedder:
                     device=None if self.cfg.device == "auto" else self.cfg.device,
                     revision=self.cfg.revision or None,
                 )
-            except (OSError, ValueError, RuntimeError, KeyError) as error:
+            except load_errors() as error:
                 raise ModelError(
-                    f"embedder {self.name!r} cannot be loaded: {str(error).splitlines()[0]}",
+                    f"embedder {self.name!r} cannot be loaded: {(str(error) or repr(error)).splitlines()[0]}",
                     "check retrieval.embedder and retrieval.device; a model of a hub is downloaded on first use "
                     "and needs the network once",
                 ) from error
-        if self._precision(str(model.device)) == "bfloat16":
+        if precision(self.cfg, str(model.device)) == "bfloat16":
             _to_bfloat16(model)
         return model
 
-    def _precision(self, device: str) -> str:
-        import torch
-
-        if self.cfg.precision != "auto":
-            return self.cfg.precision
-        if device.startswith("cuda"):
-            return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        return "bfloat16" if device == "cpu" and fast else "float32"
-
     @cached_property
     def _tokenizer(self) -> "Tokenizer":
-        from tokenizers import Tokenizer
-
-        backend = getattr(self._model.tokenizer, "backend_tokenizer", self._model.tokenizer)
-        if not isinstance(backend, Tokenizer):
+        tokenizer = own_tokenizer(self._model.tokenizer)
+        if tokenizer is None:
             raise ModelError(f"embedder {self.name!r} has no fast tokenizer", "choose a model with a tokenizer.json")
-        own = Tokenizer.from_str(backend.to_str())  # encoding a batch sets truncation on the model's own one
-        own.no_truncation()
-        own.no_padding()
-        return own
+        return tokenizer
 
     @cached_property
     def _unknown_id(self) -> int | None:
@@ -219,7 +204,39 @@ class Embedder:
         return next((i for i in found if i is not None), None)
 
 
-def _keep_memory_steady() -> None:
+def load_errors() -> tuple[type[Exception], ...]:
+    """What loading a model raises where its files, its packages or its device are not as they should be."""
+    from safetensors import SafetensorError
+
+    return (OSError, ValueError, RuntimeError, KeyError, ImportError, AssertionError, SafetensorError)
+
+
+def precision(cfg: RetrievalConfig, device: str) -> str:
+    """The precision of a model's weights on a device: "bfloat16" where that is faster, unless one is configured."""
+    import torch
+
+    if cfg.precision != "auto":
+        return cfg.precision
+    if device.startswith("cuda"):
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if device == "cpu" and fast else "float32"
+
+
+def own_tokenizer(tokenizer: object) -> "Tokenizer | None":
+    """A copy that cuts and pads nothing, since encoding a batch sets that on a model's own; None where it is slow."""
+    from tokenizers import Tokenizer
+
+    backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if not isinstance(backend, Tokenizer):
+        return None
+    own = Tokenizer.from_str(backend.to_str())
+    own.no_truncation()
+    own.no_padding()
+    return own
+
+
+def keep_memory_steady() -> None:
     """Have glibc give large buffers back when they are freed.
 
     Batches of ever other lengths let it raise its own threshold instead, and a long run grows by a gigabyte.
@@ -259,7 +276,7 @@ def _fingerprint(folder: Path) -> str:
 
 
 @contextmanager
-def _quiet_loading() -> "Iterator[None]":
+def quiet_loading() -> "Iterator[None]":
     """Keep the libraries' loading bars and notices off the terminal; errors still come through."""
     import transformers
 

@@ -19,3 +19,22 @@ def rrf(rankings: Sequence[Sequence[int]], weights: Sequence[float] | None = Non
         for rank, document in enumerate(dict.fromkeys(ranking), start=1):
             scores[document] = scores.get(document, 0.0) + weight / (k + rank)
     return dict(sorted(scores.items(), key=lambda item: -item[1]))
+
+
+def convex(rankings: Sequence[Sequence[tuple[int, float]]], weights: Sequence[float]) -> dict[int, float]:
+    """Weighted mean of scores, each as a share of the best of its ranking; best first, 0 to 1.
+
+    An absent document and a score below 0 count as 0. Bruch, Gai, Ingber, "An Analysis of Fusion Functions for Hybrid
+    Retrieval", TOIS 2023, with 0 as the lowest score that BM25 and a useful cosine have.
+
+    >>> convex([[(7, 0.8), (8, 0.4)], [(8, 12.0)]], [0.25, 0.75])
+    {8: 0.875, 7: 0.25}
+    """
+    scores: dict[int, float] = {}
+    total = sum(weights) or 1.0
+    for ranking, weight in zip(rankings, weights, strict=True):
+        best = max((score for _, score in ranking), default=0.0)
+        for document, score in ranking:
+            share = max(score, 0.0) / best if best > 0 else 0.0
+            scores[document] = scores.get(document, 0.0) + weight / total * share
+    return dict(sorted(scores.items(), key=lambda item: -item[1]))

@@ -6,6 +6,7 @@
 <data>/<kb>/files/              what was uploaded
 """
 
+import fcntl
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from pathlib import Path
 import filelock
 
 from core.errors import CatalogError
-from retrieval.vectors import sync_folder
+from core.files import write_whole
 
 _NAME = re.compile(r"[\w][\w .-]{0,63}")
 _GENERATION = re.compile(r"g\d+")
@@ -44,8 +45,7 @@ def names(data: Path) -> list[str]:
 def generations(home: Path) -> list[str]:
     """The finished generations of a knowledge base that are still there, oldest first, up to the one that answers."""
     now = current(home)
-    found = sorted((p.name for p in home.glob("g*") if _GENERATION.fullmatch(p.name)), key=lambda name: int(name[1:]))
-    return [name for name in found if now and int(name[1:]) <= int(now[1:])]
+    return [name for name in present(home) if now and int(name[1:]) <= int(now[1:])]
 
 
 def promote(home: Path, generation: str, keep: int) -> None:
@@ -80,6 +80,8 @@ def rollback(home: Path) -> str:
 
     Raises `CatalogError` where none was kept.
     """
+    if current(home) is None:
+        raise CatalogError(f"there is no knowledge base {home.name!r}", "its folder holds no CURRENT")
     with writer_lock(home):
         kept = generations(home)
         if len(kept) < 2:
@@ -100,21 +102,38 @@ def current(home: Path) -> str | None:
         return None
     except OSError as error:
         raise CatalogError(f"{str(home)!r} cannot be read: {error.strerror}", "check its permissions") from error
+    except UnicodeDecodeError:
+        name = "what is no text"
     if not _GENERATION.fullmatch(name) or not (home / name / "catalog.sqlite").is_file():
-        raise CatalogError(f"{str(home / 'CURRENT')!r} names {name!r}, which is not there", "restore a backup")
+        hint = (
+            f"`ragstone verify --repair --kb {home.name}` takes the newest generation that is whole"
+            if present(home)
+            else "restore a backup"
+        )
+        raise CatalogError(f"{str(home / 'CURRENT')!r} names {name!r}, which is not there", hint)
     return name
+
+
+def present(home: Path) -> list[str]:
+    """All generations that are there, finished or not, oldest first."""
+    found = (p.parent.name for p in home.glob("g*/catalog.sqlite"))
+    return sorted((name for name in found if _GENERATION.fullmatch(name)), key=lambda name: int(name[1:]))
+
+
+def following(home: Path) -> str:
+    """The name of the generation after the one that answers or, where that is not to be told, after all there are."""
+    try:
+        now = current(home)
+    except CatalogError:
+        now = None
+    last = now or (present(home) or ["g0000"])[-1]
+    return f"g{int(last[1:]) + 1:04d}"
 
 
 def set_current(home: Path, generation: str) -> None:
     """Name the generation that answers, in one rename."""
-    aside = home / "CURRENT.writing"
     with _told(home):
-        with aside.open("w", encoding="utf-8") as handle:
-            handle.write(generation + "\n")
-            handle.flush()
-            os.fsync(handle.fileno())
-        aside.replace(home / "CURRENT")
-        sync_folder(home)
+        write_whole(home / "CURRENT", generation + "\n")
 
 
 @contextmanager
@@ -144,10 +163,7 @@ def writer_lock(home: Path, *, wait: bool = True) -> Iterator[None]:
             lock = filelock.FileLock(home / "writer.lock", timeout=_LOCK_WAIT_S if wait else 0)
             lock.acquire()
     except filelock.Timeout:
-        raise CatalogError(
-            f"knowledge base {home.name!r} is being written by {_holder(holder)}",
-            "wait for it to end, then run it again",
-        ) from None
+        raise _taken(home) from None
     try:
         if lock.lock_counter == 1:
             record = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
@@ -156,6 +172,33 @@ def writer_lock(home: Path, *, wait: bool = True) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def no_writer(home: Path) -> Iterator[None]:
+    """Keep writers away for a while, without writing anything. Raises `CatalogError` where one is at work."""
+    try:
+        handle = os.open(home / "writer.lock", os.O_RDONLY)
+    except FileNotFoundError:  # nobody ever wrote here
+        yield
+        return
+    except OSError as error:
+        raise CatalogError(f"{str(home)!r} cannot be read: {error.strerror}", "check its permissions") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _taken(home) from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _taken(home: Path) -> CatalogError:
+    return CatalogError(
+        f"knowledge base {home.name!r} is being written by {_holder(home / 'writer.json')}",
+        "wait for it to end, then run it again",
+    )
 
 
 def _holder(file: Path) -> str:

@@ -5,23 +5,30 @@ import logging
 import math
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from core.config import IngestConfig
 from core.errors import CatalogError
-from core.types import F32, Hit
-from retrieval import check
+from core.types import F32, I64, Hit
+from retrieval import check, dictionary, segments, tuning
 from retrieval.catalog import Catalog, Counts, Manifest
+from retrieval.dictionary import Dictionary
 from retrieval.embed import Embedder
-from retrieval.home import check_name, current, names, promote, set_current, writer_lock
+from retrieval.filters import Filter, chunk_ids
+from retrieval.home import check_name, current, following, names, no_writer, promote, set_current, writer_lock
 from retrieval.lexical import Lexical
+from retrieval.tuning import Tuning
 from retrieval.vectors import Vectors, damaged
 
 log = logging.getLogger(__name__)
 
 _UNSAVED = 200  # chunks that may have changed since the lexical index was saved: a reader adds them in some 20 ms
+_LEAST_RECALL = 0.95  # of dense search among the ten nearest; below, `verify` says so
+_SAMPLE = 256  # chunks that stand for all
 _SAVE_EVERY = 0.1  # share of the vectors that may be new before the FAISS file is written again
 
 
@@ -39,7 +46,11 @@ class Index:
         self.embedder = embedder
         self.catalog = Catalog(folder / "catalog.sqlite")
         self._vectors: Vectors | None = None
-        self._lexical = Lexical(folder / "lexical")
+        self._dictionary_file = home / dictionary.FILE
+        self._dictionary_stamp = -1
+        self._lexical = Lexical(folder / "lexical", Dictionary())
+        self._sample: tuple[int, F32] | None = None  # generation, vectors
+        self._among: tuple[int, Filter, I64] | None = None  # generation, filter, ids
         self._mutex = threading.RLock()
 
     @property
@@ -51,7 +62,7 @@ class Index:
     def open(cls, data: Path, name: str, embedder: Embedder) -> "Index":
         """Open a knowledge base to search it. Raises `CatalogError` where there is none or it cannot be used."""
         home = data / check_name(name)
-        generation = current(home)
+        generation = check.answering(home)
         if generation is None:
             there = ", ".join(names(data)) or "none"
             raise CatalogError(
@@ -70,10 +81,11 @@ class Index:
     def open_or_create(cls, data: Path, name: str, embedder: Embedder, chunker: str) -> "Index":
         """Open a knowledge base to write it; an absent one is made."""
         home = data / check_name(name)
-        if current(home) is None:
+        if check.answering(home) is None:
+            manifest = _manifest(embedder, chunker)  # an embedder that is not there leaves no folder behind
             with writer_lock(home):
                 if current(home) is None:
-                    cls.create(home, "g0001", _manifest(embedder, chunker))
+                    cls.create(home, "g0001", manifest)
                     set_current(home, "g0001")
         index = cls(home, home / (current(home) or ""), embedder)
         index.check_schema()
@@ -95,9 +107,11 @@ class Index:
         One that was begun with the same embedder and chunker is gone on with.
         """
         home = data / check_name(name)
-        now = current(home)
         manifest = _manifest(embedder, chunker)
-        generation = f"g{int(now[1:]) + 1 if now else 1:04d}"
+        generation = following(home)
+        last = f"g{int(generation[1:]) - 1:04d}"
+        if not (home / "CURRENT").exists() and _begun(home / last / "catalog.sqlite", manifest):
+            generation = last
         if not _begun(home / generation / "catalog.sqlite", manifest):
             cls.create(home, generation, manifest)
         return cls(home, home / generation, embedder)
@@ -160,6 +174,7 @@ class Index:
     def refresh(self) -> None:
         """Bring both caches to the catalog's generation; on disk where no writer is at work, else in memory."""
         with self._mutex:
+            self._load_dictionary()
             if self._lexical.generation < self.catalog.generation:
                 with self._try_lock() as alone:
                     if alone:
@@ -167,28 +182,79 @@ class Index:
             self._lexical.follow(self.catalog)
             self._loaded().catch_up(self.catalog)
 
+    def _load_dictionary(self) -> None:
+        file = self._dictionary_file
+        stamp = file.stat().st_mtime_ns if file.exists() else 0
+        if stamp != self._dictionary_stamp:
+            self._lexical = Lexical(self.folder / "lexical", dictionary.load(file))
+            self._dictionary_stamp = stamp
+
     def _save_lexical(self) -> None:
         try:
             self._lexical.catch_up(self.catalog)
         except CatalogError as error:  # nothing that a search needs
             log.warning("%s", error)
 
-    def dense(self, vector: F32, k: int) -> list[tuple[int, float]]:
-        """(chunk id, cosine) of the k nearest chunks."""
+    def dense(self, vector: F32, k: int, among: I64 | None = None) -> list[tuple[int, float]]:
+        """(chunk id, cosine) of the k nearest chunks, or of the k nearest whose id is `among`."""
         with self._mutex:
-            return self._loaded().search(vector, k)
+            return self._loaded().search(vector, k, among)
 
-    def lexical(self, terms: Sequence[str], k: int) -> list[tuple[int, float]]:
-        """(chunk id, BM25 score) of the k best chunks that hold a term."""
+    def background(self, vector: F32) -> float:
+        """The cosine of a question's vector to what has nothing to do with it: its mean over a sample of chunks.
+
+        Embedders differ: unrelated texts have a cosine of about 0.1 by one and of 0.7 by another.
+        """
+        generation = self.catalog.generation
+        if self._sample is None or self._sample[0] != generation:
+            self._sample = (generation, self.catalog.sample_vectors(_SAMPLE))
+        sample = self._sample[1]
+        return float(np.mean(sample @ vector)) if len(sample) else 0.0
+
+    def languages(self) -> list[str]:
+        """The languages that at least a twentieth of the chunks is written in, the most common first."""
+        counts = self.catalog.languages()
+        return [code for code, count in counts.items() if code != "und" and 20 * count >= sum(counts.values())]
+
+    def tuning(self) -> Tuning:
+        """What was calibrated for this knowledge base."""
+        return tuning.load(self.home / tuning.FILE)
+
+    @property
+    def dictionary(self) -> Dictionary:
+        """The knowledge base's own words, as last read."""
+        return self._lexical.dictionary
+
+    def terms(self, question: str) -> dict[str, float]:
+        """What the lexical search looks for: the question's tokens with their weights."""
+        return self._lexical.terms(question)
+
+    def lexical(self, terms: Mapping[str, float], k: int, among: I64 | None = None) -> list[tuple[int, float]]:
+        """(chunk id, BM25 score) of the k best chunks that hold a term, or of those whose id is `among`."""
         with self._mutex:
-            return self._lexical.search(terms, k)
+            return self._lexical.search(terms, k, among)
 
-    def idf(self, terms: Sequence[str]) -> dict[str, float]:
+    def among(self, where: Filter | None) -> I64 | None:
+        """Ids of the chunks that a filter lets through; None where it lets all through."""
+        if where is None or where.empty:
+            return None
+        generation = self.catalog.generation
+        if self._among is None or self._among[:2] != (generation, where):
+            self._among = (generation, where, chunk_ids(self.catalog, where))
+        return self._among[2]
+
+    def idf(self, terms: Iterable[str]) -> dict[str, float]:
         """Weight of each search token by its rarity: ln(1 + (N - df + 0.5) / (df + 0.5)), as BM25 has it."""
         with self._mutex:
             total = len(self._lexical)
             frequencies = {term: self._lexical.document_frequency(term) for term in terms}
-        return {term: math.log(1 + (max(total - df, 0) + 0.5) / (df + 0.5)) for term, df in frequencies.items()}
+        return {term: _idf(df, total) for term, df in frequencies.items()}
+
+    def idf_of_rare(self, share: float, least: int) -> float:
+        """The weight of a term that this share of the chunks holds, or `least` of them where these are more."""
+        with self._mutex:
+            total = len(self._lexical)
+        return _idf(max(least, share * total), total)
 
     def hits(self, chunk_ids: Sequence[int]) -> dict[int, Hit]:
         """The chunks that the catalog still holds, by id."""
@@ -197,7 +263,7 @@ class Index:
     def _loaded(self) -> Vectors:
         if self._vectors is None:
             dimension = int(self.catalog.meta("dimension", "0")) or self.embedder.dimension
-            self._vectors = Vectors.load(self._vectors_file, dimension)
+            self._vectors = Vectors.load(self._vectors_file, dimension, self.embedder.cfg.exact_below)
         return self._vectors
 
     @property
@@ -220,6 +286,7 @@ class Index:
         """
         saved = int(self.catalog.meta("vectors_saved", "0"))
         with self._mutex:
+            self._load_dictionary()
             behind = self._lexical.generation
             if behind < self.catalog.generation and (
                 whole or not behind or self.catalog.changes_since(behind) > _UNSAVED
@@ -229,6 +296,11 @@ class Index:
                 return  # nothing to write, and nobody searches here yet: do not read it
             vectors = self._loaded()
             vectors.catch_up(self.catalog)
+        if vectors.outgrown:  # takes seconds or more: searches go on with the old one
+            vectors = Vectors(vectors.dimension, vectors.exact_below)
+            vectors.catch_up(self.catalog)
+        with self._mutex:
+            self._vectors = vectors
             if whole or self.catalog.changes_since(saved) > _SAVE_EVERY * len(vectors) or not vectors.on_disk:
                 vectors.save(self._vectors_file)
                 self.catalog.set_meta("vectors_saved", str(vectors.generation))
@@ -245,37 +317,60 @@ class Index:
                 yield True
 
     def verify(self, *, repair: bool = False) -> list[str]:
-        """Everything that is wrong with this knowledge base, in words; empty when all is well.
+        """Everything that is wrong with this knowledge base, in words; empty when all is well. Nothing is written.
 
-        `repair` builds both caches anew and mends the catalog; documents whose chunks are damaged are read again by the
-        next run.
+        `repair` then builds both caches anew and mends the catalog; documents whose chunks are damaged are read again
+        by the next run. Raises `CatalogError` where a writer is at work.
         """
-        problems = check.problems(self.catalog)
-        if damaged(self._vectors_file):
-            problems.append("vectors.faiss did not match its checksum; it is built again from the catalog")
-        with self.writing():
-            if repair:
+        with no_writer(self.home):
+            problems = check.problems(self.catalog) + self._cache_problems()
+        if repair:
+            with self.writing():
                 check.mend(self.catalog)
                 self.drop_caches()
-            self.sync_caches(whole=True)
-        counts = self.counts()
-        with self._mutex:
-            self._lexical.follow(self.catalog)
-            if len(self._loaded()) != counts.dense:
-                problems.append(f"{len(self._loaded())} vectors are searchable, the catalog holds {counts.dense}")
-            if len(self._lexical) != counts.chunks:
-                problems.append(
-                    f"{len(self._lexical)} chunks are searchable by words, the catalog holds {counts.chunks}"
-                )
         return problems
+
+    def _cache_problems(self) -> list[str]:
+        """What is wrong with the caches on disk; where they were never saved, as after a restore, nothing is."""
+        problems: list[str] = []
+        saved, counts = self.catalog.meta("vectors_saved", "0") != "0", self.counts()
+        if damaged(self._vectors_file):
+            problems.append("vectors.faiss does not match its checksum")
+        elif saved and not self._vectors_file.exists():
+            problems.append("vectors.faiss is missing")
+        if saved:
+            problems += segments.problems(self.folder / "lexical", self.catalog)
+        with self._mutex:
+            self._vectors = None  # so that what is on disk is looked at
+            vectors = self._loaded()
+            if 0 < vectors.generation < int(self.catalog.meta("log_starts", "0")):
+                problems.append("vectors.faiss is too far behind the catalog to be caught up")
+            vectors.catch_up(self.catalog)
+            if len(vectors) != counts.dense:
+                problems.append(f"{len(vectors)} vectors are searchable, the catalog holds {counts.dense}")
+        if (recall := self.recall()) < _LEAST_RECALL:
+            problems.append(
+                f"approximate search finds {recall:.0%} of the nearest chunks; `ragstone verify --repair` makes its "
+                "index anew, a higher retrieval.exact_below makes it exact"
+            )
+        return problems
+
+    def recall(self) -> float:
+        """Share of the ten nearest chunks that dense search finds, against exact search; measured once a generation."""
+        with self._mutex:
+            return self._loaded().recall(self.catalog)
 
     def drop_caches(self) -> None:
         """Build both caches anew from the catalog. Only the holder of the writer lock may call this."""
         with self._mutex:
             self._vectors_file.unlink(missing_ok=True)
             shutil.rmtree(self.folder / "lexical", ignore_errors=True)
-            self._vectors, self._lexical = None, Lexical(self.folder / "lexical")
+            self._vectors, self._lexical = None, Lexical(self.folder / "lexical", self._lexical.dictionary)
             self.sync_caches(whole=True)
+
+
+def _idf(df: float, total: int) -> float:
+    return math.log(1 + (max(total - df, 0) + 0.5) / (df + 0.5))
 
 
 def _begun(file: Path, manifest: Manifest) -> bool:

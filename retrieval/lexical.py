@@ -5,19 +5,23 @@ yet) keeps the difference in a small index in memory, so that a search always se
 """
 
 import json
-import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from core.errors import CatalogError
-from core.text import TOKENIZER, heading_line, tokens
+from core.files import write_whole
+from core.text import TOKENIZER, heading_line, query_terms, tokens
+from core.types import I64
 from retrieval.catalog import Catalog, LexicalRow
-from retrieval.vectors import cause, sync_folder
+from retrieval.dictionary import Dictionary
+from retrieval.vectors import cause
 
 _STATE = "ragstone.json"
 _HEAP = 64_000_000  # bytes the writer may fill before it starts a segment
+_SMALL_HEAP = 15_000_000  # the least that tantivy takes: what readers hold in memory is little
 _MAX_TERMS = 256  # of a question; more only costs time
 _REBUILD_BELOW = 5_000  # chunks: up to here a rebuild takes well under a second
 
@@ -25,8 +29,10 @@ _REBUILD_BELOW = 5_000  # chunks: up to here a rebuild takes well under a second
 class Lexical:
     """A BM25 index that stands at a generation of the catalog."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, dictionary: Dictionary) -> None:
         self.folder = folder
+        self.dictionary = dictionary
+        self._tokenizer = " ".join(filter(None, [TOKENIZER, dictionary.identity]))
         self._disk: Any = None
         self._memory: Any = None
         self._seen = (-1, -1)  # generations of the catalog and of the index on disk that `search` shows
@@ -36,7 +42,7 @@ class Lexical:
     def generation(self) -> int:
         """Generation of the index on disk; 0 where there is none that can be used."""
         state = self._state()
-        return int(state["generation"]) if state.get("tokenizer") == TOKENIZER else 0
+        return int(state["generation"]) if state.get("tokenizer") == self._tokenizer else 0
 
     def catch_up(self, catalog: Catalog) -> None:
         """Bring the index on disk to the catalog's generation. Only the holder of the writer lock may call this."""
@@ -56,10 +62,11 @@ class Lexical:
                     since, dead, removed = 0, 0, []
                 for chunk_id in removed:
                     writer.delete_documents_by_term("id", chunk_id)
-                _add(writer, self._disk.schema, catalog.lexical_since(since))
+                self._add(writer, self._disk.schema, catalog.lexical_since(since))
                 opstamp = writer.commit()
             writer.wait_merging_threads()
-            self._write_state({"generation": generation, "opstamp": opstamp, "dead": dead, "tokenizer": TOKENIZER})
+            state = {"generation": generation, "opstamp": opstamp, "dead": dead, "tokenizer": self._tokenizer}
+            self._write_state(state)
             self._disk.reload()
         except (OSError, ValueError) as error:
             raise CatalogError(
@@ -80,21 +87,27 @@ class Lexical:
             if since < int(catalog.meta("log_starts", "0")) or not self._open():
                 since, self._disk = 0, None
             memory = tantivy.Index(_schema())
-            writer = memory.writer(_HEAP, 1)
-            _add(writer, memory.schema, catalog.lexical_since(since))
+            writer = memory.writer(_SMALL_HEAP, 1)
+            self._add(writer, memory.schema, catalog.lexical_since(since))
             writer.commit()
             memory.reload()
             self._hidden = set(catalog.removed_since(since)) if self._disk else set()
         self._memory, self._seen = memory, seen
 
-    def search(self, terms: Sequence[str], k: int) -> list[tuple[int, float]]:
-        """The k best chunks for the distinct search tokens of a question: (id, BM25 score), best first.
+    def terms(self, question: str) -> dict[str, float]:
+        """The search tokens of a question with their weights, those of the dictionary included."""
+        return query_terms(question) | dict.fromkeys(self.dictionary.names(question), 1.0)
 
-        Only chunks that hold at least one term are returned.
+    def search(self, terms: Mapping[str, float], k: int, among: I64 | None = None) -> list[tuple[int, float]]:
+        """The k best chunks for search tokens, each with its weight: (id, BM25 score), best first.
+
+        Only chunks that hold at least one term are returned; of these, where ids are given, only those `among` them.
         """
         found: dict[int, float] = {}
+        most = dict(islice(terms.items(), _MAX_TERMS))
         for index in self._parts():
-            for chunk_id, score in _search(index, terms[:_MAX_TERMS], k + len(self._hidden)):
+            limit = None if among is None else _limit(index, among)
+            for chunk_id, score in _search(index, most, k + len(self._hidden), limit):
                 if chunk_id not in self._hidden:
                     found.setdefault(chunk_id, score)  # the disk may be ahead of what memory was made for
         return sorted(found.items(), key=lambda item: -item[1])[:k]
@@ -106,6 +119,16 @@ class Lexical:
     def __len__(self) -> int:
         return sum(int(index.searcher().num_docs) for index in self._parts())
 
+    def _add(self, writer: Any, schema: Any, batches: Iterable[list[LexicalRow]]) -> None:
+        import tantivy
+
+        for rows in batches:
+            for row in rows:
+                name = row.path.rsplit("/", 1)[-1]
+                whole = f"{name}\n{heading_line(row.title, row.headings)}\n{row.text}"
+                words = [*tokens(whole), *self.dictionary.names(whole)]
+                writer.add_document(tantivy.Document.from_dict({"id": row.chunk_id, "body": " ".join(words)}, schema))
+
     def _parts(self) -> list[Any]:
         return [index for index in (self._disk, self._memory) if index is not None]
 
@@ -113,7 +136,7 @@ class Lexical:
         """Open, or reopen, the index on disk; False where there is none or it is damaged."""
         import tantivy
 
-        if self._state().get("tokenizer") != TOKENIZER:
+        if self._state().get("tokenizer") != self._tokenizer:
             return False
         try:
             if self._disk is None:
@@ -146,13 +169,7 @@ class Lexical:
             raise CatalogError(f"{str(self.folder)!r} could not be read: {cause(error)}", "check the disk") from error
 
     def _write_state(self, state: dict[str, Any]) -> None:
-        aside = self.folder / (_STATE + ".writing")
-        with aside.open("w", encoding="utf-8") as handle:
-            json.dump(state, handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-        aside.replace(self.folder / _STATE)
-        sync_folder(self.folder)
+        write_whole(self.folder / _STATE, json.dumps(state))
 
 
 def _schema() -> Any:
@@ -164,26 +181,31 @@ def _schema() -> Any:
     return builder.build()
 
 
-def _add(writer: Any, schema: Any, batches: Iterable[list[LexicalRow]]) -> None:
+def _limit(index: Any, among: I64) -> Any:
+    """A query that only chunks with these ids match."""
     import tantivy
 
-    for rows in batches:
-        for row in rows:
-            name = row.path.rsplit("/", 1)[-1]
-            body = " ".join(tokens(f"{name}\n{heading_line(row.title, row.headings)}\n{row.text}"))
-            writer.add_document(tantivy.Document.from_dict({"id": row.chunk_id, "body": body}, schema))
+    ids = tantivy.Query.term_set_query(index.schema, "id", among.tolist())
+    return tantivy.Query.const_score_query(ids, 0.0)
 
 
-def _search(index: Any, terms: Sequence[str], k: int) -> list[tuple[int, float]]:
+def _search(index: Any, terms: Mapping[str, float], k: int, limit: Any) -> list[tuple[int, float]]:
     import tantivy
 
-    query = tantivy.Query.boolean_query(
-        [(tantivy.Occur.Should, tantivy.Query.term_query(index.schema, "body", t, "freq")) for t in terms]
-    )
     searcher = index.searcher()
-    limit = min(k, int(searcher.num_docs))
-    if not terms or limit == 0:
+    most = min(k, int(searcher.num_docs))
+    if not terms or most == 0:
         return []
-    hits = searcher.search(query, limit, count=False).hits
+    words = [_weighted(tantivy.Query.term_query(index.schema, "body", t, "freq"), w) for t, w in terms.items()]
+    query = tantivy.Query.boolean_query([(tantivy.Occur.Should, word) for word in words])
+    if limit is not None:
+        query = tantivy.Query.boolean_query([(tantivy.Occur.Must, query), (tantivy.Occur.Must, limit)])
+    hits = searcher.search(query, most, count=False).hits
     ids = searcher.fast_field_values("id", [address for _, address in hits])
     return [(int(i), float(score)) for i, (score, _) in zip(ids, hits, strict=True)]
+
+
+def _weighted(query: Any, weight: float) -> Any:
+    import tantivy
+
+    return query if weight == 1.0 else tantivy.Query.boost_query(query, weight)

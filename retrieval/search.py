@@ -1,103 +1,216 @@
-"""A question -> passages: dense and lexical search, reciprocal rank fusion, neighbours.
+"""A question -> passages; reads top to bottom.
 
-Reads top to bottom: `search` ranks chunks, `widen` joins the best of them with what stands around them.
+`retrieve` asks both retrievers for every wording, `rank` fuses, reranks and chooses, `search` is both; `relevance`
+says how far the found passages speak about the question. What is read around them: retrieval/passages.py.
 """
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Literal
 
 from core.config import RetrievalConfig
-from core.text import fold, heading_line, keywords, query_tokens, tokens
-from core.types import Hit, SearchMode
-from retrieval.fuse import rrf
+from core.text import fold, heading_line, keywords, language, tokens
+from core.types import Candidate, Hit, Place, Query, SearchMode, Trace
+from retrieval.catalog import Spot
+from retrieval.choose import choose
+from retrieval.filters import Filter
+from retrieval.fuse import convex, rrf
 from retrieval.index import Index
-from retrieval.versions import prefer_newest
+from retrieval.rerank import Reranker
 
-_SPARE = 30  # hits beyond the first k that may stand in for older versions among them
+DENSE_WEIGHT = 0.5  # where neither the configuration nor a calibration says otherwise
+MIN_RELEVANCE = 0.18
+_SPARE = 30  # hits beyond the first k that may stand in for those that are held back
 _MAX_QUERY = 4_000  # characters; what is beyond adds time and no meaning
+_TRACED = 100  # candidates that a trace keeps, in the order of fusion
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
-    """A hit with its neighbours: `text` runs over chunks `first` to `last` (ordinals) of the hit's document."""
+class Ranking:
+    """One ranking by one retriever for one wording: (chunk id, score), best first; `floor` is a score worth nothing."""
 
-    hit: Hit
-    text: str
-    first: int
-    last: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Ranking:
-    """One ranking by one retriever for one query variant: (chunk id, score), best first."""
-
-    dense: bool
+    query: Query
+    retriever: Literal["dense", "lexical"]
     weight: float
     scored: list[tuple[int, float]]
+    floor: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The passages that were found, best first, and how."""
+
+    hits: list[Hit]
+    trace: Trace = field(default_factory=Trace)
 
 
 def search(
-    index: Index, queries: Sequence[str], cfg: RetrievalConfig, *, k: int | None = None, mode: SearchMode | None = None
+    index: Index,
+    queries: Sequence[str],
+    cfg: RetrievalConfig,
+    *,
+    k: int | None = None,
+    mode: SearchMode | None = None,
+    where: Filter | None = None,
+    reranker: Reranker | None = None,
 ) -> list[Hit]:
-    """The k best chunks for a question given in one or more variants; no duplicates, best first.
+    """The k best chunks for a question given in one or more wordings; no duplicates, best first.
 
-    Dense results of a variant the embedder cannot read stay out, as do lexical results that share no term.
+    Dense results of a wording the embedder cannot read stay out, as do lexical results that share no term. `where`
+    limits what both retrievers rank. The `reranker` reads the first wording.
     """
     k = cfg.k if k is None else k
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    mode = mode or cfg.mode
+    asked = [Query(text) for text in dict.fromkeys(queries)]
+    return rank(index, retrieve(index, asked, cfg, k=k, mode=mode, where=where), cfg, k=k, reranker=reranker).hits
+
+
+def retrieve(
+    index: Index,
+    queries: Sequence[Query],
+    cfg: RetrievalConfig,
+    *,
+    k: int = 1,
+    mode: SearchMode | None = None,
+    where: Filter | None = None,
+) -> list[Ranking]:
+    """The rankings of both retrievers for every wording, at least `cfg.candidates` and k long where so many match."""
     index.refresh()
-    rankings: list[_Ranking] = []
-    for query in dict.fromkeys(_clean(q) for q in queries):
-        if query:
-            rankings += _rank(index, query, cfg, mode, max(cfg.candidates, k))
-    found = index.hits(list({i for ranking in rankings for i, _ in ranking.scored}))
-    rankings = [_ordered(ranking, found) for ranking in rankings]
-    fused = rrf([[i for i, _ in r.scored] for r in rankings], [r.weight for r in rankings], k=cfg.rrf_k)
-    ordered = sorted(found.values(), key=lambda hit: (-fused[hit.chunk_id], *_place(hit)))[: k + _SPARE]
-    hits = [_scored(hit, fused[hit.chunk_id], rankings) for hit in ordered]
-    if cfg.prefer_newest:
-        hits = prefer_newest(index.catalog, hits)
-    return [replace(hit, rank=rank) for rank, hit in enumerate(hits[:k], start=1)]
+    among, n, mode = index.among(where), max(cfg.candidates, k), mode or cfg.mode
+    rankings: list[Ranking] = []
+    for query in (replace(q, text=_clean(q.text)) for q in queries):
+        if not query.text:
+            continue
+        dense = mode != "lexical" and index.embedder.read([query.text])[0].readable
+        share = _dense_share(index, query, cfg) if mode == "hybrid" and dense else float(dense)
+        if dense:
+            vector = index.embedder.embed_query(query.text)
+            found = index.dense(vector, n, among)
+            rankings.append(Ranking(query, "dense", query.weight * share, found, index.background(vector)))
+        if mode != "dense":
+            found = index.lexical(index.terms(query.text), n, among)
+            rankings.append(Ranking(query, "lexical", query.weight * (1 - share), found))
+    return rankings
 
 
-def _ordered(ranking: _Ranking, found: Mapping[int, Hit]) -> _Ranking:
+def rank(
+    index: Index,
+    rankings: Sequence[Ranking],
+    cfg: RetrievalConfig,
+    *,
+    k: int | None = None,
+    reranker: Reranker | None = None,
+) -> Result:
+    """Fuse rankings, rerank the best, and choose k of them: newest versions, no more of a document than wanted."""
+    k = cfg.k if k is None else k
+    clock = [("start", time.perf_counter())]
+    spots = index.catalog.spots(list({i for ranking in rankings for i, _ in ranking.scored}))
+    rankings = [_ordered(ranking, spots) for ranking in rankings]
+    fused = _fuse(rankings, cfg)
+    order = sorted(fused, key=lambda i: (-round(fused[i], 6), spots[i][:3]))
+    wanted = order[: max(k + _SPARE, cfg.rerank_top if reranker else 0)]
+    places = _places(rankings, order[: max(len(wanted), _TRACED)])
+    found = index.hits(wanted)
+    asked = {n for n, query in enumerate(_queries(rankings)) if query.origin in ("question", "rewritten")}
+    hits = [
+        _scored(found[i], fused[i], [place for place in places[i] if place.query in asked])
+        for i in wanted
+        if i in found
+    ]
+    clock.append(("fuse", time.perf_counter()))
+    if reranker and rankings:
+        hits = _reranked(hits, rankings[0].query.text, reranker, cfg.rerank_top)
+        clock.append((f"rerank with {reranker.name}", time.perf_counter()))
+    hits, dropped = choose(index.catalog, hits[: k + _SPARE], cfg, k)
+    hits = [replace(hit, rank=place) for place, hit in enumerate(hits, start=1)]
+    clock.append(("choose", time.perf_counter()))
+    stages = tuple((name, round(1000 * (at - before), 2)) for (_, before), (name, at) in pairwise(clock))
+    chosen = {hit.chunk_id: hit for hit in hits}
+    candidates = tuple(
+        _candidate(i, spots[i], places[i], fused[i], chosen.get(i), dropped.get(i, "fused score"))
+        for i in order[:_TRACED]
+    )
+    return Result(hits, Trace(_queries(rankings), candidates, stages))
+
+
+def _dense_share(index: Index, query: Query, cfg: RetrievalConfig) -> float:
+    if cfg.dense_weight != "auto":
+        return cfg.dense_weight
+    return index.tuning().dense_weight.get(language(query.text), DENSE_WEIGHT)
+
+
+def _fuse(rankings: Sequence[Ranking], cfg: RetrievalConfig) -> dict[int, float]:
+    weights = [ranking.weight for ranking in rankings]
+    if cfg.fusion == "rrf":
+        return rrf([[i for i, _ in ranking.scored] for ranking in rankings], weights, k=cfg.rrf_k)
+    return convex([[(i, score - r.floor) for i, score in r.scored] for r in rankings], weights)
+
+
+def _ordered(ranking: Ranking, spots: Mapping[int, Spot]) -> Ranking:
     """The ranking of what is still there; chunks of equal score stand by their path, not by when they were added."""
-    scored = [(i, score) for i, score in ranking.scored if i in found]
-    scored.sort(key=lambda pair: (-round(pair[1], 5), *_place(found[pair[0]])))
+    scored = [(i, score) for i, score in ranking.scored if i in spots]
+    scored.sort(key=lambda pair: (-round(pair[1], 5), spots[pair[0]][:3]))
     return replace(ranking, scored=scored)
-
-
-def _place(hit: Hit) -> tuple[str, str, int]:
-    return hit.folder, hit.path, hit.ordinal
 
 
 def _clean(query: str) -> str:
     return query[:_MAX_QUERY].encode("utf-8", "replace").decode().strip()
 
 
-def _rank(index: Index, query: str, cfg: RetrievalConfig, mode: SearchMode, n: int) -> list[_Ranking]:
-    rankings = []
-    if mode != "lexical" and index.embedder.read([query])[0].readable:
-        rankings.append(_Ranking(True, cfg.dense_weight, index.dense(index.embedder.embed_query(query), n)))
-    if mode != "dense":
-        rankings.append(_Ranking(False, 1 - cfg.dense_weight, index.lexical(query_tokens(query), n)))
-    return rankings if len(rankings) > 1 else [replace(r, weight=1.0) for r in rankings]
+def _queries(rankings: Sequence[Ranking]) -> tuple[Query, ...]:
+    return tuple(dict.fromkeys(ranking.query for ranking in rankings))
 
 
-def _scored(hit: Hit, score: float, rankings: Sequence[_Ranking]) -> Hit:
-    """The hit with its fused score, and its best rank and score by each retriever."""
-    best: dict[bool, tuple[int, float]] = {}
+def _places(rankings: Sequence[Ranking], order: Sequence[int]) -> dict[int, list[Place]]:
+    """Of each of the best chunks, where it stood in each ranking that held it."""
+    numbers = {query: n for n, query in enumerate(_queries(rankings))}
+    places: dict[int, list[Place]] = {i: [] for i in order}
     for ranking in rankings:
-        for place, (chunk_id, value) in enumerate(ranking.scored, start=1):
-            if chunk_id == hit.chunk_id and (ranking.dense not in best or place < best[ranking.dense][0]):
-                best[ranking.dense] = (place, value)
-    dense, lexical = best.get(True, (None, None)), best.get(False, (None, None))
+        number = numbers[ranking.query]
+        for at, (chunk_id, score) in enumerate(ranking.scored, start=1):
+            if chunk_id in places:
+                places[chunk_id].append(Place(number, ranking.retriever, at, score))
+    return places
+
+
+def _scored(hit: Hit, score: float, places: Sequence[Place]) -> Hit:
+    """The hit with its fused score, and its best rank and score by each retriever for the question itself."""
+    best: dict[str, Place] = {}
+    for place in sorted(places, key=lambda place: place.rank):
+        best.setdefault(place.retriever, place)
+    dense, lexical = best.get("dense"), best.get("lexical")
     return replace(
-        hit, score=score, dense_rank=dense[0], dense_score=dense[1], lexical_rank=lexical[0],
-        lexical_score=lexical[1],
+        hit, score=score, dense_rank=dense.rank if dense else None, dense_score=dense.score if dense else None,
+        lexical_rank=lexical.rank if lexical else None, lexical_score=lexical.score if lexical else None,
     )  # fmt: skip
+
+
+def _reranked(hits: Sequence[Hit], question: str, reranker: Reranker, top: int) -> list[Hit]:
+    """The first `top` hits in the reranker's order, the others behind them."""
+    texts = [f"{heading_line(hit.title, hit.headings)}\n{hit.text}".strip() for hit in hits[:top]]
+    scores = reranker.score(question, texts)
+    best = [replace(hit, rerank_score=score) for hit, score in zip(hits, scores, strict=False)]
+    return [*sorted(best, key=lambda hit: -(hit.rerank_score or 0.0)), *hits[top:]]
+
+
+def _candidate(
+    chunk_id: int, spot: Spot, places: Sequence[Place], fused: float, kept: Hit | None, dropped: str
+) -> Candidate:
+    return Candidate(
+        chunk_id, spot.path, spot.page, spot.ordinal, tuple(places), round(fused, 5),
+        kept.rerank_score if kept else None, kept.rank if kept else None, "" if kept else dropped,
+    )  # fmt: skip
+
+
+def least_relevance(index: Index, cfg: RetrievalConfig) -> float:
+    """The relevance below which a question counts as not covered: configured, else calibrated, else measured here."""
+    if cfg.min_relevance != "auto":
+        return cfg.min_relevance
+    calibrated = index.tuning().min_relevance
+    return MIN_RELEVANCE if calibrated is None else calibrated
 
 
 def relevance(index: Index, question: str, hits: Sequence[Hit]) -> float:
@@ -115,32 +228,3 @@ def relevance(index: Index, question: str, hits: Sequence[Hit]) -> float:
         share = sum(weight for term, weight in idf.items() if term in held or (len(term) == 1 and term in folded))
         best = max(best, share / total if total else 0.0, ((hit.dense_score or 0.0) - 0.25) / 0.5)
     return min(best, 1.0)
-
-
-def widen(index: Index, hits: Sequence[Hit], neighbours: int) -> list[Passage]:
-    """Each hit with the chunks around it, best first; hits that meet are one passage, at the place of the better."""
-    spans: list[tuple[Hit, int, int]] = []
-    for hit in hits:
-        first, last = max(hit.ordinal - neighbours, 0), hit.ordinal + neighbours
-        for i, (better, low, high) in enumerate(spans):
-            if better.document_id == hit.document_id and first <= high + 1 and last >= low - 1:
-                spans[i] = (better, min(low, first), max(high, last))
-                break
-        else:
-            spans.append((hit, first, last))
-    passages = []
-    for hit, first, last in spans:
-        chunks = index.catalog.around(hit.document_id, first, last)
-        if chunks:  # else: gone since the search
-            passages.append(Passage(hit, _joined(chunks), chunks[0].ordinal, chunks[-1].ordinal))
-    return passages
-
-
-def _joined(chunks: Sequence[Hit]) -> str:
-    """The text of neighbouring chunks; where they overlap, the common part once."""
-    text, end = chunks[0].text, chunks[0].end
-    for chunk in chunks[1:]:
-        gap = chunk.start - end
-        text += ("\n" if gap > 1 else " " * gap) + chunk.text if gap >= 0 else chunk.text[-gap:]
-        end = chunk.end
-    return text

@@ -19,7 +19,8 @@ CREATE TABLE documents(
     checked_ns INTEGER NOT NULL, title TEXT NOT NULL, language TEXT NOT NULL, pages INTEGER, empty_pages TEXT NOT NULL,
     ocr_pages TEXT NOT NULL, tables INTEGER NOT NULL, characters INTEGER NOT NULL, chunks INTEGER NOT NULL,
     encoding TEXT, notes TEXT NOT NULL, seconds REAL NOT NULL, sketch BLOB NOT NULL,
-    stale TEXT NOT NULL DEFAULT '', reader TEXT NOT NULL, indexed_at REAL NOT NULL,
+    tags TEXT NOT NULL, date TEXT NOT NULL, stale TEXT NOT NULL DEFAULT '', reader TEXT NOT NULL,
+    indexed_at REAL NOT NULL,
     UNIQUE(folder_id, path));
 CREATE INDEX documents_in_part ON documents(reader) WHERE reader != '';
 CREATE TABLE chunks(
@@ -79,6 +80,8 @@ class Transaction:
             "ocr_pages": json.dumps(document.ocr_pages), "tables": document.tables,
             "characters": len(document.text), "chunks": len(new.chunks), "encoding": document.encoding,
             "notes": json.dumps(document.notes, ensure_ascii=False), "seconds": round(new.seconds, 3),
+            "tags": json.dumps([tag.casefold() for tag in document.tags], ensure_ascii=False),
+            "date": document.date,
             "sketch": new.sketch, "reader": reader if document.empty_pages else "", "indexed_at": time.time(),
         }  # fmt: skip
         columns, places = ", ".join(row), ", ".join(f":{name}" for name in row)

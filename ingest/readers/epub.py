@@ -16,12 +16,13 @@ from core.errors import ReadError
 from core.types import Document
 from ingest.readers.markup import read_html
 from ingest.readers.package import check_package, parse_xml
-from ingest.readers.text import Part, assemble, clean, collapse, meaningful, parts_of
+from ingest.readers.text import Part, assemble, clean, collapse, date_of, meaningful, parts_of, tags_of
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
 
 _FONT_ALGORITHMS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")  # they hide no text
+_SHOWN = (("Title", "title"), ("Author", "creator"), ("Publisher", "publisher"), ("Date", "date"))
 _DAMAGED = "restore it from a copy, or convert it with Calibre"
 
 
@@ -40,12 +41,12 @@ def read_epub(data: bytes, cfg: IngestConfig) -> Document:
     with ZipFile(BytesIO(data)) as archive:
         package_path = _package_path(archive)
         package = parse_xml(archive.read(package_path))
-        title, about = _about(package)
+        about = _about(package)
         items = _items(package, posixpath.dirname(package_path))
         spine = [items[key] for key in _attributes(package, "itemref", "idref") if key in items]
         _check_rights(archive, {item.path for item in spine})
         labels = _labels(archive, package, items)
-        parts = [Part(about)]
+        parts = [Part("\n".join(f"{label}: {', '.join(about[name])}" for label, name in _SHOWN if name in about))]
         notes: list[str] = []
         tables = 0
         label = ""
@@ -65,7 +66,11 @@ def read_epub(data: bytes, cfg: IngestConfig) -> Document:
             tables += chapter.tables
     if len(parts) == 1 or not any(part.text.strip() for part in parts[1:]):
         raise ReadError("no text in the chapters of the book", "it may consist of pictures; leave it out with exclude")
-    return assemble(parts, title, tables=tables, notes=notes)
+    title = next(map(meaningful, about.get("title", ())), "")
+    date = next(filter(None, map(date_of, about.get("date", ()))), "")
+    return replace(
+        assemble(parts, title, tables=tables, notes=notes), tags=tags_of(about.get("subject", ())), date=date
+    )
 
 
 def _package_path(archive: ZipFile) -> str:
@@ -80,17 +85,15 @@ def _package_path(archive: ZipFile) -> str:
     return found
 
 
-def _about(package: "Element") -> tuple[str, str]:
-    """The title, and title, authors, publisher and date on lines of their own."""
+def _about(package: "Element") -> dict[str, list[str]]:
+    """What the book says of itself, by the names of Dublin Core; no value stands twice."""
     values: dict[str, list[str]] = {}
     for element in package.iter("{http://purl.org/dc/elements/1.1/}*"):
         name = str(element.tag).rpartition("}")[2]
         text = collapse(clean("".join(element.itertext())))
         if text and text not in values.setdefault(name, []):
             values[name].append(text)
-    title = next(map(meaningful, values.get("title", ())), "")
-    shown = (("Title", "title"), ("Author", "creator"), ("Publisher", "publisher"), ("Date", "date"))
-    return title, "\n".join(f"{label}: {', '.join(values[name])}" for label, name in shown if name in values)
+    return values
 
 
 def _items(package: "Element", folder: str) -> dict[str, _Item]:

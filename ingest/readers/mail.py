@@ -19,7 +19,7 @@ from ingest.readers.encoding import code_page, decode_as, signature
 from ingest.readers.markup import read_html
 from ingest.readers.package import read_stream
 from ingest.readers.rtf import read_rtf
-from ingest.readers.text import Part, assemble, clean, collapse, parts_of
+from ingest.readers.text import Part, assemble, clean, collapse, date_of, parts_of
 
 if TYPE_CHECKING:
     from olefile import OleFileIO
@@ -59,7 +59,8 @@ def read_eml(data: bytes, cfg: IngestConfig, contents: Contents) -> Document:
         raise ReadError("not a mail" + (f": it looks like {seen}" if seen else ""), "give it the right suffix")
     parts = _message(message, cfg, contents)
     title = _header(message, "Subject", cfg)
-    return assemble([*parts, *contents.parts], title, tables=contents.tables, notes=contents.notes())
+    document = assemble([*parts, *contents.parts], title, tables=contents.tables, notes=contents.notes())
+    return replace(document, date=date_of(_header(message, "Date", cfg)))
 
 
 def read_mbox(data: bytes, cfg: IngestConfig, contents: Contents) -> Document:
@@ -192,7 +193,9 @@ def read_msg(data: bytes, cfg: IngestConfig, contents: Contents) -> Document:
         if not read_stream(ole, "__properties_version1.0"):
             raise ReadError("not an Outlook message: it has no properties", "give it the right suffix")
         parts, subject = _outlook(ole, (), cfg, contents)
-    return assemble([*parts, *contents.parts], subject, tables=contents.tables, notes=contents.notes())
+        sent = _sent(_properties(ole, (), 32))
+    document = assemble([*parts, *contents.parts], subject, tables=contents.tables, notes=contents.notes())
+    return replace(document, date=date_of(sent))
 
 
 def _outlook(ole: "OleFileIO", path: tuple[str, ...], cfg: IngestConfig, contents: Contents) -> tuple[list[Part], str]:
@@ -261,12 +264,15 @@ def _mapi_header(properties: _Properties, cfg: IngestConfig) -> str:
     sender, address = _text(properties, _SENDER, cfg), _text(properties, _SMTP, cfg) or _text(properties, _ADDRESS, cfg)
     if "@" in address and address != sender:
         sender = f"{sender} <{address}>"
+    subject, to, cc = (_text(properties, key, cfg) for key in (_SUBJECT, _TO, _CC))
+    values = zip(_SHOWN, (subject, sender, to, cc, _sent(properties)), strict=True)
+    return "\n".join(f"{name}: {collapse(clean(value))}" for name, value in values if value.strip())
+
+
+def _sent(properties: _Properties) -> str:
     ticks = next((properties[key][1] for key in _DATES if key in properties), b"")
     seconds = int.from_bytes(ticks, "little") // 10_000_000 - _EPOCH_GAP
-    sent = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC") if 0 < seconds < 1 << 33 else ""
-    subject, to, cc = (_text(properties, key, cfg) for key in (_SUBJECT, _TO, _CC))
-    values = zip(_SHOWN, (subject, sender, to, cc, sent), strict=True)
-    return "\n".join(f"{name}: {collapse(clean(value))}" for name, value in values if value.strip())
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC") if 0 < seconds < 1 << 33 else ""
 
 
 def _mapi_body(properties: _Properties, cfg: IngestConfig) -> Document:

@@ -1,19 +1,29 @@
 """Markdown: the source text, cut at its headings. Fenced code, front matter and links do not make headings."""
 
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
 from core.config import IngestConfig
 from core.types import Document, Section
 from ingest.readers.encoding import decode
-from ingest.readers.text import HeadingPath, clean, collapse, descend, names
+from ingest.readers.text import HeadingPath, clean, collapse, date_of, descend, listed, names, tags_of
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
 _FRONT_OPEN = re.compile(r"\s*(---|\+\+\+)[^\S\n]*\n(?=\s*(?:#|[\w\"'-]+\s*[:=]))")
 _FRONT_TITLE = re.compile(r"""^title\s*[:=]\s*(?:"([^"\n]*)"|'([^'\n]*)'|([^\n]*?))\s*$""", re.M | re.I)
+_FRONT_CHARS = 10_000  # of front matter that are parsed: brackets in brackets take a second
+_TAG_FIELDS = ("tags", "keywords", "categories")
+_DATE_FIELDS = ("lastmod", "last_modified_at", "modified", "updated", "date")  # what dates this version comes first
+# A field with the lines that belong to it. Each is parsed alone: people write titles that are not YAML.
+_FIELD = re.compile(
+    rf"^(?:{'|'.join((*_TAG_FIELDS, *_DATE_FIELDS))})[^\S\n]*:[^\n]*(?:\n(?:[ \t\]]|-(?!--))[^\n]*)*", re.M | re.I
+)
 _HTML_HEADING = re.compile(r"<h([1-6])\b[^<>]*>(.*?)</h\1>", re.S | re.I)
 _HTML_HEADING_WITHIN = 2000  # characters of a block, so that a search costs the same for every block
 _MARKED = re.compile(r"[\\`*_\[<&{]")
@@ -31,7 +41,11 @@ def read_markdown(data: bytes, cfg: IngestConfig) -> Document:
     found = _FRONT_TITLE.search(front)
     title = next((group for group in found.groups() if group), "") if found else ""
     title = title or next((name for _, level, name in headings if level == 1), "")
-    return Document(text, collapse(title), tuple(_sections(text, headings)), encoding=encoding)
+    document = Document(text, collapse(title), tuple(_sections(text, headings)), encoding=encoding)
+    fields = _fields(front)
+    values = (fields.get(name) for name in _DATE_FIELDS)
+    dates = (date_of(str(value)) for value in values if isinstance(value, (str, date)))
+    return replace(document, tags=tags_of(_tags(fields)), date=next(filter(None, dates), ""))
 
 
 def _front_matter(source: str) -> str:
@@ -41,6 +55,38 @@ def _front_matter(source: str) -> str:
         return ""
     closed = re.compile(rf"^(?:{re.escape(opened[1])}|\.\.\.)[^\S\n]*$", re.M).search(source, opened.end())
     return source[: closed.end()] if closed else ""
+
+
+def _fields(front: str) -> dict[str, Any]:
+    """The fields of front matter that hold tags and dates, by name in lower case; damaged ones are left out."""
+    import yaml
+
+    front = front.strip()
+    if front.startswith("+++"):
+        try:
+            return {name.lower(): value for name, value in tomllib.loads(front.strip("+")[:_FRONT_CHARS]).items()}
+        except (ValueError, RecursionError):
+            return {}
+    fields: dict[str, Any] = {}
+    for found in _FIELD.finditer(front[:_FRONT_CHARS]):
+        try:  # without types: dates that do not exist and a tag "no" stay text
+            block = yaml.load(found[0], Loader=yaml.BaseLoader)
+        except (yaml.YAMLError, ValueError, OverflowError, RecursionError):
+            continue
+        if isinstance(block, dict):  # "date:2024" is a text
+            fields |= {str(name).lower(): value for name, value in block.items()}
+    return fields
+
+
+def _tags(fields: Mapping[str, Any]) -> Iterator[str]:
+    """The tags in order; in a text they stand between commas or, as in Jekyll, between spaces."""
+    for name in _TAG_FIELDS:
+        value = fields.get(name)
+        if isinstance(value, str):
+            items = listed(value)
+            yield from value.split() if len(items) == 1 and name != "keywords" else items
+        elif isinstance(value, list):
+            yield from (item for item in value if isinstance(item, str))
 
 
 def _sections(text: str, headings: list[tuple[int, int, str]]) -> Iterator[Section]:

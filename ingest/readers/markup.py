@@ -1,13 +1,27 @@
 """HTML and XML -> text that keeps headings, lists, code and tables. Nothing is fetched, no entity is expanded."""
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from core.config import IngestConfig
 from core.errors import ReadError
 from core.types import Document
 from ingest.readers.encoding import decode
-from ingest.readers.text import HeadingPath, Part, assemble, clean, collapse, descend, meaningful, names, row_line
+from ingest.readers.text import (
+    HeadingPath,
+    Part,
+    assemble,
+    clean,
+    collapse,
+    date_of,
+    descend,
+    listed,
+    meaningful,
+    names,
+    row_line,
+    tags_of,
+)
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -34,6 +48,10 @@ _NO_DATA_TABLE = ("table", "h1", "h2", "h3", "h4", "ul", "ol", "pre", "form")
 _EMPTY_TAG = re.compile(r"<(script|style|title|iframe|textarea|noscript|div|span|p|a|td|th|li)\b([^<>]*)/>", re.I)
 _MAX_ROWSPAN, _MAX_COLUMNS = 1000, 300
 _MAIN_CHARS = 200
+_DATES = (  # names of <meta>; what dates this version comes first
+    "article:modified_time", "og:updated_time", "dcterms.modified", "last-modified", "datemodified",
+    "article:published_time", "dcterms.date", "dc.date", "date", "datepublished",
+)  # fmt: skip
 
 
 def read_html(data: bytes, cfg: IngestConfig) -> Document:
@@ -88,6 +106,7 @@ def _page(source: str, encoding: str) -> Document:
     if root is None:
         return Document("", encoding=encoding)
     title = meaningful(root.findtext(".//title"))
+    tags, date = _stated(root)
     for head in root.findall("head"):
         root.remove(head)
     etree.strip_elements(root, *_DROPPED, with_tail=False)
@@ -98,7 +117,18 @@ def _page(source: str, encoding: str) -> Document:
     writer = _Writer()
     writer.walk(_main(root))
     title = tops[0] if len(tops) == 1 or (tops and not title) else title
-    return assemble(writer.parts, title, encoding=encoding, tables=writer.tables)
+    return replace(assemble(writer.parts, title, encoding=encoding, tables=writer.tables), tags=tags, date=date)
+
+
+def _stated(root: "Element") -> tuple[tuple[str, ...], str]:
+    """Tags and date from the <meta> elements."""
+    values: dict[str, list[str]] = {}
+    for meta in root.iter("meta"):
+        name = meta.get("name") or meta.get("property") or meta.get("itemprop") or meta.get("http-equiv") or ""
+        values.setdefault(name.lower(), []).append(meta.get("content", ""))
+    tags = [tag for text in values.get("keywords", ()) for tag in listed(text)] + values.get("article:tag", [])
+    dates = (date_of(text) for name in _DATES for text in values.get(name, ()))
+    return tags_of(tags), next(filter(None, dates), "")
 
 
 def _tree(source: str) -> "Element | None":

@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 from core.config import IngestConfig
 from core.types import Document
 from ingest.readers.markup import read_html
-from ingest.readers.package import check_package, plain_package
+from ingest.readers.package import check_package, plain_package, stated
 from ingest.readers.text import Outline, assemble, clean, collapse, meaningful, row_line
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def read_docx(data: bytes, cfg: IngestConfig) -> Document:
     for part in _note_parts(document):
         body.notes(part)
     title = body.title or meaningful(document.core_properties.title) or body.first
-    return assemble(body.parts, title, tables=body.tables)
+    tags, date = stated(data)
+    return replace(assemble(body.parts, title, tables=body.tables), tags=tags, date=date)
 
 
 def _note_parts(document: "WordDocument") -> Iterator["PackagePart"]:

@@ -5,6 +5,7 @@ https://docs.oasis-open.org/office/OpenDocument/v1.3/. Workbooks (.ods) are read
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING
 from zipfile import ZipFile
@@ -12,7 +13,7 @@ from zipfile import ZipFile
 from core.config import IngestConfig
 from core.errors import ReadError
 from core.types import Document
-from ingest.readers.package import check_package, locked, parse_xml
+from ingest.readers.package import check_package, locked, parse_xml, stated_in
 from ingest.readers.text import Outline, Part, assemble, clean, collapse, meaningful, row_line
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _MAX_REPEAT = 1000  # of spaces, cells and merged rows, which a file states once
 
 def read_odt(data: bytes, cfg: IngestConfig) -> Document:
     """A text document; footnotes and comments follow at the end, deleted text is left out."""
-    content, title = _content(data)
+    content, meta = _content(data)
     body = content.find("{*}body/{*}text")
     if body is None:
         raise _damaged("text document")
@@ -38,12 +39,13 @@ def read_odt(data: bytes, cfg: IngestConfig) -> Document:
     writer.walk(body)
     writer.close()
     writer.parts.append(Part("\n".join(writer.notes)))
-    return assemble(writer.parts, writer.title or title or writer.first, tables=writer.tables)
+    title = writer.title or _property_title(meta) or writer.first
+    return _with_properties(assemble(writer.parts, title, tables=writer.tables), meta)
 
 
 def read_odp(data: bytes, cfg: IngestConfig) -> Document:
     """A presentation, a page a slide; the title of a slide is the heading of its section, its notes come last."""
-    content, title = _content(data)
+    content, meta = _content(data)
     body = content.find("{*}body/{*}presentation")
     if body is None:
         raise _damaged("presentation")
@@ -60,26 +62,32 @@ def read_odp(data: bytes, cfg: IngestConfig) -> Document:
             empty.append(number)
         parts.append(Part(text, (heading,) if heading else (), number))
         tables += writer.tables
-    title = title or next((part.headings[0] for part in parts if part.headings), "")
-    return assemble(parts, title, len(parts), empty, tables=tables)
+    title = _property_title(meta) or next((part.headings[0] for part in parts if part.headings), "")
+    return _with_properties(assemble(parts, title, len(parts), empty, tables=tables), meta)
 
 
-def _content(data: bytes) -> "tuple[Element, str]":
-    """The root element of the content, and the title from the document's properties."""
+def _content(data: bytes) -> "tuple[Element, Element | None]":
+    """The root element of the content, and that of the document's properties."""
     if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):  # the flat form
         content = parse_xml(data)
-        return content, _property_title(content)
+        return content, content.find("{*}meta")
     check_package(data, "OpenDocument")
     with ZipFile(BytesIO(data)) as archive:
         members = archive.namelist()
         if "META-INF/manifest.xml" in members and b"encryption-data" in archive.read("META-INF/manifest.xml"):
             raise locked("OpenDocument")
-        title = _property_title(parse_xml(archive.read("meta.xml"))) if "meta.xml" in members else ""
-        return parse_xml(archive.read("content.xml")), title
+        meta = parse_xml(archive.read("meta.xml")) if "meta.xml" in members else None
+        return parse_xml(archive.read("content.xml")), meta
 
 
-def _property_title(root: "Element") -> str:
-    return meaningful(next((element.text for element in root.iter("{http://purl.org/dc/elements/1.1/}title")), ""))
+def _property_title(meta: "Element | None") -> str:
+    titles = meta.iter("{http://purl.org/dc/elements/1.1/}title") if meta is not None else ()
+    return meaningful(next((element.text for element in titles), ""))
+
+
+def _with_properties(document: Document, meta: "Element | None") -> Document:
+    tags, date = stated_in(meta) if meta is not None else ((), "")
+    return replace(document, tags=tags, date=date)
 
 
 def _damaged(kind: str) -> ReadError:

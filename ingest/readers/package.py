@@ -4,9 +4,11 @@ import re
 from io import BytesIO
 from typing import TYPE_CHECKING
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
+from zlib import error as ZlibError
 
 from core.errors import ReadError
 from ingest.readers.encoding import signature
+from ingest.readers.text import date_of, listed, tags_of
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -28,6 +30,9 @@ _SHOW = re.compile(
 )
 _PPTX = b"application/vnd.openxmlformats-officedocument.presentationml.presentation.main+xml"
 _DOCX = b"application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
+
+# When the empty files were saved that python-docx and python-pptx begin with; they leave it as it is.
+_TEMPLATE_TIMES = ("2013-12-23T23:15:00Z", "2013-01-27T09:15:58Z")
 
 
 def check_package(data: bytes, kind: str) -> None:
@@ -84,6 +89,28 @@ def parse_xml(data: bytes) -> "Element":
         raise ReadError("damaged file: a member is not XML", "restore it from a copy")
     etree.strip_tags(root, etree.Entity)
     return root
+
+
+def stated(data: bytes) -> tuple[tuple[str, ...], str]:
+    """Tags and date from the properties of an Office or OpenDocument package; none in other files."""
+    if not data.startswith(b"PK"):
+        return (), ""
+    with ZipFile(BytesIO(data)) as archive:
+        for name in archive.namelist():  # .NET gives the member a name of its own
+            if name in ("docProps/core.xml", "meta.xml") or name.endswith(".psmdcp"):
+                try:
+                    return stated_in(parse_xml(archive.read(name)))
+                except (ReadError, SyntaxError, BadZipFile, ZlibError):  # damaged: the text is there all the same
+                    break
+    return (), ""
+
+
+def stated_in(properties: "Element") -> tuple[tuple[str, ...], str]:
+    """Tags and the date of the last change from core properties (ECMA-376-2, 11) or an OpenDocument meta element."""
+    lists = (",".join(element.itertext()) for element in properties.iter("{*}keywords", "{*}keyword", "{*}category"))
+    times = ((element.text or "").strip() for element in properties.iter("{*}modified", "{*}date"))
+    dates = (date_of(time) for time in times if time not in _TEMPLATE_TIMES)
+    return tags_of(tag for text in lists for tag in listed(text)), next(filter(None, dates), "")
 
 
 def plain_package(data: bytes) -> bytes:

@@ -15,7 +15,19 @@ from core.types import Document
 from ingest.readers.encoding import signature
 from ingest.readers.ocr import MAX_PIXELS, next_page, ocr_obstacle, recognise
 from ingest.readers.paragraphs import CUT_MARK, unwrap
-from ingest.readers.text import HeadingPath, Part, assemble, clean, collapse, descend, meaningful, names
+from ingest.readers.text import (
+    HeadingPath,
+    Part,
+    assemble,
+    clean,
+    collapse,
+    date_of,
+    descend,
+    listed,
+    meaningful,
+    names,
+    tags_of,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -116,6 +128,7 @@ def _scanned(page: "PdfPage") -> bool:
 def _document(pdf: "PdfDocument", layers: Sequence[_Layer], cfg: IngestConfig) -> Document:
     with _LOCK:
         title, marks = meaningful(pdf.get_metadata_value("Title")), _bookmarks(pdf)
+        keywords, *times = map(pdf.get_metadata_value, ("Keywords", "ModDate", "CreationDate"))
     texts = [layer.text for layer in layers]
     lacking = [index for index, layer in enumerate(layers) if layer.lacking]
     obstacle = ocr_obstacle(cfg) if lacking else None
@@ -134,7 +147,8 @@ def _document(pdf: "PdfDocument", layers: Sequence[_Layer], cfg: IngestConfig) -
     left = len(lacking) - cfg.ocr_pages if obstacle is None else 0
     notes = (f"{left} pages without text were left out: ingest.ocr_pages = {cfg.ocr_pages}",) if left > 0 else ()
     document = assemble(_parts(texts, marks), title, len(texts), empty)
-    return replace(document, ocr_pages=tuple(recognised), notes=notes)
+    date = next(filter(None, map(date_of, times)), "")
+    return replace(document, ocr_pages=tuple(recognised), notes=notes, tags=tags_of(listed(keywords)), date=date)
 
 
 def _render(pdf: "PdfDocument", index: int) -> "Image | None":

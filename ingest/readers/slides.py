@@ -1,12 +1,13 @@
 """PowerPoint -> text, a page a slide: title, text, tables, diagrams, then the speaker's notes."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 from core.config import IngestConfig
 from core.types import Document
-from ingest.readers.package import check_package, plain_package
+from ingest.readers.package import check_package, plain_package, stated
 from ingest.readers.text import Part, assemble, clean, collapse, meaningful, row_line
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def read_pptx(data: bytes, cfg: IngestConfig) -> Document:
         tables += sum(1 for _ in slide.element.iter(f"{_DRAWING}tbl"))
     first = next((part.headings[0] for part in parts if part.headings), "")
     title = meaningful(presentation.core_properties.title) or first
-    return assemble(parts, title, len(parts), empty, tables=tables)
+    tags, date = stated(data)
+    return replace(assemble(parts, title, len(parts), empty, tables=tables), tags=tags, date=date)
 
 
 def _title(slide: "Slide") -> str:

@@ -8,6 +8,7 @@ reliably, because chunks are cut by tokens.
 import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from io import BytesIO, StringIO
 from itertools import islice
@@ -18,7 +19,7 @@ from core.config import IngestConfig
 from core.errors import ReadError
 from core.types import Document
 from ingest.readers.encoding import decode
-from ingest.readers.package import check_package
+from ingest.readers.package import check_package, stated
 from ingest.readers.text import Part, assemble, clean, collapse, row_line
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ def read_sheets(data: bytes, cfg: IngestConfig) -> Document:
         hint = "open it in Excel or LibreOffice and save it as .xlsx"
         raise ReadError(f"damaged spreadsheet: {error}", hint) from None
     sheets = list(_sheets(workbook))
-    return assemble(sheets, tables=sum(1 for sheet in sheets if sheet.text.strip()))
+    tags, changed = stated(data)
+    document = assemble(sheets, tables=sum(1 for sheet in sheets if sheet.text.strip()))
+    return replace(document, tags=tags, date=changed)
 
 
 def read_delimited(data: bytes, cfg: IngestConfig) -> Document:

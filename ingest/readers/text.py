@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from core.config import IngestConfig
 from core.types import Document, Section
@@ -35,6 +36,14 @@ _NO_TITLE = re.compile(  # what programs put in for want of a title, and file na
     r"|.*\.(?:docx?|pptx?|xlsx?|pdf|indd|qxd|tex|dvi|html?|rtf|odt|wps)",
     re.I,
 )
+
+_SEPARATORS = re.compile("[,;，；、\n]")
+_LISTED = 20_000  # characters of a list of tags that are read
+_MAX_TAGS, _MAX_TAG = 64, 100
+_DATE = re.compile(r"(?:D:)?(\d{4})(?:[-/.年]?(\d\d?)(?:[-/.月]?(\d\d?))?)?")
+_YEARS = range(1900, 2101)
+# What clocks show that nobody has set, and what programs write for no date.
+_UNSET = frozenset(("1900-01-01", "1904-01-01", "1969-12-31", "1970-01-01", "1980-01-01"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +176,57 @@ def meaningful(title: str | None) -> str:
     """
     title = collapse(clean(title or ""))[:300]
     return "" if len(title) < 2 or _WORDLESS.fullmatch(title) or _NO_TITLE.fullmatch(title) else title
+
+
+def listed(text: str) -> list[str]:
+    """The items of a list in running text, as document properties hold them.
+
+    >>> listed("annual leave; HR，年假、病假")
+    ['annual leave', ' HR', '年假', '病假']
+    """
+    return _SEPARATORS.split(text[:_LISTED])
+
+
+def tags_of(items: Iterable[str]) -> tuple[str, ...]:
+    """Tags on one line each, without `#` in front, empty ones, repeats in another case, and those too long for a tag.
+
+    >>> tags_of([" Network ", "#hr", "network", ""])
+    ('Network', 'hr')
+    """
+    tags: dict[str, str] = {}
+    for item in items:
+        tag = collapse(clean(item[: 2 * _MAX_TAG])).lstrip("# ")
+        if tag and len(tag) <= _MAX_TAG:
+            tags.setdefault(tag.casefold(), tag)
+        if len(tags) == _MAX_TAGS:
+            break
+    return tuple(tags.values())
+
+
+def date_of(text: str) -> str:
+    """The date that a text begins with (ISO 8601: a year, a month or a day), nothing where there is no plausible one.
+
+    Read are ISO 8601, also with other separators, the dates of PDF (ISO 32000-1, 7.9.4) and of mail (RFC 5322). The day
+    is that of the writer's time zone.
+
+    >>> [date_of(text) for text in ("2024-03-15T23:30:00Z", "2024年3月", "D:2024", "Fri, 15 Mar 2024", "2024-31")]
+    ['2024-03-15', '2024-03', '2024', '2024-03-15', '']
+    """
+    from email.utils import parsedate
+
+    text = collapse(clean(text[:_MAX_TAG]))
+    found = _DATE.match(text)
+    if found:
+        numbers = [int(group) for group in found.groups() if group]
+    else:
+        numbers = (parsedate(text if ":" in text else f"{text} 00:00") or ())[:3]
+    if not numbers or numbers[0] not in _YEARS:
+        return ""
+    try:
+        day = date(*numbers, *[1] * (3 - len(numbers))).isoformat()
+    except ValueError:
+        return ""
+    return "" if len(numbers) == 3 and day in _UNSET else day[: 3 * len(numbers) + 1]
 
 
 def _first_line(text: str) -> str:

@@ -60,13 +60,19 @@ class Call:
         return "\n".join(str(message["content"]) for message in self.body["messages"])
 
     @property
+    def varies(self) -> bool:
+        """Whether the request asks for other wordings of a question."""
+        return '{"queries":' in self.text
+
+    @property
     def rewrites(self) -> bool:
         """Whether the request asks to rewrite a follow-up question."""
         return "Conversation:" in self.text or "对话：" in self.text
 
 
 class Stub:
-    """`reply` may be exchanged at any time; `rewritten` answers requests to rewrite a question, at once.
+    """`reply` may be exchanged at any time; `rewritten` answers requests to rewrite a question, `variants` those for
+    other wordings of it, at once.
 
     `asked` is set by the first request for a completion.
     """
@@ -79,12 +85,13 @@ class Stub:
         """Forget what it was told and asked."""
         self.reply = Reply()
         self.rewritten = ""
+        self.variants = Reply(('{"queries": []}',))
         self.calls: list[Call] = []
         self.asked = threading.Event()
 
     def answers(self) -> list[Call]:
         """The requests so far that were for an answer."""
-        return [call for call in self.calls if not call.rewrites]
+        return [call for call in self.calls if not call.rewrites and not call.varies]
 
 
 class _Gone(Exception):
@@ -107,8 +114,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         call = Call(body, self.headers.get("Authorization", "").removeprefix("Bearer "))
         self.stub.calls.append(call)
-        self.stub.asked.set()
-        reply = self.stub.reply
+        reply = self.stub.variants if call.varies else self.stub.reply
+        if not call.varies:
+            self.stub.asked.set()
         if call.rewrites and self.stub.rewritten:
             reply = Reply((self.stub.rewritten,))
         try:

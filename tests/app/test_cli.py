@@ -83,7 +83,7 @@ def test_a_bad_file_makes_index_exit_1_and_is_listed(tmp_path: Path) -> None:
     done = ragstone(tmp_path / "data", "index", str(docs), "--json")
     report = json.loads(done.stdout)
     assert done.returncode == 1
-    assert [set(row) for row in report["failed"]] == [{"path", "error", "hint"}]
+    assert [set(row) for row in report["failed"]] == [{"folder", "path", "error", "hint", "transient"}]
     assert (report["added"], report["failed"][0]["path"]) == (1, "bad.pdf")
     assert "bad.pdf" in done.stderr
 

@@ -357,3 +357,20 @@ def test_a_rebuild_swaps_in_one_step_and_serves_the_new_settings(cfg: Config, em
     new = Index.open_or_create(Path(cfg.app.data), "kb", embedder, chunker(smaller.ingest))
     assert new.counts().documents == 3
     assert [p.name for p in new.home.glob("g*")] == ["g0002"]
+
+
+def test_what_was_read_is_committed_after_some_time_however_little_it_is(
+    cfg: Config, embedder: Embedder, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [write(f"{n}.txt", f"第{n}篇。") for n in range(5)]
+    (files[0].parent / "5.txt").touch()  # a failure is worth keeping too
+    index = opened(cfg, embedder)
+    committed: list[int] = []
+
+    def listen(stage: str, done: int, total: int) -> None:
+        if stage == "index":
+            committed.append(index.counts().documents + len(index.catalog.failures()))
+
+    monkeypatch.setattr("app.index._FLUSH_S", 0.0)
+    sync(index, files[0].parent, cfg.ingest, listen)
+    assert committed == [1, 2, 3, 4, 5, 6]

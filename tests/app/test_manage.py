@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -97,7 +98,7 @@ def test_a_folder_inside_another_is_refused(base: Cli, folders: tuple[str, str])
         for extra in ([], ["--plan"]):
             error = base.error("index", str(folder), "--kb", "kb", *extra)
             assert "lies in" in error.message
-            assert "ragstone remove" in error.hint
+            assert f"`ragstone remove {folders[0]} --kb kb`" in error.hint
     assert base.json("files", "--kb", "kb")["folders"] == list(folders)
 
 
@@ -107,14 +108,17 @@ def test_a_plan_is_one_object_and_a_list(base: Cli, folders: tuple[str, str], wr
     os.rename(f"{folders[0]}/年假.md", f"{folders[0]}/[假].md")
     os.unlink(f"{folders[1]}/[parking].md")
     plan = base.json("index", "--kb", "kb", "--plan")
-    assert (plan["added"], plan["changed"], plan["deleted"]) == (["new.md"], ["leave.md"], ["[parking].md"])
-    assert plan["moved"] == [["年假.md", "[假].md"]]
+    one, two = folders
+    assert plan["added"] == [{"folder": two, "path": "new.md"}]
+    assert plan["changed"] == [{"folder": one, "path": "leave.md"}]
+    assert plan["deleted"] == [{"folder": two, "path": "[parking].md"}]
+    assert plan["moved"] == [{"folder": one, "path": "[假].md", "from": "年假.md"}]
     assert [row["path"] for row in plan["failed"]] == ["empty.md"]
     assert (plan["unchanged"], plan["chunks"], plan["embed"], plan["exact"]) == (0, 2, 2, True)
     text = base("index", "--kb", "kb", "--plan").stdout
-    for line in ("added    new.md", "changed  leave.md", "moved    年假.md -> [假].md", "deleted  [parking].md",
-                 "failed   empty.md", "1 added, 1 changed, 1 moved, 1 deleted, 1 failed, 0 unchanged",
-                 "2 chunks, 2 to embed"):  # fmt: skip
+    for line in ("added    b/new.md", "changed  a/leave.md", "moved    a/年假.md -> a/[假].md",
+                 "deleted  b/[parking].md", "failed   a/empty.md: the file is empty", "2 chunks, 2 to embed",
+                 "1 added, 1 changed, 1 moved, 1 deleted, 1 failed, 0 unchanged"):  # fmt: skip
         assert line in text
     report = base.json("index", "--kb", "kb", code=1)
     counts = [report[key] for key in ("added", "changed", "moved", "deleted", "unchanged", "embedded")]
@@ -126,8 +130,10 @@ def test_files_lists_documents_and_what_could_not_be_read(base: Cli, folders: tu
     assert listed["folders"] == list(folders)
     assert [card["path"] for card in listed["files"]] == ["[parking].md", "leave.md", "年假.md"]
     assert [(row["path"], row["error"]) for row in listed["failed"]] == [("empty.md", "the file is empty")]
+    rows = [*listed["files"], *listed["failed"]]
+    assert [row["folder"] for row in rows] == [folders[1], folders[0], folders[0], folders[0]]
     text = base("files", "--kb", "kb").stdout
-    for part in ("[parking].md", "年假.md", "✗ 'empty.md': the file is empty", "3 documents, 1 files"):
+    for part in ("b/[parking].md", "a/年假.md", "✗ 'a/empty.md': the file is empty", "3 documents, 1 that could"):
         assert part in text
 
 
@@ -165,7 +171,8 @@ def test_damage_to_the_catalog_is_found_and_a_repair_and_a_rerun_mend_it(base: C
     assert found["ok"] is False
     assert any(words in problem for problem in found["problems"])
     repaired = base("verify", "--kb", "kb", "--repair", code=1)
-    assert "run `ragstone index`" in repaired.stdout
+    assert "1 damaged documents: `ragstone index --kb kb` reads them again" in repaired.stdout
+    assert "--rebuild" not in repaired.stdout
     assert base.json("index", "--kb", "kb", code=1)["changed"] == 1
     assert base.json("verify", "--kb", "kb") == {"ok": True, "problems": [], "left": []} | {
         "documents": 3, "chunks": 3, "dense": 2
@@ -193,7 +200,7 @@ def test_a_backup_is_restored_taken_back_and_purged(base: Cli, folders: tuple[st
     base("remove", folders[0], "--kb", "copy")
     base("restore", tar, "--kb", "copy", "--replace")
     assert len(base.json("files", "--kb", "copy")["files"]) == 3
-    assert "answers from generation g0001 again" in base("rollback", "--kb", "copy").stdout
+    assert "answers from generation g0001 again; g0002 was removed" in base("rollback", "--kb", "copy").stdout
     assert len(base.json("files", "--kb", "copy")["files"]) == 1
 
     receipt = base.json("purge", "--kb", "copy")
@@ -210,3 +217,74 @@ def test_a_rebuild_keeps_a_generation_that_rollback_returns_to(base: Cli) -> Non
     assert "g0001" in base("rollback", "--kb", "kb").stdout
     assert base.json("verify", "--kb", "kb")["documents"] == 3
     assert sorted(p.name for p in (base.data / "kb").glob("g*")) == ["g0001"]
+
+
+def test_without_kb_a_backup_is_restored_under_the_name_it_had(base: Cli, tmp_path: Path) -> None:
+    tar = str(tmp_path / "backup.tar")
+    base("backup", tar, "--kb", "kb")
+    base.data = tmp_path / "elsewhere"
+    assert "'kb' is as 'kb' was on" in base("restore", tar).stdout
+    assert base.json("verify", "--kb", "kb")["documents"] == 3
+    assert "no backup" in base.error("restore", tar + "x").message
+    Path(tar).write_bytes(b"no tar")
+    assert "is damaged" in base.error("restore", tar).message
+
+
+def test_a_lost_current_is_mended_and_said(base: Cli) -> None:
+    (base.data / "kb" / "CURRENT").unlink()
+    assert "is lost" in base.error("verify", "--kb", "kb").message
+    found = base.json("verify", "--kb", "kb", "--repair")
+    assert found["ok"] is True
+    assert "g0001 answers again, with 3 documents" in found["problems"][0]
+    assert base.json("verify", "--kb", "kb")["problems"] == []
+
+
+def test_verify_names_the_cure_and_speaks_of_documents_only_where_some_are_damaged(base: Cli) -> None:
+    (base.data / "kb" / "g0001" / "vectors.faiss").unlink()
+    found = base("verify", "--kb", "kb", code=1).stdout
+    assert "vectors.faiss is missing" in found
+    assert "`ragstone verify --repair --kb kb` mends it" in found
+    repaired = base("verify", "--kb", "kb", "--repair").stdout
+    assert "vectors.faiss is missing" in repaired
+    assert "all is well" in repaired
+    assert "damaged documents" not in found + repaired
+
+
+def test_plan_and_watch_together_are_refused(base: Cli) -> None:
+    assert "--watch" in base.error("index", "--kb", "kb", "--plan", "--watch").message
+
+
+def test_an_emptied_folder_is_kept_unless_that_is_allowed(cli: Cli, write: Write) -> None:
+    files = [write(f"many/{n}.txt", f"第{n}篇。") for n in range(10)]
+    folder = str(files[0].parent)
+    cli("index", folder, "--kb", "kb")
+    nothing = "--set", 'ingest.include=["**/*.mdx"]'
+    kept = "folder .*many' had 10 documents and now holds none"
+    plan = cli.json(*nothing, "index", "--kb", "kb", "--plan")
+    assert (plan["deleted"], [row["path"] for row in plan["failed"]]) == ([], [folder])
+    done = cli(*nothing, "index", "--kb", "kb", code=1)
+    assert re.search(kept, done.stderr)
+    assert f"`ragstone remove {folder} --kb kb`" in done.stderr
+    assert len(cli.json("files", "--kb", "kb")["files"]) == 10
+    assert len(cli.json(*nothing, "index", "--kb", "kb", "--plan", "--allow-empty")["deleted"]) == 10
+    assert cli.json(*nothing, "index", "--kb", "kb", "--allow-empty")["deleted"] == 10
+
+
+@pytest.mark.parametrize("command", ["index", "restore", "rollback", "backup", "files"])
+def test_a_command_that_fails_leaves_no_folder_behind(cli: Cli, write: Write, tmp_path: Path, command: str) -> None:
+    docs = str(write("a.md", "Something.").parent)
+    bad = str(write("../bad.tar", "no tar"))
+    {
+        "index": lambda: cli.error("--set", "retrieval.embedder=/nowhere", "index", docs, "--kb", "three"),
+        "restore": lambda: cli.error("restore", bad, "--kb", "three"),
+        "rollback": lambda: cli.error("rollback", "--kb", "three"),
+        "backup": lambda: cli.error("backup", str(tmp_path / "x.tar"), "--kb", "three"),
+        "files": lambda: cli.error("files", "--kb", "three"),
+    }[command]()
+    assert not cli.data.exists()
+
+
+def test_a_chunk_size_that_does_not_fit_leaves_no_knowledge_base_behind(cli: Cli, write: Write) -> None:
+    docs = str(write("a.md", "Something.").parent)
+    assert "reads 256 tokens" in cli.error("--set", "ingest.chunk_tokens=999", "index", docs, "--kb", "three").message
+    assert not cli.data.exists()

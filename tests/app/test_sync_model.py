@@ -16,7 +16,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from app.index import chunker, sync
 from core.config import Config, load
-from core.text import query_tokens
 from retrieval.catalog import Catalog
 from retrieval.index import Index
 from retrieval.search import search
@@ -194,7 +193,7 @@ def keys(index: Index, table: str) -> set[bytes]:
 def rankings(index: Index, query: str) -> list[dict[tuple[str, int], float]]:
     """Every chunk's score by meaning and by words."""
     dense = index.dense(index.embedder.embed_query(query), 1000)
-    lexical = index.lexical(query_tokens(query), 1000)
+    lexical = index.lexical(index.terms(query), 1000)
     hits = index.hits([i for i, _ in dense + lexical])
     return [{(hits[i].path, hits[i].ordinal): score for i, score in found} for found in (dense, lexical)]
 

@@ -231,3 +231,32 @@ def test_folders_that_are_added_or_come_back_are_followed(
     watching.until(lambda: {"back.md", "third.md"} <= watching.paths())
     (other / "back.md").write_text("又改了", encoding="utf-8")
     watching.until(lambda: watching.text("back.md") == "又改了")
+
+
+def test_a_watched_folder_that_is_suddenly_empty_keeps_its_documents(watching: Watching, folders: list[Path]) -> None:
+    other = folders[1]
+    for n in range(12):
+        (other / f"{n}.md").write_text(f"第{n}篇", encoding="utf-8")
+    watching.until(lambda: len(watching.paths()) == 13)
+    away = other.with_name("away")
+    other.rename(away)
+    other.mkdir()  # as where a share was mounted
+    watching.until(lambda: "now holds none" in "".join(f.error for report in watching.reports for f in report.failed))
+    assert len(watching.paths()) == 13
+    other.rmdir()
+    away.rename(other)
+    (other / "12.md").write_text("第十三篇", encoding="utf-8")
+    watching.until(lambda: len(watching.paths()) == 14)
+
+
+def test_a_folder_that_is_gone_is_told_once_with_what_there_is(
+    watching: Watching, folders: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.rmtree(folders[1])
+    watching.until(lambda: any(report.failed for report in watching.reports))
+    (folders[0] / "later.md").write_text("以后", encoding="utf-8")
+    watching.until(lambda: "later.md" in watching.paths())
+    (told,) = [report for report in watching.reports if report.failed]
+    assert [failure.folder for failure in told.failed] == [str(folders[1])]
+    assert told.chunks == 1
+    assert caplog.text == ""

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from core.config import ROOT, SECRETS, Config, load
+from core.config import ROOT, Config, load
 from core.errors import ConfigError
 
 
@@ -68,7 +68,7 @@ def test_a_missing_file_that_was_named_is_an_error(tmp_path: Path) -> None:
 
 def test_secrets_are_masked_in_the_listing(tmp_path: Path) -> None:
     rows = load(written(tmp_path, ""), environ={"RAGSTONE_LLM__API_KEY": "sk-1"}).rows()
-    assert [value for name, value, _ in rows if name in SECRETS] == ["***"]
+    assert [value for name, value, _ in rows if name == "llm.api_key"] == ["***"]
 
 
 def test_the_shipped_file_lists_every_key_with_its_default_and_a_comment() -> None:
@@ -81,3 +81,51 @@ def test_the_shipped_file_lists_every_key_with_its_default_and_a_comment() -> No
         if " = " in line and not line.startswith("#"):
             assert previous.startswith("#") or " = " in previous, f"{key} has no comment"
         previous = line
+
+
+@pytest.mark.parametrize(
+    ("raw", "globs"),
+    [
+        ('["**/sub/**"]', ["**/sub/**"]),
+        ("['a,b', \"c\"]", ["a,b", "c"]),
+        ("[]", []),
+        ("a/**, b/**", ["a/**", "b/**"]),
+        ("a[1].md", ["a[1].md"]),
+    ],
+)
+def test_a_list_is_given_as_in_the_file_or_by_commas(tmp_path: Path, raw: str, globs: list[str]) -> None:
+    file = written(tmp_path, "")
+    assert load(file, {"ingest.exclude": raw}, {}).config.ingest.exclude == globs
+    assert load(file, environ={"RAGSTONE_INGEST__EXCLUDE": raw}).config.ingest.exclude == globs
+
+
+@pytest.mark.parametrize("raw", ['["a"', "[a, b]", "[1, 2]", '["a"] "b"'])
+def test_a_malformed_list_is_refused(tmp_path: Path, raw: str) -> None:
+    with pytest.raises(ConfigError, match=r"ingest\.exclude = .* is not allowed") as error:
+        load(written(tmp_path, ""), {"ingest.exclude": raw}, {})
+    assert '["a", "b"]' in error.value.hint
+
+
+@pytest.mark.parametrize("glob", ["", "/docs/**", "../docs/*", "./*.md", "a/../b.md", "a//b.md"])
+@pytest.mark.parametrize("key", ["include", "exclude"])
+def test_a_glob_that_can_never_match_is_refused(tmp_path: Path, key: str, glob: str) -> None:
+    with pytest.raises(ConfigError, match=rf"ingest\.{key}") as error:
+        load(written(tmp_path, f"[ingest]\n{key} = ['*.md', '{glob}']\n"), environ={})
+    assert f"{glob!r} matches nothing" in error.value.hint
+
+
+def test_a_glob_that_ends_in_a_slash_leaves_a_folder_out_and_reads_none(tmp_path: Path) -> None:
+    assert load(written(tmp_path, ""), {"ingest.exclude": "drafts/"}, {}).config.ingest.exclude == ["drafts/"]
+    for include in ("drafts/", ""):
+        with pytest.raises(ConfigError, match=r"ingest\.include"):
+            load(written(tmp_path, ""), {"ingest.include": include}, {})
+
+
+def test_a_file_that_is_no_toml_names_the_line_and_one_that_is_not_utf_8_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(written(tmp_path, "[app]\nkb = work\n"), environ={})
+    assert error.value.hint.startswith("mend line 2;")
+    (tmp_path / "config.toml").write_text("[app]\n", encoding="utf-16")
+    with pytest.raises(ConfigError, match="not in UTF-8") as error:
+        load(tmp_path / "config.toml", environ={})
+    assert error.value.hint == "save it as UTF-8 in your editor"

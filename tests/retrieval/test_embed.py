@@ -1,3 +1,6 @@
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -73,3 +76,13 @@ def test_vectors_that_are_no_numbers_are_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(broken._model, "encode", lambda texts, **_: np.full((len(texts), 384), np.nan))
     with pytest.raises(ModelError, match="NaN"):
         broken.embed_passages(["x"])
+
+
+def test_a_damaged_model_folder_is_one_message(tmp_path: Path, embedder: Embedder) -> None:
+    folder = embedder._folder()
+    assert folder
+    shutil.copytree(folder, tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100_000])
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        Embedder(cfg(embedder=str(tmp_path / "model"))).embed_query("x")

@@ -3,7 +3,7 @@ import doctest
 import pytest
 
 from retrieval import fuse
-from retrieval.fuse import rrf
+from retrieval.fuse import convex, rrf
 
 
 def test_the_worked_example_holds() -> None:
@@ -35,3 +35,24 @@ def test_no_rankings_give_nothing() -> None:
 def test_k_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         rrf([[1]], k=0)
+
+
+def test_a_convex_sum_weighs_shares_of_the_best_score() -> None:
+    dense, lexical = [(1, 0.8), (2, 0.6), (3, -0.2)], [(3, 20.0), (2, 5.0)]
+    scores = convex([dense, lexical], [0.6, 0.4])
+    assert scores == {
+        1: pytest.approx(0.6),
+        2: pytest.approx(0.6 * 0.75 + 0.4 * 0.25),
+        3: pytest.approx(0.4),
+    }
+    assert list(scores) == [1, 2, 3]
+
+
+def test_weights_of_a_convex_sum_need_not_sum_to_one() -> None:
+    rankings = [[(1, 0.8), (2, 0.6)], [(2, 5.0)]]
+    assert convex(rankings, [3.0, 1.0]) == pytest.approx(convex(rankings, [0.75, 0.25]))
+
+
+def test_rankings_without_a_useful_score_give_nothing_to_it() -> None:
+    assert convex([[], [(1, 0.0), (2, -1.0)]], [0.5, 0.5]) == {1: 0.0, 2: 0.0}
+    assert convex([], []) == {}

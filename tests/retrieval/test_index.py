@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -92,27 +93,85 @@ with writer_lock(Path(sys.argv[1])):
         pass
 
 
-@pytest.mark.parametrize("harm", ["vectors flipped", "vectors gone", "lexical gone", "lexical damaged"])
-def test_a_damaged_cache_is_built_again_from_the_catalog(cfg: Config, embedder: Embedder, harm: str) -> None:
+HARMS = {
+    "vectors flipped": "vectors.faiss does not match its checksum",
+    "vectors gone": "vectors.faiss is missing",
+    "lexical gone": "lexical/meta.json is missing",
+    "lexical damaged": "lexical/ is damaged",
+    "segment flipped": ".term does not match its checksum",
+    "segment cut": ".idx does not match its checksum",
+    "segment gone": ".fast is missing",
+}
+
+
+def do_harm(folder: Path, harm: str) -> None:
+    what, how = harm.split()
+    part = {"flipped": "term", "cut": "idx", "gone": "fast"}.get(how, "")
+    files = {"vectors": [folder / "vectors.faiss"], "segment": sorted((folder / "lexical").glob(f"*.{part}"))}
+    for file in files.get(what) or [f for f in (folder / "lexical").iterdir() if f.suffix != ".lock"]:
+        raw = file.read_bytes()
+        if how == "gone":
+            file.unlink()
+        else:
+            changed = {"flipped": raw[:9] + bytes([raw[9] ^ 4]) + raw[10:], "cut": raw[:-4]}.get(how, b"\x00")
+            file.write_bytes(changed)
+
+
+def state(folder: Path) -> dict[str, bytes]:
+    """Every file but those that SQLite makes for a reader."""
+    files = (file for file in folder.rglob("*") if file.is_file() and file.suffix not in (".sqlite-shm", ".sqlite-wal"))
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_damaged_cache_is_reported_and_nothing_written_until_it_is_repaired(
+    cfg: Config, embedder: Embedder, harm: str
+) -> None:
     index = build(cfg, embedder)
     before = search(index, ["annual leave days"], cfg.retrieval)
     index.close()
-    vectors, lexical = index.folder / "vectors.faiss", index.folder / "lexical"
-    if harm == "vectors flipped":
-        raw = bytearray(vectors.read_bytes())
-        raw[100] ^= 4
-        vectors.write_bytes(raw)
-    elif harm == "vectors gone":
-        vectors.unlink()
-    for file in lexical.iterdir() if harm.startswith("lexical") else ():
-        if harm == "lexical gone":
-            file.unlink()
-        elif file.name != ".tantivy-writer.lock":
-            file.write_bytes(b"\x00")
+    do_harm(index.folder, harm)
+    harmed = state(index.home)
     again = Index.open(data(cfg), "kb", embedder)
-    assert search(again, ["annual leave days"], cfg.retrieval) == before
-    assert bool(again.verify()) is (harm == "vectors flipped")  # said once, and mended
+    found = again.verify()
+    assert HARMS[harm] in " ".join(found), found
+    assert again.verify() == found
+    assert state(index.home) == harmed
+    assert again.verify(repair=True) == found
     assert again.verify() == []
+    assert search(again, ["annual leave days"], cfg.retrieval) == before
+
+
+@pytest.mark.parametrize("harm", ["vectors flipped", "vectors gone", "lexical gone", "lexical damaged"])
+def test_a_search_over_a_damaged_cache_finds_the_same(cfg: Config, embedder: Embedder, harm: str) -> None:
+    index = build(cfg, embedder)
+    before = search(index, ["annual leave days"], cfg.retrieval)
+    index.close()
+    do_harm(index.folder, harm)
+    assert search(Index.open(data(cfg), "kb", embedder), ["annual leave days"], cfg.retrieval) == before
+
+
+def test_a_lexical_index_that_lacks_chunks_or_is_of_long_ago_is_reported(cfg: Config, embedder: Embedder) -> None:
+    index = build(cfg, embedder)
+    old = index.folder.parent / "old"
+    shutil.copytree(index.folder / "lexical", old)
+    build(cfg, embedder, {f"new{i}.md": f"Text number {i} about nothing." for i in range(300)}).close()
+    with index.writing() as catalog, catalog.transaction() as write:
+        write.remove(1)
+    with index.writing():
+        index.sync_caches(whole=True)
+    assert index.verify() == []
+    shutil.rmtree(index.folder / "lexical")
+    shutil.copytree(old, index.folder / "lexical")
+    assert index.verify() == ["lexical/ is too far behind the catalog to be caught up"]
+
+    record = index.folder / "lexical" / "ragstone.json"
+    record.write_text(json.dumps(json.loads(record.read_text("utf-8")) | {"generation": index.catalog.generation}))
+    assert index.verify() == ["lexical/ holds 5 chunks, the catalog 304"]
+
+
+def test_what_was_never_saved_is_not_missing(cfg: Config, embedder: Embedder) -> None:
+    assert Index.open_or_create(data(cfg), "kb", embedder, chunker(cfg.ingest)).verify() == []
 
 
 def test_verify_finds_what_is_wrong(cfg: Config, embedder: Embedder) -> None:

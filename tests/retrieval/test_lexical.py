@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from core.config import Config
-from core.text import heading_line, query_tokens, tokens
+from core.text import heading_line, query_terms, tokens
 from retrieval.catalog import Catalog
+from retrieval.dictionary import Dictionary
 from retrieval.embed import Embedder
 from retrieval.lexical import Lexical
 from tests.retrieval.corpus import DOCUMENTS, build
@@ -23,7 +24,7 @@ def names(catalog: Catalog, found: list[tuple[int, float]]) -> list[str]:
 
 
 def caught_up(catalog: Catalog, folder: Path) -> Lexical:
-    lexical = Lexical(folder)
+    lexical = Lexical(folder, Dictionary())
     lexical.catch_up(catalog)
     return lexical
 
@@ -33,59 +34,59 @@ def test_scores_are_bm25(catalog: Catalog, tmp_path: Path) -> None:
     bodies = {n: tokens(f"{n}\n{heading_line(Path(n).stem, ())}\n{text}") for n, text in DOCUMENTS.items()}
     mean = sum(map(len, bodies.values())) / len(bodies)
 
-    def bm25(body: list[str], terms: list[str], k1: float = 1.2, b: float = 0.75) -> float:
+    def bm25(body: list[str], terms: dict[str, float], k1: float = 1.2, b: float = 0.75) -> float:
         counts, score = Counter(body), 0.0
-        for term in terms:
+        for term, weight in terms.items():
             df = sum(term in other for other in bodies.values())
             idf = math.log(1 + (len(bodies) - df + 0.5) / (df + 0.5))
-            score += idf * counts[term] * (k1 + 1) / (counts[term] + k1 * (1 - b + b * len(body) / mean))
+            score += weight * idf * counts[term] * (k1 + 1) / (counts[term] + k1 * (1 - b + b * len(body) / mean))
         return score
 
     for question in ("travel hotel days", "差旅费 住宿", "E-4102", "第12条"):
-        terms = query_tokens(question)
+        terms = query_terms(question)
         expected = {n: s for n, body in bodies.items() if (s := bm25(body, terms)) > 0}
         found = lexical.search(terms, 10)
         assert dict(zip(names(catalog, found), [s for _, s in found], strict=True)) == pytest.approx(expected, rel=0.02)
 
 
 def test_a_question_without_a_common_word_finds_nothing(catalog: Catalog, tmp_path: Path) -> None:
-    assert caught_up(catalog, tmp_path / "lexical").search(query_tokens("zebra 斑马"), 10) == []
+    assert caught_up(catalog, tmp_path / "lexical").search(query_terms("zebra 斑马"), 10) == []
 
 
 @pytest.mark.parametrize("text", ['"', "a AND (", "title:x^2", "*", "[1 TO", "\\", "第", "😀", "\x00", "' OR 1=1 --"])
 def test_no_user_text_is_a_syntax_error(catalog: Catalog, tmp_path: Path, text: str) -> None:
-    assert isinstance(caught_up(catalog, tmp_path / "lexical").search(query_tokens(text), 10), list)
+    assert isinstance(caught_up(catalog, tmp_path / "lexical").search(query_terms(text), 10), list)
 
 
 def test_a_reader_sees_what_the_disk_lacks(cfg: Config, embedder: Embedder, tmp_path: Path) -> None:
     index = build(cfg, embedder)
     lexical = caught_up(index.catalog, tmp_path / "lexical")
-    reader = Lexical(tmp_path / "lexical")
+    reader = Lexical(tmp_path / "lexical", Dictionary())
     build(cfg, embedder, {"leave.md": "Nothing about holidays.", "new.md": "A zebra crossing."})
     reader.follow(index.catalog)
-    assert names(index.catalog, reader.search(query_tokens("zebra"), 10)) == ["new.md"]
-    assert "leave.md" not in names(index.catalog, reader.search(query_tokens("certificate sick"), 10))
+    assert names(index.catalog, reader.search(query_terms("zebra"), 10)) == ["new.md"]
+    assert "leave.md" not in names(index.catalog, reader.search(query_terms("certificate sick"), 10))
     assert lexical.generation < index.catalog.generation
 
 
 def test_a_damaged_index_is_built_again(catalog: Catalog, tmp_path: Path) -> None:
     folder = tmp_path / "lexical"
-    before = caught_up(catalog, folder).search(query_tokens("travel"), 10)
+    before = caught_up(catalog, folder).search(query_terms("travel"), 10)
     for file in folder.glob("*.idx"):
         file.write_bytes(b"garbage")
     (folder / "meta.json").write_text("{", encoding="utf-8")
-    reader = Lexical(folder)
+    reader = Lexical(folder, Dictionary())
     reader.follow(catalog)
-    assert reader.search(query_tokens("travel"), 10) == before
-    assert caught_up(catalog, folder).search(query_tokens("travel"), 10) == before
+    assert reader.search(query_terms("travel"), 10) == before
+    assert caught_up(catalog, folder).search(query_terms("travel"), 10) == before
 
 
 def test_a_commit_that_was_not_recorded_is_not_counted_twice(catalog: Catalog, tmp_path: Path) -> None:
     folder = tmp_path / "lexical"
-    before = caught_up(catalog, folder).search(query_tokens("travel days"), 10)
+    before = caught_up(catalog, folder).search(query_terms("travel days"), 10)
     state = (folder / "ragstone.json").read_text("utf-8")
     (folder / "ragstone.json").write_text(state.replace(f'"generation": {catalog.generation}', '"generation": 0')
                                           .replace('"opstamp": ', '"opstamp": 9'), encoding="utf-8")  # fmt: skip
     again = caught_up(catalog, folder)
     assert len(again) == len(DOCUMENTS)
-    assert again.search(query_tokens("travel days"), 10) == before
+    assert again.search(query_terms("travel days"), 10) == before

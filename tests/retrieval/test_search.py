@@ -1,13 +1,19 @@
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from core.config import Config, RetrievalConfig
-from core.types import Hit
+from core.types import Hit, Query
+from retrieval import tuning
 from retrieval.embed import Embedder
+from retrieval.filters import Filter
 from retrieval.index import Index
-from retrieval.search import relevance, search, widen
+from retrieval.passages import widen
+from retrieval.rerank import Reranker
+from retrieval.search import rank, relevance, retrieve, search
+from retrieval.tuning import Tuning
 from tests.retrieval.corpus import build
 
 
@@ -38,8 +44,9 @@ def test_ranks_and_scores_of_both_retrievers_come_with_a_hit(index: Index, cfg: 
     assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
     best = hits[0]
     assert (best.dense_rank, best.lexical_rank) == (1, 1)
-    k = cfg.retrieval.rrf_k
-    assert best.score == pytest.approx(1 / (k + 1))  # both weights, which sum to 1
+    assert best.score == pytest.approx(1.0)  # the best of both rankings
+    by_rank = search(index, ["annual leave days"], with_(cfg, fusion="rrf"))[0]
+    assert by_rank.score == pytest.approx(1 / (cfg.retrieval.rrf_k + 1))  # both weights, which sum to 1
 
 
 def test_what_the_embedder_cannot_read_stays_out_of_the_dense_ranking(index: Index, cfg: Config) -> None:
@@ -91,6 +98,64 @@ def test_dense_weight_moves_the_order_towards_its_retriever(index: Index, cfg: C
     lexical = paths(search(index, question, with_(cfg, dense_weight=0.0), mode="hybrid"))
     assert dense[0] == paths(search(index, question, cfg.retrieval, mode="dense"))[0]
     assert lexical[0] == paths(search(index, question, cfg.retrieval, mode="lexical"))[0]
+
+
+def test_dense_weight_on_auto_follows_the_calibration_for_the_language_of_the_question(
+    index: Index, cfg: Config
+) -> None:
+    question = ["vacation days, travel costs and an expired token"]
+    by_meaning = search(index, question, with_(cfg, dense_weight=1.0))
+    by_words = search(index, question, with_(cfg, dense_weight=0.0))
+    assert by_meaning != by_words
+    tuning.save(index.home / tuning.FILE, Tuning({"en": 1.0, "zh": 0.0}))
+    assert search(index, question, cfg.retrieval) == by_meaning
+    tuning.save(index.home / tuning.FILE, Tuning({"en": 0.0, "zh": 1.0}))
+    assert search(index, question, cfg.retrieval) == by_words
+
+
+def test_the_kind_of_fusion_changes_the_scores(index: Index, cfg: Config) -> None:
+    question = ["annual leave days"]
+    ranks = search(index, question, with_(cfg, fusion="rrf"))
+    shares = search(index, question, with_(cfg, fusion="convex"))
+    assert ranks[0].score < 0.2 < shares[0].score
+    smoother = search(index, question, with_(cfg, fusion="rrf", rrf_k=60))
+    assert smoother[0].score - smoother[1].score < ranks[0].score - ranks[1].score
+
+
+def test_a_filter_limits_both_retrievers_before_they_rank(index: Index, cfg: Config) -> None:
+    narrow = with_(cfg, candidates=1)
+    for mode in ("dense", "lexical", "hybrid"):
+        found = search(index, ["annual leave days"], narrow, k=1, mode=mode, where=Filter(paths=("travel.*",)))
+        assert paths(found) == ["travel.md"]
+    assert search(index, ["annual leave"], cfg.retrieval, where=Filter(paths=("nowhere/**",))) == []
+
+
+def test_a_reranker_orders_the_best_anew_and_leaves_the_rest_behind(index: Index, cfg: Config) -> None:
+    class Backwards(Reranker):
+        def score(self, query: str, passages: Sequence[str]) -> list[float]:
+            assert query == "annual leave days"
+            return [place / 10 for place, _ in enumerate(passages)]
+
+    before = search(index, ["annual leave days"], cfg.retrieval)
+    after = search(index, ["annual leave days"], with_(cfg, rerank_top=2), reranker=Backwards(cfg.retrieval))
+    assert paths(after)[:2] == paths(before)[1::-1]
+    assert paths(after)[2:] == paths(before)[2:]
+    assert [hit.rerank_score for hit in after[:3]] == [0.1, 0.0, None]
+
+
+def test_a_trace_tells_of_every_candidate_where_it_stood_and_where_it_was_lost(index: Index, cfg: Config) -> None:
+    queries = [Query("annual leave days"), Query("年假有几天", "variant", 0.5)]
+    result = rank(index, retrieve(index, queries, cfg.retrieval), cfg.retrieval, k=2)
+    assert result.trace.queries == tuple(queries)
+    rows = {row.path: row for row in result.trace.candidates}
+    assert [(rows[hit.path].rank, rows[hit.path].dropped) for hit in result.hits] == [(1, ""), (2, "")]
+    assert {row.dropped for row in rows.values() if row.rank is None} == {"fused score"}
+    assert [(place.query, place.retriever) for place in rows["nianjia.md"].places] == [(1, "lexical")]
+    hit = result.hits[0]
+    found = {(place.query, place.retriever): (place.rank, place.score) for place in rows[hit.path].places}
+    assert found[0, "dense"] == (hit.dense_rank, hit.dense_score)
+    assert found[0, "lexical"] == (hit.lexical_rank, hit.lexical_score)
+    assert [name for name, _ in result.trace.stages] == ["fuse", "choose"]
 
 
 def test_variants_of_a_question_are_fused(index: Index, cfg: Config) -> None:
@@ -147,11 +212,11 @@ def test_copies_of_a_document_rank_the_same_whichever_came_first(
     cfg: Config, embedder: Embedder, tmp_path: Path
 ) -> None:
     text = "The turbine hall is closed on Mondays."
-    orders = (["p1.md", "p2.md", "p3.md"], ["p3.md", "p1.md", "p2.md"])
+    orders = (["1/p.md", "2/p.md", "3/p.md"], ["3/p.md", "1/p.md", "2/p.md"])
     found = []
     for number, names in enumerate(orders):
         app = cfg.app.model_copy(update={"data": str(tmp_path / str(number))})
         index = build(cfg.model_copy(update={"app": app}), embedder, dict.fromkeys(names, text))
         found.append([(h.path, h.score) for h in search(index, ["turbine hall"], cfg.retrieval)])
     assert found[0] == found[1]
-    assert [path for path, _ in found[0]] == ["p1.md", "p2.md", "p3.md"]
+    assert [path for path, _ in found[0]] == ["1/p.md", "2/p.md", "3/p.md"]

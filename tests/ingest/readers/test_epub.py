@@ -79,3 +79,10 @@ def test_a_book_without_package_document_or_chapters_is_refused() -> None:
         read_epub(book(**{"OPS/book.opf": None}), CFG)
     with pytest.raises(ReadError, match="no text"):
         read_epub(book(**{"OPS/text/一.xhtml": None, "OPS/text/two.xhtml": None}), CFG)
+
+
+def test_subjects_are_tags_and_the_date_is_that_of_the_book() -> None:
+    said = "<dc:subject>Travel, business</dc:subject><dc:subject>差旅</dc:subject><dc:date>unknown</dc:date>"
+    said += "<dc:date>2021-09</dc:date></metadata>"
+    document = read_epub(book(OPS__book_DOT_opf=OPF.replace("</metadata>", said)), CFG)
+    assert (document.tags, document.date) == (("Travel, business", "差旅"), "2021-09")

@@ -175,7 +175,7 @@ def test_an_outlook_message_with_attachments_and_a_message_within() -> None:
         (("Inner",), "Subject: Inner\nDate: 2025-01-02 00:00 UTC"),
         (("Inner",), "inner words"),
     ]
-    assert document.title == "年假"
+    assert (document.title, document.date) == ("年假", "2025-01-02")
     assert document.notes == ("files inside without a reader: 1 .exe",)
 
 
@@ -188,3 +188,11 @@ def test_an_outlook_message_with_only_rtf_or_html(body: dict[str, bytes]) -> Non
 def test_a_compound_file_that_is_no_message_is_refused() -> None:
     with pytest.raises(ReadError, match="no properties"):
         read_bytes("x.msg", compound({"WordDocument": b"x"}), CFG)
+
+
+@pytest.mark.parametrize(
+    ("line", "day"),
+    [(b"Date: Thu, 2 Jan 2025 23:30:00 -0800\r\n", "2025-01-02"), (b"Date: some day\r\n", ""), (b"", "")],
+)
+def test_the_date_is_that_of_sending_where_the_sender_was(line: bytes, day: str) -> None:
+    assert eml(HEAD + line + b"\r\nx").date == day

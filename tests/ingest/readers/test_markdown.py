@@ -77,3 +77,66 @@ def test_the_source_is_kept_word_for_word() -> None:
 
 def test_unclosed_html_headings_take_no_time_worth_noting() -> None:
     assert read("<h1>" * 20_000).title == ""  # quadratic search would run for minutes here
+
+
+def stated(front: str, fence: str = "---") -> tuple[tuple[str, ...], str]:
+    document = read(f"{fence}\n{front}\n{fence}\n# A\n\ntext\n")
+    assert document.text.strip() == "# A\n\ntext"
+    return document.tags, document.date
+
+
+@pytest.mark.parametrize(
+    ("front", "tags"),
+    [
+        ("tags: [Network, 网络]", ("Network", "网络")),
+        ("tags:\n- a b\n-  'c, d'\ntitle: x", ("a b", "c, d")),
+        ("tags: [\n  a,\n  b\n]", ("a", "b")),
+        ("tags: 人事", ("人事",)),
+        ("tags: 人事，财务、IT", ("人事", "财务", "IT")),
+        ("Tags: one two", ("one", "two")),
+        ("tags: annual leave, HR", ("annual leave", "HR")),
+        ("keywords: annual leave", ("annual leave",)),
+        ("categories: [B]\nkeywords: [b, C]\ntags: A", ("A", "b", "C")),
+        ("tags: [no, 1.10, 2024-02-30, {a: b}, [c]]", ("no", "1.10", "2024-02-30")),
+        ("title: A: no YAML\ntags: [x]", ("x",)),
+        ("params:\n  tags: [x]", ()),
+    ],
+)
+def test_tags_come_from_the_fields_of_front_matter(front: str, tags: tuple[str, ...]) -> None:
+    assert stated(front)[0] == tags
+
+
+@pytest.mark.parametrize(
+    ("front", "day"),
+    [
+        ("date: 2024-03-15", "2024-03-15"),
+        ("date: 2025-07", "2025-07"),
+        ("date: 2024-03-15 23:30:00 -0800", "2024-03-15"),
+        ("date: 2024-03-15\nlastmod: 2025-01-02T10:00:00Z", "2025-01-02"),
+        ("date: 2024-03-15\nupdated: soon", "2024-03-15"),
+        ("date: 2024-02-30", ""),
+        ("draft: true", ""),
+    ],
+)
+def test_the_date_is_that_of_the_version(front: str, day: str) -> None:
+    assert stated(front)[1] == day
+
+
+def test_toml_front_matter_is_read_too() -> None:
+    assert stated('tags = ["a, b", "c"]\ndate = 2024-03-15T10:00:00Z', "+++") == (("a, b", "c"), "2024-03-15")
+    assert stated("tags = [\ndate = 2024-03-15", "+++") == ((), "")
+
+
+_BOMB = "\n".join(f" - &a{n} [{','.join([f'*a{n - 1}'] * 9) if n else 'x'}]" for n in range(40))
+
+
+@pytest.mark.parametrize(
+    "value", [f"\n{_BOMB}", "[" * 5000, "{a: " * 2000, "!!python/object/apply:os.getcwd []", '"\\UFFFFFFFF"', "*x"]
+)
+def test_hostile_fields_are_left_out_and_the_others_stay(value: str) -> None:
+    assert stated(f"tags: {value}\ndate: 2024") == ((), "2024")
+    assert stated(f"date: {value}\ntags: [x]") == (("x",), "")
+
+
+def test_front_matter_beyond_all_measure_is_not_parsed() -> None:
+    assert stated(f"note: {'x' * 20_000}\ntags: [x]") == ((), "")

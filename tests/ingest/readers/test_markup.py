@@ -140,3 +140,19 @@ def test_an_external_entity_reads_no_file(tmp_path: Path) -> None:
 def test_what_is_no_xml_at_all_is_an_error() -> None:
     with pytest.raises(ReadError, match="damaged XML"):
         xml("just words")
+
+
+@pytest.mark.parametrize(
+    ("head", "tags", "day"),
+    [
+        ('<meta name="Keywords" content="HR, 年假；leave">', ("HR", "年假", "leave"), ""),
+        ('<meta property="article:tag" content="a, b"><meta property="article:tag" content="c">', ("a, b", "c"), ""),
+        ('<meta property="article:published_time" content="2024-03-15T10:00:00Z">', (), "2024-03-15"),
+        ('<meta name="date" content="2023"><meta property="article:modified_time" content="2024-05">', (), "2024-05"),
+        ('<meta http-equiv="Last-Modified" content="Fri, 15 Mar 2024 10:00:00 GMT">', (), "2024-03-15"),
+        ('<meta name="date" content="soon"><meta charset="utf-8"><meta name="date">', (), ""),
+    ],
+)
+def test_tags_and_date_come_from_the_meta_elements(head: str, tags: tuple[str, ...], day: str) -> None:
+    document = html("<p>text</p>", head)
+    assert (document.tags, document.date) == (tags, day)

@@ -1,6 +1,7 @@
 """Word documents, built with python-docx and with XML where it has no words for it."""
 
 from collections.abc import Callable
+from datetime import datetime
 from io import BytesIO
 
 import docx
@@ -133,3 +134,19 @@ def test_comments_follow_at_the_end_and_headers_are_left_out() -> None:
     if not hasattr(WordDocument, "add_comment"):
         pytest.skip("this python-docx cannot write comments")
     assert read(build).text == "body\n\na remark"
+
+
+def test_keywords_and_category_are_tags_and_the_last_change_is_the_date() -> None:
+    def build(document: WordDocument) -> None:
+        document.add_paragraph("x")
+        document.core_properties.keywords = "annual leave; HR，年假"
+        document.core_properties.category = "Policy"
+        document.core_properties.modified = datetime(2024, 3, 15, 10, 30)
+
+    document = read(build)
+    assert document.tags == ("annual leave", "HR", "年假", "Policy")
+    assert document.date == "2024-03-15"
+
+
+def test_the_date_of_the_template_is_not_that_of_the_document() -> None:
+    assert read(lambda document: document.add_paragraph("x")).date == ""

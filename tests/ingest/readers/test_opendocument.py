@@ -15,7 +15,11 @@ SPACES = " ".join(
     for name, full in (("office", "office"), ("text", "text"), ("table", "table"), ("draw", "drawing"),
                        ("style", "style"), ("presentation", "presentation"), ("svg", "svg-compatible"))
 )  # fmt: skip
-META = '<x xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>差旅手册</dc:title></x>'
+META = (
+    '<m:meta xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:m="urn:oasis:names:tc:opendocument:xmlns:office:1.0">'
+    "<dc:title>差旅手册</dc:title><m:keyword>差旅</m:keyword><m:keyword>Travel, HR</m:keyword>"
+    "<dc:date>2024-03-15T10:00:00.5</dc:date></m:meta>"
+)
 
 
 def flat(body: str, kind: str = "text") -> str:
@@ -103,3 +107,16 @@ def test_a_password_another_kind_and_entities() -> None:
         read_odp(flat("<text:p>x</text:p>").encode(), CFG)
     bomb = '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>' + flat("<text:p>a&e;b</text:p>")
     assert read_odt(bomb.encode(), CFG).text == "ab"
+
+
+def test_tags_and_date_come_from_the_properties_of_packages_and_of_flat_files() -> None:
+    body = "<text:p>x<office:annotation><dc:date xmlns:dc='http://purl.org/dc/elements/1.1/'>2020-01-01</dc:date>" \
+        "<text:p>y</text:p></office:annotation></text:p>"  # fmt: skip
+    flat_file = flat(body).replace("<office:automatic-styles>", META + "<office:automatic-styles>", 1)
+    for data in (package(flat("<text:p>x</text:p>")), flat_file.encode()):
+        document = read_odt(data, CFG)
+        assert (document.title, document.tags, document.date) == ("差旅手册", ("差旅", "Travel", "HR"), "2024-03-15")
+    assert read_odt(flat(body).encode(), CFG).date == ""
+    slides = package(flat('<draw:page><draw:frame><draw:text-box><text:p>x</text:p></draw:text-box></draw:frame>'
+                          '</draw:page>', "presentation"))  # fmt: skip
+    assert read_odp(slides, CFG).tags == ("差旅", "Travel", "HR")

@@ -161,3 +161,21 @@ def test_a_damaged_cross_reference_table_is_survived() -> None:
 def test_what_cannot_be_opened_is_named(data: bytes, words: str) -> None:
     with pytest.raises(ReadError, match=words):
         read_pdf(data, IngestConfig())
+
+
+@pytest.mark.parametrize(
+    ("times", "day"),
+    [
+        ({"/ModDate": "D:20240315233000-08'00'", "/CreationDate": "D:20200101"}, "2024-03-15"),
+        ({"/ModDate": "D:19700101000000Z", "/CreationDate": "D:20200102"}, "2020-01-02"),
+        ({"/CreationDate": "2 Jan 2020"}, "2020-01-02"),
+        ({}, ""),
+    ],
+)
+def test_keywords_are_tags_and_the_date_is_that_of_the_last_change(times: dict[str, str], day: str) -> None:
+    pdf = build([["text"]])
+    pdf.docinfo["/Keywords"] = "annual leave, 年假"
+    for name, time in times.items():
+        pdf.docinfo[name] = time
+    document = read(pdf)
+    assert (document.tags, document.date) == (("annual leave", "年假"), day)

@@ -1,5 +1,6 @@
 """PowerPoint presentations."""
 
+from datetime import datetime
 from io import BytesIO
 
 from pptx import Presentation
@@ -11,8 +12,11 @@ from core.types import Document
 from ingest.readers.slides import read_pptx
 
 
-def deck() -> Document:
+def deck(changed: datetime | None = None) -> Document:
     presentation = Presentation()
+    presentation.core_properties.keywords = "总结, Sales"
+    if changed:
+        presentation.core_properties.modified = changed
     first = presentation.slides.add_slide(presentation.slide_layouts[1])
     for placeholder, text in zip(first.placeholders, ["年度总结", "Revenue grew"], strict=True):
         assert isinstance(placeholder, SlidePlaceholder)
@@ -43,3 +47,9 @@ def test_a_slide_is_a_page_under_its_title_with_groups_tables_and_notes() -> Non
 def test_slides_are_counted_empty_ones_named_and_the_first_title_is_that_of_the_document() -> None:
     document = deck()
     assert (document.pages, document.empty_pages, document.title) == (3, (2,), "年度总结")
+
+
+def test_tags_and_date_come_from_the_properties_and_not_from_the_template() -> None:
+    document = deck(datetime(2025, 1, 2))
+    assert (document.tags, document.date) == (("总结", "Sales"), "2025-01-02")
+    assert deck().date == ""

@@ -2,6 +2,7 @@
 
 from datetime import date, datetime
 from io import BytesIO
+from zipfile import ZipFile
 
 import pytest
 import xlsxwriter
@@ -10,6 +11,7 @@ from core.config import IngestConfig
 from core.errors import ReadError
 from core.types import Document
 from ingest.readers.table import read_delimited, read_sheets
+from tests.ingest.readers.zipped import zipped
 
 CFG = IngestConfig()
 Rows = list[list[object]]
@@ -98,3 +100,19 @@ def test_a_stray_cell_at_some_distance_is_read() -> None:
 def test_what_is_no_workbook_is_named(data: bytes, words: str) -> None:
     with pytest.raises(ReadError, match=words):
         read_sheets(data, CFG)
+
+
+def test_tags_and_date_come_from_the_properties() -> None:
+    memory = BytesIO()
+    with xlsxwriter.Workbook(memory) as workbook:
+        workbook.add_worksheet().write(0, 0, "x")
+        workbook.set_properties({"keywords": "预算; Budget", "category": "Finance", "created": datetime(2023, 5, 4)})
+    document = read_sheets(memory.getvalue(), CFG)
+    assert (document.tags, document.date) == (("预算", "Budget", "Finance"), "2023-05-04")
+
+
+def test_damaged_properties_cost_no_more_than_themselves() -> None:
+    with ZipFile(BytesIO(book({"A": [["x"]]}))) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    document = read_sheets(zipped(members | {"docProps/core.xml": b""}), CFG)
+    assert (document.text, document.tags, document.date) == ("x", (), "")

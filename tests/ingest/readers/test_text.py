@@ -1,5 +1,6 @@
 """Cleaning, joining parts, plain text and subtitles."""
 
+import doctest
 import unicodedata
 
 import pytest
@@ -7,7 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.config import IngestConfig
-from ingest.readers.text import Part, assemble, clean, collapse, descend, meaningful, names, read_captions, read_text
+from ingest.readers import text as text_reader
+from ingest.readers.text import (
+    Part,
+    assemble,
+    clean,
+    collapse,
+    date_of,
+    descend,
+    meaningful,
+    names,
+    read_captions,
+    read_text,
+    tags_of,
+)
 
 CFG = IngestConfig()
 
@@ -115,3 +129,48 @@ def test_terminal_colours_of_logs_are_dropped() -> None:
 )
 def test_subtitles_read_as_running_text(source: str) -> None:
     assert read_captions(source.encode(), CFG).text == "The quick fox\nruns away"
+
+
+def test_the_worked_values_in_the_docstrings_hold() -> None:
+    assert doctest.testmod(text_reader).failed == 0
+
+
+def test_tags_are_cleaned_and_the_first_of_two_that_differ_in_case_stays() -> None:
+    assert tags_of([" an\nnual\0 leave ", "#HR", "hr", "", " # ", "x" * 101, "C#"]) == ("an nual leave", "HR", "C#")
+
+
+def test_no_more_than_64_tags_are_kept() -> None:
+    assert tags_of(f"tag {n}" for n in range(10**9)) == tuple(f"tag {n}" for n in range(64))
+
+
+@pytest.mark.parametrize(
+    ("text", "day"),
+    [
+        ("2024-03-15T23:59:59+08:00", "2024-03-15"),
+        ("2024/3/5", "2024-03-05"),
+        ("2024年3月5日", "2024-03-05"),
+        ("20240315", "2024-03-15"),
+        ("D:20240315103000+08'00'", "2024-03-15"),
+        ("Fri, 15 Mar 2024 23:30:00 -0800", "2024-03-15"),
+        ("March 5, 2024", "2024-03-05"),
+        ("2025-07", "2025-07"),
+        ("1900", "1900"),
+        ("2100-12-31", "2100-12-31"),
+    ],
+)
+def test_dates_are_read_to_the_precision_given(text: str, day: str) -> None:
+    assert date_of(text) == day
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "yesterday", "03/04/2024", "2024-13", "2023-02-29", "1899-12-30", "2101", "1601-01-01T00:00:00Z", "1710460800",
+     "1970-01-01T00:00:00Z", "1980-01-01", "D:19691231160000-08'00'"],
+)  # fmt: skip
+def test_what_is_no_plausible_date_is_none(text: str) -> None:
+    assert date_of(text) == ""
+
+
+@given(st.text(alphabet="0123456789-/: ,+年月日TZDJanFebMon\0٣"))
+def test_any_text_gives_a_date_or_nothing(text: str) -> None:
+    assert len(date_of(text)) in (0, 4, 7, 10)

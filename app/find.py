@@ -1,0 +1,142 @@
+"""Recipe: a question, in its conversation -> the passages that speak about it, and how they were found.
+
+rewrite with the history -> search as asked while variants are being written -> search the variants -> fuse, rerank.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from contextlib import aclosing
+from pathlib import Path
+
+from app.backend import Backend
+from core.config import Config
+from core.errors import ModelError
+from core.text import query_tokens
+from core.types import Query, Trace, Turn
+from llm import chat
+from prompts.context import reply_language
+from prompts.load import load
+from retrieval.feedback import feedback
+from retrieval.filters import Filter
+from retrieval.index import Index
+from retrieval.rerank import Reranker
+from retrieval.search import Ranking, Result, rank, retrieve
+
+HISTORY_TURNS = 6
+_REWRITE_TIMEOUT_S = 20.0
+_VARIANT_WEIGHT = 0.5  # of a wording that a model wrote, against 1 for the question itself
+_LONGEST = 500  # characters of a variant
+_LANGUAGES = {"zh": "Chinese (中文)", "en": "English (英文)", "ja": "Japanese (日文)", "ko": "Korean (韩文)"}
+_SCHEMA = {
+    "type": "object",
+    "properties": {"queries": {"type": "array", "items": {"type": "string"}}},
+    "required": ["queries"],
+    "additionalProperties": False,
+}
+_PRONOUN = re.compile(
+    r"\b(it|its|they|them|their|this|that|these|those|he|she|his|her|there|one|ones|same|what about|how about|and)\b"
+    r"|它|他|她|这|那|其|呢|该|此|同样|还有",
+    re.IGNORECASE,
+)
+
+
+async def find(
+    index: Index,
+    question: str,
+    cfg: Config,
+    backend: Backend,
+    history: Sequence[Turn] = (),
+    where: Filter | None = None,
+    reranker: Reranker | None = None,
+) -> tuple[str, Result]:
+    """What was searched for (the question, rewritten where the conversation asks for it), and the result.
+
+    A model that is late or fails with variants costs nothing but them; the trace's notes say so.
+    """
+    queries = await _queries(question, history, cfg, backend)
+    settings = cfg.retrieval
+    first = asyncio.create_task(asyncio.to_thread(retrieve, index, queries, settings, where=where))
+    notes: list[str] = []
+    variants: list[Query] = []
+    try:
+        if settings.variants and backend.endpoint is not None:
+            variants = await _variants(index, queries[0].text, cfg, backend.endpoint, notes)
+        rankings = await first
+    finally:
+        first.cancel()
+    result = await asyncio.to_thread(_rank, index, rankings, variants, cfg, where, reranker)
+    trace = result.trace
+    noted = Trace(trace.queries, trace.candidates, trace.stages, (*trace.notes, *notes))
+    return queries[0].text, Result(result.hits, noted)
+
+
+def _rank(
+    index: Index, rankings: list[Ranking], variants: list[Query], cfg: Config, where: Filter | None,
+    reranker: Reranker | None,
+) -> Result:  # fmt: skip
+    settings = cfg.retrieval
+    if settings.variants and not variants and rankings:
+        best = rank(index, rankings, settings, k=settings.variants).hits
+        variants = feedback(index, rankings[0].query.text, best)
+    if variants:
+        rankings = [*rankings, *retrieve(index, variants, settings, where=where)]
+    return rank(index, rankings, settings, reranker=reranker)
+
+
+async def _variants(index: Index, question: str, cfg: Config, endpoint: chat.Endpoint, notes: list[str]) -> list[Query]:
+    """Other wordings by the model; none, and a note that says why, where it is late or replies with something else."""
+    seconds = cfg.retrieval.variant_seconds
+    await asyncio.to_thread(chat.load_client)  # takes seconds, which are not the model's
+    try:
+        async with asyncio.timeout(seconds):
+            languages = await asyncio.to_thread(index.languages)
+            prompt = load(Path(cfg.prompts.library), cfg.prompts.variants, cfg.prompts.variants_version)
+            values = {
+                "question": question,
+                "count": str(cfg.retrieval.variants),
+                "languages": ", ".join(_LANGUAGES.get(code, code) for code in languages),
+            }
+            quick = cfg.llm.model_copy(update={"temperature": 0.0, "max_tokens": min(cfg.llm.max_tokens, 400)})
+            messages = prompt.render(reply_language(question), values)
+            reply = await chat.ask_json(endpoint, quick, messages, "queries", _SCHEMA)
+    except TimeoutError:
+        notes.append(f"the model took longer than {seconds:g} s over variants of the question: searched without them")
+        return []
+    except ModelError as error:
+        notes.append(f"no variants of the question: {error.message}")
+        return []
+    texts = reply.get("queries") if isinstance(reply, dict) else None
+    texts = [" ".join(text.split())[:_LONGEST] for text in texts or () if isinstance(text, str)]
+    texts = [text for text in dict.fromkeys(texts) if text and text != question][: cfg.retrieval.variants]
+    if not texts:
+        notes.append("the model wrote no usable variants of the question: searched without them")
+    return [Query(text, "variant", _VARIANT_WEIGHT) for text in texts]
+
+
+async def _queries(question: str, history: Sequence[Turn], cfg: Config, backend: Backend) -> list[Query]:
+    """What to search for: the question, or, for a follow-up, first what it means in its conversation."""
+    asked = [turn.content for turn in history if turn.role == "user"]
+    rewritten = question
+    if asked and backend.endpoint is not None:
+        rewritten = await _rewrite(question, history, cfg, backend.endpoint)
+    elif asked and (_PRONOUN.search(question) or len(query_tokens(question)) <= 4):
+        rewritten = f"{asked[-1]} {question}"
+    if rewritten == question:
+        return [Query(question)]
+    return [Query(rewritten, "rewritten"), Query(question)]
+
+
+async def _rewrite(question: str, history: Sequence[Turn], cfg: Config, endpoint: chat.Endpoint) -> str:
+    prompt = load(Path(cfg.prompts.library), cfg.prompts.rewrite, cfg.prompts.rewrite_version)
+    lines = [f"{turn.role}: {turn.content[:500]}" for turn in history[-HISTORY_TURNS:]]
+    values = {"conversation": "\n".join(lines), "question": question}
+    messages = prompt.render(reply_language(question), values)
+    quick = cfg.llm.model_copy(update={"temperature": 0.0, "max_tokens": min(cfg.llm.max_tokens, 200)})
+    try:
+        async with asyncio.timeout(_REWRITE_TIMEOUT_S), aclosing(chat.stream(endpoint, quick, messages)) as pieces:
+            text = "".join([piece async for piece in pieces]).strip().strip('"“”')
+    except (TimeoutError, ModelError):  # the answer itself will report a server that is down
+        return question
+    first = text.splitlines()[0].strip() if text else ""
+    return first if 0 < len(first) <= 4 * len(question) + 200 else question

@@ -1,0 +1,105 @@
+"""Which folders a run is about, and whether what they say can be meant."""
+
+import logging
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+
+from core.config import Config
+from core.errors import CatalogError, ConfigError, ReadError
+from core.types import FileError
+from ingest.scan import Plan, check_folder
+from retrieval import check
+from retrieval.catalog import Catalog
+from retrieval.home import check_name, current, no_writer
+from retrieval.index import Index
+
+log = logging.getLogger(__name__)
+
+_MANY = 10  # documents: a folder that had so many and has none by now is more likely away than emptied
+
+
+def folders_of(cfg: Config, kb: str, given: Sequence[Path], *, rebuild: bool) -> list[str]:
+    """The folders that a run is about: the given ones, or all that the knowledge base has; of a rebuild, both.
+
+    Raises `ReadError` for a given one that cannot be read, `ConfigError` where there is none, where one lies in the
+    data folder, or in another one: its files would be there twice. The uploads may: the data folder is left out where
+    one around it is read. Raises `CatalogError` where the catalog cannot be read; a rebuild of given folders replaces
+    it.
+    """
+    data = Path(cfg.app.data).resolve()
+    home = data / check_name(kb)
+    for folder in given:
+        check_folder(folder)
+        path = folder.resolve()
+        if path.is_relative_to(data) and path != home / "files":
+            raise ConfigError(
+                f"{str(path)!r} lies in the data folder {str(data)!r}",
+                "give a folder of documents; for these to be documents, keep the data elsewhere (RAGSTONE_DATA)",
+            )
+    known = _known_or_lost(home) if rebuild and given else known_folders(home)
+    chosen = list(dict.fromkeys(str(folder.resolve()) for folder in given))
+    every = chosen + [other for other in known if other not in chosen]
+    for inner in every:
+        for outer in every:
+            if inner.startswith(outer.rstrip("/") + "/") and not Path(inner).is_relative_to(data):
+                which = inner if inner in known else outer
+                hint = f"leave it out, or `ragstone remove {which} --kb {kb}` first" if known else "give one of them"
+                raise ConfigError(f"{inner!r} lies in {outer!r}: its files would be there twice", hint)
+    if not every:
+        raise ConfigError(f"knowledge base {kb!r} follows no folder yet", f"give one: ragstone index FOLDER --kb {kb}")
+    return every if rebuild or not chosen else chosen
+
+
+def known_folders(home: Path) -> list[str]:
+    """The folders that a knowledge base follows; none where there is no knowledge base."""
+    now = check.answering(home)
+    if now is None:
+        return []
+    with closing(Catalog(home / now / "catalog.sqlite")) as catalog:
+        return catalog.folders()
+
+
+def _known_or_lost(home: Path) -> list[str]:
+    """The same; where the catalog is damaged or lost, the folder of uploads if there are any."""
+    try:
+        return known_folders(home)
+    except CatalogError as error:
+        if isinstance(error.__cause__, OSError | sqlite3.OperationalError):  # it may be readable another time
+            raise
+        with no_writer(home):
+            log.warning("%s; it is built anew from the folders that are given", error.message)
+        uploads = home / "files"
+        return [str(uploads)] if uploads.is_dir() and any(uploads.iterdir()) else []
+
+
+def emptied(index: Index, folder: str, todo: Plan) -> FileError | None:
+    """Why a plan is not to be followed: the folder had many documents, and now holds none that is read."""
+    some_left = todo.unchanged or todo.added or todo.changed or todo.moved
+    if some_left or not _MANY <= len(todo.deleted) == index.catalog.documents_of(folder):
+        return None
+    return _emptied(folder, len(todo.deleted), index.name)
+
+
+def check_rebuilt(index: Index) -> None:
+    """Raise `ReadError` where a folder that has many documents in what answers now has none in what was built."""
+    counts: dict[str, int] = {}
+    with suppress(CatalogError):  # damaged: it is what the rebuild replaces
+        now = current(index.home)
+        with closing(Catalog(index.home / (now or "") / "catalog.sqlite")) as catalog:
+            counts = {folder: catalog.documents_of(folder) for folder in catalog.folders()} if now else {}
+    for folder, count in counts.items():
+        if count >= _MANY and not index.catalog.documents_of(folder):
+            error = _emptied(folder, count, index.name)
+            raise ReadError(error.error, error.hint)
+
+
+def _emptied(folder: str, count: int, kb: str) -> FileError:
+    return FileError(
+        folder,
+        f"folder {folder!r} had {count} documents and now holds none; none was deleted",
+        "mount it again, or set ingest.include and exclude right; if it is meant so: "
+        f"`ragstone index --allow-empty --kb {kb}`, or `ragstone remove {folder} --kb {kb}`",
+        folder=folder,
+    )

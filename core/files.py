@@ -1,0 +1,27 @@
+"""Files that are whole or not there."""
+
+import os
+from pathlib import Path
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write aside, fsync, rename: after a crash or a power cut the file holds the old text or the new one, all of it.
+
+    Raises `OSError`.
+    """
+    aside = file.with_name(file.name + ".writing")
+    with aside.open("w", encoding="utf-8") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+    aside.replace(file)
+    sync_folder(file.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk remember the names in a folder."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

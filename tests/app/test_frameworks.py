@@ -1,0 +1,165 @@
+import asyncio
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.documents import Document
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnablePassthrough
+from llama_index.core.llms import MockLLM
+from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.schema import MetadataMode, TextNode
+
+from app import frameworks
+from app.frameworks import LangChainRetriever, LlamaIndexRetriever
+from app.index import run
+from core.config import Config
+from core.errors import CatalogError, ModelError
+from core.types import Hit
+from retrieval.embed import Embedder
+from retrieval.index import Index
+from retrieval.search import search
+from tests.retrieval.corpus import DOCUMENTS, build
+
+QUESTION = "How many days of annual leave?"
+
+
+@pytest.fixture
+def index(cfg: Config, embedder: Embedder) -> Index:
+    return build(cfg, embedder, DOCUMENTS | {"guide.md": "Leave of absence is agreed with the head of the team."})
+
+
+@pytest.fixture
+def hits(index: Index, cfg: Config) -> list[Hit]:
+    return search(index, [QUESTION], cfg.retrieval)
+
+
+def assert_told(metadata: dict[str, Any], hit: Hit) -> None:
+    """The metadata say of a hit what a caller needs to cite it and to see why it was found."""
+    assert metadata["headings"] == list(hit.headings)
+    names = "path folder title page start end chunk_id language rank score dense_rank lexical_rank rerank_score".split()
+    assert {name: metadata[name] for name in names} == {name: getattr(hit, name) for name in names}
+    assert json.loads(json.dumps(metadata)) == metadata
+
+
+class Overheard(BaseCallbackHandler):
+    """What LangChain tells its listeners: the documents that were found and the prompt that was sent."""
+
+    def __init__(self) -> None:
+        self.documents: Sequence[Document] = ()
+        self.prompt = ""
+
+    def on_retriever_end(self, documents: Sequence[Document], **_: Any) -> None:
+        self.documents = documents
+
+    def on_chat_model_start(self, serialized: dict[str, Any], messages: list[list[BaseMessage]], **_: Any) -> None:
+        self.prompt = "\n".join(str(message.content) for message in messages[0])
+
+
+def test_a_langchain_chain_answers_from_the_knowledge_base(index: Index, cfg: Config, hits: list[Hit]) -> None:
+    retriever = LangChainRetriever(index=index, cfg=cfg.retrieval)
+    overheard = Overheard()
+    chain = (
+        {"context": retriever | numbered, "question": RunnablePassthrough()}
+        | ChatPromptTemplate([("system", "Answer from these passages:\n{context}"), ("human", "{question}")])
+        | GenericFakeChatModel(messages=iter([AIMessage("Twenty-five days [1].")]))
+        | StrOutputParser()
+    )
+    assert chain.invoke(QUESTION, {"callbacks": [overheard]}) == "Twenty-five days [1]."
+    assert f"[1] leave.md: {DOCUMENTS['leave.md']}" in overheard.prompt
+    assert [d.page_content for d in overheard.documents] == [hit.text for hit in hits]
+    for document, hit in zip(overheard.documents, hits, strict=True):
+        assert document.id == f"kb/{hit.chunk_id}"
+        assert_told(document.metadata, hit)
+
+
+def numbered(documents: list[Document]) -> str:
+    return "\n".join(f"[{i}] {d.metadata['path']}: {d.page_content}" for i, d in enumerate(documents, start=1))
+
+
+def test_langchain_settings_stay_out_of_what_is_traced(index: Index, cfg: Config) -> None:
+    secret = cfg.retrieval.model_copy(update={"rerank_key": "sk-very-secret"})
+    retriever = LangChainRetriever(index=index, cfg=secret, tags=["kb"])
+    assert "sk-very-secret" not in repr(retriever) + str(retriever) + retriever.model_dump_json()
+    assert retriever.tags == ["kb"]
+
+
+def test_a_llama_index_engine_answers_from_the_knowledge_base(index: Index, cfg: Config, hits: list[Hit]) -> None:
+    retriever = LlamaIndexRetriever(index, cfg.retrieval)
+    engine = RetrieverQueryEngine.from_args(retriever, llm=MockLLM(), response_mode="compact")  # type: ignore[arg-type]
+    response = engine.query(QUESTION)  # the model says its prompt again
+    assert f"path: leave.md\n\n{DOCUMENTS['leave.md']}" in str(response)
+    assert QUESTION in str(response)
+    for found, hit in zip(response.source_nodes, hits, strict=True):
+        node = found.node
+        assert isinstance(node, TextNode)
+        assert (node.node_id, node.text, found.score) == (f"kb/{hit.chunk_id}", hit.text, hit.score)
+        assert (node.start_char_idx, node.end_char_idx) == (hit.start, hit.end)
+        assert_told(node.metadata, hit)
+
+
+def test_a_llama_index_model_sees_where_a_passage_stands_and_no_more(cfg: Config, embedder: Embedder) -> None:
+    index = build(cfg, embedder, {"leave.md": DOCUMENTS["leave.md"]})
+    [found] = LlamaIndexRetriever(index, cfg.retrieval).retrieve(QUESTION)
+    for mode in (MetadataMode.LLM, MetadataMode.EMBED):
+        assert found.node.get_content(mode) == f"path: leave.md\n\n{DOCUMENTS['leave.md']}"
+
+
+def test_async_searches_run_beside_the_loop_and_find_the_same(
+    index: Index, cfg: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def watched(*args: Any, **named: Any) -> list[Hit]:
+        threads.append(threading.current_thread())
+        return search(*args, **named)
+
+    monkeypatch.setattr(frameworks, "search", watched)
+    chained, noded = LangChainRetriever(index=index, cfg=cfg.retrieval), LlamaIndexRetriever(index, cfg.retrieval)
+
+    async def both() -> tuple[list[Document], list[Any]]:
+        return await chained.ainvoke(QUESTION), await noded.aretrieve(QUESTION)
+
+    documents, nodes = asyncio.run(both())
+    assert threading.current_thread() not in threads
+    assert documents == chained.invoke(QUESTION)
+    assert [n.node for n in nodes] == [n.node for n in noded.retrieve(QUESTION)]
+
+
+def test_a_configured_reranker_is_asked_and_its_errors_reach_the_caller(index: Index, cfg: Config) -> None:
+    unreachable = cfg.retrieval.model_copy(update={"rerank_url": "http://127.0.0.1:1"})
+    chained, noded = LangChainRetriever(index=index, cfg=unreachable), LlamaIndexRetriever(index, unreachable)
+    for search_ in (chained.invoke, noded.retrieve):
+        with pytest.raises(ModelError, match="no rerank server answers"):
+            search_(QUESTION)
+    for search_ in (chained.ainvoke, noded.aretrieve):
+        with pytest.raises(ModelError, match="no rerank server answers"):
+            asyncio.run(search_(QUESTION))
+
+
+def test_what_the_folder_says_after_a_rebuild_is_what_is_found(cfg: Config, write: Any) -> None:
+    folder = write("leave.md", "Annual leave is 25 days.").parent
+    run(cfg, "kb", [folder])
+    data = Path(cfg.app.data)
+    chained = LangChainRetriever.open(data, "kb", cfg.retrieval)
+    noded = LlamaIndexRetriever.open(data, "kb", cfg.retrieval)
+    assert "25 days" in chained.invoke(QUESTION)[0].page_content
+    write("leave.md", "Annual leave is 30 days.")
+    run(cfg, "kb", [folder], rebuild=True)
+    assert [d.page_content for d in chained.invoke(QUESTION)] == ["Annual leave is 30 days."]
+    assert [n.text for n in noded.retrieve(QUESTION)] == ["Annual leave is 30 days."]
+
+
+@pytest.mark.parametrize("kind", [LangChainRetriever, LlamaIndexRetriever])
+def test_an_absent_knowledge_base_is_one_message(
+    kind: type[LangChainRetriever] | type[LlamaIndexRetriever], cfg: Config
+) -> None:
+    with pytest.raises(CatalogError, match="no knowledge base 'none'"):
+        kind.open(Path(cfg.app.data), "none", cfg.retrieval)
