@@ -13,6 +13,7 @@ from rich.table import Table
 
 from app.terminal import AsJson, Kb, err, opened, out, print_json, progress_bars
 from core.config import Settings
+from core.errors import EvalError
 
 if TYPE_CHECKING:
     from app.golden import GoldenQuestion
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 assess = typer.Typer()
 golden = typer.Typer(help="Keep the golden set of a knowledge base: questions with the sentences that answer them.")
 assess.add_typer(golden, name="golden")
+tune = typer.Typer(help="Calibrate a knowledge base on questions.")
+assess.add_typer(tune, name="tune")
 
 Ids = Annotated[list[str], typer.Argument(help="Ids of questions, as `golden list` shows them.")]
 _SHOWN = 20  # questions that moved, in a terminal
@@ -79,6 +82,54 @@ def evaluate(
         return
     (_show_comparison if other else _show_modes)(result)
     _show_left_out(result)
+
+
+@tune.command("retrieval")
+def tune_retrieval(
+    ctx: typer.Context,
+    kb: Kb = None,
+    unanswerable: Annotated[
+        Path | None, typer.Option("--unanswerable", help="Questions that the documents do not answer, one a line.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find, on the golden set, how much meaning and words count in each language, and what is not covered."""
+    from app.evaluate import golden_testset
+    from app.tune import WEIGHTS
+    from app.tune import tune as run
+
+    settings: Settings = ctx.obj
+    lines = _questions(unanswerable) if unanswerable else []
+    with opened(settings, kb) as index, progress_bars() as progress:
+        found = run(index, golden_testset(index, _golden(settings, kb)), settings.config, lines, progress)
+    if as_json:
+        print_json(asdict(found) | {"weights": WEIGHTS})
+        return
+    for curve in found.curves:
+        best = max(curve.ndcg)
+        out.print(
+            f"{curve.language}: share of meaning {curve.chosen:g} on {curve.questions} questions; nDCG@10 "
+            f"{curve.ndcg[WEIGHTS.index(curve.chosen)]:.3f}, words alone {curve.ndcg[0]:.3f}, meaning alone "
+            f"{curve.ndcg[-1]:.3f}, best {best:.3f}",
+            highlight=False,
+        )
+    if row := found.coverage:
+        out.print(
+            f"not covered below a relevance of {row.threshold:g}: {row.refusals:.0%} of the unanswerable questions "
+            f"refused, and {row.false_refusals:.0%} of those that have an answer",
+            highlight=False,
+        )
+    out.print("it is used from now on, wherever the configuration says auto")
+
+
+def _questions(file: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in file.read_text("utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise EvalError(
+            f"{str(file)!r} cannot be read: {error}", "give a UTF-8 text file, one question a line"
+        ) from None
+    return [line for line in lines if line]
 
 
 @golden.command("draft")

@@ -106,11 +106,12 @@ async def _variants(index: Index, question: str, cfg: Config, endpoint: chat.End
     except ModelError as error:
         notes.append(f"no variants of the question: {error.message}")
         return []
-    texts = reply.get("queries") if isinstance(reply, dict) else None
-    texts = [" ".join(text.split())[:_LONGEST] for text in texts or () if isinstance(text, str)]
-    texts = [text for text in dict.fromkeys(texts) if text and text != question][: cfg.retrieval.variants]
-    if not texts:
+    written = reply.get("queries") if isinstance(reply, dict) else None
+    if not isinstance(written, list):
         notes.append("the model wrote no usable variants of the question: searched without them")
+        return []
+    texts = [" ".join(text.split())[:_LONGEST] for text in written if isinstance(text, str)]
+    texts = [text for text in dict.fromkeys(texts) if text and text != question][: cfg.retrieval.variants]
     return [Query(text, "variant", _VARIANT_WEIGHT) for text in texts]
 
 

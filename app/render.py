@@ -2,11 +2,11 @@
 
 import html
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from app.texts import TEXTS, Tongue, version_notes
 from core.text import keywords, marks
-from core.types import Source
+from core.types import Candidate, Source, Trace
 
 _CODE = re.compile(
     r"^ {0,3}(?P<fence>`{3,}|~{3,}).*?(?:^ {0,3}(?P=fence)|\Z)|(?<!`)(?P<ticks>`+)(?!`)[^\n]+?(?<!`)(?P=ticks)(?!`)",
@@ -16,6 +16,8 @@ _OPENS = re.compile(r"<(?=[^\s<])|!(?=\[)|(?<=\])[(:]|:(?=//)|(?<=www)\.|@", re.
 _OPENS_IN_CODE = re.compile(r"<(?=[^\s<=])|!(?=\[)|\](?=[(:])")
 _MARK = re.compile(r"\[(\d{1,3})\]")
 _SHOWN_MARK = re.compile(r"\[\\\[(\d{1,3})\\\]\]\(#source-\1\)")
+_NO_TRACE = Trace()
+_TRACED = 20  # candidates that are shown
 _WORD_JOINER = "\u2060"  # is not seen
 
 
@@ -43,8 +45,12 @@ def plain(shown: str) -> str:
     return html.unescape(_SHOWN_MARK.sub(r"[\1]", shown).replace(_WORD_JOINER, ""))
 
 
-def evidence(sources: Sequence[Source], query: str, tongue: Tongue, cited: Collection[int] = ()) -> str:
-    """The evidence panel: each passage with path, page, scores, and the words of the question marked."""
+def evidence(
+    sources: Sequence[Source], query: str, tongue: Tongue, cited: Collection[int] = (), trace: Trace = _NO_TRACE
+) -> str:
+    """The evidence panel: each passage with path, page, scores, and the words of the question marked; then how the
+    search came to them.
+    """
     texts = TEXTS[tongue]
     if not sources:
         return f'<div class="rs-empty">{html.escape(texts["no_evidence"])}</div>'
@@ -52,7 +58,37 @@ def evidence(sources: Sequence[Source], query: str, tongue: Tongue, cited: Colle
     ordered = sorted(sources, key=lambda s: (s.n not in cited, s.n))
     cards = "".join(_card(source, terms, tongue, source.n in cited) for source in ordered)
     head = f'<div class="rs-query">{html.escape(texts["searched"])}: {html.escape(query[:300])}</div>'
-    return f'<div class="rs-evidence">{head}{cards}</div>'
+    return f'<div class="rs-evidence">{head}{cards}{_traced(trace, tongue)}</div>'
+
+
+def _traced(trace: Trace, tongue: Tongue) -> str:
+    """The wordings that were searched, and where the best candidates stood in each ranking."""
+    if not trace.candidates:
+        return ""
+    texts = TEXTS[tongue]
+    also = "".join(f"<li>{html.escape(q.text[:300])}</li>" for q in trace.queries[1:])
+    wordings = f"<p>{html.escape(texts['also_searched'])}</p><ul>{also}</ul>" if also else ""
+    names = (texts["fate"], texts["chunk"], texts["words"], texts["meaning"], texts["score"], texts["rerank"])
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+    rows = "".join(_row(row, texts) for row in trace.candidates[:_TRACED])
+    notes = "".join(f'<div class="rs-note">{html.escape(note)}</div>' for note in trace.notes)
+    stages = html.escape(" · ".join(f"{name} {ms:g} ms" for name, ms in trace.stages))
+    return (
+        f'<details class="rs-trace"><summary>{html.escape(texts["how"])}</summary>{wordings}{notes}'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{stages}</p></details>"
+    )
+
+
+def _row(row: Candidate, texts: Mapping[str, str]) -> str:
+    ranks = {place.retriever: f"#{place.rank}" for place in reversed(row.places)}  # of the first wording that has one
+    page = f" p. {row.page}" if row.page else ""
+    place = str(row.rank) if row.rank else texts["lost"].format(row.dropped)
+    rerank = "" if row.rerank is None else f"{row.rerank:.3f}"
+    cells = (
+        place, f"{row.path}{page} ·{row.ordinal + 1}", ranks.get("lexical", ""), ranks.get("dense", ""),
+        f"{row.fused:.3f}", rerank,
+    )  # fmt: skip
+    return "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
 
 
 def _card(source: Source, terms: Iterable[str], tongue: Tongue, cited: bool) -> str:

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,11 +23,14 @@ from app.bases import State
 from app.watch import follow
 from core.config import Config, Settings
 from core.errors import CatalogError, ConfigError, RagstoneError
-from core.types import Answer, Turn
+from core.types import Answer, Trace, Turn
 from llm.chat import load_client
 from llm.serve import Server
+from retrieval.filters import Filter
 
 log = logging.getLogger(__name__)
+
+_TRACED = 20  # candidates of a trace that a reply carries
 
 # The UI's own scripts and styles are inline; nothing is ever fetched from another host.
 _CSP = (
@@ -54,6 +58,27 @@ class _Message(BaseModel):
         return self.content or ""
 
 
+class _Filter(BaseModel):
+    """What the search is limited to, as `retrieval.filters.Filter` has it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    paths: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    since: str = ""
+    until: str = ""
+
+
+class _Extension(BaseModel):
+    """What a request may say beyond the OpenAI form."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    filter: _Filter = _Filter()
+
+
 class ChatRequest(BaseModel):
     """The fields of an OpenAI chat completion that mean something here; others are ignored."""
 
@@ -65,6 +90,7 @@ class ChatRequest(BaseModel):
     top_p: float | None = Field(None, gt=0, le=1)
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
+    ragstone: _Extension | None = None
 
 
 def build(state: State) -> FastAPI:
@@ -90,7 +116,8 @@ def build(state: State) -> FastAPI:
         if last.role != "user" or not last.text().strip():
             raise RequestValidationError([{"loc": ("messages",), "msg": "the last message must be a user's question"}])
         history = [Turn(_role(m.role), m.text()) for m in earlier if m.role in ("user", "assistant")]
-        events = answer(index, last.text(), _sampled(state.cfg, request), history)
+        where = _where(request.ragstone)
+        events = answer(index, last.text(), _sampled(state.cfg, request), history, where=where)
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": request.model}
         if request.stream:
             return StreamingResponse(_sse(events, head), media_type="text/event-stream")
@@ -117,13 +144,24 @@ def build(state: State) -> FastAPI:
     return api
 
 
+def _where(asked: _Extension | None) -> Filter | None:
+    try:
+        return Filter(**asked.filter.model_dump()) if asked else None
+    except ConfigError as error:
+        raise RequestValidationError([{"loc": ("ragstone", "filter"), "msg": str(error)}]) from None
+
+
 def extension(done: Answer) -> dict[str, Any]:
     """What an answer carries beyond the OpenAI form: citations, whether it was answered, who wrote it."""
     citations = [{"n": c.n, "path": c.path, "page": c.page, "quote": c.quote} for c in done.citations]
     return {
         "answered": done.answered, "citations": citations, "backend": done.backend, "model": done.model,
-        "query": done.query, "notes": list(done.notes),
+        "query": done.query, "notes": list(done.notes), "trace": _trace(done.trace),
     }  # fmt: skip
+
+
+def _trace(trace: Trace) -> dict[str, Any]:
+    return asdict(replace(trace, candidates=trace.candidates[:_TRACED]))
 
 
 async def _last(events: AsyncIterator[Any]) -> Answer:

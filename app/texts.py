@@ -27,6 +27,12 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "score": "score",
         "refresh": "Refresh",
         "searched": "searched for",
+        "also_searched": "and for",
+        "how": "How it was found",
+        "chunk": "passage",
+        "rerank": "rerank",
+        "fate": "place",
+        "lost": "left out: {}",
         "no_kb": "There is no knowledge base yet: add files under “Documents”.",
         "extractive": "No model is configured: answers quote your documents. To have a model write them, set "
         "`vllm_model` (a model folder) or `base_url` (any OpenAI-compatible server) under `[llm]` in config.toml, "
@@ -64,6 +70,12 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "score": "得分",
         "refresh": "刷新",
         "searched": "检索内容",
+        "also_searched": "同时检索",
+        "how": "检索过程",
+        "chunk": "段落",
+        "rerank": "重排",
+        "fate": "名次",
+        "lost": "未采用：{}",
         "no_kb": "还没有知识库：请在“文档”中添加文件。",
         "extractive": "尚未配置模型：回答直接引用文档原句。若要由模型撰写回答，请在 config.toml 的 `[llm]` 中设置 "
         "`vllm_model`（模型文件夹）或 `base_url`（任何兼容 OpenAI 的服务），然后重新启动。",

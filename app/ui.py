@@ -12,7 +12,7 @@ from app.index import Report, language_notes
 from app.render import evidence, plain, safe_markdown
 from app.texts import TEXTS, tongue_of
 from core.errors import RagstoneError
-from core.types import Answer, Source, Turn
+from core.types import Answer, Source, Trace, Turn
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -91,7 +91,7 @@ def _responder(state: "State") -> Any:
             yield "", evidence((), "", tongue)
             return
         turns = [Turn("user" if m["role"] == "user" else "assistant", _text(m["content"])) for m in history]
-        text, sources, query, next_show = "", (), "", 0.0
+        text, sources, query, next_show, trace = "", (), "", 0.0, Trace()
         try:
             index = state.bases.get(kb) if kb else None
             if index is None:
@@ -100,8 +100,8 @@ def _responder(state: "State") -> Any:
             async with aclosing(answer(index, message, state.cfg, turns)) as events:
                 async for event in events:
                     if isinstance(event, Found):
-                        sources, query = event.sources, event.query
-                        yield "…", evidence(sources, query, tongue)
+                        sources, query, trace = event.sources, event.query, event.trace
+                        yield "…", evidence(sources, query, tongue, (), trace)
                     elif isinstance(event, Text):
                         text += event.delta
                         if time.monotonic() >= next_show:
@@ -111,7 +111,7 @@ def _responder(state: "State") -> Any:
                         yield _finished(event.answer), _cited_evidence(event.answer, sources, tongue)
         except RagstoneError as error:
             shown = f"{safe_markdown(text)}\n\n" if text else ""
-            yield f"{shown}⚠️ {safe_markdown(str(error))}", evidence(sources, query, tongue)
+            yield f"{shown}⚠️ {safe_markdown(str(error))}", evidence(sources, query, tongue, (), trace)
 
     return respond
 
@@ -123,7 +123,7 @@ def _finished(done: Answer) -> str:
 
 
 def _cited_evidence(done: Answer, sources: tuple[Source, ...], tongue: Any) -> str:
-    return evidence(sources, done.query, tongue, {c.n for c in done.citations})
+    return evidence(sources, done.query, tongue, {c.n for c in done.citations}, done.trace)
 
 
 def _text(content: Any) -> str:

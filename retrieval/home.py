@@ -23,12 +23,15 @@ from core.errors import CatalogError
 from core.files import write_whole
 
 _NAME = re.compile(r"[\w][\w .-]{0,63}")
+_TAKEN = ("models", "logs")  # beside the knowledge bases
 _GENERATION = re.compile(r"g\d+")
 _LOCK_WAIT_S = 2.0
 
 
 def check_name(name: str) -> str:
     """A knowledge base's name, if it can be a folder's. Raises `CatalogError`."""
+    if name in _TAKEN:
+        raise CatalogError(f"{name!r} is a folder of the data folder's own", "choose another name")
     if not _NAME.fullmatch(name) or name.endswith((".", " ")):
         raise CatalogError(
             f"{name!r} cannot name a knowledge base",

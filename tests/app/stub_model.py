@@ -72,7 +72,7 @@ class Call:
 
 class Stub:
     """`reply` may be exchanged at any time; `rewritten` answers requests to rewrite a question, `variants` those for
-    other wordings of it, at once.
+    other wordings of it (which are kept in `varied`, all others in `calls`), at once.
 
     `asked` is set by the first request for a completion.
     """
@@ -87,11 +87,12 @@ class Stub:
         self.rewritten = ""
         self.variants = Reply(('{"queries": []}',))
         self.calls: list[Call] = []
+        self.varied: list[Call] = []
         self.asked = threading.Event()
 
     def answers(self) -> list[Call]:
         """The requests so far that were for an answer."""
-        return [call for call in self.calls if not call.rewrites and not call.varies]
+        return [call for call in self.calls if not call.rewrites]
 
 
 class _Gone(Exception):
@@ -113,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         call = Call(body, self.headers.get("Authorization", "").removeprefix("Bearer "))
-        self.stub.calls.append(call)
+        (self.stub.varied if call.varies else self.stub.calls).append(call)
         reply = self.stub.variants if call.varies else self.stub.reply
         if not call.varies:
             self.stub.asked.set()

@@ -53,6 +53,19 @@ def test_search_json_has_the_promised_form(home: Path, mode: str) -> None:
     assert (first["dense_rank"] is None) == (mode == "lexical")
 
 
+def test_search_can_be_limited_and_explained(home: Path) -> None:
+    asked = ["search", "How many days of annual leave?", "--kb", "handbook", "--path", "people/**"]
+    result = one_object(ragstone(home, *asked, "--explain", "--sentence", "No such sentence stands here.", "--json"))
+    assert {hit["path"].split("/")[0] for hit in result["hits"]} == {"people"}
+    assert result["trace"]["queries"][0]["text"] == "How many days of annual leave?"
+    assert "no chunk holds" in result["sentence"][0]
+    shown = ragstone(home, *asked, "--explain", COLUMNS="200").stdout
+    assert "query 1 (question" in shown
+    assert "lexical 1: #" in shown
+    assert "1. terms: " in shown
+    assert "nothing found" in ragstone(home, "search", "leave", "--kb", "handbook", "--type", "xyz").stdout
+
+
 def test_ask_json_answers_with_citations(home: Path) -> None:
     result = one_object(ragstone(home, "ask", "How long does my password have to be?", "--kb", "handbook", "--json"))
     assert result["answered"] is True

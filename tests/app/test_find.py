@@ -61,7 +61,7 @@ def test_the_model_is_told_the_languages_of_the_documents_and_the_form_of_its_re
     index: Index, cfg: Config, stub: Stub
 ) -> None:
     found(index, "annual leave", cfg, stub)
-    call = next(call for call in stub.calls if call.varies)
+    (call,) = stub.varied
     assert "Chinese" in call.text
     assert "English" in call.text
     assert call.body["response_format"]["json_schema"]["schema"]["required"] == ["queries"]

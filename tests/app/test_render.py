@@ -7,7 +7,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from app.render import evidence, plain, safe_markdown
-from core.types import Hit, Source
+from core.types import Candidate, Hit, Place, Query, Source, Trace
 
 
 def html_of(text: str) -> str:
@@ -158,3 +158,26 @@ def test_evidence_names_path_page_scores_and_puts_what_is_cited_first() -> None:
 def test_without_passages_the_panel_says_what_will_be_there() -> None:
     assert "appear here" in evidence((), "", "en")
     assert "显示在这里" in evidence((), "", "zh")
+
+
+def test_how_it_was_found_lists_wordings_places_and_what_was_lost_and_is_inert() -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    places = (Place(0, "lexical", 4, 7.5), Place(1, "lexical", 1, 9.0))
+    trace = Trace(
+        (Query("leave"), Query(f"holiday {evil}", "variant")),
+        (
+            Candidate(1, f"{evil}.md", 3, 0, places, 0.75, 0.9, 1),
+            Candidate(2, "b.md", None, 1, (Place(0, "dense", 2, 0.5),), 0.25, dropped="older version"),
+        ),
+        (("fuse", 1.5),),
+        (f"late {evil}",),
+    )
+    shown = evidence([source("leave")], "leave", "zh", (), trace)
+    assert "<img" not in shown
+    rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(<td>.*?)</tr>", shown)]
+    assert [row[0] for row in rows] == ["1", "未采用：older version"]
+    assert rows[0][2:] == ["#4", "", "0.750", "0.900"]
+    assert rows[1][2:] == ["", "#2", "0.250", ""]
+    assert "holiday &lt;img" in shown
+    assert "fuse 1.5 ms" in shown
+    assert "rs-trace" not in evidence([source("leave")], "leave", "en")

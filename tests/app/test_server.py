@@ -119,6 +119,25 @@ def test_a_follow_up_is_rewritten_and_answered_with_its_history(client: openai.O
     assert (done.model_extra or {})["ragstone"]["query"] == stub.rewritten
 
 
+def test_a_filter_of_the_request_limits_the_search_and_the_trace_says_how_it_went(
+    client: openai.OpenAI, stub: Stub
+) -> None:
+    extra = {"ragstone": {"filter": {"paths": ["people/**"]}}}
+    stub.variants = Reply(('{"queries": ["holiday entitlement"]}',))
+    reply = client.chat.completions.create(model="handbook", messages=[user("How many days?")], extra_body=extra)
+    told = reply.model_dump()["ragstone"]["trace"]
+    assert [query["text"] for query in told["queries"]] == ["How many days?", "holiday entitlement"]
+    assert {row["path"].split("/")[0] for row in told["candidates"]} == {"people"}
+
+
+@pytest.mark.parametrize("wrong", [{"paht": ["a"]}, {"since": "yesterday"}])
+def test_a_filter_that_cannot_be_meant_is_refused(client: openai.OpenAI, wrong: dict[str, object]) -> None:
+    with pytest.raises(openai.BadRequestError):
+        client.chat.completions.create(
+            model="handbook", messages=[user("How many?")], extra_body={"ragstone": {"filter": wrong}}
+        )
+
+
 def test_sampling_settings_of_a_request_reach_the_model(client: openai.OpenAI, stub: Stub) -> None:
     client.chat.completions.create(
         model="handbook", messages=[user(QUESTION)], temperature=0.9, top_p=0.3, max_completion_tokens=9

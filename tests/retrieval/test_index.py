@@ -35,6 +35,12 @@ def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
         check_name(name)
 
 
+@pytest.mark.parametrize("name", ["models", "logs"])
+def test_a_folder_that_is_there_for_something_else_is_no_knowledge_base(name: str) -> None:
+    with pytest.raises(CatalogError, match="another name"):
+        check_name(name)
+
+
 @pytest.mark.parametrize("name", ["handbook", "知识库", "v1.2 notes", "a_b-c"])
 def test_ordinary_names_are_taken(name: str) -> None:
     assert check_name(name) == name
