@@ -28,6 +28,7 @@ from retrieval.index import Index
 Status = Literal["draft", "approved", "rejected"]
 Origin = Literal["heading", "definition", "faq", "model", "person"]
 _Text = Annotated[str, StringConstraints(pattern=r"\S")]
+FILE = "golden.jsonl"
 _DISTINCTIVE = 20  # characters without white space: shorter evidence counts in its own file only
 _OCCURRENCES = 20  # of one sentence in one file
 _ALL = 1 << 30
@@ -85,7 +86,7 @@ class OutOfDate:
 
 def golden_file(data: Path, kb: str) -> Path:
     """Where the golden set of a knowledge base is. Raises `CatalogError` for a name that cannot be one's."""
-    return data / check_name(kb) / "golden.jsonl"
+    return data / check_name(kb) / FILE
 
 
 def made(

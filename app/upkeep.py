@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from app import golden
 from core.errors import CatalogError
 from core.files import sync_folder
-from retrieval import check
+from retrieval import check, dictionary, tuning
 from retrieval.catalog import Catalog
 from retrieval.embed import Embedder
 from retrieval.home import check_name, current, drop_generations, following, generations, promote, writer_lock
@@ -25,6 +26,7 @@ from retrieval.index import Index
 _MANIFEST = "manifest.json"
 _SEAL = "manifest.sha256"
 _CATALOG = "catalog.sqlite"
+_KEPT = (golden.FILE, dictionary.FILE, tuning.FILE)  # what people wrote or found for the knowledge base
 _BLOCK = 1 << 20
 _FORM = 1  # of a backup
 
@@ -59,7 +61,8 @@ class Receipt:
 def backup(index: Index, target: Path) -> dict[str, Any]:
     """Write a knowledge base to one tar file while it is in use; returns its manifest.
 
-    It holds the catalog as of one moment, and the uploaded files; both caches are built again from the catalog.
+    It holds the catalog as of one moment, the uploaded files, golden set, dictionary and calibration; both caches are
+    built again from the catalog.
     Raises `CatalogError` where the target is there already or cannot be written, and where the catalog is damaged: a
     backup that cannot be restored is none. Then there is no file.
     """
@@ -80,7 +83,7 @@ def backup(index: Index, target: Path) -> dict[str, Any]:
                     f"--kb {index.name} --rebuild` with all of its folders, or restore an earlier backup",
                 )
             with tarfile.open(aside, "w") as archive:
-                for name, file in [(_CATALOG, snapshot), *_uploads(index.home)]:
+                for name, file in [(_CATALOG, snapshot), *_uploads(index.home), *_kept(index.home)]:
                     manifest["files"][name] = _add(archive, name, file)
                 text = json.dumps(manifest, ensure_ascii=False, indent=1).encode()
                 _add_bytes(archive, _MANIFEST, text)
@@ -168,6 +171,8 @@ def _settle(scratch: Path, home: Path, manifest: dict[str, Any]) -> None:
     for file in (scratch / "files").glob("*"):
         (home / "files").mkdir(exist_ok=True)
         file.replace(home / "files" / file.name)
+    for _, file in _kept(scratch):
+        file.replace(home / file.name)
     promote(home, generation, keep=len(generations(home)) if now else 1)
 
 
@@ -187,13 +192,13 @@ def _current(home: Path) -> str | None:
 def purge(data: Path, kb: str, embedder: Embedder) -> Receipt:
     """Write every file of a knowledge base anew, so that none holds the text of what was removed from it.
 
-    Earlier generations and unfinished ones go, unused embeddings go, SQLite is vacuumed and its journal emptied, both
-    caches are built again. Raises `CatalogError` where another process holds on to an old state for long.
+    Earlier generations and unfinished ones go, unused embeddings, golden questions whose evidence is gone; SQLite is
+    vacuumed and its journal emptied, both caches are built again. Raises `CatalogError` where another process holds on to an old state for long.
     """
     index = Index.open(data, kb, embedder)
     before = {name: size for name, size in _sizes(index.home)}
     with writer_lock(index.home):
-        removed = [*drop_generations(index.home, 0), *_leftovers(index.home)]
+        removed = [*drop_generations(index.home, 0), *_leftovers(index.home), *_forgotten(index)]
         dropped = index.catalog.vacuum()
         index.drop_caches()
         counts = index.counts()
@@ -211,6 +216,15 @@ def _leftovers(home: Path) -> Iterator[str]:
         yield file.relative_to(home).as_posix()
 
 
+def _forgotten(index: Index) -> list[str]:
+    """Forget the golden questions that quote what is no longer there; their names within the golden set."""
+    file = index.home / golden.FILE
+    gone = golden.locate(index, golden.read(file))[1] if file.exists() else []
+    if gone:
+        golden.forget(file, [row.id for row in gone])
+    return [f"{golden.FILE}: question {row.id}" for row in gone]
+
+
 def _sizes(home: Path) -> list[tuple[str, int]]:
     files = sorted(file for file in home.rglob("*") if file.is_file())
     return [(file.relative_to(home).as_posix(), file.stat().st_size) for file in files]
@@ -224,6 +238,10 @@ def _uploads(home: Path) -> Iterator[tuple[str, Path]]:
     for file in sorted((home / "files").glob("[!.]*")):
         if file.is_file():
             yield f"files/{file.name}", file
+
+
+def _kept(home: Path) -> Iterator[tuple[str, Path]]:
+    yield from ((name, home / name) for name in _KEPT if (home / name).is_file())
 
 
 def _add(archive: tarfile.TarFile, name: str, file: Path) -> dict[str, Any]:
@@ -269,7 +287,7 @@ def _unpack(source: Path, into: Path) -> dict[str, Any]:
 def _opened(archive: tarfile.TarFile, member: tarfile.TarInfo, source: Path) -> IO[bytes]:
     """A member of a backup. Raises `CatalogError` where it is none that `backup` would write."""
     folder, _, name = member.name.rpartition("/")
-    known = member.name in (_CATALOG, _MANIFEST, _SEAL) or (folder == "files" and name not in ("", ".", ".."))
+    known = member.name in (_CATALOG, _MANIFEST, _SEAL, *_KEPT) or (folder == "files" and name not in ("", ".", ".."))
     handle = archive.extractfile(member) if known and member.isfile() and not member.issparse() else None
     if handle is None:
         raise CatalogError(f"{str(source)!r} holds {member.name!r}", "it is not a backup of ragstone")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from app import golden
+from app import golden, upkeep
 from app.golden import GoldenQuestion, locate, made
 from core.config import Config
 from core.errors import EvalError
@@ -174,3 +174,28 @@ def test_a_person_adds_what_the_document_says_and_nothing_else(cfg: Config, embe
         golden.add(index, file, "How many?", ["25 days"], "hr/leaves.md")
     assert "did you mean hr/leave.md" in caught.value.hint
     assert golden.read(file) == [added]
+
+
+def test_a_backup_keeps_what_people_wrote_and_purge_forgets_what_quotes_a_deleted_document(
+    cfg: Config, embedder: Embedder, tmp_path: Path
+) -> None:
+    data = Path(cfg.app.data)
+    index = build(cfg, embedder)
+    file = golden.golden_file(data, "kb")
+    stays = golden.add(index, file, "How long is the leave?", ["Annual leave is 25 days."], "leave.md")
+    golden.add(index, file, "Which port?", ["Connect to vpn.lanting.example on port 8443."], "vpn.md")
+    (data / "kb" / "dictionary.txt").write_text("PTO = annual leave\n", "utf-8")
+
+    upkeep.backup(index, tmp_path / "kb.tar")
+    upkeep.restore(data, "copy", tmp_path / "kb.tar")
+    assert (data / "copy" / "dictionary.txt").read_text("utf-8") == "PTO = annual leave\n"
+    assert len(golden.read(golden.golden_file(data, "copy"))) == 2
+
+    (document,) = [i for i, path in index.catalog.rows("SELECT id, path FROM documents") if path == "vpn.md"]
+    with index.writing() as catalog, catalog.transaction() as write:
+        write.remove(document)
+    index.close()
+    receipt = upkeep.purge(data, "kb", embedder)
+    assert golden.read(file) == [stays]
+    assert any(name.startswith("golden.jsonl: ") for name in receipt.removed)
+    assert not any(b"vpn.lanting" in path.read_bytes() for path in (data / "kb").rglob("*") if path.is_file())
