@@ -82,7 +82,7 @@ def _traced(trace: Trace, tongue: Tongue) -> str:
 def _row(row: Candidate, texts: Mapping[str, str]) -> str:
     ranks = {place.retriever: f"#{place.rank}" for place in reversed(row.places)}  # of the first wording that has one
     page = f" p. {row.page}" if row.page else ""
-    place = str(row.rank) if row.rank else texts["lost"].format(row.dropped)
+    place = str(row.rank) if row.rank else texts["lost"].format(texts.get(row.dropped, row.dropped))
     rerank = "" if row.rerank is None else f"{row.rerank:.3f}"
     cells = (
         place, f"{row.path}{page} ·{row.ordinal + 1}", ranks.get("lexical", ""), ranks.get("dense", ""),

@@ -33,6 +33,10 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "rerank": "rerank",
         "fate": "place",
         "lost": "left out: {}",
+        "fused score": "its score",
+        "older version": "older version",
+        "limit of one document": "limit of one document",
+        "repeats a better one": "repeats a better one",
         "no_kb": "There is no knowledge base yet: add files under “Documents”.",
         "extractive": "No model is configured: answers quote your documents. To have a model write them, set "
         "`vllm_model` (a model folder) or `base_url` (any OpenAI-compatible server) under `[llm]` in config.toml, "
@@ -76,6 +80,10 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "rerank": "重排",
         "fate": "名次",
         "lost": "未采用：{}",
+        "fused score": "得分不够",
+        "older version": "旧版本",
+        "limit of one document": "同一文档的段落已够多",
+        "repeats a better one": "与更好的段落重复",
         "no_kb": "还没有知识库：请在“文档”中添加文件。",
         "extractive": "尚未配置模型：回答直接引用文档原句。若要由模型撰写回答，请在 config.toml 的 `[llm]` 中设置 "
         "`vllm_model`（模型文件夹）或 `base_url`（任何兼容 OpenAI 的服务），然后重新启动。",

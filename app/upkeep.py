@@ -193,7 +193,8 @@ def purge(data: Path, kb: str, embedder: Embedder) -> Receipt:
     """Write every file of a knowledge base anew, so that none holds the text of what was removed from it.
 
     Earlier generations and unfinished ones go, unused embeddings, golden questions whose evidence is gone; SQLite is
-    vacuumed and its journal emptied, both caches are built again. Raises `CatalogError` where another process holds on to an old state for long.
+    vacuumed and its journal emptied, both caches are built again. Raises `CatalogError` where another process holds on
+    to an old state for long.
     """
     index = Index.open(data, kb, embedder)
     before = {name: size for name, size in _sizes(index.home)}

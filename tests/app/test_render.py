@@ -175,7 +175,7 @@ def test_how_it_was_found_lists_wordings_places_and_what_was_lost_and_is_inert()
     shown = evidence([source("leave")], "leave", "zh", (), trace)
     assert "<img" not in shown
     rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(<td>.*?)</tr>", shown)]
-    assert [row[0] for row in rows] == ["1", "未采用：older version"]
+    assert [row[0] for row in rows] == ["1", "未采用：旧版本"]
     assert rows[0][2:] == ["#4", "", "0.750", "0.900"]
     assert rows[1][2:] == ["", "#2", "0.250", ""]
     assert "holiday &lt;img" in shown
