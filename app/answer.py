@@ -98,10 +98,7 @@ async def answer(
         Answer(
             cited.text.strip(), answered, cited.citations, sources, backend.name, backend.model, query,
             time.monotonic() - started,
-            (
-                *backend.notes, *found.trace.notes, *_citation_notes(cited, answered, tongue),
-                *_source_notes(cited, sources, tongue),
-            ),
+            (*backend.notes, *_citation_notes(cited, answered, tongue), *_source_notes(cited, sources, tongue)),
             found.trace,
         )
     )  # fmt: skip

@@ -311,7 +311,7 @@ def _show_citations(answer: Answer) -> None:
     for c in answer.citations:
         place = f", p. {c.page}" if c.page else ""
         out.print(f"\\[{c.n}] [bold]{escape(c.path)}[/bold]{place}: {escape(c.quote)}", highlight=False)
-    for note in answer.notes:
+    for note in (*answer.notes, *answer.trace.notes):
         err.print(f"note: {escape(note)}", highlight=False)
 
 

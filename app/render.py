@@ -58,7 +58,8 @@ def evidence(
     ordered = sorted(sources, key=lambda s: (s.n not in cited, s.n))
     cards = "".join(_card(source, terms, tongue, source.n in cited) for source in ordered)
     head = f'<div class="rs-query">{html.escape(texts["searched"])}: {html.escape(query[:300])}</div>'
-    return f'<div class="rs-evidence">{head}{cards}{_traced(trace, tongue)}</div>'
+    notes = "".join(f'<div class="rs-note">{html.escape(note)}</div>' for note in trace.notes)
+    return f'<div class="rs-evidence">{head}{notes}{cards}{_traced(trace, tongue)}</div>'
 
 
 def _traced(trace: Trace, tongue: Tongue) -> str:
@@ -71,10 +72,9 @@ def _traced(trace: Trace, tongue: Tongue) -> str:
     names = (texts["fate"], texts["chunk"], texts["words"], texts["meaning"], texts["score"], texts["rerank"])
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     rows = "".join(_row(row, texts) for row in trace.candidates[:_TRACED])
-    notes = "".join(f'<div class="rs-note">{html.escape(note)}</div>' for note in trace.notes)
     stages = html.escape(" · ".join(f"{name} {ms:g} ms" for name, ms in trace.stages))
     return (
-        f'<details class="rs-trace"><summary>{html.escape(texts["how"])}</summary>{wordings}{notes}'
+        f'<details class="rs-trace"><summary>{html.escape(texts["how"])}</summary>{wordings}'
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{stages}</p></details>"
     )
 

@@ -67,14 +67,17 @@ class Database:
         home = self.file.parent.parent
         if not self.file.is_file() or not home.is_dir():
             raise error
-        with no_writer(home):
-            if self._has_log():
-                raise error
-            connection = sqlite3.connect(
-                self.file.absolute().as_uri() + "?mode=ro&immutable=1", uri=True, isolation_level=None,
-                check_same_thread=False,
-            )  # fmt: skip
-            self._threads.frozen = self._stamp()
+        try:
+            with no_writer(home):
+                if self._has_log():
+                    raise error
+                connection = sqlite3.connect(
+                    self.file.absolute().as_uri() + "?mode=ro&immutable=1", uri=True, isolation_level=None,
+                    check_same_thread=False,
+                )  # fmt: skip
+                self._threads.frozen = self._stamp()
+        except CatalogError as taken:  # by a writer, which may be this very process: the file does change
+            raise error from taken
         return connection
 
     def _thawed(self) -> bool:

@@ -70,7 +70,6 @@ def test_hidden_files_are_read_on_request(folder: Path) -> None:
         (["*.md"], [], ["b.md", "z.md"]),
         (["a/**"], [], ["a/x.md"]),
         (["**/*"], ["a/**", "node_modules/**", "?.tmp", "~*"], ["b.md", "z.md"]),
-        ([], [], []),
     ],
 )
 def test_patterns_choose_what_is_read(folder: Path, include: list[str], exclude: list[str], left: list[str]) -> None:
