@@ -22,7 +22,6 @@ from prompts.load import load
 from retrieval.filters import Filter
 from retrieval.index import Index
 from retrieval.passages import widen
-from retrieval.rerank import Reranker, reranker_of
 from retrieval.search import least_relevance, relevance
 from retrieval.versions import without_superseded
 
@@ -68,7 +67,6 @@ async def answer(
     history: Sequence[Turn] = (),
     backend: Backend | None = None,
     where: Filter | None = None,
-    reranker: Reranker | None = None,
 ) -> AsyncGenerator[Event, None]:
     """Answer a question from a knowledge base, or from those of its documents that a filter lets through.
 
@@ -77,7 +75,7 @@ async def answer(
     """
     started = time.monotonic()
     backend = backend or await resolve(cfg.llm)
-    query, found = await find(index, question, cfg, backend, history, where, reranker or reranker_of(cfg.retrieval))
+    query, found = await find(index, question, cfg, backend, history, where)
     covered = await asyncio.to_thread(relevance, index, query, found.hits)
     sources = await asyncio.to_thread(_pack, index, found.hits, cfg)
     yield Found(sources, query, backend, found.trace)

@@ -89,7 +89,6 @@ def search(
     from app.backend import resolve
     from app.find import find
     from retrieval.explain import fate
-    from retrieval.rerank import reranker_of
 
     config: Config = ctx.obj.config
     changes = {"mode": _mode(mode or config.retrieval.mode), "k": k or config.retrieval.k}
@@ -98,7 +97,7 @@ def search(
 
     async def run(index_: "Index") -> "Result":
         backend = await resolve(config.llm)
-        return (await find(index_, query, config, backend, (), where, reranker_of(config.retrieval)))[1]
+        return (await find(index_, query, config, backend, (), where))[1]
 
     with opened(ctx.obj, kb) as index_:
         started = time.monotonic()

@@ -5,7 +5,6 @@ their headings. Drafts are spread over the files; what is nearly a question that
 """
 
 import asyncio
-import json
 import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -338,11 +337,9 @@ def _parsed(reply: str, hit: Hit) -> GoldenQuestion | None:
 
     The evidence must stand in the passage, and the question must not repeat it or point to "the passage".
     """
-    text = re.sub(r"^```(?:json)?\s*|\s*```$", "", reply.strip())
     try:
-        row = json.loads(text)
-        json.dumps(row, ensure_ascii=False).encode()  # half a surrogate pair is no text
-    except (ValueError, RecursionError):
+        row = chat.read_json(reply)
+    except ValueError:
         return None
     if not isinstance(row, dict) or set(row) != {"question", "answer", "evidence"}:
         return None

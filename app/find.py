@@ -7,20 +7,21 @@ import asyncio
 import re
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 from app.backend import Backend
-from core.config import Config
+from core.config import Config, RetrievalConfig
 from core.errors import ModelError
 from core.text import query_tokens
-from core.types import Query, Trace, Turn
+from core.types import Query, Turn
 from llm import chat
 from prompts.context import reply_language
 from prompts.load import load
 from retrieval.feedback import feedback
 from retrieval.filters import Filter
 from retrieval.index import Index
-from retrieval.rerank import Reranker
+from retrieval.rerank import reranker_of
 from retrieval.search import Ranking, Result, rank, retrieve
 
 HISTORY_TURNS = 6
@@ -48,7 +49,6 @@ async def find(
     backend: Backend,
     history: Sequence[Turn] = (),
     where: Filter | None = None,
-    reranker: Reranker | None = None,
 ) -> tuple[str, Result]:
     """What was searched for (the question, rewritten where the conversation asks for it), and the result.
 
@@ -65,23 +65,22 @@ async def find(
         rankings = await first
     finally:
         first.cancel()
-    result = await asyncio.to_thread(_rank, index, rankings, variants, cfg, where, reranker)
-    trace = result.trace
-    noted = Trace(trace.queries, trace.candidates, trace.stages, (*trace.notes, *notes))
-    return queries[0].text, Result(result.hits, noted)
+    result = await asyncio.to_thread(_rank, index, rankings, variants, cfg.retrieval, where)
+    return queries[0].text, replace(result, trace=replace(result.trace, notes=tuple(notes)))
 
 
 def _rank(
-    index: Index, rankings: list[Ranking], variants: list[Query], cfg: Config, where: Filter | None,
-    reranker: Reranker | None,
-) -> Result:  # fmt: skip
-    settings = cfg.retrieval
-    if settings.variants and not variants and rankings:
-        best = rank(index, rankings, settings, k=settings.variants).hits
-        variants = feedback(index, rankings[0].query.text, best)
+    index: Index, rankings: list[Ranking], variants: list[Query], cfg: RetrievalConfig, where: Filter | None
+) -> Result:
+    reranker = reranker_of(cfg)
+    if cfg.variants and not variants and rankings:
+        first = rank(index, rankings, cfg)
+        variants = feedback(index, rankings[0].query.text, first.hits[: cfg.variants])
+        if not variants and reranker is None:
+            return first
     if variants:
-        rankings = [*rankings, *retrieve(index, variants, settings, where=where)]
-    return rank(index, rankings, settings, reranker=reranker)
+        rankings = [*rankings, *retrieve(index, variants, cfg, where=where)]
+    return rank(index, rankings, cfg, reranker=reranker)
 
 
 async def _variants(index: Index, question: str, cfg: Config, endpoint: chat.Endpoint, notes: list[str]) -> list[Query]:

@@ -4,7 +4,6 @@ Both search as `ragstone search` does, and what they find is what the folder say
 """
 
 import asyncio
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +18,7 @@ from core.config import RetrievalConfig
 from core.types import Hit
 from retrieval.embed import Embedder
 from retrieval.index import Index
-from retrieval.rerank import Reranker, reranker_of
+from retrieval.rerank import reranker_of
 from retrieval.search import search
 
 _FOR_MODELS = ("path", "page", "headings")  # of the metadata, what LlamaIndex shows a language model
@@ -39,15 +38,11 @@ class LangChainRetriever(LangChainBase):
         """The retriever of a knowledge base in a data folder. Raises `CatalogError` where there is none."""
         return cls(index=Index.open(data, kb, Embedder(cfg)), cfg=cfg)
 
-    @cached_property
-    def _reranker(self) -> Reranker | None:
-        return reranker_of(self.cfg)
-
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
         self.index = _current(self.index)
         return [
             Document(id=_id(self.index, hit), page_content=hit.text, metadata=_metadata(hit))
-            for hit in search(self.index, [query], self.cfg, reranker=self._reranker)
+            for hit in search(self.index, [query], self.cfg, reranker=reranker_of(self.cfg))
         ]
 
 
@@ -67,13 +62,9 @@ class LlamaIndexRetriever(LlamaIndexBase):
         """The retriever of a knowledge base in a data folder. Raises `CatalogError` where there is none."""
         return cls(Index.open(data, kb, Embedder(cfg)), cfg)
 
-    @cached_property
-    def _reranker(self) -> Reranker | None:
-        return reranker_of(self.cfg)
-
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         self.index = _current(self.index)
-        hits = search(self.index, [query_bundle.query_str], self.cfg, reranker=self._reranker)
+        hits = search(self.index, [query_bundle.query_str], self.cfg, reranker=reranker_of(self.cfg))
         return [_node(self.index, hit) for hit in hits]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:

@@ -128,11 +128,21 @@ async def ask_json(
             raise
         text = await _whole(stream(endpoint, cfg, messages))
     try:
-        return json.loads(_FENCE.sub("", text.strip()))
+        return read_json(text)
     except ValueError:
         raise ModelError(
             f"the model replied with {text[:80]!r} where JSON was asked for", "try a larger model"
         ) from None
+
+
+def read_json(reply: str) -> Any:
+    """The JSON of a model's reply, fenced or not. Raises `ValueError` where it is none, or its text is no Unicode."""
+    try:
+        value = json.loads(_FENCE.sub("", reply.strip()))
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return value
 
 
 async def _whole(pieces: AsyncGenerator[str, None]) -> str:

@@ -7,7 +7,7 @@ answered by `results` of `index` and `relevance_score`.
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +30,13 @@ _REPLY_BYTES = 16 << 20  # beyond what was sent: some servers send the documents
 
 
 def reranker_of(cfg: RetrievalConfig) -> "Reranker | None":
-    """The reranker that is configured, not yet loaded; None where there is none."""
-    return Reranker(cfg) if cfg.reranker or cfg.rerank_url else None
+    """The reranker that is configured, the same for the same settings, so that it loads once; None where none is."""
+    return _shared(cfg.model_dump_json()) if cfg.reranker or cfg.rerank_url else None
+
+
+@lru_cache(maxsize=2)
+def _shared(settings: str) -> "Reranker":
+    return Reranker(RetrievalConfig.model_validate_json(settings))
 
 
 class Reranker:

@@ -80,12 +80,13 @@ def retrieve(
     """The rankings of both retrievers for every wording, at least `cfg.candidates` and k long where so many match."""
     index.refresh()
     among, n, mode = index.among(where), max(cfg.candidates, k), mode or cfg.mode
+    tuned = index.tuning().dense_weight if cfg.dense_weight == "auto" else {}
     rankings: list[Ranking] = []
     for query in (replace(q, text=_clean(q.text)) for q in queries):
         if not query.text:
             continue
         dense = mode != "lexical" and index.embedder.read([query.text])[0].readable
-        share = _dense_share(index, query, cfg) if mode == "hybrid" and dense else float(dense)
+        share = _dense_share(query, cfg, tuned) if mode == "hybrid" and dense else float(dense)
         if dense:
             vector = index.embedder.embed_query(query.text)
             found = index.dense(vector, n, among)
@@ -112,9 +113,10 @@ def rank(
     fused = _fuse(rankings, cfg)
     order = sorted(fused, key=lambda i: (-round(fused[i], 6), spots[i][:3]))
     wanted = order[: max(k + _SPARE, cfg.rerank_top if reranker else 0)]
-    places = _places(rankings, order[: max(len(wanted), _TRACED)])
     found = index.hits(wanted)
-    asked = {n for n, query in enumerate(_queries(rankings)) if query.origin in ("question", "rewritten")}
+    queries = tuple(dict.fromkeys(ranking.query for ranking in rankings))
+    places = _places(rankings, queries, order[: max(len(wanted), _TRACED)])
+    asked = {n for n, query in enumerate(queries) if query.origin in ("question", "rewritten")}
     hits = [
         _scored(found[i], fused[i], [place for place in places[i] if place.query in asked])
         for i in wanted
@@ -133,13 +135,13 @@ def rank(
         _candidate(i, spots[i], places[i], fused[i], chosen.get(i), dropped.get(i, "fused score"))
         for i in order[:_TRACED]
     )
-    return Result(hits, Trace(_queries(rankings), candidates, stages))
+    return Result(hits, Trace(queries, candidates, stages))
 
 
-def _dense_share(index: Index, query: Query, cfg: RetrievalConfig) -> float:
+def _dense_share(query: Query, cfg: RetrievalConfig, tuned: Mapping[str, float]) -> float:
     if cfg.dense_weight != "auto":
         return cfg.dense_weight
-    return index.tuning().dense_weight.get(language(query.text), DENSE_WEIGHT)
+    return tuned.get(language(query.text), DENSE_WEIGHT)
 
 
 def _fuse(rankings: Sequence[Ranking], cfg: RetrievalConfig) -> dict[int, float]:
@@ -160,13 +162,9 @@ def _clean(query: str) -> str:
     return query[:_MAX_QUERY].encode("utf-8", "replace").decode().strip()
 
 
-def _queries(rankings: Sequence[Ranking]) -> tuple[Query, ...]:
-    return tuple(dict.fromkeys(ranking.query for ranking in rankings))
-
-
-def _places(rankings: Sequence[Ranking], order: Sequence[int]) -> dict[int, list[Place]]:
+def _places(rankings: Sequence[Ranking], queries: Sequence[Query], order: Sequence[int]) -> dict[int, list[Place]]:
     """Of each of the best chunks, where it stood in each ranking that held it."""
-    numbers = {query: n for n, query in enumerate(_queries(rankings))}
+    numbers = {query: n for n, query in enumerate(queries)}
     places: dict[int, list[Place]] = {i: [] for i in order}
     for ranking in rankings:
         number = numbers[ranking.query]

@@ -347,3 +347,9 @@ def test_a_key_that_is_none_is_not_sent_nor_shown(endpoint: Endpoint) -> None:
         endpoint.score(["a"], rerank_key=f"{KEY}\n")
     assert KEY not in str(error.value)
     assert endpoint.asked == []
+
+
+def test_a_reranker_is_made_once_for_the_same_settings() -> None:
+    cfg = RetrievalConfig(reranker="some/model")
+    assert reranker_of(cfg) is reranker_of(cfg.model_copy())
+    assert reranker_of(cfg) is not reranker_of(cfg.model_copy(update={"reranker_revision": "v2"}))
