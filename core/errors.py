@@ -6,7 +6,8 @@
     ├── CatalogError         the knowledge base: absent, locked, damaged, of another embedder, disk full
     ├── ModelError           a model or its server: unreachable, slow, refused, out of context
     ├── PromptError          a prompt file is missing, malformed or lacks a variable
-    └── EvalError            an evaluation folder is not in the expected form
+    ├── EvalError            an evaluation folder is not in the expected form
+    └── DatasetError         a training set is missing, malformed or unfit for the model
 
 Only entry points (CLI, HTTP, UI) catch `RagstoneError`; wrong arguments of a function are `ValueError`.
 """
@@ -57,3 +58,7 @@ class PromptError(RagstoneError):
 
 class EvalError(RagstoneError):
     """An evaluation folder is missing a file or holds a malformed row."""
+
+
+class DatasetError(RagstoneError):
+    """A training set is missing, malformed or unfit for the model."""
