@@ -9,11 +9,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.backend import Backend, resolve
 from app.find import HISTORY_TURNS, find
 from app.texts import Tongue, version_notes
-from core.config import Config
+from core.config import Config, RetrievalConfig
 from core.text import keywords
 from core.types import Answer, Hit, Source, Trace, Turn
 from llm import chat, extractive
@@ -21,13 +22,16 @@ from prompts import context
 from prompts.load import load
 from retrieval.filters import Filter
 from retrieval.index import Index
-from retrieval.passages import widen
+from retrieval.passages import Passage, Room, widen
 from retrieval.search import least_relevance, relevance
 from retrieval.versions import without_superseded
 
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
 NO_ANSWER = "NO_ANSWER"  # what the answer prompt asks a model to reply when the sources do not cover the question
 
-_NOT_COVERED = {
+NOT_COVERED = {  # what it becomes for the reader
     "en": "The documents do not cover this question.",
     "zh": "文档中没有涉及这个问题的内容。",
 }
@@ -77,7 +81,7 @@ async def answer(
     backend = backend or await resolve(cfg.llm)
     query, found = await find(index, question, cfg, backend, history, where)
     covered = await asyncio.to_thread(relevance, index, query, found.hits)
-    sources = await asyncio.to_thread(_pack, index, found.hits, cfg)
+    sources = await asyncio.to_thread(_pack, index, found.hits, fitted(cfg, backend, question, history))
     yield Found(sources, query, backend, found.trace)
 
     tongue = context.reply_language(question)
@@ -89,7 +93,7 @@ async def answer(
     text = "".join(raw)
     answered = bool(text.strip())
     if not answered:
-        text = _NOT_COVERED[tongue]
+        text = NOT_COVERED[tongue]
         yield Text(text)
     cited = context.cite(text, sources)
     yield Done(
@@ -102,6 +106,28 @@ async def answer(
     )  # fmt: skip
 
 
+def request(cfg: Config, question: str, sources: str, history: Sequence[Turn] = ()) -> "list[BaseMessage]":
+    """The messages that a model is sent for a question; `sources` as `context.render` writes them."""
+    prompt = load(Path(cfg.prompts.library), cfg.prompts.answer, cfg.prompts.answer_version)
+    values = {"sources": sources, "question": question}
+    return prompt.render(context.reply_language(question), values, history[-HISTORY_TURNS:])
+
+
+def fitted(cfg: Config, backend: Backend, question: str, history: Sequence[Turn]) -> RetrievalConfig:
+    """The settings with room for no more passages than the model's context has beside the rest and the answer."""
+    if backend.endpoint is None or not backend.endpoint.context:
+        return cfg.retrieval
+    rest = sum(context.estimate_tokens(message.text) for message in request(cfg, question, "", history))
+    left = backend.endpoint.context - min(cfg.llm.max_tokens, backend.endpoint.context // 2) - rest
+    return cfg.retrieval.model_copy(update={"context_tokens": max(min(cfg.retrieval.context_tokens, left), 1)})
+
+
+def passages(index: Index, hits: Sequence[Hit], cfg: RetrievalConfig) -> list[Passage]:
+    """What is read of the hits and around them, best first, as far as the prompt has room for it."""
+    room = Room(cfg.context_tokens, context.estimate_tokens, context.FRAME_TOKENS)
+    return widen(index, without_superseded(hits), cfg.neighbours, cfg.section_tokens, room)
+
+
 async def _write(
     index: Index, question: str, query: str, sources: Sequence[Source], cfg: Config, backend: Backend,
     history: Sequence[Turn],
@@ -110,9 +136,7 @@ async def _write(
     if backend.endpoint is None:
         yield await asyncio.to_thread(_extract, index, query, sources)
         return
-    prompt = load(Path(cfg.prompts.library), cfg.prompts.answer, cfg.prompts.answer_version)
-    values = {"sources": context.render(sources), "question": question}
-    messages = prompt.render(context.reply_language(question), values, history[-HISTORY_TURNS:])
+    messages = request(cfg, question, context.render(sources), history)
     async with aclosing(chat.stream(backend.endpoint, cfg.llm, messages)) as pieces:
         async for piece in _hold_refusal(pieces):
             yield piece
@@ -138,9 +162,8 @@ async def _noting(pieces: AsyncIterator[str], into: list[str]) -> AsyncIterator[
         yield piece
 
 
-def _pack(index: Index, hits: Sequence[Hit], cfg: Config) -> tuple[Source, ...]:
-    passages = widen(index, without_superseded(hits), cfg.retrieval.neighbours, cfg.retrieval.section_tokens)
-    return context.pack(((p.hit, p.text) for p in passages), cfg.retrieval.context_tokens)
+def _pack(index: Index, hits: Sequence[Hit], cfg: RetrievalConfig) -> tuple[Source, ...]:
+    return context.pack(((p.hit, p.text) for p in passages(index, hits, cfg)), cfg.context_tokens)
 
 
 def _citation_notes(cited: context.Cited, answered: bool, tongue: Tongue) -> list[str]:

@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.assess import assess
+from app.curate import dataset
 from app.finetune import finetune
 from app.manage import manage
 from app.terminal import AsJson, Kb, err, opened, out, print_json, show_error
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.add_typer(manage)
 app.add_typer(assess)
 app.add_typer(finetune, name="finetune")
+app.add_typer(dataset, name="dataset")
 
 _EXPLAINED = 30  # candidates that --explain shows
 

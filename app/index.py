@@ -327,7 +327,7 @@ def read_one(folder: Path, entry: FileEntry, cfg: IngestConfig, embedder: Embedd
 
 def prepare(entry: FileEntry, document: Document, cfg: IngestConfig, embedder: Embedder, seconds: float = 0.0) -> Work:
     """Cut a document and name the embedding of each chunk."""
-    chunks = split(document, cfg, embedder.count_tokens)
+    chunks = split(document, cfg, embedder.size)
     room = embedder.max_tokens - 2  # the model's own start and end tokens
     texts = [_in_context(document.title, chunk, room - chunk.tokens, embedder) for chunk in chunks]
     readings = embedder.read(texts)

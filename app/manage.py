@@ -119,13 +119,16 @@ def verify(
         problems = [*filter(None, [found]), *index_.verify(repair=repair)]
         left = index_.verify() if repair else problems
         counts = asdict(index_.counts())
+        recall = None if left else round(index_.recall(), 4)
         damaged = check.to_be_read_again(index_.catalog)
     if as_json:
-        print_json({"ok": not left, "problems": problems, "left": left} | counts)
+        print_json({"ok": not left, "problems": problems, "left": left, "recall_at_10": recall} | counts)
     else:
         for problem in problems:
             out.print(f"[red]✗[/red] {escape(problem)}", highlight=False)
         out.print(f"{counts['documents']} documents, {counts['chunks']} chunks, {counts['dense']} with a vector")
+        if recall is not None:
+            out.print(f"search by meaning finds {recall:.1%} of the ten nearest that an exact search finds")
         if damaged:
             out.print(f"{damaged} damaged documents: `ragstone index --kb {escape(name)}` reads them again")
         out.print("[green]all is well[/green]" if not left else f"[red]{len(left)} problems[/red]")

@@ -10,7 +10,7 @@ Series = Mapping[str, tuple[Mapping[str, float], Mapping[str, Sequence[float]]]]
 
 _WIDTH, _LEFT, _RIGHT, _TOP = 760, 120, 40, 84
 _ROW, _GROUP_GAP = 20, 18  # height of a series in a group; between groups
-_STYLE = """
+STYLE = """
 svg { --page: #ffffff; --ink: #1f2328; --soft: #59636e; --line: #d9dee3; --c0: #0969da; --c1: #bc4c00; --c2: #1a7f37 }
 @media (prefers-color-scheme: dark) {
   svg { --page: #0d1117; --ink: #e6edf3; --soft: #9198a1; --line: #2f353d; --c0: #58a6ff; --c1: #f0883e; --c2: #56d364 }
@@ -50,16 +50,16 @@ def svg(title: str, note: str, series: Series) -> str:
     bottom = _TOP + group * len(metrics)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {bottom + 48}" width="{_WIDTH}" role="img">',
-        f"<title>{_safe(title)}</title><style>{_STYLE}</style>",
+        f"<title>{safe(title)}</title><style>{STYLE}</style>",
         f'<rect class="page" width="{_WIDTH}" height="{bottom + 48}"/>',
-        f'<text class="title" x="16" y="28">{_safe(title)}</text>',
-        f'<text class="soft" x="16" y="{bottom + 38}">{_safe(note)}</text>',
+        f'<text class="title" x="16" y="28">{safe(title)}</text>',
+        f'<text class="soft" x="16" y="{bottom + 38}">{safe(note)}</text>',
         *_legend(list(series)),
         *_axis(bottom),
     ]
     for row, metric in enumerate(metrics):
         top = _TOP + row * group
-        parts.append(f'<text x="16" y="{top + group / 2 + 4:g}">{_safe(metric)}</text>')
+        parts.append(f'<text x="16" y="{top + group / 2 + 4:g}">{safe(metric)}</text>')
         for place, (means, intervals) in enumerate(series.values()):
             y = top + _GROUP_GAP / 2 + _ROW * (place + 0.5)
             parts.append(_dot(y, place, means[metric], *intervals[metric]))
@@ -74,7 +74,7 @@ def _legend(series: Sequence[str]) -> list[str]:
     parts, x = [], 16
     for place, name in enumerate(series):
         parts.append(f'<circle cx="{x + 5}" cy="51" r="5" fill="var(--c{place})"/>')
-        parts.append(f'<text x="{x + 16}" y="55">{_safe(name[:70])}</text>')
+        parts.append(f'<text x="{x + 16}" y="55">{safe(name[:70])}</text>')
         x += 40 + sum(14 if c >= "\u2e80" else 8 for c in name)
     return parts
 
@@ -99,6 +99,6 @@ def _dot(y: float, place: int, mean: float, low: float, high: float) -> str:
     )
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """Text for XML 1.0: escaped, control characters shown as spaces."""
     return escape("".join(c if c.isprintable() else " " for c in text))

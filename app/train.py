@@ -6,18 +6,13 @@ is there only when all of it is: the model, run.json and loss.jsonl. Meanwhile t
 
 import json
 import random
-import re
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
-
-import filelock
 
 from app import gain
 from app.evaluate import TestSet
@@ -27,9 +22,9 @@ from app.index import run as index_run
 from app.pairs import Example, Material, Split, copies, drafted, fingerprint, held_texts, opened, split
 from core.config import Config
 from core.errors import ConfigError, EvalError, ModelError
-from core.files import sync_folder, write_whole
 from core.text import digest, heading_line
 from core.types import Hit
+from llm import registry
 from retrieval.index import Index
 from retrieval.negatives import copy_of, mine
 from retrieval.train import (
@@ -47,7 +42,6 @@ Kind = Literal["embedder", "reranker"]
 
 _LEAST = 10  # pairs to train on
 _DRAWS = 20  # passages that are tried in place of a negative that was not found
-_NAME = re.compile(r"[\w-][\w.-]{0,63}")
 _SECRETS = {"rerank_key"}
 _MORE = (
     "approve questions (`ragstone golden draft --kb {kb}`, then `golden approve`), give --from FILE.jsonl, or have "
@@ -85,26 +79,17 @@ def run(cfg: Config, request: Request, *, resume: bool = False, progress: Progre
     """
     home = _home(cfg, request.name)
     record = _record(cfg, request)
-    if (home / "run.json").is_file():
-        finished = json.loads((home / "run.json").read_text("utf-8"))
-        if finished.get("key") == record["key"]:
-            return finished | {"skipped": True}
-        raise ConfigError(
-            f"{str(home)!r} holds the model of a run with other inputs or settings", "choose another --name"
-        )
+    if done := registry.finished(home, record["key"]):
+        return done | {"skipped": True}
     check_libraries()
-    partial = home.with_name(f"{home.name}.partial")
-    with _alone(home):
-        _begin(partial, record["key"], resume=resume)
+    with registry.alone(home) as partial:
+        registry.begin(partial, record["key"], resume=resume)
         started = time.monotonic()
         with opened(cfg, request.kb, request.source, progress) as material:
             record |= _trained_and_measured(cfg, request, material, partial, progress)
         record |= {"seconds": round(time.monotonic() - started, 1), "finished": time.strftime("%Y-%m-%d %H:%M:%S")}
         drop_checkpoints(partial)
-        write_whole(partial / "run.json", json.dumps(record, ensure_ascii=False, indent=1) + "\n")
-        (partial / "request.json").unlink()
-        partial.rename(home)
-        sync_folder(home.parent)
+        registry.finish(partial, record)
     return record | {"skipped": False}
 
 
@@ -127,9 +112,7 @@ def verdict(report: dict[str, Any]) -> str:
 
 
 def _home(cfg: Config, name: str) -> Path:
-    if not _NAME.fullmatch(name) or name.endswith((".", ".partial")):
-        raise ConfigError(f"{name!r} cannot name a model", "use letters, digits, '-', '_' and '.', at most 64")
-    return Path(cfg.app.data).resolve() / "models" / name
+    return registry.home(Path(cfg.app.data), name)
 
 
 def _record(cfg: Config, request: Request) -> dict[str, Any]:
@@ -158,36 +141,6 @@ def _base(cfg: Config, request: Request) -> str:
             "give --base FOLDER, or `--base builtin`: the built-in encoder below a head that is new",
         )
     return base
-
-
-@contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """Hold the place of the one run of this name; what the disk refuses is a `ModelError`."""
-    try:
-        home.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(home.with_name(f"{home.name}.lock"), timeout=0):
-            yield
-    except filelock.Timeout:
-        raise ConfigError(f"{home.name!r} is being trained by another process", "choose another --name") from None
-    except OSError as error:
-        raise ModelError(
-            f"{str(home.parent)!r} cannot be written: {error.strerror}",
-            "check free space and permissions, then --resume",
-        ) from error
-
-
-def _begin(partial: Path, key: str, *, resume: bool) -> None:
-    """Make the folder of a run; what an earlier one left is gone on with, or removed."""
-    told = partial / "request.json"
-    if resume and told.is_file() and json.loads(told.read_text("utf-8"))["key"] != key:
-        raise ConfigError(
-            f"{str(partial)!r} was begun with other inputs or settings, so it cannot be gone on with",
-            "give the settings that it was begun with, or leave --resume out to start anew",
-        )
-    if not resume or not told.is_file():
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        write_whole(told, json.dumps({"key": key}))
 
 
 def _trained_and_measured(
@@ -229,21 +182,20 @@ def _train(
 ) -> Trained:
     """Train, unless an earlier attempt at this run had come past that."""
     pairs = digest(json.dumps([[asdict(row) for row in part] for part in (train, dev)])).hex()
-    told = partial / "request.json"
-    state = json.loads(told.read_text("utf-8"))
+    state = registry.state(partial)
     if state.setdefault("pairs", pairs) != pairs:
         raise ModelError(
             "the pairs came out otherwise than when this run was begun, so it cannot be gone on with",
             "leave --resume out to start anew",
         )
     if "trained" not in state:
-        write_whole(told, json.dumps(state))
+        registry.keep(partial, state)
         if request.kind == "embedder":
             done = train_embedder(cfg.retrieval, train, dev, partial, request.settings, progress)
         else:
             done = train_reranker(cfg.retrieval, _base(cfg, request), train, dev, partial, request.settings, progress)
         state["trained"] = asdict(done)
-        write_whole(told, json.dumps(state))
+        registry.keep(partial, state)
     return Trained(**state["trained"])
 
 

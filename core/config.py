@@ -105,7 +105,7 @@ class RetrievalConfig(_Section):
     prefer_newest: bool = True
     neighbours: Annotated[int, Field(ge=0, le=10)] = 1
     section_tokens: Annotated[int, Field(ge=0, le=100_000)] = 0
-    context_tokens: Annotated[int, Field(ge=64, le=1_000_000)] = 2000
+    context_tokens: Annotated[int, Field(ge=64, le=1_000_000)] = 3000
     min_relevance: Annotated[float, Field(ge=0.0, le=1.0)] | Literal["auto"] = "auto"
 
 

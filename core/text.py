@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-TOKENIZER = "ragstone-1"  # NFKC, casefold, t2s, CJK bigrams, identifiers whole and in parts, Porter2 stems
+TOKENIZER = "ragstone-2"  # NFKC, casefold, t2s, CJK bigrams, identifiers whole and in parts, Porter2 stems
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _KANA = "\u3040-\u30ff"
@@ -19,11 +19,12 @@ _HANGUL = "\uac00-\ud7af"
 _CJK = _HAN + _KANA + _HANGUL + "々〇"
 _NUMERAL = "零〇一二三四五六七八九十百千万两0-9"
 _CLASSIFIER = "条章节款项编页期届次号回课"
+_ORDINAL = f"第[{_NUMERAL}]+[{_CLASSIFIER}]"
 _MAX_TOKEN = 80
 
 _PIECE = re.compile(
-    rf"(?P<ordinal>第[{_NUMERAL}]+[{_CLASSIFIER}])"
-    rf"|(?P<cjk>[{_CJK}]+)"
+    rf"(?P<ordinal>{_ORDINAL})"
+    rf"|(?P<cjk>(?:(?!{_ORDINAL})[{_CJK}])+)"
     r"|(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?)"
     rf"|(?P<word>[^\W{_CJK}]+(?:[._/\-:@&][^\W{_CJK}]+)*(?:\+\+|\#)?)"
 )
@@ -127,6 +128,30 @@ def _arabic(numeral: str) -> str:
         else:
             number = number * 10 + int(c) if c.isdigit() else digits[c]
     return str(total + section + number)
+
+
+_NUMBERED = re.compile(
+    rf"{_ORDINAL}"
+    r"|\b(?:article|section|clause|chapter|rule|part|appendix|annex) (?:\d+(?:\.\d+)*|[ivxlc]+)\b"
+)
+_OPENING = re.compile(rf"^[\W_]*(?:{_NUMBERED.pattern})", re.MULTILINE)
+
+
+def openings(text: str) -> list[str]:
+    """Tokens for the numbered articles and sections that begin at a line of a text.
+
+    A look-up of `第十二条` means the article, and not the many places that speak of it.
+
+    >>> openings("第十二条 违反第八条的，"), numbered("劳动法第12条的内容？")
+    (['¶第12条'], ['¶第12条'])
+    """
+    return [token for opening in _OPENING.finditer(fold(text)) for token in numbered(opening.group())]
+
+
+def numbered(question: str) -> list[str]:
+    """The tokens of `openings` for what a question names: `¶第12条`, `¶section4.2`."""
+    names = dict.fromkeys(match.group() for match in _NUMBERED.finditer(fold(question)))
+    return [f"¶{tokens(name)[0] if name[0] == '第' else name.replace(' ', '')}" for name in names]
 
 
 def query_tokens(text: str) -> list[str]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from core.errors import DatasetError
 from core.files import write_whole
 
+SIDES = ("train", "dev", "test")
 Status = Literal["draft", "approved", "rejected"]
 _Text = Annotated[str, StringConstraints(pattern=r"\S")]
 
@@ -70,6 +71,16 @@ class Preference(_Row):
     file: str = ""
     origin: str = ""
     status: Status = "approved"
+
+
+def examples_file(side: str) -> str:
+    """The name of the file with a side's conversations, in the folder of a data set."""
+    return f"{side}.jsonl"
+
+
+def preferences_file(side: str) -> str:
+    """The name of the file with a side's preferences; it is there where there are any."""
+    return f"preferences-{side}.jsonl"
 
 
 def read_examples(file: Path) -> list[Example]:

@@ -1,10 +1,10 @@
 """Answers without a model: the sentences of the found passages that say most about the question, quoted with [n]."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from core.text import fold, keywords, sentences, tokens
+from core.text import fold, keywords, numbered, openings, sentences, tokens
 from core.types import Source
 
 _MOST = 3  # quotes
@@ -33,10 +33,12 @@ def extract(
     """Up to three quotes, in the order of their sources, each with its [n].
 
     A sentence scores the share of the question's keywords, weighted by rarity (`idf`), that it holds, and half of what
-    its heading and the sentence before it hold; and less the lower its source stands. Where the question can be
+    its heading and the sentence before it hold; and less the lower its source stands. An article that the question
+    names by its number comes first. Where the question can be
     embedded, `likeness` gives the cosine of texts to it, and counts as much as the words.
     """
     wanted = {term: idf.get(term, 1.0) for term in keywords(question)}
+    named = set(numbered(question))
     units = [unit for source in sources for unit in _units(source)]
     if likeness:
         alike = likeness([f"{unit.source.hit.title} {unit.around}\n{unit.text}" for unit in units])
@@ -44,7 +46,7 @@ def extract(
         alike = [0.0] * len(units)
         units = [unit for unit in units if _weight(unit.text, wanted)]
     scores = {
-        unit: (_words(unit, wanted) + max(cosine, 0.0)) / (unit.source.n + 2) ** 0.2
+        unit: (_words(unit, wanted) + max(cosine, 0.0) + _named(unit, named)) / (unit.source.n + 2) ** 0.2
         for unit, cosine in zip(units, alike, strict=False)
     }
     chosen = _best(scores)
@@ -68,6 +70,10 @@ def _best(scores: Mapping[_Unit, float]) -> list[_Unit]:
 def _words(unit: _Unit, wanted: Mapping[str, float]) -> float:
     own, around = _weight(unit.text, wanted), _weight(unit.around, wanted)
     return (own + 0.5 * max(around - own, 0)) / (sum(wanted.values()) or 1.0)
+
+
+def _named(unit: _Unit, named: Set[str]) -> bool:
+    return bool(named) and not named.isdisjoint(openings(unit.text))
 
 
 def _weight(text: str, wanted: Mapping[str, float]) -> float:

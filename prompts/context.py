@@ -12,6 +12,7 @@ from core.types import Citation, Hit, Source
 _MARK = re.compile(r"([ \t]*)[\[【［]\^?(\d{1,3}(?:\s?[,，、;]\s?\d{1,3}){0,7})[\]】］]")
 _OPEN_MARK = re.compile(r"[ \t]*(?:[\[【［]\^?[\d\s,，、;]{0,50})?$")  # what may yet become one
 _QUOTE = 300  # characters of a quote
+FRAME_TOKENS = 30  # what a source takes in a prompt beside its text: number, path, headings
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ def pack(passages: Iterable[tuple[Hit, str]], budget_tokens: int) -> tuple[Sourc
     sources: list[Source] = []
     left = budget_tokens
     for hit, text in passages:
-        cost = estimate_tokens(text) + 30  # its frame: number, path, headings
+        cost = estimate_tokens(text) + FRAME_TOKENS
         if cost > left and sources:
             continue  # a shorter one further down may still fit
         if cost > left:

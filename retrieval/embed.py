@@ -20,6 +20,7 @@ import numpy as np
 
 from core.config import RetrievalConfig
 from core.errors import ModelError
+from core.text import language
 from core.types import F32
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ MULTILINGUAL = ("BAAI/bge-m3", "intfloat/multilingual-e5-small", "Qwen/Qwen3-Emb
 # Share of unknown tokens above which a text counts as unreadable: 0.00 on English, 0.58 on Chinese with the built-in
 # model, about 0.3 on Chinese prose full of English identifiers.
 UNREADABLE = 0.2
+_PLAIN = {
+    "zh": "我们公司的员工每年享有带薪休假，申请需要提前三天提交，由部门经理审批后生效。",
+    "ja": "当社の従業員は毎年有給休暇を取得でき、申請は三日前までに提出する必要があります。",
+    "ko": "우리 회사 직원은 매년 유급 휴가를 받을 수 있으며 신청은 사흘 전에 제출해야 합니다.",
+}
 _NO_LIMIT = 1 << 20  # tokens; static embeddings read any length
 _M_MMAP_THRESHOLD = -3  # of mallopt(3)
 
@@ -88,12 +94,28 @@ class Embedder:
         return int(min(longest, _NO_LIMIT))
 
     def read(self, texts: Sequence[str]) -> list[Reading]:
-        """Token counts (no special tokens) and unknown tokens of each text."""
+        """Token counts (no special tokens) and unknown tokens of each text.
+
+        A text in a language that the tokenizer does not know counts as unknown whole: a short one may be written in the
+        few characters that it happens to hold.
+        """
+        found = self._read(texts)
+        return [
+            Reading(r.tokens, r.tokens) if not text.isascii() and language(text) in self._blind else r
+            for text, r in zip(texts, found, strict=True)
+        ]
+
+    def _read(self, texts: Sequence[str]) -> list[Reading]:
         unknown = self._unknown_id
         return [
             Reading(len(e.ids), e.ids.count(unknown) if unknown is not None else 0)
             for e in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         ]
+
+    @cached_property
+    def _blind(self) -> frozenset[str]:
+        """Languages of which the tokenizer does not know a plain sentence."""
+        return frozenset(code for code, text in _PLAIN.items() if not self._read([text])[0].readable)
 
     def count_tokens(self, text: str) -> int:
         """Length of a text in the model's own tokens, without special tokens.
@@ -102,6 +124,16 @@ class Embedder:
         16 characters.
         """
         return max(len(self._tokenizer.encode(text, add_special_tokens=False)), len(text) // 16)
+
+    def size(self, text: str) -> int:
+        """Length of a text as chunks are measured: in tokens, where the model can read it.
+
+        What is found by words alone need not fit the model: two and a half Chinese characters count as one token, at
+        which retrieval measures best (dev/LOG.md).
+        """
+        reading = self.read([text])[0]
+        tokens = max(reading.tokens, len(text) // 16)
+        return tokens if reading.readable else -(-tokens * 2 // 5)
 
     def embed_passages(self, texts: Sequence[str], on_batch: Callable[[int], None] | None = None) -> F32:
         """Vectors of passages, (n, dimension) float32 unit rows; `on_batch` hears how many were done."""

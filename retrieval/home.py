@@ -23,7 +23,7 @@ from core.errors import CatalogError
 from core.files import write_whole
 
 _NAME = re.compile(r"[\w][\w .-]{0,63}")
-_TAKEN = ("models", "logs")  # beside the knowledge bases
+_TAKEN = ("models", "datasets", "logs")  # beside the knowledge bases
 _GENERATION = re.compile(r"g\d+")
 _LOCK_WAIT_S = 2.0
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from core.errors import CatalogError
 from core.files import write_whole
-from core.text import TOKENIZER, heading_line, query_terms, tokens
+from core.text import TOKENIZER, heading_line, numbered, openings, query_terms, tokens
 from core.types import I64
 from retrieval.catalog import Catalog, LexicalRow
 from retrieval.dictionary import Dictionary
@@ -22,6 +22,7 @@ from retrieval.vectors import cause
 _STATE = "ragstone.json"
 _HEAP = 64_000_000  # bytes the writer may fill before it starts a segment
 _SMALL_HEAP = 15_000_000  # the least that tantivy takes: what readers hold in memory is little
+_NUMBERED = 3.0  # weight of an article that a question names by its number, where it begins (dev/LOG.md)
 _MAX_TERMS = 256  # of a question; more only costs time
 _REBUILD_BELOW = 5_000  # chunks: up to here a rebuild takes well under a second
 
@@ -96,7 +97,8 @@ class Lexical:
 
     def terms(self, question: str) -> dict[str, float]:
         """The search tokens of a question with their weights, those of the dictionary included."""
-        return query_terms(question) | dict.fromkeys(self.dictionary.names(question), 1.0)
+        named = dict.fromkeys(numbered(question), _NUMBERED)
+        return query_terms(question) | named | dict.fromkeys(self.dictionary.names(question), 1.0)
 
     def search(self, terms: Mapping[str, float], k: int, among: I64 | None = None) -> list[tuple[int, float]]:
         """The k best chunks for search tokens, each with its weight: (id, BM25 score), best first.
@@ -126,7 +128,7 @@ class Lexical:
             for row in rows:
                 name = row.path.rsplit("/", 1)[-1]
                 whole = f"{name}\n{heading_line(row.title, row.headings)}\n{row.text}"
-                words = [*tokens(whole), *self.dictionary.names(whole)]
+                words = [*tokens(whole), *openings(row.text), *self.dictionary.names(whole)]
                 writer.add_document(tantivy.Document.from_dict({"id": row.chunk_id, "body": " ".join(words)}, schema))
 
     def _parts(self) -> list[Any]:

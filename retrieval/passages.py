@@ -1,12 +1,13 @@
 """Found chunks -> passages: what stands around a hit is read along, and what meets becomes one passage."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from core.types import Hit
 from retrieval.index import Index
 
 _FARTHEST = 40  # chunks on either side that may belong to a hit's section
+_NO_LIMIT = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,46 +20,108 @@ class Passage:
     last: int
 
 
-def widen(index: Index, hits: Sequence[Hit], neighbours: int, section_tokens: int = 0) -> list[Passage]:
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much may be read in all: `tokens`, counted by `cost`, of which each passage takes `frame` beside its text."""
+
+    tokens: int = _NO_LIMIT
+    cost: Callable[[str], int] = len
+    frame: int = 0
+
+
+@dataclass(slots=True)
+class _Span:
+    """A hit and the chunks around it, `around` by ordinal, of which `first` to `last` are read."""
+
+    hit: Hit
+    around: dict[int, Hit]
+    first: int
+    last: int
+
+
+def widen(
+    index: Index, hits: Sequence[Hit], neighbours: int, section_tokens: int = 0, room: Room = Room()
+) -> list[Passage]:
     """Each hit with the chunks around it, best first; hits that meet are one passage, at the place of the better.
 
-    `neighbours` chunks on either side are read along; then, up to `section_tokens` in all, what else stands under the
-    same headings.
+    `neighbours` chunks on either side are read along; then, up to `section_tokens` a passage, what else stands under
+    the same headings. In a `room` that is too small for all of it every hit comes before any neighbour: another
+    passage holds more of an answer than more of the same. The first hit is there even where it does not fit.
     """
-    spans: list[tuple[Hit, int, int]] = []
+    left = room.tokens
+    spans: list[_Span] = []
+    read: set[tuple[int, int]] = set()
     for hit in hits:
-        first, last = max(hit.ordinal - neighbours, 0), hit.ordinal + neighbours
-        if section_tokens:
-            first, last = _section(index, hit, first, last, section_tokens)
-        for i, (better, low, high) in enumerate(spans):
-            if better.document_id == hit.document_id and first <= high + 1 and last >= low - 1:
-                spans[i] = (better, min(low, first), max(high, last))
-                break
-        else:
-            spans.append((hit, first, last))
-    passages = []
-    for hit, first, last in spans:
-        chunks = index.catalog.around(hit.document_id, first, last)
-        if chunks:  # else: gone since the search
-            passages.append(Passage(hit, _joined(chunks), chunks[0].ordinal, chunks[-1].ordinal))
-    return passages
+        cost = room.cost(hit.text) + room.frame
+        if spans and cost > left:
+            continue
+        reach = max(neighbours, _FARTHEST if section_tokens else 0)
+        chunks = index.catalog.around(hit.document_id, hit.ordinal - reach, hit.ordinal + reach)
+        around = {chunk.ordinal: chunk for chunk in chunks}
+        if hit.ordinal in around:  # else: gone since the search
+            left -= cost
+            read.add((hit.document_id, hit.ordinal))
+            spans.append(_Span(hit, around, hit.ordinal, hit.ordinal))
+    for span, chunk in _wanted(spans, neighbours, section_tokens):
+        cost = 0 if (chunk.document_id, chunk.ordinal) in read else room.cost(chunk.text) + 1  # and what joins it
+        if cost <= left:
+            left -= cost
+            read.add((chunk.document_id, chunk.ordinal))
+            span.first, span.last = min(span.first, chunk.ordinal), max(span.last, chunk.ordinal)
+    return [_passage(spans, run) for run in _runs(spans, read)]
 
 
-def _section(index: Index, hit: Hit, first: int, last: int, budget: int) -> tuple[int, int]:
-    """A span grown by the chunks next to it under the hit's headings, in turn before and behind, within a budget."""
-    chunks = index.catalog.around(hit.document_id, hit.ordinal - _FARTHEST, hit.ordinal + _FARTHEST)
-    around = {chunk.ordinal: chunk for chunk in chunks}
-    left = budget - sum(around[i].tokens for i in range(first, last + 1) if i in around)
+def _wanted(spans: Sequence[_Span], neighbours: int, section_tokens: int) -> Iterator[tuple[_Span, Hit]]:
+    """The chunk to read next, and the span it would lengthen: nearest first, and of the equally near the best first.
+
+    A span that does not take a chunk is not offered what lies behind it.
+    """
+    for distance in range(1, neighbours + 1):
+        for span in spans:
+            for ordinal in (span.hit.ordinal - distance, span.hit.ordinal + distance):
+                if span.first - 1 <= ordinal <= span.last + 1 and ordinal in span.around:
+                    yield span, span.around[ordinal]
+    for span in spans if section_tokens else ():
+        yield from ((span, chunk) for chunk in _section(span, section_tokens))
+
+
+def _section(span: _Span, budget: int) -> Iterator[Hit]:
+    """The chunks next to a span under its hit's headings, in turn before and behind, within a budget."""
+    left = budget - sum(span.around[i].tokens for i in range(span.first, span.last + 1) if i in span.around)
     growing = {-1, 1}
     while growing:
         for step in sorted(growing):
-            chunk = around.get(first - 1 if step < 0 else last + 1)
-            if chunk is None or chunk.headings != hit.headings or chunk.tokens > left:
+            ends = (span.first, span.last)
+            chunk = span.around.get(span.first - 1 if step < 0 else span.last + 1)
+            if chunk is None or chunk.headings != span.hit.headings or chunk.tokens > left:
                 growing.discard(step)
                 continue
-            left -= chunk.tokens
-            first, last = min(first, chunk.ordinal), max(last, chunk.ordinal)
-    return first, last
+            yield chunk
+            if ends == (span.first, span.last):
+                growing.discard(step)
+            else:
+                left -= chunk.tokens
+
+
+def _runs(spans: Sequence[_Span], read: set[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+    """What is read without a gap: (document, first, last), in the order of the best hit within."""
+    seen: set[tuple[int, int, int]] = set()
+    for span in spans:
+        document, first, last = span.hit.document_id, span.first, span.last
+        while (document, first - 1) in read:
+            first -= 1
+        while (document, last + 1) in read:
+            last += 1
+        if (document, first, last) not in seen:
+            seen.add((document, first, last))
+            yield document, first, last
+
+
+def _passage(spans: Sequence[_Span], run: tuple[int, int, int]) -> Passage:
+    document, first, last = run
+    within = [s for s in spans if s.hit.document_id == document and first <= s.hit.ordinal <= last]
+    around = {ordinal: chunk for span in within for ordinal, chunk in span.around.items()}
+    return Passage(within[0].hit, _joined([around[i] for i in range(first, last + 1)]), first, last)
 
 
 def _joined(chunks: Sequence[Hit]) -> str:

@@ -21,7 +21,7 @@ from retrieval.index import Index
 from retrieval.rerank import Reranker
 
 DENSE_WEIGHT = 0.5  # where neither the configuration nor a calibration says otherwise
-MIN_RELEVANCE = 0.18
+MIN_RELEVANCE = 0.22
 _SPARE = 30  # hits beyond the first k that may stand in for those that are held back
 _MAX_QUERY = 4_000  # characters; what is beyond adds time and no meaning
 _TRACED = 100  # candidates that a trace keeps, in the order of fusion
@@ -212,17 +212,21 @@ def least_relevance(index: Index, cfg: RetrievalConfig) -> float:
 
 
 def relevance(index: Index, question: str, hits: Sequence[Hit]) -> float:
-    """How far the best hits speak about a question, 0 to 1.
+    """How far the best hits speak about a question, 0 to 1: the mean of how well one fits and how much all hold.
 
-    The larger of: the share of the question's keywords, weighted by their rarity, that one hit holds; and the cosine
-    of the nearest hit, where the embedder can read the question, from 0.25 (unrelated texts) as 0 to 0.75 as 1.
+    Fit is the larger of: the share of the question's keywords, weighted by their rarity, that a hit holds; and its
+    cosine, where the embedder can read the question, from 0.25 (unrelated texts) as 0 to 0.75 as 1. What all hold is
+    the share of the keywords that stand in any of them, or half of that cosine: the words may be of another language.
     """
     idf = index.idf(keywords(question))
     total = sum(idf.values())
-    best = 0.0
+    near = fit = 0.0
+    there: set[str] = set()
     for hit in hits[:5]:
         body = f"{heading_line(hit.title, hit.headings)}\n{hit.text}"
-        held, folded = set(tokens(body)), fold(body)
-        share = sum(weight for term, weight in idf.items() if term in held or (len(term) == 1 and term in folded))
-        best = max(best, share / total if total else 0.0, ((hit.dense_score or 0.0) - 0.25) / 0.5)
-    return min(best, 1.0)
+        tokens_, folded = set(tokens(body)), fold(body)
+        held = {term for term in idf if term in tokens_ or (len(term) == 1 and term in folded)}
+        there |= held
+        near = max(near, ((hit.dense_score or 0.0) - 0.25) / 0.5)
+        fit = max(fit, near, sum(idf[term] for term in held) / total if total else 0.0)
+    return (min(fit, 1.0) + max(len(there) / max(len(idf), 1), min(near, 1.0) / 2)) / 2

@@ -8,6 +8,7 @@ from app.backend import HOW_TO
 from core.config import Config
 from core.errors import ConfigError, ModelError
 from core.types import Answer, Turn
+from prompts.context import estimate_tokens
 from retrieval.embed import Embedder
 from retrieval.index import Index
 from tests.app.stub_model import MODEL, Reply, Stub, serving
@@ -158,3 +159,17 @@ def test_leaving_the_stream_cancels_the_request(index: Index, cfg: Config, stub:
     asyncio.run(leave_early())
     assert stub.calls[-1].left.wait(5)
     assert stub.calls[-1].sent < 150
+
+
+def test_a_model_of_small_context_is_sent_what_fits_beside_its_answer(
+    cfg: Config, embedder: Embedder, stub: Stub
+) -> None:
+    texts = {f"{n}.md": f"The pump of hall {n} is oiled. " * 120 for n in range(8)}
+    index = build(cfg, embedder, texts, kb="pumps")
+    cfg = asking(cfg, stub)  # its server names a context of 4,096 tokens
+    sent = {}
+    for most in (500, 3_000, 100_000):
+        retrieval = cfg.retrieval.model_copy(update={"context_tokens": most, "neighbours": 2})
+        done(events(index, "Which pump is oiled?", cfg.model_copy(update={"retrieval": retrieval})))
+        sent[most] = sum(estimate_tokens(m["content"]) for m in stub.calls[-1].body["messages"])
+    assert sent[500] < sent[3_000] <= sent[100_000] <= 4096 - cfg.llm.max_tokens

@@ -174,7 +174,7 @@ def test_damage_to_the_catalog_is_found_and_a_repair_and_a_rerun_mend_it(base: C
     assert "1 damaged documents: `ragstone index --kb kb` reads them again" in repaired.stdout
     assert "--rebuild" not in repaired.stdout
     assert base.json("index", "--kb", "kb", code=1)["changed"] == 1
-    assert base.json("verify", "--kb", "kb") == {"ok": True, "problems": [], "left": []} | {
+    assert base.json("verify", "--kb", "kb") == {"ok": True, "problems": [], "left": [], "recall_at_10": 1.0} | {
         "documents": 3, "chunks": 3, "dense": 2
     }  # fmt: skip
     assert base.json("search", "annual leave", "--kb", "kb")["hits"][0]["text"].endswith("Annual leave is 25 days.")

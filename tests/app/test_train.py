@@ -16,6 +16,7 @@ from app.train import Request, answers, run
 from core.config import Config, load
 from core.errors import CatalogError, ConfigError, EvalError, ModelError
 from core.types import Hit
+from llm import registry
 from retrieval.embed import Embedder
 from retrieval.index import Index
 from retrieval.negatives import copy_of
@@ -260,7 +261,7 @@ def test_an_empty_knowledge_base_is_named(tmp_path: Path) -> None:
 
 def test_a_run_of_a_name_that_is_at_work_is_refused(cfg: Config) -> None:
     with (
-        recipe._alone(home_of(cfg, "busy").resolve()),
+        registry.alone(home_of(cfg, "busy").resolve()),
         pytest.raises(ConfigError, match="being trained by another process"),
     ):
         run(cfg, Request("embedder", "kb", "busy", FAST))

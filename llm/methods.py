@@ -1,0 +1,151 @@
+"""The methods of fine-tuning: what each trains, on which architectures, and whether vLLM can serve what comes out.
+
+What vLLM serves was read from its `lora/peft_helper.py` (0.32.0): adapters of LoRA's form alone, without DoRA, up to
+rank 512. Everything else must be merged into the weights, or cannot be served at all.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+Method = Literal["lora", "qlora", "dora", "prefix", "prompt", "ptuning", "llama-adapter", "ia3", "full"]
+Stage = Literal["sft", "dpo"]
+
+METHODS: tuple[Method, ...] = get_args(Method)
+_MOST_RANK = 512  # vllm.config.lora.MaxLoRARanks
+_VIRTUAL = frozenset[Method](("prefix", "prompt", "ptuning"))
+_ADAPTION = ("llama", "mistral")
+
+# Of SFT: LoRA and QLoRA as in Dettmers et al. 2023, DoRA as Liu et al. 2024, IA3 as Liu et al. 2022, LLaMA-Adapter as
+# Zhang et al. 2023, prefix and prompt tuning near the values of PEFT's examples.
+_RATES: dict[Method, float] = {
+    "lora": 2e-4, "qlora": 2e-4, "dora": 2e-4, "prefix": 1e-2, "prompt": 3e-2, "ptuning": 1e-3, "llama-adapter": 9e-3,
+    "ia3": 3e-3, "full": 2e-5,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How large what is trained is. `rank`, `alpha`, `dropout` of LoRA; `virtual_tokens` of prefix, prompt, P-tuning
+    and LLaMA-Adapter; `adapted_layers` of LLaMA-Adapter, counted from the top (0: all but the first two).
+    """
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    virtual_tokens: int = 20
+    adapted_layers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Whether vLLM serves the adapter beside its base, whether it can be merged first, and why not where not."""
+
+    as_adapter: bool
+    merged: bool
+    reason: str = ""
+
+
+def serving(method: Method, rank: int = 16) -> Serving:
+    """How what a method makes is served by vLLM."""
+    if method == "full":
+        return Serving(False, True, "it is a whole model already")
+    if method in ("lora", "qlora"):
+        if rank > _MOST_RANK:
+            return Serving(False, True, f"vLLM loads adapters up to rank {_MOST_RANK}, this has {rank}: merge it")
+        return Serving(True, True)
+    if method == "dora":
+        return Serving(False, True, "vLLM does not load DoRA adapters (use_dora): merge it")
+    if method == "ia3":
+        return Serving(False, True, "vLLM loads adapters of LoRA's form alone: merge it")
+    what = "gated attention over a prompt of its own" if method == "llama-adapter" else "virtual tokens"
+    return Serving(False, False, f"it adds {what}, which vLLM does not load and no weight can take in")
+
+
+def default_rate(method: Method, stage: Stage) -> float:
+    """The learning rate where none is given; of DPO a tenth of that of SFT (Rafailov et al. 2023 train far slower)."""
+    return _RATES[method] / (10 if stage == "dpo" else 1)
+
+
+def virtual_tokens(method: Method, shape: Shape) -> int:
+    """Places of the context that the method takes for itself."""
+    return shape.virtual_tokens if method in _VIRTUAL else 0
+
+
+def can_recompute(method: Method) -> bool:
+    """Whether activations can be computed twice instead of kept: not where a prefix is given as a cache."""
+    return method != "prefix"
+
+
+def can_pack(method: Method, stage: Stage) -> bool:
+    """Whether rows may stand one behind the other: virtual tokens stand before the first row only, pairs by twos."""
+    return stage == "sft" and method not in _VIRTUAL and method != "llama-adapter"
+
+
+def check(method: Method, shape: Shape, config: Any) -> None:
+    """Raise `ConfigError` where a model of this config cannot be trained by the method."""
+    kind = config.model_type
+    if method == "llama-adapter":
+        if kind not in _ADAPTION:
+            raise ConfigError(
+                f"LLaMA-Adapter is written for the attention of {' and '.join(_ADAPTION)}, and this model is {kind!r}",
+                "take --method lora, or a Llama or Mistral model as --base",
+            )
+        heads = config.num_attention_heads * getattr(config, "head_dim", config.hidden_size)
+        if getattr(config, "head_dim", None) and heads != config.hidden_size:
+            raise ConfigError(
+                f"LLaMA-Adapter needs heads that make up the hidden size, and {heads} is not {config.hidden_size}",
+                "take --method lora",
+            )
+    if method == "ia3" and kind not in _ia3_kinds():
+        raise ConfigError(f"which layers of {kind!r} IA3 scales is not known", "take --method lora")
+    if shape.alpha <= 0 or shape.rank <= 0 or shape.virtual_tokens <= 0:
+        raise ConfigError("rank, alpha and virtual tokens are at least 1", "leave them at their defaults")
+
+
+def peft_config(method: Method, shape: Shape, config: Any) -> "PeftConfig | None":
+    """What PEFT is told; None for full fine-tuning. `config` is the base model's."""
+    from peft import (
+        AdaptionPromptConfig,
+        IA3Config,
+        LoraConfig,
+        PrefixTuningConfig,
+        PromptEncoderConfig,
+        PromptTuningConfig,
+        TaskType,
+    )
+
+    task, virtual = TaskType.CAUSAL_LM, shape.virtual_tokens
+    match method:
+        case "full":
+            return None
+        case "lora" | "qlora" | "dora":
+            return LoraConfig(
+                task_type=task, r=shape.rank, lora_alpha=shape.alpha, lora_dropout=shape.dropout,
+                target_modules="all-linear", use_dora=method == "dora",
+            )  # fmt: skip
+        case "prefix":
+            return PrefixTuningConfig(task_type=task, num_virtual_tokens=virtual)
+        case "prompt":
+            return PromptTuningConfig(task_type=task, num_virtual_tokens=virtual)
+        case "ptuning":
+            return PromptEncoderConfig(
+                task_type=task, num_virtual_tokens=virtual, encoder_hidden_size=config.hidden_size
+            )
+        case "llama-adapter":
+            layers = shape.adapted_layers or max(config.num_hidden_layers - 2, 1)
+            return AdaptionPromptConfig(
+                task_type=task, adapter_len=virtual, adapter_layers=min(layers, config.num_hidden_layers)
+            )
+        case "ia3":
+            return IA3Config(task_type=task)
+
+
+def _ia3_kinds() -> frozenset[str]:
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING
+
+    return frozenset(TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING)

@@ -1,0 +1,100 @@
+"""A small knowledge base with a question on each of its files, and what data sets made of it hold."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from app import golden
+from app.answer import Found, answer
+from app.backend import Backend
+from core.config import Config, load
+from core.types import Source
+from llm.chat import Endpoint
+from llm.examples import Example, read_examples
+from retrieval.embed import Embedder
+from retrieval.index import Index
+from tests.app.stub_model import MODEL, Reply, Stub
+from tests.retrieval.corpus import build
+
+THINGS: Sequence[str] = (
+    "hotel bicycle laptop canteen training parking telephone clothing medical childcare moving language fitness "
+    "library garden museum camera furniture heating laundry postage software travel water"
+).split()
+BOILERPLATE = "All allowances end with the contract, and what was paid too much is returned within three weeks."
+HELD = re.compile(r'<source n="(\d+)" path="([^"]*)"[^\n]*>\n(.*?)\n</source>', re.DOTALL)
+
+
+def fact(n: int) -> str:
+    return f"The {THINGS[n]} allowance is {100 + n} euros a month for every employee who asks for it in writing."
+
+
+def document(n: int) -> str:
+    ends = f"\n\n{BOILERPLATE}" if n % 3 == 0 else ""
+    return (
+        f"# The {THINGS[n]} allowance\n\n{fact(n)} Ask the {THINGS[n]} desk on floor {n} for the form, fill it in with "
+        f"a blue pen, and hand it to colleague number {7 * n} before the {n + 1}th of the month.{ends}"
+    )
+
+
+def documents() -> dict[str, str]:
+    found = {f"{THINGS[n]}.md": document(n) for n in range(len(THINGS))}
+    for n in (0, 5, 9):  # near copies
+        found[f"z-copy-of-{THINGS[n]}.md"] = document(n) + " Thanks."
+    return found
+
+
+def knowledge_base(data: Path, embedder: Embedder) -> Config:
+    """A knowledge base of allowances with a question on each."""
+    flags = {
+        "app.data": str(data), "retrieval.precision": "float32",
+        "llm.backend": "extractive", "retrieval.k": "5",
+    }  # fmt: skip
+    cfg = load(flags=flags, environ={}).config
+    build(cfg, embedder, documents()).close()
+    asked = [
+        golden.made(f"How much is the {thing} allowance?", [fact(n)], f"{thing}.md", "person", status="approved")
+        for n, thing in enumerate(THINGS)
+    ]
+    golden.append(golden.golden_file(Path(cfg.app.data), "kb"), asked)
+    return cfg
+
+
+def home_of(cfg: Config, name: str) -> Path:
+    return Path(cfg.app.data).resolve() / "datasets" / name
+
+
+def rows_of(cfg: Config, name: str) -> dict[str, list[Example]]:
+    return {side: read_examples(home_of(cfg, name) / f"{side}.jsonl") for side in ("train", "dev", "test")}
+
+
+def sources_of(example: Example) -> dict[int, tuple[str, str]]:
+    """Number -> (path, text) of the passages in an example's prompt."""
+    return {int(n): (path, text) for n, path, text in HELD.findall(example.messages[0].content)}
+
+
+def model(stub: Stub, room: int | None = None) -> Backend:
+    """The stub as a backend, with a context of so many tokens."""
+    return Backend("openai", MODEL, Endpoint(stub.base_url, MODEL, "", room))
+
+
+def served(
+    index: Index, cfg: Config, stub: Stub, question: str, room: int | None = None
+) -> tuple[tuple[Source, ...], list[dict[str, str]]]:
+    """The sources and the messages of a question that is really asked."""
+    stub.reset()
+
+    async def ask() -> tuple[Source, ...]:
+        events = [e async for e in answer(index, question, cfg, backend=model(stub, room))]
+        assert isinstance(events[0], Found)
+        return events[0].sources
+
+    sources = asyncio.run(ask())
+    return sources, [{k: m[k] for k in ("role", "content")} for m in stub.answers()[-1].body["messages"]]
+
+
+def with_model(cfg: Config, stub: Stub, reply: str, **more: Any) -> Config:
+    stub.reset()
+    stub.reply = Reply((reply[:7], reply[7:]), **more)
+    return cfg.model_copy(update={"llm": cfg.llm.model_copy(update={"backend": "openai", "base_url": stub.base_url})})
