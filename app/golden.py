@@ -6,7 +6,6 @@ passage of another file counts too when it says the whole sentence, unless that 
 """
 
 import difflib
-import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ import filelock
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from core.errors import EvalError
-from core.files import sync_folder
+from core.files import write_whole
 from core.text import digest, fold, language
 from core.types import Hit
 from retrieval.home import check_name
@@ -271,22 +270,15 @@ def _rewriting(file: Path) -> Iterator[_Rows]:
     Nobody else who comes this way writes meanwhile. Lines that were not changed are written as they were.
     """
     target = file.resolve()  # a link stays one
-    aside = target.with_name(f".{target.name}.writing")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(target.with_name("golden.lock"), timeout=_LOCK_WAIT_S):
             rows = _rows(target)
             yield rows
-            with aside.open("w", encoding="utf-8", newline="\n") as handle:
-                handle.writelines(line + "\n" for line, _ in rows)
-                handle.flush()
-                os.fsync(handle.fileno())
-            aside.replace(target)
-            sync_folder(target.parent)
+            write_whole(target, "".join(line + "\n" for line, _ in rows))
     except filelock.Timeout:
         raise EvalError(f"{str(file)!r} is being written by another process", "try again when it ends") from None
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise EvalError(
             f"{str(file)!r} cannot be written: {error.strerror}", "check free space and permissions"
         ) from error

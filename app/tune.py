@@ -77,7 +77,7 @@ def tune(
             f"{len(testset.questions)} questions are too few to calibrate on: {_FEWEST} of a language are needed",
             "draft some with `ragstone golden draft`, approve them, and run it again",
         )
-    coverage = _coverage(answerable, _relevances(index, unanswerable, cfg)) if unanswerable else None
+    coverage = coverage_of(answerable, _relevances(index, unanswerable, cfg)) if unanswerable else None
     found = Tuning({curve.language: curve.chosen for curve in curves}, coverage.threshold if coverage else None)
     tuning.save(index.home / tuning.FILE, found)
     return Tuned(curves, coverage, found)
@@ -109,7 +109,7 @@ def _relevances(index: Index, questions: Sequence[str], cfg: Config) -> list[flo
     return found
 
 
-def _coverage(answerable: Sequence[float], unanswerable: Sequence[float]) -> Coverage:
+def coverage_of(answerable: Sequence[float], unanswerable: Sequence[float]) -> Coverage:
     """The threshold that refuses most unanswerable questions for the answerable ones it costs (Youden's J)."""
     yes, no = np.array(answerable), np.array(unanswerable)
     best = Coverage(0.0, 0.0, 0.0)

@@ -7,14 +7,18 @@ from pathlib import Path
 def write_whole(file: Path, text: str) -> None:
     """Write aside, fsync, rename: after a crash or a power cut the file holds the old text or the new one, all of it.
 
-    Raises `OSError`.
+    Raises `OSError`; then nothing is left beside the file.
     """
     aside = file.with_name(file.name + ".writing")
-    with aside.open("w", encoding="utf-8") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    aside.replace(file)
+    try:
+        with aside.open("w", encoding="utf-8", newline="\n") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+        aside.replace(file)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
     sync_folder(file.parent)
 
 

@@ -124,12 +124,12 @@ class Catalog(Database):
 
     def meta(self, key: str, default: str = "") -> str:
         """A value of the manifest."""
-        rows = self._all("SELECT value FROM meta WHERE key = ?", [key])
+        rows = self.rows("SELECT value FROM meta WHERE key = ?", [key])
         return rows[0][0] if rows else default
 
     def set_meta(self, key: str, value: str) -> None:
         """Set a value of the manifest."""
-        self._all("INSERT INTO meta VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value", [key, value])
+        self.rows("INSERT INTO meta VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value", [key, value])
 
     def manifest(self) -> Manifest:
         """Embedder and chunker that made this catalog."""
@@ -146,17 +146,17 @@ class Catalog(Database):
 
     def folders(self) -> list[str]:
         """Absolute paths of the folders this knowledge base follows."""
-        return [path for (path,) in self._all("SELECT path FROM folders ORDER BY id")]
+        return [path for (path,) in self.rows("SELECT path FROM folders ORDER BY id")]
 
     def documents_of(self, folder: str) -> int:
         """How many documents a folder has, by its absolute path."""
         sql = "SELECT count(*) FROM documents WHERE folder_id = (SELECT id FROM folders WHERE path = ?)"
-        return self._all(sql, [folder])[0][0]
+        return self.rows(sql, [folder])[0][0]
 
     def folder_id(self, path: str) -> int:
         """The id of a folder; it is added where it is new."""
-        self._all("INSERT OR IGNORE INTO folders(path) VALUES (?)", [path])
-        return self._all("SELECT id FROM folders WHERE path = ?", [path])[0][0]
+        self.rows("INSERT OR IGNORE INTO folders(path) VALUES (?)", [path])
+        return self.rows("SELECT id FROM folders WHERE path = ?", [path])[0][0]
 
     def known_files(self, folder: str, below: str = "") -> Iterator[KnownFile]:
         """The files of a folder, by its absolute path, that are or lie below a path in it; in order of path."""
@@ -170,17 +170,17 @@ class Catalog(Database):
         """The files of a folder that could not be read when they were last tried, by path."""
         sql = """SELECT x.path, size, mtime_ns, ctime_ns, checked_ns, error, hint, reader FROM failures x
                  JOIN folders f ON f.id = x.folder_id WHERE f.path = ?"""
-        return {row[0]: KnownFailure._make(row) for row in self._all(sql, [folder])}
+        return {row[0]: KnownFailure._make(row) for row in self.rows(sql, [folder])}
 
     def read_in_part(self, reader: str) -> set[int]:
         """Ids of documents with pages that had no text for another reader than this one."""
-        return {i for (i,) in self._all("SELECT id FROM documents WHERE reader != '' AND reader != ?", [reader])}
+        return {i for (i,) in self.rows("SELECT id FROM documents WHERE reader != '' AND reader != ?", [reader])}
 
     def failures(self) -> list[FileError]:
         """Every file that could not be read when it was last tried."""
         sql = """SELECT x.path, error, hint, f.path FROM failures x JOIN folders f ON f.id = x.folder_id
                  ORDER BY x.path, f.id"""
-        return [FileError(path, error, hint, folder=folder) for path, error, hint, folder in self._all(sql)]
+        return [FileError(path, error, hint, folder=folder) for path, error, hint, folder in self.rows(sql)]
 
     def cards(self, since: float = 0.0) -> Iterator[Card]:
         """The report card of every document that was read since a time (seconds since 1970), in order of path."""
@@ -196,14 +196,14 @@ class Catalog(Database):
 
     def counts(self) -> Counts:
         """Documents, chunks, and chunks with a vector."""
-        ((documents,),) = self._all("SELECT count(*) FROM documents")
-        ((chunks, blind),) = self._all("SELECT (SELECT count(*) FROM chunks), count(*) FROM chunks WHERE key IS NULL")
+        ((documents,),) = self.rows("SELECT count(*) FROM documents")
+        ((chunks, blind),) = self.rows("SELECT (SELECT count(*) FROM chunks), count(*) FROM chunks WHERE key IS NULL")
         return Counts(documents, chunks, chunks - blind)
 
     def languages(self, unreadable_only: bool = False) -> dict[str, int]:
         """Chunks per language; `unreadable_only` counts those the embedder could not read."""
         where = "WHERE key IS NULL" if unreadable_only else ""
-        return dict(self._all(f"SELECT language, count(*) FROM chunks {where} GROUP BY language ORDER BY 2 DESC"))
+        return dict(self.rows(f"SELECT language, count(*) FROM chunks {where} GROUP BY language ORDER BY 2 DESC"))
 
     def missing(self, keys: Iterable[bytes]) -> set[bytes]:
         """The keys that have no embedding yet."""
@@ -232,7 +232,7 @@ class Catalog(Database):
     def around(self, document_id: int, first: int, last: int) -> list[Hit]:
         """Chunks `first` to `last` (ordinals, inclusive) of a document, in order."""
         where = "WHERE c.document_id = ? AND c.ordinal BETWEEN ? AND ? ORDER BY c.ordinal"
-        return [_hit(row) for row in self._all(f"SELECT {_HIT_COLUMNS} {where}", [document_id, first, last])]
+        return [_hit(row) for row in self.rows(f"SELECT {_HIT_COLUMNS} {where}", [document_id, first, last])]
 
     def near(self, document_ids: Collection[int]) -> Iterator[tuple[Version, list[Version]]]:
         """Each of the documents, and those that share a band of the sketch with it."""
@@ -251,19 +251,19 @@ class Catalog(Database):
 
     def removed_since(self, generation: int) -> list[int]:
         """Ids of chunks that later transactions took out."""
-        return [r[0] for r in self._all("SELECT chunk_id FROM removed WHERE generation > ?", [generation])]
+        return [r[0] for r in self.rows("SELECT chunk_id FROM removed WHERE generation > ?", [generation])]
 
     def changes_since(self, generation: int) -> int:
         """How many chunks later transactions added or took out."""
         sql = """SELECT (SELECT count(*) FROM chunks WHERE generation > ?1)
                       + (SELECT count(*) FROM removed WHERE generation > ?1)"""
-        return self._all(sql, [generation])[0][0]
+        return self.rows(sql, [generation])[0][0]
 
     def sample_vectors(self, size: int) -> F32:
         """The vectors of some chunks, (at most size, dimension); keys are hashes, so the first are a fair sample."""
         sql = """SELECT vector FROM embeddings WHERE key IN
                  (SELECT DISTINCT key FROM chunks WHERE key IS NOT NULL ORDER BY key LIMIT ?)"""
-        rows = self._all(sql, [size])
+        rows = self.rows(sql, [size])
         vectors = np.frombuffer(b"".join(vector for (vector,) in rows), np.float16)
         return vectors.reshape(len(rows), -1 if rows else 0).astype(np.float32)
 
@@ -292,7 +292,7 @@ class Catalog(Database):
 
     def rename_folder(self, old: str, new: str) -> None:
         """A folder is found at another absolute path from now on."""
-        self._all("UPDATE folders SET path = ? WHERE path = ?", [new, old])
+        self.rows("UPDATE folders SET path = ? WHERE path = ?", [new, old])
 
     def vacuum(self) -> int:
         """Write the file anew without anything that was deleted from it; returns how many unused embeddings went too.

@@ -121,16 +121,13 @@ class Database:
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """The rows of a question in SQL."""
-        return self._all(sql, parameters)
-
-    def _all(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         with self._errors():
             return self._db.execute(sql, parameters).fetchall()
 
     def _in(self, sql: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(values), _BATCH):
             part = values[start : start + _BATCH]
-            yield from self._all(f"{sql} ({','.join('?' * len(part))})", part)
+            yield from self.rows(f"{sql} ({','.join('?' * len(part))})", part)
 
     def _batches(self, sql: str, parameters: Sequence[object], size: int) -> Iterator[list[tuple[Any, ...]]]:
         with self._errors():

@@ -24,6 +24,19 @@ def test_an_article_number_is_one_token_in_either_numeral(written: str, token: s
     assert text.tokens(written) == [token]
 
 
+@pytest.mark.parametrize("question", ["劳动法{}的内容", "《劳动法》{}的内容", "{}是什么"])
+def test_an_article_is_the_same_question_in_either_numeral(question: str) -> None:
+    assert text.tokens(question.format("第二十七条")) == text.tokens(question.format("第27条"))
+    assert "第27条" in text.tokens(question.format("第二十七条"))
+
+
+def test_a_numbered_article_is_marked_where_it_begins_and_not_where_it_is_spoken_of() -> None:
+    law = "## 第三章 处罚\n\n第十二条 违反第八条的，处以罚款。\n**Section 4.2** Leave\nsee section 5 and Article 7\n"
+    assert text.openings(law) == ["¶第3章", "¶第12条", "¶section4.2"]
+    assert text.numbered("第12条和 Section 4.2 说了什么？") == ["¶第12条", "¶section4.2"]
+    assert text.numbered("第二名是谁？ part of it") == []
+
+
 @pytest.mark.parametrize("identifier", ["max_model_len", "10.0.0.1", "gb/t5972", "e-4102", "c++", "v7.5.0"])
 def test_identifiers_are_kept_whole(identifier: str) -> None:
     assert identifier in text.tokens(f"设置 {identifier.upper()} 的值")

@@ -16,6 +16,13 @@ def test_the_sentence_that_answers_is_quoted_with_its_source() -> None:
     )
 
 
+@pytest.mark.parametrize("question", ["拍卖法第十八条是怎么规定的？", "拍卖法第18条是怎么规定的？"])
+def test_an_article_that_is_named_by_its_number_is_quoted_first(question: str) -> None:
+    law = "拍卖法的规定：拍卖法第十八条见下文。\n\n第十七条 拍卖法规定的拍卖。\n\n第十八条 竞买人有权查验标的。\n"
+    quotes = extract(question, [source(1, law)], {}).split("\n\n")
+    assert any(quote.startswith("第十八条 竞买人有权查验标的。") for quote in quotes)
+
+
 def test_a_small_table_is_quoted_whole_as_markdown() -> None:
     text = extract("含汞的废液是什么颜色？", [LEAVE, TABLE], {})
     assert text == "| 類別 | 顏色 |\n| --- | --- |\n| 含汞廢液 | 黃色 |\n| 有機廢液 | 綠色 [2] |"

@@ -45,6 +45,19 @@ def test_the_blind_spot_is_measured(embedder: Embedder) -> None:
     assert not empty.readable
 
 
+def test_a_short_question_in_characters_it_happens_to_know_is_not_taken_for_readable(embedder: Embedder) -> None:
+    known = "中国人民大学"  # each character is in the vocabulary
+    assert len(embedder._tokenizer.encode(known, add_special_tokens=False).ids) == len(known)
+    assert not embedder.read([known])[0].readable
+    assert embedder.read(["The word 年 in an English text"])[0].readable
+
+
+def test_text_it_cannot_read_is_measured_smaller(embedder: Embedder) -> None:
+    english, chinese = "annual leave " * 20, "员工每年享有带薪休假，" * 20
+    assert embedder.size(english) == embedder.count_tokens(english) == 40
+    assert embedder.size(chinese) == embedder.count_tokens(chinese) * 2 / 5 == 88
+
+
 def test_tokens_are_counted_past_the_models_own_limit(embedder: Embedder) -> None:
     embedder.embed_passages(["warm up"])  # the model's tokenizer cuts from here on
     assert embedder.count_tokens("word " * 1000) == 1000

@@ -90,3 +90,14 @@ def test_a_commit_that_was_not_recorded_is_not_counted_twice(catalog: Catalog, t
     again = caught_up(catalog, folder)
     assert len(again) == len(DOCUMENTS)
     assert again.search(query_terms("travel days"), 10) == before
+
+
+def test_an_article_is_found_where_it_begins(cfg: Config, embedder: Embedder) -> None:
+    law = {
+        "cites.md": "权益保护法：违反第十二条的，依照第十二条处罚。第十二条的解释另行规定。",
+        "holds.md": "权益保护法\n\n第十一条 经营者应当诚实信用。\n\n第十二条 经营者不得强制交易，不得搭售。",
+    } | {f"{n}.md": f"权益保护法\n\n第{n}条 其他事项。" for n in range(20, 30)}
+    index = build(cfg, embedder, law, kb="law")
+    for question in ("权益保护法第12条规定的是什么？", "权益保护法第十二条规定的是什么？"):
+        found = index.lexical(index.terms(question), 3)
+        assert names(index.catalog, found)[0] == "holds.md"
