@@ -8,3 +8,5 @@ def setup(level: str) -> None:
     logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for name in ("httpx", "httpcore", "openai", "urllib3", "filelock", "asyncio"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
+    # At its import, which sentence-transformers brings about, it misses a faster kernel for 4-bit weights.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

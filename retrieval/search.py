@@ -16,7 +16,7 @@ from core.types import Candidate, Hit, Place, Query, SearchMode, Trace
 from retrieval.catalog import Spot
 from retrieval.choose import choose
 from retrieval.filters import Filter
-from retrieval.fuse import convex, rrf
+from retrieval.fuse import convex, places, rrf
 from retrieval.index import Index
 from retrieval.rerank import Reranker
 
@@ -108,19 +108,17 @@ def rank(
     """Fuse rankings, rerank the best, and choose k of them: newest versions, no more of a document than wanted."""
     k = cfg.k if k is None else k
     clock = [("start", time.perf_counter())]
-    spots = index.catalog.spots(list({i for ranking in rankings for i, _ in ranking.scored}))
-    rankings = [_ordered(ranking, spots) for ranking in rankings]
+    most = max(k + _SPARE, cfg.rerank_top if reranker else 0)
     fused = _fuse(rankings, cfg)
-    order = sorted(fused, key=lambda i: (-round(fused[i], 6), spots[i][:3]))
-    wanted = order[: max(k + _SPARE, cfg.rerank_top if reranker else 0)]
+    spots = index.catalog.spots(_first(fused, max(most, _TRACED)))
+    order = sorted(spots, key=lambda i: (-fused[i], spots[i][:3]))  # equals by their path, not by when they were added
+    wanted = order[:most]
     found = index.hits(wanted)
     queries = tuple(dict.fromkeys(ranking.query for ranking in rankings))
-    places = _places(rankings, queries, order[: max(len(wanted), _TRACED)])
+    stood = _places(rankings, queries, order)
     asked = {n for n, query in enumerate(queries) if query.origin in ("question", "rewritten")}
     hits = [
-        _scored(found[i], fused[i], [place for place in places[i] if place.query in asked])
-        for i in wanted
-        if i in found
+        _scored(found[i], fused[i], [place for place in stood[i] if place.query in asked]) for i in wanted if i in found
     ]
     clock.append(("fuse", time.perf_counter()))
     if reranker and rankings:
@@ -132,7 +130,7 @@ def rank(
     stages = tuple((name, round(1000 * (at - before), 2)) for (_, before), (name, at) in pairwise(clock))
     chosen = {hit.chunk_id: hit for hit in hits}
     candidates = tuple(
-        _candidate(i, spots[i], places[i], fused[i], chosen.get(i), dropped.get(i, "fused score"))
+        _candidate(i, spots[i], stood[i], fused[i], chosen.get(i), dropped.get(i, "fused score"))
         for i in order[:_TRACED]
     )
     return Result(hits, Trace(queries, candidates, stages))
@@ -147,15 +145,17 @@ def _dense_share(query: Query, cfg: RetrievalConfig, tuned: Mapping[str, float])
 def _fuse(rankings: Sequence[Ranking], cfg: RetrievalConfig) -> dict[int, float]:
     weights = [ranking.weight for ranking in rankings]
     if cfg.fusion == "rrf":
-        return rrf([[i for i, _ in ranking.scored] for ranking in rankings], weights, k=cfg.rrf_k)
-    return convex([[(i, score - r.floor) for i, score in r.scored] for r in rankings], weights)
+        fused = rrf([ranking.scored for ranking in rankings], weights, k=cfg.rrf_k)
+    else:
+        fused = convex([[(i, score - r.floor) for i, score in r.scored] for r in rankings], weights)
+    return {i: round(score, 6) for i, score in fused.items()}
 
 
-def _ordered(ranking: Ranking, spots: Mapping[int, Spot]) -> Ranking:
-    """The ranking of what is still there; chunks of equal score stand by their path, not by when they were added."""
-    scored = [(i, score) for i, score in ranking.scored if i in spots]
-    scored.sort(key=lambda pair: (-round(pair[1], 5), spots[pair[0]][:3]))
-    return replace(ranking, scored=scored)
+def _first(fused: Mapping[int, float], most: int) -> list[int]:
+    """The best so many chunks, and those that are equal to the last of them."""
+    best = list(fused)
+    last = fused[best[most]] if len(best) > most else 0.0
+    return best[:most] + [i for i in best[most:] if fused[i] >= last > 0.0]
 
 
 def _clean(query: str) -> str:
@@ -165,13 +165,13 @@ def _clean(query: str) -> str:
 def _places(rankings: Sequence[Ranking], queries: Sequence[Query], order: Sequence[int]) -> dict[int, list[Place]]:
     """Of each of the best chunks, where it stood in each ranking that held it."""
     numbers = {query: n for n, query in enumerate(queries)}
-    places: dict[int, list[Place]] = {i: [] for i in order}
+    stood: dict[int, list[Place]] = {i: [] for i in order}
     for ranking in rankings:
         number = numbers[ranking.query]
-        for at, (chunk_id, score) in enumerate(ranking.scored, start=1):
-            if chunk_id in places:
-                places[chunk_id].append(Place(number, ranking.retriever, at, score))
-    return places
+        for chunk_id, at, score in places(ranking.scored):
+            if chunk_id in stood:
+                stood[chunk_id].append(Place(number, ranking.retriever, at, score))
+    return stood
 
 
 def _scored(hit: Hit, score: float, places: Sequence[Place]) -> Hit:

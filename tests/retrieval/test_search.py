@@ -46,7 +46,7 @@ def test_ranks_and_scores_of_both_retrievers_come_with_a_hit(index: Index, cfg: 
     assert (best.dense_rank, best.lexical_rank) == (1, 1)
     assert best.score == pytest.approx(1.0)  # the best of both rankings
     by_rank = search(index, ["annual leave days"], with_(cfg, fusion="rrf"))[0]
-    assert by_rank.score == pytest.approx(1 / (cfg.retrieval.rrf_k + 1))  # both weights, which sum to 1
+    assert by_rank.score == pytest.approx(1 / (cfg.retrieval.rrf_k + 1), abs=1e-6)  # both weights, which sum to 1
 
 
 def test_what_the_embedder_cannot_read_stays_out_of_the_dense_ranking(index: Index, cfg: Config) -> None:
