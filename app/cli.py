@@ -16,10 +16,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from app.adapter import adapting
 from app.assess import assess
+from app.backend import with_promoted
 from app.curate import dataset
 from app.finetune import finetune
 from app.manage import manage
+from app.models import models, proofs
+from app.pull import fetching
 from app.terminal import AsJson, Kb, err, opened, out, print_json, show_error
 from app.texts import version_notes
 from core import log
@@ -39,9 +43,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(manage)
+app.add_typer(fetching)
+app.add_typer(adapting)
 app.add_typer(assess)
 app.add_typer(finetune, name="finetune")
 app.add_typer(dataset, name="dataset")
+app.add_typer(models, name="models")
+app.add_typer(proofs)
 
 _EXPLAINED = 30  # candidates that --explain shows
 
@@ -66,7 +74,7 @@ def _options(
         if not sign or "." not in name:
             raise ConfigError(f"--set {item!r} is not section.key=value", "e.g. --set retrieval.k=5")
         flags[name.strip()] = value.strip()
-    ctx.obj = load(config, flags)
+    ctx.obj = with_promoted(load(config, flags))
     log.setup(ctx.obj.config.app.log_level)
 
 

@@ -25,7 +25,7 @@ from core.config import Config, Settings
 from core.errors import CatalogError, ConfigError, RagstoneError
 from core.types import Answer, Trace, Turn
 from llm.chat import load_client
-from llm.serve import Server
+from llm.supervise import Supervisor
 from retrieval.filters import Filter
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class _Extension(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """The fields of an OpenAI chat completion that mean something here; others are ignored."""
+    """The fields of an OpenAI chat completion, and vLLM's own, that mean something here; others are ignored."""
 
     model_config = ConfigDict(extra="ignore")
     model: str
@@ -88,6 +88,9 @@ class ChatRequest(BaseModel):
     stream: bool = False
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = Field(None, ge=-1, le=1_000_000)
+    repetition_penalty: float | None = Field(None, gt=0, le=2)
+    seed: int | None = Field(None, ge=0, lt=2**63)
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
     ragstone: _Extension | None = None
@@ -102,7 +105,8 @@ def build(state: State) -> FastAPI:
         if state.failure:
             return JSONResponse({"status": "failed", "error": str(state.failure)}, 500)
         ready = state.ready.is_set()
-        return JSONResponse({"status": "ok" if ready else "starting"}, 200 if ready else 503)
+        served = {"vllm": [replica.state for replica in state.vllm.status().replicas]} if state.vllm else {}
+        return JSONResponse({"status": "ok" if ready else "starting"} | served, 200 if ready else 503)
 
     @api.get("/v1/models")
     def models() -> dict[str, Any]:
@@ -205,6 +209,9 @@ def _sampled(cfg: Config, request: ChatRequest) -> Config:
     asked = {
         "temperature": request.temperature,
         "top_p": request.top_p,
+        "top_k": request.top_k,
+        "repetition_penalty": request.repetition_penalty,
+        "seed": request.seed,
         "max_tokens": request.max_completion_tokens or request.max_tokens,
     }
     update = {key: value for key, value in asked.items() if value is not None}
@@ -289,7 +296,7 @@ def _start_vllm(state: State) -> None:
         print(line, flush=True)  # noqa: T201
 
     try:
-        state.vllm = Server.start(cfg, Path(state.cfg.app.data) / "logs" / "vllm.log", note)
+        state.vllm = Supervisor.start(cfg, Path(state.cfg.app.data) / "logs" / "vllm.log", note)
         state.vllm_status = ""
     except RagstoneError as error:
         state.vllm_status = str(error)

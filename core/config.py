@@ -114,10 +114,14 @@ class LlmConfig(_Section):
 
     backend: Literal["auto", "openai", "vllm", "extractive"] = "auto"
     base_url: str = ""
+    base_urls: list[str] = []
     model: str = ""
     api_key: str = ""
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.2
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    top_k: Annotated[int, Field(ge=-1, le=1_000_000)] = 0
+    repetition_penalty: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
+    seed: Annotated[int, Field(ge=-1, le=2**63 - 1)] = -1
     max_tokens: Annotated[int, Field(ge=1, le=131072)] = 1024
     timeout_s: Annotated[float, Field(gt=0.0, le=3600.0)] = 120.0
     vllm_model: str = ""
@@ -131,6 +135,11 @@ class LlmConfig(_Section):
     vllm_cpu_kv_gb: Annotated[int, Field(ge=1, le=1024)] = 4
     vllm_start_timeout_s: Annotated[float, Field(gt=0.0, le=7200.0)] = 600.0
     vllm_args: list[str] = []
+    vllm_replicas: Annotated[int, Field(ge=1, le=64)] = 1
+    vllm_restarts: Annotated[int, Field(ge=0, le=1000)] = 5
+    vllm_lora_rank: Annotated[int, Field(ge=0, le=512)] = 0
+    adapters: str = ""
+    compressor_env: str = ".compressor"
 
 
 class PromptsConfig(_Section):
@@ -156,7 +165,7 @@ class Config(_Section):
 
 
 SECRETS = frozenset({"llm.api_key", "retrieval.rerank_key"})
-PATHS = frozenset({"app.data", "llm.vllm_env", "prompts.library"})
+PATHS = frozenset({"app.data", "llm.vllm_env", "llm.adapters", "llm.compressor_env", "prompts.library"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +221,8 @@ def _build(values: Mapping[str, tuple[Any, str]], file: Path | None) -> Settings
     for name in PATHS - values.keys():  # a default path belongs to the project, not to the working folder
         section, key = name.split(".", 1)
         default = getattr(getattr(Config(), section), key)
-        tree.setdefault(section, {})[key] = str((file.resolve().parent if file else ROOT) / default)
+        base = file.resolve().parent if file else ROOT
+        tree.setdefault(section, {})[key] = str(base / default) if default else ""
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:

@@ -1,10 +1,14 @@
 """The chat client: messages -> streamed text, from any OpenAI-compatible endpoint, through langchain."""
 
+import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
-from dataclasses import dataclass
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -15,18 +19,79 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
 _PROBE_TIMEOUT_S = 3.0
+_LEFT_OUT_S = 10.0
 _FENCE = re.compile(r"^```(?:json)?\s*|\s*```$")
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A model at an address; `context` is its longest prompt plus answer in tokens, where the server says."""
+    """A model at an address; `context` is its longest prompt plus answer in tokens, where the server says.
+
+    `others`: further addresses that serve the same.
+    """
 
     base_url: str
     model: str
     api_key: str
     context: int | None = None
+    others: tuple[str, ...] = ()
+
+
+class _Replicas:
+    """Which addresses did not answer lately, and how many requests this process has under way at each."""
+
+    def __init__(self) -> None:
+        self._out: dict[str, float] = {}
+        self._busy: Counter[str] = Counter()
+        self._mutex = threading.Lock()
+
+    def answering(self, urls: Sequence[str]) -> list[str]:
+        """Those that are not left out; all where all are."""
+        now = time.monotonic()
+        return [url for url in urls if self._out.get(url, 0.0) <= now] or list(urls)
+
+    def leave_out(self, url: str) -> None:
+        """Ask an address no more for a while."""
+        self._out[url] = time.monotonic() + _LEFT_OUT_S
+
+    @contextmanager
+    def least_busy(self, urls: Sequence[str]) -> Iterator[str]:
+        """The address with the fewest requests under way, this one counted until the end."""
+        with self._mutex:
+            url = min(self.answering(urls), key=self._busy.__getitem__)
+            self._busy[url] += 1
+        try:
+            yield url
+        finally:
+            with self._mutex:
+                self._busy[url] -= 1
+
+
+_REPLICAS = _Replicas()
+
+
+async def probe_all(urls: Sequence[str], cfg: LlmConfig) -> Endpoint:
+    """Ask all addresses of a model at once; one endpoint of those that serve the same as the first that answers.
+
+    One that does not answer is left out for 10 seconds. Raises `ModelError` as `probe` does where none answers.
+    """
+    asked = _REPLICAS.answering(urls)
+    found = await asyncio.gather(*(probe(url, cfg) for url in asked), return_exceptions=True)
+    there: list[Endpoint] = []
+    failures: list[BaseException] = []
+    for url, result in zip(asked, found, strict=True):
+        if isinstance(result, Endpoint):
+            there.append(result)
+        else:
+            failures.append(result)
+            _REPLICAS.leave_out(url)
+    if not there:
+        raise failures[0]
+    first = there[0]
+    lengths = [each.context for each in there if each.context]
+    others = tuple(each.base_url for each in there[1:] if each.model == first.model)
+    return replace(first, context=min(lengths, default=None), others=others)
 
 
 async def probe(base_url: str, cfg: LlmConfig) -> Endpoint:
@@ -70,9 +135,33 @@ async def stream(
 ) -> AsyncGenerator[str, None]:
     """Stream an answer piece by piece; closing the generator ends the request at the server.
 
-    `form` is the API's `response_format`. What a reasoning model writes between <think> tags is left out.
+    `form` is the API's `response_format`. What a reasoning model writes between <think> tags is left out. Of several
+    addresses the least busy one is asked; another, where that one cannot be reached.
     Raises `ModelError` for a server that is down, slow, refuses, is out of context or breaks off.
     """
+    import openai
+
+    urls = (endpoint.base_url, *endpoint.others)
+    while True:
+        with _REPLICAS.least_busy(urls) as url:
+            said = False
+            try:
+                async with aclosing(_stream_from(replace(endpoint, base_url=url), cfg, messages, form)) as pieces:
+                    async for piece in pieces:
+                        said = True
+                        yield piece
+                return
+            except ModelError as error:
+                reached = not isinstance(error.__cause__, openai.APIConnectionError)
+                if said or reached or len(urls) == 1 or isinstance(error.__cause__, openai.APITimeoutError):
+                    raise
+                _REPLICAS.leave_out(url)
+                urls = tuple(other for other in urls if other != url)
+
+
+async def _stream_from(
+    endpoint: Endpoint, cfg: LlmConfig, messages: "list[BaseMessage]", form: dict[str, Any] | None
+) -> AsyncGenerator[str, None]:
     import httpx
     import openai
     from langchain_openai import ChatOpenAI
@@ -86,6 +175,8 @@ async def stream(
             api_key=SecretStr(endpoint.api_key or "none"),
             temperature=cfg.temperature,
             top_p=cfg.top_p,
+            seed=cfg.seed if cfg.seed >= 0 else None,
+            extra_body=_beyond_openai(cfg) or None,
             max_tokens=cfg.max_tokens,  # type: ignore[call-arg]  # an alias pyright does not see
             timeout=cfg.timeout_s,
             max_retries=1,
@@ -106,6 +197,12 @@ async def stream(
         raise _broke_off(endpoint.base_url)
     if finish == "length":
         yield " …"
+
+
+def _beyond_openai(cfg: LlmConfig) -> dict[str, Any]:
+    """The sampling settings that OpenAI's own API would refuse, where they change anything."""
+    told: dict[str, Any] = {"top_k": cfg.top_k} if cfg.top_k > 0 else {}
+    return told | ({"repetition_penalty": cfg.repetition_penalty} if cfg.repetition_penalty != 1.0 else {})
 
 
 def load_client() -> None:

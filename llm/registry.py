@@ -127,7 +127,8 @@ def keep(partial: Path, noted: dict[str, Any]) -> None:
 
 
 def finish(partial: Path, record: dict[str, Any]) -> None:
-    """Write run.json and give the folder its name."""
+    """Write run.json, with the hash of the weights, and give the folder its name."""
+    record = {"weights": weights_hash(partial)} | record
     write_whole(partial / RECORD, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
     (partial / _STATE).unlink()
     partial.rename(partial.with_name(partial.name.removesuffix(".partial")))

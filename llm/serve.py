@@ -21,13 +21,15 @@ from typing import Self
 from core.config import LlmConfig
 from core.errors import ModelError
 from llm.vllm_env import Build, Progress, build_of, ensure
+from llm.vllm_log import explain, last_step
 
 _LAUNCHER = Path(__file__).with_name("vllm_launcher.py")
 _POLL_S, _REPORT_S = 0.25, 5.0
 _STOP_S = 20.0  # above the grace that the launcher gives vLLM
 _LOG_TAIL = 400_000
-_SHOWN_LINES = 15
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has kernels for
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 # These would lead vLLM's python into the app's packages, or hand it a secret that it has no use for.
 _NOT_PASSED_ON = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "RAGSTONE_LLM__API_KEY")
@@ -36,13 +38,16 @@ _NOT_PASSED_ON = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "RAGSTONE_LLM__API_
 def build_argv(cfg: LlmConfig, build: Build) -> list[str]:
     """The arguments after `vllm`. `llm.vllm_args` come last, so that they win."""
     argv = ["serve", model_path(cfg), "--served-model-name", model_name(cfg)]
-    argv += ["--host", cfg.vllm_host, "--port", str(cfg.vllm_port)]
+    argv += ["--host", cfg.vllm_host, "--port", str(cfg.vllm_port), "--enable-prefix-caching"]
     if cfg.vllm_max_model_len:
         argv += ["--max-model-len", str(cfg.vllm_max_model_len)]
     if build == "gpu":
         argv += ["--gpu-memory-utilization", f"{cfg.vllm_memory:g}"]
     else:  # no compilation, no worker process: it starts in a third of the time
         argv += ["--enforce-eager", "--distributed-executor-backend", "uni"]
+    if cfg.vllm_lora_rank:
+        rank = next(allowed for allowed in _LORA_RANKS if allowed >= cfg.vllm_lora_rank)
+        argv += ["--enable-lora", "--max-lora-rank", str(rank)]
     return [*argv, *cfg.vllm_args]
 
 
@@ -55,6 +60,8 @@ def environment(cfg: LlmConfig, build: Build, base: Mapping[str, str]) -> dict[s
     env |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     if not is_hub_name(cfg.vllm_model):
         env["HF_HUB_OFFLINE"] = "1"
+    if cfg.vllm_lora_rank:
+        env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "True"
     if build == "cpu":
         env["VLLM_CPU_KVCACHE_SPACE"] = str(cfg.vllm_cpu_kv_gb)
         env["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # the other half of `--distributed-executor-backend uni`
@@ -121,6 +128,15 @@ def _has_chat_template(folder: Path, names: set[str]) -> bool:
         raise ModelError(what, "is the download of the model complete?") from None
 
 
+def check_adapters(cfg: LlmConfig) -> None:
+    """Raise `ModelError` where a stranger could have vLLM load files: who reaches its port may name any folder."""
+    if cfg.vllm_lora_rank and cfg.vllm_host not in _LOOPBACK:
+        raise ModelError(
+            f"llm.vllm_lora_rank: adapters may not be loaded at run time while vLLM listens on {cfg.vllm_host}",
+            'set llm.vllm_host = "127.0.0.1", or llm.vllm_lora_rank = 0',
+        )
+
+
 def check_port(cfg: LlmConfig) -> None:
     """Raise `ModelError` where vLLM could not listen, saying what answers there if it is a model server."""
     where = f"{cfg.vllm_host}:{cfg.vllm_port}"
@@ -163,103 +179,6 @@ def _served_at(url: str) -> list[str]:
         return []
 
 
-# What a log says, what it means, what to do. The first that occurs is taken: causes stand before consequences.
-_SIGNS = (
-    (
-        r"Failed to infer device type|No CUDA GPUs are available|Found no NVIDIA driver|driver .* is too old",
-        "vLLM's GPU build finds no GPU that it can use",
-        'see what nvidia-smi says and update the driver, or set llm.vllm_build = "cpu" (slow)',
-    ),
-    (
-        r"CUDA out of memory|OutOfMemoryError|less than desired GPU memory|No available memory for the cache",
-        "the GPU has too little free memory for this model",
-        "end other programs on the GPU, set llm.vllm_memory to what is free, lower llm.vllm_max_model_len, "
-        "or use a smaller or quantized model",
-    ),
-    (
-        r"on kv cache allocation is less than requested|less than desired CPU memory",
-        "this machine has too little free memory for the cache that was asked for",
-        "lower llm.vllm_cpu_kv_gb, or end other programs",
-    ),
-    (
-        r"DefaultCPUAllocator|[Cc]annot allocate memory|can't allocate memory|^MemoryError|std::bad_alloc",
-        "this machine has too little memory for this model",
-        "lower llm.vllm_cpu_kv_gb, end other programs, or use a smaller or quantized model",
-    ),
-    (
-        r"larger than the available KV cache memory",
-        "the cache is too small for the model's context",
-        "lower llm.vllm_max_model_len, or raise llm.vllm_cpu_kv_gb (CPU) or llm.vllm_memory (GPU)",
-    ),
-    (
-        r"greater than the derived max_model_len",
-        "llm.vllm_max_model_len is larger than the context that the model was made for",
-        "lower it, or leave it 0 for the model's own",
-    ),
-    (
-        r"Model architectures .* are not supported|does not recognize this architecture",
-        "this release of vLLM does not know the model's architecture",
-        "use another model, or name an environment with a newer vLLM in llm.vllm_env",
-    ),
-    (
-        r"Address already in use",
-        "llm.vllm_port was taken by another program while vLLM started",
-        "set llm.vllm_port to a free port, or end that program",
-    ),
-    (
-        r"We couldn't connect to|LocalEntryNotFoundError|OfflineModeIsEnabled|RepositoryNotFoundError|GatedRepoError",
-        "the model is no folder here, and it could not be downloaded",
-        "check the spelling of llm.vllm_model, the network and, for a gated model, HF_TOKEN; "
-        "or download it elsewhere and name its folder",
-    ),
-    (
-        r"Cannot find any model weights|SafetensorError|FileNotFoundError|does not appear to have a file named",
-        "files of the model are missing or damaged",
-        "download the model again: its folder needs config.json, tokenizer files and complete *.safetensors",
-    ),
-    (
-        r"vllm: error:|appears path-like, but doesn't exist",
-        "vLLM refuses one of its arguments",
-        "correct llm.vllm_args",
-    ),
-    (
-        r"cannot open shared object file|^ModuleNotFoundError|^ImportError",
-        "vLLM's environment is not complete",
-        "delete the folder that llm.vllm_env names; it is made anew at the next start",
-    ),
-)
-_PREFIX = re.compile(r"^\(\w+ pid=\d+\) ")
-_STEP = re.compile(r"^INFO [\d-]+ [\d:]+ \[[^\]]*\] (.*)")
-
-
-def explain(log: str, code: int, log_path: Path) -> ModelError:
-    """Why vLLM ended, from its log and exit code (128 + n: killed by signal n), as an error that says what to do."""
-    lines = [_PREFIX.sub("", line).rstrip() for line in log.splitlines() if line.strip()]
-    for pattern, message, hint in _SIGNS:
-        if found := next((line for line in reversed(lines) if re.search(pattern, line)), None):
-            return ModelError(f"vLLM failed: {message}\n  {found.strip()[:400]}", f"{hint}; log: {log_path}")
-    # an engine that ends without a word of its own was killed, and so was a process that ended by signal 9
-    silent = "Engine core initialization failed" in log and not re.search(r"^\(EngineCore.*\) ERROR", log, re.MULTILINE)
-    if silent or code in (-signal.SIGKILL, 128 + signal.SIGKILL):
-        return ModelError(
-            "vLLM was killed (signal 9), most likely because the machine ran out of memory",
-            f"end other programs, lower llm.vllm_cpu_kv_gb, or use a smaller or quantized model; log: {log_path}",
-        )
-    tail = "\n".join(f"  {line[:300]}" for line in lines[-_SHOWN_LINES:])
-    return ModelError(f"vLLM ended with exit code {code}; the end of its log:\n{tail}", f"the whole log is {log_path}")
-
-
-def last_step(log: str) -> str:
-    """The last line of a log that tells what vLLM is doing."""
-    for line in reversed(re.split(r"[\r\n]+", log)):
-        line = _PREFIX.sub("", line).strip()
-        step = _STEP.match(line)
-        text = step.group(1) if step else line if line.startswith("Loading ") else ""
-        if re.search(r"\w{3}", text):
-            return text[:120]
-    return "its libraries are being loaded"
-
-
 def _kill_session(leader: int) -> None:
     for name in os.listdir("/proc"):
         with contextlib.suppress(ProcessLookupError):
@@ -277,14 +196,21 @@ class Server:
 
     @classmethod
     def start(
-        cls, cfg: LlmConfig, log_path: Path, progress: Progress, cancel: threading.Event | None = None
+        cls,
+        cfg: LlmConfig,
+        log_path: Path,
+        progress: Progress,
+        cancel: threading.Event | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> "Server":
         """Start vLLM and wait until it answers, telling every few seconds how far it is.
 
         Makes vLLM's environment first where needed. The log of the start before is kept as `<log_path>.1`.
-        Setting `cancel` ends the wait. Raises `ModelError` that says why it did not start.
+        Setting `cancel` ends the wait; `env` is added to vLLM's environment. Raises `ModelError` that says why it did
+        not start.
         """
         check_model(cfg)
+        check_adapters(cfg)
         check_port(cfg)
         python, build = ensure(cfg, progress), build_of(cfg)
         argv = [str(python), "-P", str(_LAUNCHER), str(os.getpid()), *build_argv(cfg, build)]
@@ -295,7 +221,7 @@ class Server:
             with log_path.open("wb") as log:
                 process = subprocess.Popen(
                     argv,
-                    env=environment(cfg, build, os.environ),
+                    env=environment(cfg, build, os.environ) | dict(env or {}),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -341,6 +267,15 @@ class Server:
                 if now - reported >= _REPORT_S:
                     reported = now
                     progress(f"vLLM is starting, {now - started:.0f} s: {last_step(self._log())}")
+
+    @property
+    def pid(self) -> int:
+        """The process that guards vLLM, whose session all of it is in."""
+        return self._process.pid
+
+    def log_tail(self, lines: int) -> tuple[str, ...]:
+        """The last lines of the log."""
+        return tuple(self._log().splitlines()[-lines:])
 
     def running(self) -> bool:
         """Whether the process lives."""

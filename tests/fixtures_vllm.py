@@ -35,7 +35,7 @@ def vllm_cfg(tiny_lm: Path) -> LlmConfig:
     """How to serve `tiny_lm` by vLLM's CPU build on a free port; without that build: fails in CI, or skips."""
     flags = {
         "llm.vllm_build": "cpu", "llm.vllm_model": str(tiny_lm), "llm.vllm_port": free_port(),
-        "llm.vllm_cpu_kv_gb": 1, "llm.vllm_start_timeout_s": 300.0,
+        "llm.vllm_cpu_kv_gb": 1, "llm.vllm_start_timeout_s": 300.0, "llm.vllm_lora_rank": 8,
     }  # fmt: skip
     environ = {k: v for k, v in os.environ.items() if k == "RAGSTONE_LLM__VLLM_ENV"}
     cfg = load(flags=flags, environ=environ).config.llm

@@ -268,10 +268,10 @@ def documents(home: Path) -> Documents:
 def contents(generation: Path) -> Documents:
     """All that one generation holds, by path."""
     catalog = Catalog(generation / "catalog.sqlite")
-    found: Documents = {path: [] for (path,) in catalog._all("SELECT path FROM documents")}
+    found: Documents = {path: [] for (path,) in catalog.rows("SELECT path FROM documents")}
     sql = """SELECT d.path, c.ordinal, c.text, c.headings, c.page, c.key IS NOT NULL FROM chunks c
              JOIN documents d ON d.id = c.document_id ORDER BY 1, 2"""
-    for path, *row in catalog._all(sql):
+    for path, *row in catalog.rows(sql):
         found[path].append((*row,))  # type: ignore[arg-type]
     catalog.close()
     return found

@@ -33,7 +33,7 @@ def contents(index: Index) -> list[tuple[str, int, str, bool]]:
     """Every chunk there is, whatever its id: path, ordinal, text, whether it has a vector."""
     sql = """SELECT d.path, c.ordinal, c.text, c.key IS NOT NULL FROM chunks c
              JOIN documents d ON d.id = c.document_id ORDER BY 1, 2"""
-    return index.catalog._all(sql)  # type: ignore[return-value]
+    return index.catalog.rows(sql)  # type: ignore[return-value]
 
 
 def found(index: Index, cfg: Config, question: str) -> list[str]:

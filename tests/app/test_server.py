@@ -147,6 +147,19 @@ def test_sampling_settings_of_a_request_reach_the_model(client: openai.OpenAI, s
     assert body.get("max_completion_tokens", body.get("max_tokens")) == 9
 
 
+def test_sampling_settings_beyond_openais_reach_the_model(client: openai.OpenAI, stub: Stub) -> None:
+    extra = {"top_k": 5, "repetition_penalty": 1.2}
+    client.chat.completions.create(model="handbook", messages=[user(QUESTION)], seed=11, extra_body=extra)
+    body = stub.calls[0].body
+    assert (body["seed"], body["top_k"], body["repetition_penalty"]) == (11, 5, 1.2)
+
+
+@pytest.mark.parametrize("extra", [{"top_k": -2}, {"repetition_penalty": 0}, {"seed": -5}, {"seed": 2**63}])
+def test_sampling_settings_out_of_range_are_refused_and_named(client: openai.OpenAI, extra: dict[str, float]) -> None:
+    with pytest.raises(openai.BadRequestError, match=next(iter(extra))):
+        client.chat.completions.create(model="handbook", messages=[user(QUESTION)], extra_body=extra)
+
+
 def test_an_unknown_knowledge_base_is_not_found(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="no-such-kb"):
         client.chat.completions.create(model="no-such-kb", messages=[user(QUESTION)])

@@ -182,12 +182,12 @@ class Following(RuleBasedStateMachine):
 def contents(index: Index) -> list[tuple[object, ...]]:
     sql = """SELECT d.path, c.ordinal, c.text, c.headings, c.page, c.key IS NOT NULL FROM chunks c
              JOIN documents d ON d.id = c.document_id ORDER BY 1, 2"""
-    return index.catalog._all(sql)
+    return index.catalog.rows(sql)
 
 
 def keys(index: Index, table: str) -> set[bytes]:
     """The distinct texts that have a vector, or that chunks need one for."""
-    return {key for (key,) in index.catalog._all(f"SELECT key FROM {table} WHERE key IS NOT NULL")}
+    return {key for (key,) in index.catalog.rows(f"SELECT key FROM {table} WHERE key IS NOT NULL")}
 
 
 def rankings(index: Index, query: str) -> list[dict[tuple[str, int], float]]:

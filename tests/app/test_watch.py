@@ -57,7 +57,7 @@ class Watching:
 
     def text(self, path: str) -> str:
         sql = "SELECT text FROM chunks c JOIN documents d ON d.id = c.document_id WHERE d.path = ? ORDER BY ordinal"
-        return "".join(text for (text,) in self.index.catalog._all(sql, [path]))
+        return "".join(text for (text,) in self.index.catalog.rows(sql, [path]))
 
     def until(self, condition: Callable[[], object], seconds: float = 15) -> None:
         end = time.monotonic() + seconds

@@ -1,6 +1,7 @@
 """The chat client against a small real server: what streams, what is left out, and what each failure is called."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 
@@ -9,7 +10,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 
 from core.config import LlmConfig
 from core.errors import ModelError
-from llm.chat import Endpoint, probe, stream
+from llm.chat import Endpoint, probe, probe_all, stream
 from tests.app.running import free_port
 from tests.app.stub_model import MODEL, Failure, Reply, Stub, serving
 
@@ -108,6 +109,19 @@ def test_the_request_carries_key_model_and_sampling(stub: Stub) -> None:
     assert (call.body["model"], call.body["stream"]) == (MODEL, True)
     assert (call.body["temperature"], call.body["top_p"]) == (0.5, 0.7)
     assert call.body.get("max_completion_tokens", call.body.get("max_tokens")) == 77
+
+
+def test_further_sampling_settings_reach_the_server_where_they_change_anything(stub: Stub) -> None:
+    said(stub, LlmConfig(top_k=40, repetition_penalty=1.1, seed=7))
+    said(stub, LlmConfig(top_k=-1))
+    told, plain = stub.calls
+    assert (told.body["top_k"], told.body["repetition_penalty"], told.body["seed"]) == (40, 1.1, 7)
+    assert not plain.body.keys() & {"top_k", "repetition_penalty", "seed"}
+
+
+def test_a_seed_of_nought_is_a_seed(stub: Stub) -> None:
+    said(stub, LlmConfig(seed=0))
+    assert stub.calls[0].body["seed"] == 0
 
 
 @pytest.mark.parametrize(
@@ -230,3 +244,69 @@ def test_an_answer_that_breaks_off_half_way_is_no_answer(stub: Stub, kind: Failu
         asyncio.run(read())
     assert pieces == ["One ", "two "]
     assert caught.value.retryable
+
+
+# Several servers of one model
+
+
+@pytest.fixture
+def two(stub: Stub) -> Iterator[tuple[Stub, Stub]]:
+    with serving() as second:
+        yield stub, second
+
+
+def both(two: tuple[Stub, Stub]) -> Endpoint:
+    return asyncio.run(probe_all([each.base_url for each in two], LlmConfig()))
+
+
+def test_all_addresses_that_answer_make_one_endpoint(two: tuple[Stub, Stub]) -> None:
+    first, second = two
+    assert both(two) == Endpoint(first.base_url, MODEL, "", 4096, (second.base_url,))
+
+
+def test_one_that_does_not_answer_is_left_out_until_it_is_back(
+    two: tuple[Stub, Stub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = two
+    monkeypatch.setattr("llm.chat._LEFT_OUT_S", 0.3)
+    first.reply = Reply(failure="refused")
+    assert both(two) == Endpoint(second.base_url, MODEL, "", 4096)
+    first.reply = Reply()
+    assert both(two).others == ()  # it is not asked anew for every question
+    time.sleep(0.3)
+    assert both(two).others == (second.base_url,)
+
+
+def test_where_none_answers_the_first_failure_is_told() -> None:
+    gone = [f"http://127.0.0.1:{free_port()}/v1" for _ in range(2)]
+    with pytest.raises(ModelError, match=gone[0]):
+        asyncio.run(probe_all(gone, LlmConfig()))
+
+
+def test_requests_go_to_the_least_busy_address(two: tuple[Stub, Stub]) -> None:
+    for each in two:
+        each.reply = Reply(["word "] * 20, delay_s=0.05)
+    endpoint = both(two)
+
+    async def ask_six_at_once() -> None:
+        await asyncio.gather(*(_all(stream(endpoint, LlmConfig(), QUESTION)) for _ in range(6)))
+
+    asyncio.run(ask_six_at_once())
+    assert [len(each.calls) for each in two] == [3, 3]
+
+
+def test_a_request_whose_address_is_gone_goes_to_another(two: tuple[Stub, Stub]) -> None:
+    gone = f"http://127.0.0.1:{free_port()}/v1"
+    endpoint = Endpoint(gone, MODEL, "", None, (two[1].base_url,))
+    for _ in range(2):
+        assert "".join(asyncio.run(_all(stream(endpoint, LlmConfig(), QUESTION)))) == "The answer stands here [1]."
+    assert len(two[1].calls) == 2
+
+
+def test_an_answer_that_was_begun_is_not_begun_again_elsewhere(two: tuple[Stub, Stub]) -> None:
+    first, second = two
+    first.reply = Reply(("One ", "two "), failure="cut")
+    endpoint = Endpoint(first.base_url, MODEL, "", None, (second.base_url,))
+    with pytest.raises(ModelError, match="broke off"):
+        asyncio.run(_all(stream(endpoint, LlmConfig(), QUESTION)))
+    assert second.calls == []

@@ -15,7 +15,8 @@ import pytest
 
 from core.config import LlmConfig
 from core.errors import ModelError
-from llm.serve import Server, build_argv, check_model, check_port, environment, explain, last_step
+from llm.serve import Server, build_argv, check_model, check_port, environment
+from llm.vllm_log import explain, last_step
 
 Configure = Callable[..., LlmConfig]
 
@@ -85,7 +86,8 @@ def test_the_arguments_come_from_the_configuration_and_vllm_args_come_last(confi
     cfg = configure(vllm_port=8001, vllm_max_model_len=4096, vllm_args=["--max-num-seqs", "4"])
     assert build_argv(cfg, "cpu") == [
         "serve", str(model), "--served-model-name", "tiny-model", "--host", "127.0.0.1", "--port", "8001",
-        "--max-model-len", "4096", "--enforce-eager", "--distributed-executor-backend", "uni", "--max-num-seqs", "4",
+        "--enable-prefix-caching", "--max-model-len", "4096", "--enforce-eager",
+        "--distributed-executor-backend", "uni", "--max-num-seqs", "4",
     ]  # fmt: skip
 
 
@@ -95,6 +97,24 @@ def test_the_gpu_build_is_told_its_share_of_memory_and_compiles(configure: Confi
     assert argv[argv.index("--served-model-name") + 1] == "mine"
     assert "--enforce-eager" not in argv
     assert "--max-model-len" not in argv
+
+
+@pytest.mark.parametrize(("rank", "told"), [(1, "1"), (5, "8"), (32, "32"), (257, "320"), (512, "512")])
+def test_adapters_are_served_up_to_the_next_rank_that_vllm_knows(configure: Configure, rank: int, told: str) -> None:
+    cfg = configure(vllm_lora_rank=rank)
+    argv = build_argv(cfg, "gpu")
+    assert argv[argv.index("--enable-lora") + 1 :][:2] == ["--max-lora-rank", told]
+    assert environment(cfg, "gpu", {})["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"
+
+
+def test_without_adapters_vllm_is_not_told_of_any(configure: Configure) -> None:
+    assert "--enable-lora" not in build_argv(configure(), "gpu")
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in environment(configure(), "gpu", {})
+
+
+def test_adapters_and_an_address_for_others_do_not_go_together(configure: Configure, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"vllm_lora_rank: .*listens on 0\.0\.0\.0"):
+        Server.start(configure(vllm_lora_rank=8, vllm_host="0.0.0.0"), tmp_path / "vllm.log", quiet)
 
 
 def test_nothing_is_sent_home_and_no_secret_or_python_path_is_passed_on(configure: Configure) -> None:

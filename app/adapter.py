@@ -1,0 +1,70 @@
+"""The LoRA adapter that a knowledge base is answered with, and the command `ragstone adapter`."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.backend import Backend
+from app.terminal import AsJson, Kb, out, print_json
+from core.config import Config
+from core.errors import ConfigError
+from llm import adapters
+from llm.supervise import addresses, read_status
+from retrieval.home import check_name, names
+
+adapting = typer.Typer()
+
+
+def root_of(cfg: Config) -> Path:
+    """The folder that adapters are loaded from: `llm.adapters`, or the models of the data folder."""
+    return Path(cfg.llm.adapters) if cfg.llm.adapters else Path(cfg.app.data) / "models"
+
+
+async def adapted(backend: Backend, cfg: Config, home: Path) -> Backend:
+    """The backend for a question to the knowledge base in `home`: with its adapter, where vLLM answers and it has one.
+
+    Raises `ConfigError` and `ModelError` where that cannot be loaded: it is never left out silently.
+    """
+    if backend.endpoint is None or backend.name != "vllm":
+        return backend
+    endpoint = await asyncio.to_thread(adapters.adapted, backend.endpoint, root_of(cfg), home, cfg.llm)
+    return replace(backend, model=endpoint.model, endpoint=endpoint)
+
+
+@adapting.command()
+def adapter(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="A folder of llm.adapters; without one the present is shown.")] = "",
+    kb: Kb = None,
+    none: Annotated[bool, typer.Option("--none", help="Answer with the base model again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Have a knowledge base answered with a LoRA adapter, from its next question on; a running vLLM loads it then."""
+    cfg: Config = ctx.obj.config
+    kb = check_name(kb or cfg.app.kb)
+    if kb not in names(Path(cfg.app.data)):
+        raise ConfigError(f"there is no knowledge base {kb!r}", "`ragstone list` shows them")
+    home = Path(cfg.app.data) / kb
+    before = adapters.assigned(home)
+    if name or none:
+        adapters.assign(home, root_of(cfg), "" if none else name, cfg.llm)
+        _drop(cfg, before, "" if none else name)
+    now = adapters.assigned(home)
+    if as_json:
+        print_json({"kb": kb, "adapter": now, "before": before})
+    else:
+        told = f"adapter {now!r}" if now else "the base model"
+        out.print(f"knowledge base {kb!r} is answered with {told}", markup=False, highlight=False)
+
+
+def _drop(cfg: Config, before: str, now: str) -> None:
+    """Unload an adapter that no knowledge base uses any more from a vLLM that the app is running."""
+    data = Path(cfg.app.data)
+    status = read_status(data / "logs" / "vllm.log")
+    if not before or before == now or status is None or any(each.state != "running" for each in status.replicas):
+        return
+    if all(adapters.assigned(data / kb) != before for kb in names(data)):
+        adapters.unload(addresses(cfg.llm), before)
