@@ -14,6 +14,7 @@ pytest_plugins = ["tests.fixtures_vllm"]
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Several workers: a file stays on one of them, and so do all tests that share a vLLM."""
     for item in items:
