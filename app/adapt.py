@@ -87,7 +87,7 @@ def run(cfg: Config, request: Request, *, resume: bool = False, progress: Progre
         drop_checkpoints(partial)
         for name in _SCAFFOLD:
             (partial / name).unlink(missing_ok=True)
-        registry.finish(partial, record)
+        record = registry.finish(partial, record)
     return record | {"skipped": False}
 
 

@@ -89,7 +89,7 @@ def run(cfg: Config, request: Request, *, resume: bool = False, progress: Progre
             record |= _trained_and_measured(cfg, request, material, partial, progress)
         record |= {"seconds": round(time.monotonic() - started, 1), "finished": time.strftime("%Y-%m-%d %H:%M:%S")}
         drop_checkpoints(partial)
-        registry.finish(partial, record)
+        record = registry.finish(partial, record)
     return record | {"skipped": False}
 
 

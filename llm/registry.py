@@ -126,13 +126,14 @@ def keep(partial: Path, noted: dict[str, Any]) -> None:
     write_whole(partial / _STATE, json.dumps(noted))
 
 
-def finish(partial: Path, record: dict[str, Any]) -> None:
-    """Write run.json, with the hash of the weights, and give the folder its name."""
+def finish(partial: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Write run.json, with the hash of the weights, and give the folder its name; returns what run.json says."""
     record = {"weights": weights_hash(partial)} | record
     write_whole(partial / RECORD, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
     (partial / _STATE).unlink()
     partial.rename(partial.with_name(partial.name.removesuffix(".partial")))
     sync_folder(partial.parent)
+    return record
 
 
 # --- hashes ----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Fixtures that every test may use: real small parts, nothing from the network."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from core.config import Config, load
 from retrieval.embed import Embedder
 
 pytest_plugins = ["tests.fixtures_vllm"]
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist ignores Ctrl-C, and what it starts would too
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -30,12 +30,13 @@ def test_a_run_is_there_only_when_it_is_finished(tmp_path: Path) -> None:
     folder = registry.home(tmp_path, "模型-1.2")
     with registry.alone(folder) as partial:
         registry.begin(partial, "key", resume=False)
-        (partial / "weights").write_text("w")
+        (partial / "model.safetensors").write_text("w")
+        weights = registry.weights_hash(partial)
         assert registry.finished(folder, "key") is None
         registry.finish(partial, {"key": "key", "kind": "adapter"})
-    assert {file.name for file in folder.iterdir()} == {"weights", "run.json"}
+    assert {file.name for file in folder.iterdir()} == {"model.safetensors", "run.json"}
     assert not partial.exists()
-    assert registry.finished(folder, "key") == {"key": "key", "kind": "adapter"}
+    assert registry.finished(folder, "key") == {"key": "key", "kind": "adapter", "weights": weights}
     with pytest.raises(ConfigError, match="other inputs or settings"):
         registry.finished(folder, "other")
 
