@@ -23,6 +23,7 @@ from prompts.load import load as load_prompt
 from retrieval.embed import Embedder
 from retrieval.index import Index
 from tests import compressor, learning_lm
+from tests.fixtures_vllm import free_port
 
 pytest.importorskip("trl")
 pytest.importorskip("peft")
@@ -38,7 +39,7 @@ def _settings(data: Path, vllm: LlmConfig) -> Settings:
     flags = {
         "app.data": str(data), "retrieval.k": 1, "retrieval.neighbours": 0, "retrieval.variants": 0,
         "llm.max_tokens": 32, "llm.temperature": 0.0, "llm.compressor_env": compressor.environment(),
-        "llm.vllm_env": vllm.vllm_env, "llm.vllm_build": "cpu", "llm.vllm_port": vllm.vllm_port,
+        "llm.vllm_env": vllm.vllm_env, "llm.vllm_build": "cpu", "llm.vllm_port": free_port(),
         "llm.vllm_cpu_kv_gb": 1, "llm.vllm_start_timeout_s": 300.0,
     }  # fmt: skip
     return load(flags=flags, environ={})

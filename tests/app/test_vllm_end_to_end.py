@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 
 from core.config import LlmConfig
 from tests.app.running import App, chromium, handbook, health, running, stop, visiting
+from tests.fixtures_vllm import free_port
 from tests.tiny_lm import REPLIES
 
 __all__ = ["handbook"]  # a fixture
@@ -28,8 +29,9 @@ def ui(vllm_cfg: LlmConfig, handbook: Path, tmp_path_factory: pytest.TempPathFac
     """The UI and API over the handbook, once vLLM, which it started, answers too."""
     folder = tmp_path_factory.mktemp("vllm-ui")
     shutil.copytree(handbook, folder / "data")
-    keys = ("vllm_model", "vllm_build", "vllm_port", "vllm_env", "vllm_cpu_kv_gb", "vllm_start_timeout_s")
+    keys = ("vllm_model", "vllm_build", "vllm_env", "vllm_cpu_kv_gb", "vllm_start_timeout_s")
     env = {f"RAGSTONE_LLM__{key.upper()}": str(getattr(vllm_cfg, key)) for key in keys}
+    env["RAGSTONE_LLM__VLLM_PORT"] = str(free_port())  # another test's vLLM may be at that of `vllm_cfg`
     with running("ui", folder / "data", folder / "ui.log", env | {"RAGSTONE_LLM__MAX_TOKENS": str(MOST_TOKENS)}) as app:
         end = time.monotonic() + vllm_cfg.vllm_start_timeout_s
         while f"vLLM serves {vllm_cfg.vllm_model.rpartition('/')[2]!r}" not in app.log.read_text(errors="replace"):
