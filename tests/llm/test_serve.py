@@ -340,12 +340,15 @@ def test_vllm_streams_a_chat_completion_to_the_openai_client(vllm_server: Server
     import openai
 
     client = openai.OpenAI(base_url=vllm_server.base_url, api_key="none")
-    stream = client.chat.completions.create(
-        model=vllm_server.model_name, messages=[{"role": "user", "content": "年假有几天？"}], stream=True
-    )
-    pieces = [chunk.choices[0].delta.content or "" for chunk in stream]
-    assert "".join(pieces) == "The handbook answers this question [1]. 手册里有这个问题的答案 [1]。"
-    assert sum(map(bool, pieces)) > 3
+
+    def pieces(question: str) -> list[str]:
+        stream = client.chat.completions.create(
+            model=vllm_server.model_name, messages=[{"role": "user", "content": question}], stream=True, max_tokens=500
+        )
+        return [chunk.choices[0].delta.content or "" for chunk in stream]
+
+    assert "".join(pieces("年假有几天？")) == "The handbook answers this question [1]. 手册里有这个问题的答案 [1]。"
+    assert sum(map(bool, pieces("endless"))) > 3  # a short reply may come in one piece where the reader is slow
 
 
 @real
