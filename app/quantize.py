@@ -94,11 +94,11 @@ def run(
                 "perplexity_after": after, "tokens": sum(label != -100 for r in measured.rows for label in r["labels"]),
             },
             "notes": [text for text in (note, *notes) if text], "dtype": outcome["dtype"],
-            "weights": registry.weights_hash(partial), "seconds": round(time.monotonic() - started, 1),
+            "seconds": round(time.monotonic() - started, 1),
             "versions": {"ragstone": version("ragstone"), "llmcompressor": _pinned()},
             "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
         }  # fmt: skip
-        registry.finish(partial, record)
+        record = registry.finish(partial, record)
     return record | {"skipped": False}
 
 

@@ -6,18 +6,16 @@ at such a passage.
 """
 
 import asyncio
-import json
 import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from app.answer import Done, answer
 from app.backend import EXTRACTIVE
 from app.golden import squeeze
 from app.index import run
-from bench.record import environment, evaluation_folder, merge, progress
+from bench.record import environment, evaluation_folder, merge, progress, read_rows
 from core.config import Config, load
 from core.types import Hit
 from retrieval.embed import Embedder
@@ -78,13 +76,13 @@ def main() -> None:
     """Index the statutes, ask, print and record."""
     root = evaluation_folder(["laws_zh"]) / "laws_zh"
     gold = dict(line.split("\t")[:2] for line in (root / "qrels.tsv").read_text("utf-8").splitlines()[1:])
-    paths = {row["_id"]: row.get("path", row["_id"]) for row in _rows(root / "corpus.jsonl")}
+    paths = {row["_id"]: row.get("path", row["_id"]) for row in read_rows(root / "corpus.jsonl")}
     with tempfile.TemporaryDirectory(prefix="ragstone-bench-") as data:
         cfg = load(flags={"app.data": data, "llm.backend": "extractive"}, environ={}).config
         run(cfg, "laws", [root / "files"], progress=progress)
         index = Index.open(Path(data), "laws", Embedder(cfg.retrieval))
         asked: dict[str, list[tuple[str, str, str]]] = {}
-        for row in _rows(root / "queries.jsonl"):
+        for row in read_rows(root / "queries.jsonl"):
             file = paths[gold[row["_id"]]].removeprefix("files/")
             for form, question in forms(row["text"], row["article"]).items():
                 asked.setdefault(form, []).append((question, file, squeeze(row["answers"][0])[:_BEGINNING]))
@@ -93,10 +91,6 @@ def main() -> None:
     for form, row in results.items():
         print(form, row)
     merge("articles", results | {"questions": len(asked["第12条"]), "environment": environment(("tantivy",))})
-
-
-def _rows(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
 
 
 if __name__ == "__main__":

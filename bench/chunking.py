@@ -13,7 +13,6 @@ Sentences that do not stand in their document as they are quoted are left out.
 """
 
 import argparse
-import json
 import random
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from typing import Any
 
 from app.golden import Located, locate, made
 from app.index import Work, prepare
-from bench.record import environment, evaluation_folder, merge, progress
+from bench.record import environment, evaluation_folder, merge, progress, read_rows
 from bench.retrieval import Remembering
 from core.config import IngestConfig, RetrievalConfig
 from core.text import digest
@@ -166,9 +165,9 @@ def spans(index: Index, questions: Rows) -> dict[str, Any]:
 
 def measure_spans(root: Path, texts: Sequence[str], embedder: Embedder) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every chunker on the long texts, one after the other."""
-    rows = [row for row in _rows(root / "chunking_en" / "corpus.jsonl") if row["_id"] in texts]
+    rows = [row for row in read_rows(root / "chunking_en" / "corpus.jsonl") if row["_id"] in texts]
     documents = [row | {"title": ""} for row in rows]  # ids are no titles
-    questions = [row for row in _rows(root / "chunking_en" / "queries.jsonl") if row["doc"] in texts]
+    questions = [row for row in read_rows(root / "chunking_en" / "queries.jsonl") if row["doc"] in texts]
     splitters = find_spec("langchain_text_splitters") is not None
     cuts = {f"ragstone {size}": own(size, 0, embedder) for size, _ in _SIZES}
     cuts |= {name: peer(cut, embedder) for name, cut in PEERS.items() if splitters or "LangChain" not in name}
@@ -212,10 +211,10 @@ def measure_evidence(root: Path, embedder: Embedder) -> Iterator[tuple[str, dict
         question, document, _ = line.split("\t")
         documents.setdefault(question, []).append(document)
     for language in ("zh", "en"):
-        corpus = [row for row in _rows(folder / "corpus.jsonl") if row["lang"] == language]
+        corpus = [row for row in read_rows(folder / "corpus.jsonl") if row["lang"] == language]
         questions = [
             row
-            for row in _rows(folder / "queries.jsonl")
+            for row in read_rows(folder / "queries.jsonl")
             if row["lang"] == language and not row["unanswerable"] and row["_id"] in documents
         ]
         sample = random.Random(0).sample(questions, min(_SAMPLE, len(questions)))
@@ -229,10 +228,6 @@ def measure_evidence(root: Path, embedder: Embedder) -> Iterator[tuple[str, dict
 
 def _mean(values: Sequence[float]) -> float:
     return round(sum(values) / len(values), 4)
-
-
-def _rows(file: Path) -> Rows:
-    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
 
 
 def span_table(results: Mapping[str, Any]) -> str:

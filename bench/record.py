@@ -31,6 +31,11 @@ def _leave(message: str) -> None:
     raise SystemExit(2)
 
 
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    """The rows of a JSONL file."""
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+
+
 _shown_at = 0.0
 
 

@@ -9,7 +9,6 @@ threshold, and at one calibrated as `ragstone tune retrieval` does on every othe
 - handbook: the sample documents, English and Chinese.
 """
 
-import json
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,8 +17,8 @@ from typing import Any
 
 from app.index import chunker, run, write_documents
 from app.tune import coverage_of
-from bench.record import environment, evaluation_folder, merge, progress
-from core.config import load
+from bench.record import environment, evaluation_folder, merge, progress, read_rows
+from core.config import RetrievalConfig, load
 from core.types import Document, Query, Section
 from retrieval.embed import Embedder
 from retrieval.filters import Filter
@@ -46,14 +45,14 @@ def indexed(documents: Iterable[tuple[str, Document]]) -> Iterator[Index]:
 
 def relevance_of(index: Index, question: str, where: Filter | None = None) -> float:
     """How relevant the best passages are to a question."""
-    cfg = load(environ={}).config.retrieval
+    cfg = RetrievalConfig()
     return relevance(index, question, rank(index, retrieve(index, [Query(question)], cfg, where=where), cfg).hits)
 
 
 def rageval(root: Path, language: str) -> Scores:
     """All questions of a language over all its documents."""
-    rows = [row for row in _rows(root / "rageval_zh_en" / "corpus.jsonl") if row["lang"] == language]
-    questions = [row for row in _rows(root / "rageval_zh_en" / "queries.jsonl") if row["lang"] == language]
+    rows = [row for row in read_rows(root / "rageval_zh_en" / "corpus.jsonl") if row["lang"] == language]
+    questions = [row for row in read_rows(root / "rageval_zh_en" / "queries.jsonl") if row["lang"] == language]
     with indexed((row["_id"], _document(row)) for row in rows) as index:
         found: Scores = ([], [])
         for done, row in enumerate(questions, start=1):
@@ -64,8 +63,8 @@ def rageval(root: Path, language: str) -> Scores:
 
 def rgb(root: Path, language: str) -> Scores:
     """Each question among its snippets, and among those that do not answer it."""
-    corpus = {row["_id"]: row for row in _rows(root / "rgb_zh_en" / "corpus.jsonl")}
-    questions = [row for row in _rows(root / "rgb_zh_en" / "queries.jsonl") if row["lang"] == language]
+    corpus = {row["_id"]: row for row in read_rows(root / "rgb_zh_en" / "corpus.jsonl")}
+    questions = [row for row in read_rows(root / "rgb_zh_en" / "queries.jsonl") if row["lang"] == language]
     documents = [
         (f"{row['_id']}/{kind}/{snippet}.md", _document(corpus[snippet]))
         for row in questions
@@ -91,7 +90,7 @@ def handbook() -> Scores:
         run(cfg, "handbook", [_EXAMPLES / "handbook"], progress=progress)
         index = Index.open(Path(data), "handbook", Embedder(cfg.retrieval))
         found: Scores = ([], [])
-        for row in _rows(_EXAMPLES / "questions.jsonl"):
+        for row in read_rows(_EXAMPLES / "questions.jsonl"):
             found[not row.get("answers")].append(relevance_of(index, row["text"]))
         index.close()
     return found
@@ -116,10 +115,6 @@ def _refused(scores: Scores, threshold: float) -> dict[str, float]:
 
 def _document(row: dict[str, Any]) -> Document:
     return Document(row["text"], row.get("title", ""), (Section(0, len(row["text"])),))
-
-
-def _rows(file: Path) -> Rows:
-    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
 
 
 def main() -> None:

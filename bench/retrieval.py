@@ -12,7 +12,6 @@ Times are those of the search alone: the question's vector, the same for all, is
 
 import argparse
 import asyncio
-import json
 import sys
 import tempfile
 import time
@@ -32,7 +31,7 @@ from app.find import find
 from app.index import chunker, write_documents
 from app.plot import write_plot
 from bench.peers import DEPTH, Rank, Row, langchain, llama_index
-from bench.record import environment, evaluation_folder, merge, progress
+from bench.record import environment, evaluation_folder, merge, progress, read_rows
 from core.config import Config, RetrievalConfig
 from core.types import F32, Document, Section
 from retrieval.embed import Embedder
@@ -106,12 +105,8 @@ def load(root: Path, selection: Selection, limit: int | None) -> TestSet:
     return TestSet(documents, dict(asked[:limit]), qrels)
 
 
-def _rows(file: Path, where: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    with file.open(encoding="utf-8") as handle:
-        for line in handle:
-            row = json.loads(line)
-            if all(row.get(key) == value for key, value in where.items()):
-                yield row
+def _rows(file: Path, where: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [row for row in read_rows(file) if all(row.get(key) == value for key, value in where.items())]
 
 
 class Remembering(Embedder):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from core.text import fold, keywords, numbered, openings, sentences, tokens
+from core.text import held, keywords, numbered, openings, sentences, tokens
 from core.types import Source
 
 _MOST = 3  # quotes
@@ -61,8 +61,8 @@ def _best(scores: Mapping[_Unit, float]) -> list[_Unit]:
     for unit in sorted(scores, key=lambda unit: (-scores[unit], unit.source.n, unit.place)):
         if scores[unit] <= 0 or len(chosen) == _MOST or (chosen and scores[unit] < 0.6 * scores[chosen[0]]):
             break
-        held = set(tokens(unit.shown))
-        if all(len(held & set(tokens(other.shown))) < 0.7 * len(held) for other in chosen):
+        said = set(tokens(unit.shown))
+        if all(len(said & set(tokens(other.shown))) < 0.7 * len(said) for other in chosen):
             chosen.append(unit)
     return chosen
 
@@ -77,8 +77,7 @@ def _named(unit: _Unit, named: Set[str]) -> bool:
 
 
 def _weight(text: str, wanted: Mapping[str, float]) -> float:
-    held, folded = set(tokens(text)), fold(text)
-    return sum(weight for term, weight in wanted.items() if term in held or (len(term) == 1 and term in folded))
+    return sum(wanted[term] for term in held(text, wanted))
 
 
 def _units(source: Source) -> Iterator[_Unit]:

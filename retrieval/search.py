@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Literal
 
 from core.config import RetrievalConfig
-from core.text import fold, heading_line, keywords, language, tokens
+from core.text import heading_line, held, keywords, language
 from core.types import Candidate, Hit, Place, Query, SearchMode, Trace
 from retrieval.catalog import Spot
 from retrieval.choose import choose
@@ -224,9 +224,8 @@ def relevance(index: Index, question: str, hits: Sequence[Hit]) -> float:
     there: set[str] = set()
     for hit in hits[:5]:
         body = f"{heading_line(hit.title, hit.headings)}\n{hit.text}"
-        tokens_, folded = set(tokens(body)), fold(body)
-        held = {term for term in idf if term in tokens_ or (len(term) == 1 and term in folded)}
-        there |= held
+        own = held(body, idf)
+        there.update(own)
         near = max(near, ((hit.dense_score or 0.0) - 0.25) / 0.5)
-        fit = max(fit, near, sum(idf[term] for term in held) / total if total else 0.0)
+        fit = max(fit, near, sum(idf[term] for term in own) / total if total else 0.0)
     return (min(fit, 1.0) + max(len(there) / max(len(idf), 1), min(near, 1.0) / 2)) / 2

@@ -2,9 +2,11 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from app import golden
 from app.answer import Found, answer
@@ -15,7 +17,7 @@ from llm.chat import Endpoint
 from llm.examples import Example, read_examples
 from retrieval.embed import Embedder
 from retrieval.index import Index
-from tests.app.stub_model import MODEL, Reply, Stub
+from tests.app.stub_model import MODEL, Reply, Stub, serving
 from tests.retrieval.corpus import build
 
 THINGS: Sequence[str] = (
@@ -59,6 +61,25 @@ def knowledge_base(data: Path, embedder: Embedder) -> Config:
     ]
     golden.append(golden.golden_file(Path(cfg.app.data), "kb"), asked)
     return cfg
+
+
+@pytest.fixture(scope="module")
+def cfg(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Config:
+    """A knowledge base of allowances with a question on each."""
+    return knowledge_base(tmp_path_factory.mktemp("data"), embedder)
+
+
+@pytest.fixture(scope="module")
+def index(cfg: Config, embedder: Embedder) -> Iterator[Index]:
+    index = Index.open(Path(cfg.app.data), "kb", embedder)
+    yield index
+    index.close()
+
+
+@pytest.fixture(scope="module")
+def stub() -> Iterator[Stub]:
+    with serving() as running:
+        yield running
 
 
 def home_of(cfg: Config, name: str) -> Path:

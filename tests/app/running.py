@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.fixtures_vllm import free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -34,13 +35,6 @@ class App:
     process: "subprocess.Popen[bytes]"
     log: Path
     data: Path
-
-
-def free_port() -> int:
-    """A port on which nothing listens at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def environment(data: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:

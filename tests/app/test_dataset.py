@@ -1,6 +1,5 @@
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,39 +22,25 @@ from tests.app.allowances import (
     BOILERPLATE,
     HELD,
     THINGS,
+    cfg,
     document,
     documents,
     fact,
     home_of,
-    knowledge_base,
+    index,
     rows_of,
     served,
     sources_of,
+    stub,
     with_model,
 )
-from tests.app.stub_model import Stub, serving
+from tests.app.stub_model import Stub
 from tests.retrieval.corpus import build
 
 NONE = ["Who won the football cup in Brazil?", "Which paint do submarines need?"]
 
 
-@pytest.fixture(scope="module")
-def cfg(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Config:
-    """A knowledge base of allowances with a question on each."""
-    return knowledge_base(tmp_path_factory.mktemp("data"), embedder)
-
-
-@pytest.fixture(scope="module")
-def index(cfg: Config, embedder: Embedder) -> Iterator[Index]:
-    index = Index.open(Path(cfg.app.data), "kb", embedder)
-    yield index
-    index.close()
-
-
-@pytest.fixture(scope="module")
-def stub() -> Iterator[Stub]:
-    with serving() as running:
-        yield running
+__all__ = ["cfg", "index", "stub"]  # fixtures
 
 
 @pytest.fixture(scope="module")

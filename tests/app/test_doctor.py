@@ -14,8 +14,8 @@ import pytest
 from app.doctor import Check, examine
 from core.config import Config, load
 from llm import supervise
-from tests.app.running import free_port
 from tests.app.stub_model import MODEL, Stub, serving
+from tests.fixtures_vllm import free_port
 
 PASSAGES = 3000
 

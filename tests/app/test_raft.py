@@ -1,6 +1,6 @@
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +15,11 @@ from app.raft import Asked, Fence, examples, supported
 from core.config import Config
 from core.types import Hit, Source
 from llm.examples import Example
-from retrieval.embed import Embedder
 from retrieval.index import Index
-from tests.app.allowances import THINGS, knowledge_base, model, served, sources_of, with_model
-from tests.app.stub_model import Reply, Stub, serving
+from tests.app.allowances import THINGS, cfg, index, model, served, sources_of, stub, with_model
+from tests.app.stub_model import Reply, Stub
 
-
-@pytest.fixture(scope="module")
-def cfg(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Config:
-    """A knowledge base of allowances with a question on each."""
-    return knowledge_base(tmp_path_factory.mktemp("data"), embedder)
-
-
-@pytest.fixture(scope="module")
-def index(cfg: Config, embedder: Embedder) -> Iterator[Index]:
-    index = Index.open(Path(cfg.app.data), "kb", embedder)
-    yield index
-    index.close()
-
-
-@pytest.fixture(scope="module")
-def stub() -> Iterator[Stub]:
-    with serving() as running:
-        yield running
+__all__ = ["cfg", "index", "stub"]  # fixtures
 
 
 def all_of(index: Index, cfg: Config, asked: Sequence[Asked], **how: Any) -> list[Example]:

@@ -1,6 +1,5 @@
 """A program in vLLM's place, for tests of how a server lives that do not need a model."""
 
-import socket
 import venv
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.config import LlmConfig, load
+from tests.fixtures_vllm import free_port
 
 # Answers /health, leaves a grandchild behind, or fails as it is told by an argument.
 STAND_IN = """
@@ -32,9 +32,7 @@ def main():
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_port()
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from core.config import LlmConfig
 from core.errors import ModelError
 from llm.chat import Endpoint, probe, probe_all, stream
-from tests.app.running import free_port
 from tests.app.stub_model import MODEL, Failure, Reply, Stub, serving
+from tests.fixtures_vllm import free_port
 
 QUESTION: list[BaseMessage] = [HumanMessage("How many days?")]
 
