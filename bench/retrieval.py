@@ -75,7 +75,7 @@ SETS = {
     "xquad_en": Selection("xquad_zh_en", "qrels_mono.tsv", _EN, _EN),
     "multihop_en": Selection("multihop_en"),
     "musique_en": Selection("multihop_en", where={"pool": "musique"}, questions={"pool": "musique"}),
-    "hotpotqa_en": Selection("multihop_en", where={"pool": "hotpotqa"}, questions={"pool": "hotpotqa"}),
+    "hotpotqa_en": Selection("multihop_en", where={"pool": "hotpot"}, questions={"pool": "hotpot"}),
     "productdocs_en": Selection("productdocs_en"),
     "rageval_en": Selection("rageval_zh_en", where=_EN, questions=_EN | {"unanswerable": False}),
     "xquad_zh": Selection("xquad_zh_en", "qrels_mono.tsv", _ZH, _ZH),
@@ -102,6 +102,8 @@ def load(root: Path, selection: Selection, limit: int | None) -> TestSet:
     asked = [
         (r["_id"], r["text"]) for r in questions if r["_id"] in qrels and r["text"].strip()
     ]  # two of CMRC are empty
+    if not asked:
+        raise SystemExit(f"{folder}: no question left by {dict(selection.questions)}")
     return TestSet(documents, dict(asked[:limit]), qrels)
 
 

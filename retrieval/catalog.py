@@ -94,7 +94,9 @@ class Catalog(Database):
         with catalog._errors():
             catalog._db.executescript(SCHEMA)
             catalog._db.execute(
-                "INSERT INTO meta VALUES ('schema', ?), ('generation', '0'), ('unswept', '')", [SCHEMA_VERSION]
+                "INSERT INTO meta VALUES ('schema', ?), ('generation', '0'), ('unswept', ''),"
+                " ('chunks', '0'), ('blind_chunks', '0')",
+                [SCHEMA_VERSION],
             )
         return catalog
 
@@ -195,7 +197,15 @@ class Catalog(Database):
                 )  # fmt: skip
 
     def counts(self) -> Counts:
-        """Documents, chunks, and chunks with a vector."""
+        """Documents, chunks, and chunks with a vector; as each transaction kept them, where the catalog has that."""
+        ((documents,),) = self.rows("SELECT count(*) FROM documents")
+        kept = dict(self.rows("SELECT key, CAST(value AS INTEGER) FROM meta WHERE key IN ('chunks', 'blind_chunks')"))
+        if len(kept) < 2:
+            return self.counted()
+        return Counts(documents, kept["chunks"], kept["chunks"] - kept["blind_chunks"])
+
+    def counted(self) -> Counts:
+        """The same, counted one by one: seconds for a million chunks."""
         ((documents,),) = self.rows("SELECT count(*) FROM documents")
         ((chunks, blind),) = self.rows("SELECT (SELECT count(*) FROM chunks), count(*) FROM chunks WHERE key IS NULL")
         return Counts(documents, chunks, chunks - blind)

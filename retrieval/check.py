@@ -35,6 +35,8 @@ def problems(catalog: Catalog) -> list[str]:
                 ((count,),) = catalog.rows(f"SELECT count(*) FROM {table} WHERE {where}")
                 if count:
                     found.append(f"{count} {text}")
+            if catalog.counts() != catalog.counted():
+                found.append("the number of chunks that is kept is wrong")
     except CatalogError as error:
         if type(error.__cause__) is not sqlite3.DatabaseError:  # which is: malformed, or no database at all
             raise
@@ -53,6 +55,7 @@ def mend(catalog: Catalog) -> None:
                 sql = f"DELETE FROM {table} WHERE {where}"
             write.db.execute(sql)
         write.db.execute(DROP_UNUSED)
+        write.recount()
 
 
 def to_be_read_again(catalog: Catalog) -> int:

@@ -2,7 +2,8 @@
 
 Pseudo-relevance feedback for questions that take two steps. A question whose words all stand in the best passage needs
 no more; of one that names something only by a fact ("the university that the author of X attended"), the best passage
-holds a part, and the names in it lead to the passage with the rest.
+holds a part, and the names in it lead to the passage with the rest. Such a question begins at a name that few passages
+know, and that is asked for: without it, other words would lead away from what was found.
 """
 
 import re
@@ -23,17 +24,20 @@ _WORD = re.compile(r"\w+")
 def feedback(index: Index, question: str, hits: Sequence[Hit]) -> list[Query]:
     """Variants from the best hits for a question, each from a passage that holds a part of it and rare names.
 
-    A variant counts most where half of the question is open, and nothing where all or none of it is: then the passage
-    answers, or has nothing to do with it.
+    None where no rare name of the question stands in any of them. A variant counts most where half of the question is
+    open, and nothing where all or none of it is: then the passage answers, or has nothing to do with it.
     """
     weights = index.idf(keywords(question))
     total = sum(weights.values())
-    named = [(hit, _names(hit.text, question)) for hit in hits[:_PASSAGES]]
-    rarity = index.idf({token for _, names in named for name in names for token in tokens(name)})
     least = index.idf_of_rare(_RARE, 4)
+    asked = [name for found in _NAME.findall(question) if (name := set(keywords(found)))]
+    asked = [name for name in asked if max(weights.get(term, 0.0) for term in name) >= least]
+    read = [(hit, set(tokens(f"{hit.title}\n{hit.text}")), _names(hit.text, question)) for hit in hits[:_PASSAGES]]
+    if not any(name <= held for name in asked for _, held, _ in read):
+        return []
+    rarity = index.idf({token for _, _, names in read for name in names for token in tokens(name)})
     variants = []
-    for hit, names in named if total else ():
-        held = set(tokens(f"{hit.title}\n{hit.text}"))
+    for hit, held, names in read:
         lacking = sum(weight for term, weight in weights.items() if term not in held) / total
         rare = [name for name in names if max(rarity[token] for token in tokens(name)) >= least][:_NAMES]
         weight = round(4 * _WEIGHT * lacking * (1 - lacking), 4)

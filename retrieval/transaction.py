@@ -95,14 +95,16 @@ class Transaction:
                 for c, key in zip(new.chunks, new.keys, strict=True)
             ),
         )  # fmt: skip
+        self._count(len(new.chunks), sum(key is None for key in new.keys))
         pairs = ((band, document_id) for band in bands(new.sketch))
         self.db.executemany("INSERT OR IGNORE INTO bands VALUES (?, ?)", pairs)
         self._forget_failure(folder_id, entry.path)
 
     def remove(self, document_id: int) -> None:
         """A document and its chunks leave."""
-        keys = self.db.execute("SELECT key FROM chunks WHERE document_id = ? AND key IS NOT NULL", [document_id])
-        self.dropped.update(key for (key,) in keys)
+        keys = [key for (key,) in self.db.execute("SELECT key FROM chunks WHERE document_id = ?", [document_id])]
+        self.dropped.update(key for key in keys if key is not None)
+        self._count(-len(keys), -keys.count(None))
         self.db.execute(
             "INSERT INTO removed SELECT id, ? FROM chunks WHERE document_id = ?", [self.generation, document_id]
         )
@@ -156,6 +158,17 @@ class Transaction:
         self.db.execute("DELETE FROM failures WHERE folder_id = ?", [folder_id])
         self.db.execute("DELETE FROM folders WHERE id = ?", [folder_id])
         return len(ids)
+
+    def recount(self) -> None:
+        """Set the counts that are kept to what is there."""
+        for key, where in (("chunks", ""), ("blind_chunks", " WHERE key IS NULL")):
+            (count,) = self.db.execute(f"SELECT count(*) FROM chunks{where}").fetchone()
+            self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [key, str(count)])
+
+    def _count(self, chunks: int, blind: int) -> None:
+        """Keep the counts of all chunks, and of those without a vector: counting a million takes a second."""
+        change = "UPDATE meta SET value = CAST(value AS INTEGER) + ? WHERE key = ?"
+        self.db.executemany(change, [(chunks, "chunks"), (blind, "blind_chunks")])
 
     def _forget_failure(self, folder_id: int, path: str) -> None:
         self.db.execute("DELETE FROM failures WHERE folder_id = ? AND path = ?", [folder_id, path])

@@ -122,6 +122,9 @@ def test_without_a_model_a_question_in_two_steps_is_asked_again_with_the_names_t
     assert [hit.path for hit in result.hits[:2]] == ["bridge.md", "life.md"]
     assert {query.origin for query in result.trace.queries} == {"question", "feedback"}
 
+    _, result = found(index, "Where was the designer of the bridge born?", cfg)  # names nothing that a step begins at
+    assert {query.origin for query in result.trace.queries} == {"question"}
+
 
 @pytest.mark.parametrize(
     ("before", "question", "path"),

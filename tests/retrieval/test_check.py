@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,19 @@ def damage(file: Path, *, whole: bool = False) -> None:
     """Overwrite the header, or all but the header."""
     raw = file.read_bytes()
     file.write_bytes(raw[:100] + b"\x55" * (len(raw) - 100) if whole else b"damaged!" * 13 + raw[104:])
+
+
+def test_counts_that_are_wrong_are_found_and_mended_and_without_them_chunks_are_counted(
+    home: Path, embedder: Embedder
+) -> None:
+    with closing(Index.open(home.parent, "kb", embedder)) as index:
+        there = index.counts()
+        assert there == index.catalog.counted()
+        assert there.chunks == 2
+        index.catalog.set_meta("chunks", "7")
+        assert "the number of chunks that is kept is wrong" in index.verify()
+        index.verify(repair=True)
+        assert index.verify() == []
+        assert index.counts() == there
+        index.catalog.rows("DELETE FROM meta WHERE key = 'chunks'")
+        assert index.counts() == there
