@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from app.index import Progress, Report, check_upload, chunker, quiet, sync
+from app.jobs import Jobs
+from app.users import Users
 from core.config import Config, Settings
 from core.errors import CatalogError, RagstoneError
 from llm.supervise import Supervisor
@@ -73,6 +75,8 @@ class State:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.bases = Bases(settings.config)
+        self.jobs = Jobs()
+        self.users = Users()
         self.ready = threading.Event()
         self.vllm: Supervisor | None = None
         self.vllm_status = ""

@@ -247,7 +247,7 @@ def run(settings: Settings, kb: str, port: int, *, with_ui: bool, watch: bool = 
             raise state.failure
     app: Any = build(state)
     if with_ui:
-        from app.ui import mount
+        from app.ui.page import mount
 
         app = mount(app, state, kb)
     threading.Thread(target=_prepare, args=(state, kb, with_ui), daemon=True, name="prepare").start()

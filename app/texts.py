@@ -9,6 +9,7 @@ Tongue = Literal["en", "zh"]
 
 TEXTS: dict[Tongue, dict[str, str]] = {
     "en": {
+        "tab": "Chat",
         "kb": "Knowledge base",
         "ask": "Ask your documents…",
         "evidence": "Evidence",
@@ -56,6 +57,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "stale": "The file as it is now cannot be read ({}); this is what it said before.",
     },
     "zh": {
+        "tab": "对话",
         "kb": "知识库",
         "ask": "向你的文档提问……",
         "evidence": "依据",

@@ -6,6 +6,7 @@
     ├── CatalogError         the knowledge base: absent, locked, damaged, of another embedder, disk full
     ├── ModelError           a model or its server: unreachable, slow, refused, out of context
     ├── PromptError          a prompt file is missing, malformed or lacks a variable
+    ├── AccessError          somebody may not do this, or did not say who they are
     ├── EvalError            an evaluation folder is not in the expected form
     └── DatasetError         a training set is missing, malformed or unfit for the model
 
@@ -54,6 +55,10 @@ class ModelError(RagstoneError):
 
 class PromptError(RagstoneError):
     """A prompt file is missing, malformed or lacks a variable."""
+
+
+class AccessError(RagstoneError):
+    """Whoever asks may not, or is not known."""
 
 
 class EvalError(RagstoneError):

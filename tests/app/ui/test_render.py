@@ -6,7 +6,7 @@ import re
 import pytest
 from markdown_it import MarkdownIt
 
-from app.render import evidence, plain, safe_markdown
+from app.ui.render import evidence, plain, safe_markdown
 from core.types import Candidate, Hit, Place, Query, Source, Trace
 
 

@@ -1,4 +1,4 @@
-"""The chat UI: widgets and wiring. A callback calls one recipe and shows what it yields."""
+"""The Chat tab: widgets and wiring. A callback calls one recipe and shows what it yields."""
 
 import time
 from collections.abc import AsyncIterator
@@ -9,109 +9,85 @@ from typing import TYPE_CHECKING, Any
 from app.answer import Done, Found, Text, answer
 from app.backend import HOW_TO, resolve
 from app.index import Report, language_notes
-from app.render import evidence, plain, safe_markdown
-from app.texts import TEXTS, tongue_of
+from app.texts import TEXTS
+from app.ui.render import evidence, plain, safe_markdown
+from app.ui.visitor import tongue
 from core.errors import RagstoneError
 from core.types import Answer, Source, Trace, Turn
 
 if TYPE_CHECKING:
-    import gradio as gr
-    from fastapi import FastAPI
-
     from app.bases import State
+
+NAME, ROLE = "chat", "reader"
 
 _SHOW_EVERY_S = 0.05  # a fast model writes more pieces than a browser can draw
 
 
-def mount(api: "FastAPI", state: "State", kb: str) -> "FastAPI":
-    """The API with the UI at `/`."""
-    import gradio as gr
-    from gradio.themes import Soft
-
-    font = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans CJK SC", "Microsoft YaHei", "sans-serif"]
-    theme = Soft(primary_hue="teal", font=font, font_mono=["ui-monospace", "monospace"])
-    css = Path(__file__).with_name("ui.css").read_text("utf-8")
-    i18n = gr.I18n(**{"en": TEXTS["en"], "zh": TEXTS["zh"], "zh-CN": TEXTS["zh"]})
-    return gr.mount_gradio_app(
-        api, _blocks(state, kb, i18n), path="/", theme=theme, css=css, i18n=i18n, ssr_mode=False, show_error=True,
-        max_file_size=state.cfg.app.max_upload_mb * 1024 * 1024, footer_links=[], blocked_paths=[state.cfg.app.data],
-        enable_monitoring=False,
-    )  # fmt: skip
-
-
-def _blocks(state: "State", kb: str, i18n: "gr.I18n") -> "gr.Blocks":
+def build(state: "State", say: Any, kb: str) -> None:
+    """The tab."""
     import gradio as gr
 
-    say: Any = i18n  # translated in the browser; Gradio types most labels as plain strings
-    hourly = (3600, 3600)  # when to look for copies of uploads that could not be indexed, and how old they get: seconds
-    with gr.Blocks(
-        title="Ragstone", analytics_enabled=False, fill_height=True, fill_width=True, delete_cache=hourly
-    ) as blocks:
+    with gr.Row(equal_height=False, elem_classes="rs-page-row"):
         # The chat is given the components beside it, so these are made first; the style sheet puts them to the right.
-        with gr.Row(equal_height=False, elem_classes="rs-page-row"):
-            with gr.Column(scale=2, min_width=320):
-                chosen = gr.Dropdown(label=say("kb"), elem_id="kb")
-                blind = gr.Markdown(elem_id="blind")
-                with gr.Tabs():
-                    with gr.Tab(say("evidence"), id="evidence"):
-                        panel = gr.HTML(elem_id="evidence")
-                    with gr.Tab(say("documents"), id="documents"):
-                        files = gr.File(label=say("upload_files"), file_count="multiple", elem_id="files")
-                        target = gr.Textbox(label=say("upload_kb"), value=kb, elem_id="target")
-                        button = gr.Button(say("upload"), variant="primary", elem_id="upload")
-                        report = gr.Markdown(elem_id="report")
-            with gr.Column(scale=3, min_width=320):
-                status = gr.Markdown(elem_id="status")
-                chatbot = gr.Chatbot(
-                    height="68vh", show_label=False, placeholder=say("welcome"), sanitize_html=True,
-                    latex_delimiters=[], buttons=["copy"], elem_id="chat",
-                )  # fmt: skip
-                box = gr.Textbox(
-                    placeholder=say("ask"), show_label=False, container=False, autofocus=True, submit_btn=True,
-                    stop_btn=True, elem_id="question",
-                )  # fmt: skip
-                gr.ChatInterface(
-                    _responder(state), chatbot=chatbot, textbox=box, additional_inputs=[chosen],
-                    additional_outputs=[panel], editable=True, flagging_mode="never", analytics_enabled=False,
-                    api_visibility="private", concurrency_limit=None, fill_height=False,
-                )  # fmt: skip
-        button.click(_uploader(state), [files, target], [report, chosen, files], api_visibility="private")
-        blocks.load(_opener(state, kb), None, [chosen, status, panel], api_visibility="private")
-        chosen.change(_blind_spots(state), chosen, blind, api_visibility="private", show_progress="hidden")
-        gr.Timer(5).tick(_status(state), None, status, api_visibility="private", show_progress="hidden")
-    return blocks
+        with gr.Column(scale=2, min_width=320):
+            chosen = gr.Dropdown(label=say("kb"), elem_id="kb")
+            blind = gr.Markdown(elem_id="blind")
+            panel = gr.HTML(elem_id="evidence")
+            files = gr.File(label=say("upload_files"), file_count="multiple", elem_id="files")
+            target = gr.Textbox(label=say("upload_kb"), value=kb, elem_id="target")
+            button = gr.Button(say("upload"), variant="primary", elem_id="upload")
+            report = gr.Markdown(elem_id="report")
+        with gr.Column(scale=3, min_width=320):
+            status = gr.Markdown(elem_id="status")
+            chatbot = gr.Chatbot(
+                height="68vh", show_label=False, placeholder=say("welcome"), sanitize_html=True,
+                latex_delimiters=[], buttons=["copy"], elem_id="chat",
+            )  # fmt: skip
+            box = gr.Textbox(
+                placeholder=say("ask"), show_label=False, container=False, autofocus=True, submit_btn=True,
+                stop_btn=True, elem_id="question",
+            )  # fmt: skip
+            gr.ChatInterface(
+                _responder(state), chatbot=chatbot, textbox=box, additional_inputs=[chosen],
+                additional_outputs=[panel], editable=True, flagging_mode="never", analytics_enabled=False,
+                api_visibility="private", concurrency_limit=None, fill_height=False,
+            )  # fmt: skip
+    button.click(_uploader(state), [files, target], [report, chosen, files], api_visibility="private")
+    gr.on(None, _opener(state, kb), None, [chosen, status, panel], api_visibility="private")
+    chosen.change(_blind_spots(state), chosen, blind, api_visibility="private", show_progress="hidden")
+    gr.Timer(5).tick(_status(state), None, status, api_visibility="private", show_progress="hidden")
 
 
 def _responder(state: "State") -> Any:
     import gradio as gr
 
     async def respond(message: str, history: list[dict[str, Any]], kb: str, request: gr.Request) -> AsyncIterator[Any]:
-        tongue = tongue_of(request.headers.get("accept-language"))
+        said = tongue(request)
         if not message.strip():
-            yield "", evidence((), "", tongue)
+            yield "", evidence((), "", said)
             return
         turns = [Turn("user" if m["role"] == "user" else "assistant", _text(m["content"])) for m in history]
         text, sources, query, next_show, trace = "", (), "", 0.0, Trace()
         try:
             index = state.bases.get(kb) if kb else None
             if index is None:
-                yield TEXTS[tongue]["no_kb"], evidence((), "", tongue)
+                yield TEXTS[said]["no_kb"], evidence((), "", said)
                 return
             async with aclosing(answer(index, message, state.cfg, turns)) as events:
                 async for event in events:
                     if isinstance(event, Found):
                         sources, query, trace = event.sources, event.query, event.trace
-                        yield "…", evidence(sources, query, tongue, (), trace)
+                        yield "…", evidence(sources, query, said, (), trace)
                     elif isinstance(event, Text):
                         text += event.delta
                         if time.monotonic() >= next_show:
                             next_show = time.monotonic() + _SHOW_EVERY_S
                             yield safe_markdown(text), gr.skip()
                     elif isinstance(event, Done):
-                        yield _finished(event.answer), _cited_evidence(event.answer, sources, tongue)
+                        yield _finished(event.answer), _cited_evidence(event.answer, sources, said)
         except RagstoneError as error:
             shown = f"{safe_markdown(text)}\n\n" if text else ""
-            yield f"{shown}⚠️ {safe_markdown(str(error))}", evidence(sources, query, tongue, (), trace)
+            yield f"{shown}⚠️ {safe_markdown(str(error))}", evidence(sources, query, said, (), trace)
 
     return respond
 
@@ -122,8 +98,8 @@ def _finished(done: Answer) -> str:
     return safe_markdown(done.text) + notes
 
 
-def _cited_evidence(done: Answer, sources: tuple[Source, ...], tongue: Any) -> str:
-    return evidence(sources, done.query, tongue, {c.n for c in done.citations}, done.trace)
+def _cited_evidence(done: Answer, sources: tuple[Source, ...], said: Any) -> str:
+    return evidence(sources, done.query, said, {c.n for c in done.citations}, done.trace)
 
 
 def _text(content: Any) -> str:
@@ -137,10 +113,10 @@ def _uploader(state: "State") -> Any:
     import gradio as gr
 
     def upload(files: list[str] | None, kb: str, request: gr.Request, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008
-        tongue = tongue_of(request.headers.get("accept-language"))
+        said = tongue(request)
         if not files:
-            return TEXTS[tongue]["upload_none"], gr.skip(), gr.skip()
-        progress(0, desc=TEXTS[tongue]["uploading"])
+            return TEXTS[said]["upload_none"], gr.skip(), gr.skip()
+        progress(0, desc=TEXTS[said]["uploading"])
 
         def show(stage: str, done: int, total: int) -> None:
             progress((done, total) if total else 0, desc=stage)
@@ -162,9 +138,9 @@ def _blind_spots(state: "State") -> Any:
 
     def note(kb: str | None, request: gr.Request) -> str:
         """What the embedder cannot read in this knowledge base, and which models would."""
-        tongue = tongue_of(request.headers.get("accept-language"))
+        said = tongue(request)
         try:
-            notes = language_notes(state.bases.get(kb), tongue) if kb else []
+            notes = language_notes(state.bases.get(kb), said) if kb else []
             return " ".join(f"⚠️ {safe_markdown(text)}" for text in notes)
         except RagstoneError as error:
             return f"⚠️ {safe_markdown(str(error))}"
@@ -186,11 +162,11 @@ def _opener(state: "State", kb: str) -> Any:
     import gradio as gr
 
     async def load(request: gr.Request) -> Any:
-        tongue = tongue_of(request.headers.get("accept-language"))
+        said = tongue(request)
         choices = state.bases.names()
         value = kb if kb in choices else (choices[0] if choices else None)
         status = await _status(state)(request)
-        return gr.Dropdown(choices=choices, value=value), status, evidence((), "", tongue)
+        return gr.Dropdown(choices=choices, value=value), status, evidence((), "", said)
 
     return load
 
@@ -200,7 +176,7 @@ def _status(state: "State") -> Any:
 
     async def status(request: gr.Request) -> str:
         """One line: who speaks."""
-        texts = TEXTS[tongue_of(request.headers.get("accept-language"))]
+        texts = TEXTS[tongue(request)]
         if state.vllm_status:
             return f"⏳ {texts['starting']}: {safe_markdown(state.vllm_status[:300])}"
         try:
