@@ -19,6 +19,7 @@ COPY examples examples
 RUN pip install --no-cache-dir -c constraints.txt -e .
 
 USER ragstone
+# On 0.0.0.0 people log in: it does not start before `docker run -it -v ... IMAGE ragstone user add NAME --role admin`.
 ENV RAGSTONE_DATA=/data RAGSTONE_APP__HOST=0.0.0.0 HF_HUB_OFFLINE=1
 VOLUME /data
 EXPOSE 7860

@@ -5,11 +5,15 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
+from app.chats import Chats
 from app.index import Progress, Report, check_upload, chunker, quiet, sync
 from app.jobs import Jobs
+from app.limits import Limits
+from app.metrics import Metrics
 from app.users import Users
 from core.config import Config, Settings
-from core.errors import CatalogError, RagstoneError
+from core.errors import CatalogError, RagstoneError, ReadError
+from core.types import FileError
 from llm.supervise import Supervisor
 from retrieval.embed import Embedder
 from retrieval.home import check_name, names
@@ -38,35 +42,71 @@ class Bases:
                 self._open[name] = index = Index.open(self.data, name, self.embedder)
             return index
 
+    def chunks(self) -> dict[str, int]:
+        """How many passages each knowledge base has that is open."""
+        with self._mutex:
+            return {name: index.counts().chunks for name, index in self._open.items() if not index.superseded}
+
     def warm_up(self, name: str) -> None:
         """Load the embedder and, where it exists, a knowledge base, so that the first question is quick."""
         self.embedder.embed_query("warm up")
         if name in self.names():
             self.get(name).refresh()
 
-    def upload(self, name: str, files: Iterable[Path], progress: Progress = quiet) -> Report:
-        """Copy files into a knowledge base's own folder and index them; an absent knowledge base is made.
+    def make(self, name: str) -> Index:
+        """The knowledge base of a name, ready to be written; an absent one is made.
 
-        A file of the same name is replaced. Raises `CatalogError` for a name that cannot be a file's.
+        Raises `CatalogError` where it was made with another embedder or chunker than is configured.
         """
-        folder = self.data / check_name(name) / "files"
+        cut = chunker(self.cfg.ingest)
+        if name not in self.names():
+            Index.open_or_create(self.data, name, self.embedder, cut).close()
+        index = self.get(name)
+        index.check_writable(self.embedder, cut)
+        return index
+
+    def update(self, name: str, progress: Progress = quiet) -> Report:
+        """Bring all folders of a knowledge base up to date; one that is away is a row of `Report.failed`."""
+        index = self.make(name)
+        folders = [folder for folder in index.catalog.folders() if folder]
+        report = Report(chunks=index.counts().chunks)
+        for folder in folders:
+            try:
+                report += sync(index, Path(folder), self.cfg.ingest, progress, more=folder != folders[-1])
+            except ReadError as error:
+                report.failed.append(FileError(folder, error.message, error.hint, folder=folder))
+        return report
+
+    def store(self, name: str, files: Iterable[Path]) -> list[str]:
+        """Copy files into a knowledge base's own folder, where one of the same name is replaced; returns their names.
+
+        Raises `ReadError` for a name that cannot be a file's or that there is no reader for, before anything is copied;
+        `CatalogError` where the disk refuses.
+        """
+        folder = self.uploads(name)
+        files = list(files)
+        stored = [check_upload(file.name) for file in files]
         folder.mkdir(parents=True, exist_ok=True)
-        for file in files:
-            target = folder / check_upload(file.name)
-            aside = target.with_name(f".{target.name}.writing")
+        for file, plain in zip(files, stored, strict=True):
+            aside = folder / f".{plain}.writing"
             try:
                 shutil.copyfile(file, aside)
-                aside.replace(target)
+                aside.replace(folder / plain)
             except OSError as error:
                 aside.unlink(missing_ok=True)
                 raise CatalogError(
-                    f"{file.name!r} could not be stored in {str(folder)!r}: {error.strerror}", "free some space"
+                    f"{plain!r} could not be stored in {str(folder)!r}: {error.strerror}", "free some space"
                 ) from error
-        if name not in self.names():
-            Index.open_or_create(self.data, name, self.embedder, chunker(self.cfg.ingest)).close()
-        index = self.get(name)
-        index.check_writable(self.embedder, chunker(self.cfg.ingest))
-        return sync(index, folder, self.cfg.ingest, progress)
+        return stored
+
+    def uploads(self, name: str) -> Path:
+        """Where the uploaded files of a knowledge base are."""
+        return self.data.resolve() / check_name(name) / "files"
+
+    def upload(self, name: str, files: Iterable[Path], progress: Progress = quiet) -> Report:
+        """Store files in a knowledge base and index them; an absent knowledge base is made."""
+        self.store(name, files)
+        return sync(self.make(name), self.uploads(name), self.cfg.ingest, progress)
 
 
 class State:
@@ -76,7 +116,11 @@ class State:
         self.settings = settings
         self.bases = Bases(settings.config)
         self.jobs = Jobs()
-        self.users = Users()
+        self.chats = Chats(Path(settings.config.app.data))
+        cfg = settings.config.app
+        self.users = Users(cfg)
+        self.metrics = Metrics()
+        self.limits = Limits(cfg.answers_per_minute, cfg.answers_at_once, self.metrics)
         self.ready = threading.Event()
         self.vllm: Supervisor | None = None
         self.vllm_status = ""

@@ -22,10 +22,13 @@ from app.backend import with_promoted
 from app.curate import dataset
 from app.finetune import finetune
 from app.manage import manage
+from app.mcp import stdio
 from app.models import models, proofs
+from app.prompt_cli import prompting
 from app.pull import fetching
 from app.terminal import AsJson, Kb, err, opened, out, print_json, show_error
 from app.texts import version_notes
+from app.user_cli import user
 from core import log
 from core.config import Config, Settings, load
 from core.errors import ConfigError, RagstoneError
@@ -50,6 +53,9 @@ app.add_typer(finetune, name="finetune")
 app.add_typer(dataset, name="dataset")
 app.add_typer(models, name="models")
 app.add_typer(proofs)
+app.add_typer(prompting, name="prompts")
+app.add_typer(stdio)
+app.add_typer(user, name="user")
 
 _EXPLAINED = 30  # candidates that --explain shows
 

@@ -1,36 +1,30 @@
 """The HTTP surface: an OpenAI-compatible API over the knowledge bases, /healthz, and the UI mounted beside it."""
 
-import json
 import logging
 import threading
-import time
-import uuid
 from collections.abc import AsyncIterator
-from contextlib import aclosing
-from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any, Literal
+from contextlib import asynccontextmanager
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.answer import Done, Text, answer
+from app import mcp, model_server
 from app.bases import State
+from app.gate import Gate
+from app.login import add_login
+from app.metrics import CONTENT_TYPE
+from app.openai_api import add_openai
+from app.openai_form import error_body
+from app.view import page_picture
 from app.watch import follow
-from core.config import Config, Settings
-from core.errors import CatalogError, ConfigError, RagstoneError
-from core.types import Answer, Trace, Turn
+from core.config import Settings
+from core.errors import ConfigError, RagstoneError, ReadError
 from llm.chat import load_client
-from llm.supervise import Supervisor
-from retrieval.filters import Filter
 
 log = logging.getLogger(__name__)
-
-_TRACED = 20  # candidates of a trace that a reply carries
 
 # The UI's own scripts and styles are inline; nothing is ever fetched from another host.
 _CSP = (
@@ -39,183 +33,52 @@ _CSP = (
     "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
 _HEADERS = ((b"content-security-policy", _CSP.encode()), (b"x-content-type-options", b"nosniff"),
-            (b"referrer-policy", b"no-referrer"), (b"x-frame-options", b"DENY"))  # fmt: skip
-
-
-class _Part(BaseModel):
-    type: str
-    text: str = ""
-
-
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-    role: str
-    content: str | list[_Part] | None = None
-
-    def text(self) -> str:
-        if isinstance(self.content, list):
-            return "".join(part.text for part in self.content if part.type == "text")
-        return self.content or ""
-
-
-class _Filter(BaseModel):
-    """What the search is limited to, as `retrieval.filters.Filter` has it."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    paths: tuple[str, ...] = ()
-    types: tuple[str, ...] = ()
-    languages: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    since: str = ""
-    until: str = ""
-
-
-class _Extension(BaseModel):
-    """What a request may say beyond the OpenAI form."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    filter: _Filter = _Filter()
-
-
-class ChatRequest(BaseModel):
-    """The fields of an OpenAI chat completion, and vLLM's own, that mean something here; others are ignored."""
-
-    model_config = ConfigDict(extra="ignore")
-    model: str
-    messages: list[_Message] = Field(min_length=1)
-    stream: bool = False
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    top_k: int | None = Field(None, ge=-1, le=1_000_000)
-    repetition_penalty: float | None = Field(None, gt=0, le=2)
-    seed: int | None = Field(None, ge=0, lt=2**63)
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
-    ragstone: _Extension | None = None
+            (b"referrer-policy", b"same-origin"), (b"x-frame-options", b"DENY"))  # fmt: skip
 
 
 def build(state: State) -> FastAPI:
-    """The API: /healthz, /v1/models, /v1/chat/completions."""
-    api = FastAPI(title="Ragstone", docs_url=None, redoc_url=None, openapi_url=None)
+    """The API behind its gate: /healthz, /metrics, /login, /v1, /mcp, pictures of pages."""
+    tools = mcp.build(state, mcp.of_request(state))
+    transport = mcp.http(tools)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with tools.session_manager.run():
+            yield
+
+    api = FastAPI(title="Ragstone", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    api.router.routes += transport
 
     @api.get("/healthz")
     def healthz() -> JSONResponse:
         if state.failure:
-            return JSONResponse({"status": "failed", "error": str(state.failure)}, 500)
+            why = {} if state.users.on else {"error": str(state.failure)}  # this page is for everybody
+            return JSONResponse({"status": "failed"} | why, 500)
         ready = state.ready.is_set()
         served = {"vllm": [replica.state for replica in state.vllm.status().replicas]} if state.vllm else {}
         return JSONResponse({"status": "ok" if ready else "starting"} | served, 200 if ready else 503)
 
-    @api.get("/v1/models")
-    def models() -> dict[str, Any]:
-        rows = [{"id": n, "object": "model", "created": 0, "owned_by": "ragstone"} for n in state.bases.names()]
-        return {"object": "list", "data": rows}
+    @api.get("/metrics")
+    def metrics(request: Request) -> Response:
+        user = state.users.of(request)
+        chunks = {kb: count for kb, count in state.bases.chunks().items() if user.sees(kb)}
+        return Response(state.metrics.render(chunks), media_type=CONTENT_TYPE)
 
-    @api.post("/v1/chat/completions", response_model=None)
-    async def completions(request: ChatRequest) -> JSONResponse | StreamingResponse:
-        index = state.bases.get(request.model)
-        *earlier, last = request.messages
-        if last.role != "user" or not last.text().strip():
-            raise RequestValidationError([{"loc": ("messages",), "msg": "the last message must be a user's question"}])
-        history = [Turn(_role(m.role), m.text()) for m in earlier if m.role in ("user", "assistant")]
-        where = _where(request.ragstone)
-        events = answer(index, last.text(), _sampled(state.cfg, request), history, where=where)
-        head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": request.model}
-        if request.stream:
-            return StreamingResponse(_sse(events, head), media_type="text/event-stream")
-        done = await _last(events)
-        message = {"role": "assistant", "content": done.text}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-        body = head | {"object": "chat.completion", "choices": [choice], "usage": usage, "ragstone": extension(done)}
-        return JSONResponse(body)
+    @api.get("/view/{kb}/{chunk_id}.png", response_model=None)
+    def view(kb: str, chunk_id: int, request: Request) -> Response:
+        """The page that a passage stands on, with the passage marked."""
+        state.users.require(request, "reader", kb)
+        try:
+            picture = page_picture(state.bases.get(kb), chunk_id, state.cfg.ingest)
+        except ReadError as error:
+            return JSONResponse(error_body(409, str(error)), 409)
+        return Response(picture, media_type="image/png", headers={"cache-control": "private, max-age=300"})
 
-    @api.exception_handler(RagstoneError)
-    def failed(_: Request, error: RagstoneError) -> JSONResponse:
-        status = 404 if isinstance(error, CatalogError) else 500 if isinstance(error, ConfigError) else 502
-        return JSONResponse(_error(error), status)
-
-    @api.exception_handler(RequestValidationError)
-    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "body")
-        body = {"message": f"{where}: {first['msg']}", "type": "invalid_request_error", "param": where, "code": None}
-        return JSONResponse({"error": body}, 400)
-
+    add_login(api, state)
+    add_openai(api, state)
+    api.add_middleware(Gate, state=state)
     api.add_middleware(_SecurityHeaders)
     return api
-
-
-def _where(asked: _Extension | None) -> Filter | None:
-    try:
-        return Filter(**asked.filter.model_dump()) if asked else None
-    except ConfigError as error:
-        raise RequestValidationError([{"loc": ("ragstone", "filter"), "msg": str(error)}]) from None
-
-
-def extension(done: Answer) -> dict[str, Any]:
-    """What an answer carries beyond the OpenAI form: citations, whether it was answered, who wrote it."""
-    citations = [{"n": c.n, "path": c.path, "page": c.page, "quote": c.quote} for c in done.citations]
-    return {
-        "answered": done.answered, "citations": citations, "backend": done.backend, "model": done.model,
-        "query": done.query, "notes": list(done.notes), "trace": _trace(done.trace),
-    }  # fmt: skip
-
-
-def _trace(trace: Trace) -> dict[str, Any]:
-    return asdict(replace(trace, candidates=trace.candidates[:_TRACED]))
-
-
-async def _last(events: AsyncIterator[Any]) -> Answer:
-    async for event in events:
-        if isinstance(event, Done):
-            return event.answer
-    raise ValueError("an answer stream ended without its answer")
-
-
-async def _sse(events: Any, head: dict[str, Any]) -> AsyncIterator[str]:
-    """Server-sent events of a streamed answer; when the client leaves, the generator and the request are closed."""
-
-    def event(delta: dict[str, Any], finish: str | None = None, **more: object) -> str:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish}
-        body = head | {"object": "chat.completion.chunk", "choices": [choice]} | more
-        return f"data: {json.dumps(body, ensure_ascii=False)}\n\n"
-
-    yield event({"role": "assistant", "content": ""})
-    try:
-        async with aclosing(events) as stream:
-            async for item in stream:
-                if isinstance(item, Text):
-                    yield event({"content": item.delta})
-                elif isinstance(item, Done):
-                    yield event({}, "stop", ragstone=extension(item.answer))
-    except RagstoneError as error:
-        yield f"data: {json.dumps(_error(error), ensure_ascii=False)}\n\n"
-    yield "data: [DONE]\n\n"
-
-
-def _error(error: RagstoneError) -> dict[str, Any]:
-    return {"error": {"message": str(error), "type": type(error).__name__, "param": None, "code": None}}
-
-
-def _role(role: str) -> Literal["user", "assistant"]:
-    return "user" if role == "user" else "assistant"
-
-
-def _sampled(cfg: Config, request: ChatRequest) -> Config:
-    """The configuration with the request's own sampling settings."""
-    asked = {
-        "temperature": request.temperature,
-        "top_p": request.top_p,
-        "top_k": request.top_k,
-        "repetition_penalty": request.repetition_penalty,
-        "seed": request.seed,
-        "max_tokens": request.max_completion_tokens or request.max_tokens,
-    }
-    update = {key: value for key, value in asked.items() if value is not None}
-    return cfg.model_copy(update={"llm": cfg.llm.model_copy(update=update)}) if update else cfg
 
 
 class _SecurityHeaders:
@@ -239,6 +102,7 @@ def run(settings: Settings, kb: str, port: int, *, with_ui: bool, watch: bool = 
     Raises `ConfigError` for a taken port, `ModelError` where vLLM does not start.
     """
     state = State(settings)
+    state.users.check_ready()
     host = settings.config.app.host
     _check_port(host, port)
     if not with_ui:
@@ -251,7 +115,8 @@ def run(settings: Settings, kb: str, port: int, *, with_ui: bool, watch: bool = 
 
         app = mount(app, state, kb)
     threading.Thread(target=_prepare, args=(state, kb, with_ui), daemon=True, name="prepare").start()
-    print(f"Ragstone {'UI' if with_ui else 'API'} on http://{host}:{port}  (Ctrl-C ends)", flush=True)  # noqa: T201
+    shown = f"[{host}]" if ":" in host else host
+    print(f"Ragstone {'UI' if with_ui else 'API'} on http://{shown}:{port}  (Ctrl-C ends)", flush=True)  # noqa: T201
     stop = threading.Event()
     if watch:
         threading.Thread(target=_follow, args=(state, kb, stop), daemon=True, name="watch").start()
@@ -287,27 +152,19 @@ def _follow(state: State, kb: str, stop: threading.Event) -> None:
 
 def _start_vllm(state: State) -> None:
     """Start the configured model, unless an endpoint is configured to be used instead."""
-    cfg = state.cfg.llm
-    if not cfg.vllm_model or cfg.backend not in ("auto", "vllm"):
+    if not model_server.wanted(state.settings):
         return
-
-    def note(line: str) -> None:
-        state.vllm_status = line
-        print(line, flush=True)  # noqa: T201
-
     try:
-        state.vllm = Supervisor.start(cfg, Path(state.cfg.app.data) / "logs" / "vllm.log", note)
-        state.vllm_status = ""
+        model_server.start(state, lambda line: print(line, flush=True))  # noqa: T201
     except RagstoneError as error:
-        state.vllm_status = str(error)
         log.error("%s", error)
-        state.failure = error if cfg.backend == "vllm" else None
+        state.failure = error if state.cfg.llm.backend == "vllm" else None
 
 
 def _check_port(host: str, port: int) -> None:
     import socket
 
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

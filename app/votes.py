@@ -7,7 +7,7 @@ answer that was liked and one that was disliked after the same prompt.
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,9 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from app.answer import NO_ANSWER, NOT_COVERED, request
 from core.config import Config
 from core.errors import DatasetError
+from core.files import write_whole
 from core.types import Turn
 from llm.examples import Example, Message, Preference
-from prompts.context import keep_known
+from prompts.context import keep_known, quoted_path
 from retrieval.home import check_name
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ FILE = "votes.jsonl"
 _LOCK_WAIT_S = 10.0
 _SOURCE = re.compile(r'<source n="(\d+)" path="([^"\n]*)"')  # as prompts.context.render writes it
 _SOURCES = re.compile(r'^<source n="\d+" path=.*</source>$', re.DOTALL | re.MULTILINE)
-_ROLES: dict[str, Literal["system", "user", "assistant"]] = {"system": "system", "human": "user", "ai": "assistant"}
+ROLES: dict[str, Literal["system", "user", "assistant"]] = {"system": "system", "human": "user", "ai": "assistant"}
 _Text = Annotated[str, StringConstraints(pattern=r"\S")]
 
 
@@ -38,7 +39,8 @@ class Vote(BaseModel):
     """What a person said of an answer.
 
     `prompt` are the messages as the model was sent them, `answer` as it was shown, `correction` what should have been
-    said, `file` the source file it is about ("" where there is none), `time` in ISO 8601.
+    said, `file` the source file it is about ("" where there is none), `time` in ISO 8601,
+    `variant` of an A/B comparison.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,6 +55,7 @@ class Vote(BaseModel):
     reason: str | None = None
     file: str = ""
     model: str = ""
+    variant: Literal["", "A", "B"] = ""
 
 
 def votes_file(data: Path, kb: str) -> Path:
@@ -80,6 +83,18 @@ def add_vote(file: Path, vote: Vote) -> None:
         raise DatasetError(
             f"{str(file)!r} cannot be written: {error.strerror}", "check free space and permissions"
         ) from error
+
+
+def forget(file: Path, documents: Collection[str]) -> list[str]:
+    """Drop the votes whose prompts quote a file that is not among `documents`; their ids."""
+    there = {quoted_path(path) for path in documents}
+    kept = read_votes(file)
+    gone = [vote for vote in kept if not quoted_files(vote.prompt) <= there]
+    if gone:
+        with filelock.FileLock(file.with_name("votes.lock"), timeout=_LOCK_WAIT_S):
+            lines = (vote.model_dump_json() + "\n" for vote in read_votes(file) if vote not in gone)
+            write_whole(file, "".join(lines))
+    return [vote.id for vote in gone]
 
 
 def read_votes(file: Path) -> list[Vote]:
@@ -149,12 +164,12 @@ def as_served(cfg: Config, prompt: tuple[Message, ...]) -> tuple[Message, ...]:
 
 def sent(messages: "Sequence[BaseMessage]") -> tuple[Message, ...]:
     """Messages as the model's server is sent them."""
-    return tuple(Message(role=_ROLES[m.type], content=str(m.content)) for m in messages)
+    return tuple(Message(role=ROLES[m.type], content=str(m.content)) for m in messages)
 
 
 def quoted_files(messages: Sequence[Message]) -> frozenset[str]:
     """The files whose passages stand in a prompt, their paths as `context.render` writes them."""
-    return frozenset(path for message in messages[:1] for _, path in _SOURCE.findall(message.content))
+    return frozenset(path for message in messages for _, path in _SOURCE.findall(message.content))
 
 
 def _said(prompt: Sequence[Message]) -> tuple[tuple[str, str], ...]:
@@ -168,7 +183,11 @@ def _model_words(answer: str) -> str:
 
 def _corrected(vote: Vote) -> str:
     """A correction whose marks point to passages that the prompt has."""
-    known = {int(n) for n, _ in _SOURCE.findall(vote.prompt[0].content)}
+    shown = (
+        vote.prompt[0],
+        vote.prompt[-1],
+    )  # passages stand with the rules or the question
+    known = {int(n) for message in shown for n, _ in _SOURCE.findall(message.content)}
     return _model_words(keep_known(vote.correction or "", known))
 
 

@@ -34,6 +34,11 @@ class AppConfig(_Section):
     keep_generations: Annotated[int, Field(ge=0, le=100)] = 0
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 7860
+    users: Literal["auto", "on"] = "auto"
+    hosts: list[str] = []
+    session_hours: Annotated[float, Field(gt=0.0, le=8760.0)] = 168.0
+    answers_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 120
+    answers_at_once: Annotated[int, Field(ge=0, le=10_000)] = 16
     max_upload_mb: Annotated[int, Field(ge=1)] = 100
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
 
@@ -137,8 +142,13 @@ class LlmConfig(_Section):
     vllm_args: list[str] = []
     vllm_replicas: Annotated[int, Field(ge=1, le=64)] = 1
     vllm_restarts: Annotated[int, Field(ge=0, le=1000)] = 5
+    vllm_silent_s: Annotated[float, Field(ge=0.0, le=86400.0)] = 180.0
     vllm_lora_rank: Annotated[int, Field(ge=0, le=512)] = 0
     adapters: str = ""
+    adapter: str = ""
+    ab_percent: Annotated[float, Field(ge=0.0, le=100.0)] = 0.0
+    ab_base_url: str = ""
+    ab_model: str = ""
     compressor_env: str = ".compressor"
 
 
@@ -146,12 +156,15 @@ class PromptsConfig(_Section):
     """Which prompt templates speak."""
 
     library: str = "prompts/library"
+    promoted: bool = True
     answer: str = "answer"
-    answer_version: Annotated[int, Field(ge=0)] = 0
+    answer_version: Annotated[int, Field(ge=0)] = 1
     rewrite: str = "rewrite"
-    rewrite_version: Annotated[int, Field(ge=0)] = 0
+    rewrite_version: Annotated[int, Field(ge=0)] = 1
     variants: str = "variants"
-    variants_version: Annotated[int, Field(ge=0)] = 0
+    variants_version: Annotated[int, Field(ge=0)] = 1
+    judge: str = "judge"
+    judge_version: Annotated[int, Field(ge=0)] = 1
 
 
 class Config(_Section):

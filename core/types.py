@@ -146,6 +146,7 @@ class Hit:
     """A chunk found by a search, best first. Scores: higher is better; ranks count from 1.
 
     `stale` says why its file as it is now cannot be read; `older` and `newer` are near-identical documents, by path.
+    `kb` is the knowledge base, where an answer rests on it.
     """
 
     rank: int
@@ -171,6 +172,7 @@ class Hit:
     rerank_score: float | None = None
     older: tuple[str, ...] = ()
     newer: tuple[str, ...] = ()
+    kb: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +251,10 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A finished answer. `answered` is False when the documents do not cover the question."""
+    """A finished answer. `answered` is False when the documents do not cover the question.
+
+    `prompt` are the messages as a model was sent them, (role, text); `stages` the milliseconds of each step.
+    """
 
     text: str
     answered: bool
@@ -261,3 +266,5 @@ class Answer:
     seconds: float
     notes: tuple[str, ...] = ()
     trace: Trace = field(default=Trace())
+    prompt: tuple[tuple[str, str], ...] = ()
+    stages: tuple[tuple[str, float], ...] = ()

@@ -160,6 +160,58 @@ def test_sampling_settings_out_of_range_are_refused_and_named(client: openai.Ope
         client.chat.completions.create(model="handbook", messages=[user(QUESTION)], extra_body=extra)
 
 
+@pytest.mark.parametrize(
+    "extra", [{"n": 2}, {"logprobs": True}, {"response_format": {"type": "json_object"}}, {"stop": ["a"] * 5}]
+)
+def test_what_would_change_the_form_of_an_answer_is_refused_and_named(
+    client: openai.OpenAI, extra: dict[str, object]
+) -> None:
+    with pytest.raises(openai.BadRequestError, match=next(iter(extra))):
+        client.chat.completions.create(model="handbook", messages=[user(QUESTION)], extra_body=extra)
+
+
+def test_the_usage_is_that_of_the_prompt_as_it_was_sent(client: openai.OpenAI, stub: Stub) -> None:
+    stub.reply = Reply(("二十五天", "。[1]"))
+    done = client.chat.completions.create(model="handbook", messages=[user(QUESTION)])
+    sent = sum(len(message["content"]) for message in stub.calls[0].body["messages"])
+    assert done.usage is not None
+    assert 0.25 * sent < done.usage.prompt_tokens < 0.5 * sent  # an English prompt: about three characters a token
+    assert done.usage.completion_tokens == 5 + 1  # a CJK character each, and the mark
+    assert done.usage.total_tokens == done.usage.prompt_tokens + 6
+
+
+def test_a_stream_ends_with_its_usage_where_asked(client: openai.OpenAI) -> None:
+    for asked in (True, False):
+        with client.chat.completions.create(
+            model="handbook", messages=[user(QUESTION)], stream=True, stream_options={"include_usage": asked}
+        ) as stream:
+            chunks = list(stream)
+        told = [chunk.usage.total_tokens for chunk in chunks if chunk.usage is not None]
+        assert bool(told) is asked
+        assert [chunk for chunk in chunks if not chunk.choices] == (chunks[-1:] if asked else [])
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_answer_ends_before_a_stop_sequence_that_stands_across_pieces(
+    client: openai.OpenAI, stub: Stub, stream: bool
+) -> None:
+    stub.reply = Reply(("Clean the wi", "ndow first. E", "N", "D and then [1]."))
+    reply = client.chat.completions.create(
+        model="handbook", messages=[user(QUESTION)], stop=["END", "zzz"], stream=stream
+    )
+    if isinstance(reply, openai.Stream):
+        text = "".join(chunk.choices[0].delta.content or "" for chunk in reply)
+    else:
+        text = reply.choices[0].message.content or ""
+    assert text == "Clean the window first. "
+
+
+def test_what_only_looked_like_a_stop_sequence_is_shown(client: openai.OpenAI, stub: Stub) -> None:
+    stub.reply = Reply(("It is the EN", "TIRE range [1] E", "N"))
+    with client.chat.completions.create(model="handbook", messages=[user(QUESTION)], stop="END", stream=True) as stream:
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == "It is the ENTIRE range [1] EN"
+
+
 def test_an_unknown_knowledge_base_is_not_found(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="no-such-kb"):
         client.chat.completions.create(model="no-such-kb", messages=[user(QUESTION)])
@@ -284,7 +336,7 @@ def test_a_taken_port_is_an_error_that_names_it(surface: str, handbook: Path) ->
 
 def test_health_says_starting_until_the_app_is_ready_and_why_it_failed(tmp_path: Path) -> None:
     state = State(load(flags={"app.data": str(tmp_path)}, environ={}))
-    with TestClient(build(state)) as client:
+    with TestClient(build(state), base_url="http://127.0.0.1") as client:
         assert (client.get("/healthz").status_code, client.get("/healthz").json()["status"]) == (503, "starting")
         state.ready.set()
         assert client.get("/healthz").json() == {"status": "ok"}

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from app.answer import NO_ANSWER, NOT_COVERED, request
-from app.votes import Vote, add_vote, as_served, learnt, quoted_files, read_votes, sent, votes_file
+from app.votes import Vote, add_vote, as_served, forget, learnt, quoted_files, read_votes, sent, votes_file
 from core.config import Config
 from core.errors import CatalogError, DatasetError
 from core.types import Turn
@@ -49,6 +49,17 @@ def test_a_vote_torn_at_any_byte_costs_no_other(tmp_path: Path) -> None:
     file.write_bytes(first + torn)  # whole but for the end of the line
     add_vote(file, vote("v3"))
     assert [v.id for v in read_votes(file)] == ["v1", "v2", "v3"]
+
+
+def test_votes_that_quote_a_file_that_is_gone_are_forgotten(tmp_path: Path) -> None:
+    file = tmp_path / "votes.jsonl"
+    other = Message(role="system", content='<source n="1" path="a.md" heading="">\nx\n</source>')
+    for one in (vote("v1"), vote("v2", prompt=(other, ASKED[1]))):
+        add_vote(file, one)
+    assert forget(file, {"a.md", 'b "c.md'}) == []  # as a path stands in a prompt
+    assert forget(file, {"a.md"}) == ["v1"]
+    assert [v.id for v in read_votes(file)] == ["v2"]
+    assert forget(tmp_path / "none.jsonl", set()) == []
 
 
 def test_a_line_that_is_whole_and_no_vote_is_named(tmp_path: Path) -> None:
