@@ -5,15 +5,17 @@ find (app/find.py) -> widen -> pack -> stream from the model, or extract -> read
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from app.adapter import adapted
 from app.backend import Backend, resolve
-from app.find import HISTORY_TURNS, find
+from app.find import HISTORY_TURNS, Scope, find
+from app.prompting import settings_for
 from app.texts import Tongue, version_notes
 from core.config import Config, RetrievalConfig
 from core.text import keywords
@@ -24,7 +26,7 @@ from prompts.load import load
 from retrieval.filters import Filter
 from retrieval.index import Index
 from retrieval.passages import Passage, Room, widen
-from retrieval.search import least_relevance, relevance
+from retrieval.search import Result, least_relevance, relevance
 from retrieval.versions import without_superseded
 
 if TYPE_CHECKING:
@@ -38,6 +40,9 @@ NOT_COVERED = {  # what it becomes for the reader
 }
 
 
+_OPEN = {"answer": "answer-open", "answer_version": 0}  # the prompt that lets a model say what it knows itself
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """The passages an answer will rest on, before the first word of it; `query` is what was searched for."""
@@ -46,6 +51,14 @@ class Found:
     query: str
     backend: Backend
     trace: Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is being done now: rewrite, search (`count` knowledge bases), rank (`count` wordings), write."""
+
+    name: Literal["rewrite", "search", "rank", "write"]
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +75,7 @@ class Done:
     answer: Answer
 
 
-Event = Found | Text | Done
+Event = Step | Found | Text | Done
 
 
 async def answer(
@@ -72,39 +85,82 @@ async def answer(
     history: Sequence[Turn] = (),
     backend: Backend | None = None,
     where: Filter | None = None,
+    *,
+    also: Sequence[Scope] = (),
+    own_knowledge: bool = False,
 ) -> AsyncGenerator[Event, None]:
     """Answer a question from a knowledge base, or from those of its documents that a filter lets through.
 
-    `Found` always comes first, so that passages are shown whatever fails. Raises `ModelError` after it where the
-    model's server fails. Closing the generator cancels the request.
+    `also` are further knowledge bases to answer from; with `own_knowledge` the model may add what it knows, apart from
+    what the documents say. `Found` comes before any `Text`, so that passages are shown whatever fails. Raises
+    `ModelError` after it where the model's server fails. Closing the generator cancels the request.
     """
-    started = time.monotonic()
+    clock = [("", time.perf_counter())]
+    cfg = settings_for(cfg, index.home)
     backend = await adapted(backend or await resolve(cfg.llm), cfg, index.home)
-    query, found = await find(index, question, cfg, backend, history, where)
-    covered = await asyncio.to_thread(relevance, index, query, found.hits)
-    sources = await asyncio.to_thread(_pack, index, found.hits, fitted(cfg, backend, question, history))
-    yield Found(sources, query, backend, found.trace)
+    if own_knowledge:
+        cfg = cfg.model_copy(update={"prompts": cfg.prompts.model_copy(update=_OPEN)})
+    query, result = "", Result([])
+    async with aclosing(_finding(index, question, cfg, backend, history, where, also)) as steps:
+        async for step in steps:
+            if isinstance(step, Step):
+                yield step
+            else:
+                query, result = step
+    clock.append(("find", time.perf_counter()))
+    indexes = {index.name: index} | {other.name: other for other, _ in also}
+    room = fitted(cfg, backend, question, history)
+    sources, covered = await asyncio.to_thread(_pack, indexes, query, result.hits, room)
+    clock.append(("pack", time.perf_counter()))
+    yield Found(sources, query, backend, result.trace)
 
     tongue = context.reply_language(question)
+    main = indexes[sources[0].hit.kb] if sources else index
+    may_speak = bool(sources) and (backend.endpoint is not None or covered >= least_relevance(main, cfg.retrieval))
     raw: list[str] = []
-    if sources and (backend.endpoint is not None or covered >= least_relevance(index, cfg.retrieval)):
-        async with aclosing(_write(index, question, query, sources, cfg, backend, history)) as pieces:
+    sent: list[tuple[str, str]] = []
+    if may_speak or (own_knowledge and backend.endpoint is not None):
+        yield Step("write")
+        async with aclosing(_write(main, question, query, sources, cfg, backend, history, sent)) as pieces:
             async for piece in context.stream_known(_noting(pieces, raw), {source.n for source in sources}):
+                if len(clock) == 3:
+                    clock.append(("first word", time.perf_counter()))
                 yield Text(piece)
+    clock.append(("write", time.perf_counter()))
     text = "".join(raw)
     answered = bool(text.strip())
     if not answered:
         text = NOT_COVERED[tongue]
         yield Text(text)
     cited = context.cite(text, sources)
+    stages = tuple((name, round(1000 * (at - before), 2)) for (_, before), (name, at) in pairwise(clock))
     yield Done(
         Answer(
             cited.text.strip(), answered, cited.citations, sources, backend.name, backend.model, query,
-            time.monotonic() - started,
+            clock[-1][1] - clock[0][1],
             (*backend.notes, *_citation_notes(cited, answered, tongue), *_source_notes(cited, sources, tongue)),
-            found.trace,
+            result.trace, tuple(sent), stages,
         )
     )  # fmt: skip
+
+
+async def _finding(
+    index: Index, question: str, cfg: Config, backend: Backend, history: Sequence[Turn], where: Filter | None,
+    also: Sequence[Scope],
+) -> AsyncGenerator[Step | tuple[str, Result], None]:  # fmt: skip
+    """The steps of the search while it goes on, then what it searched for and found."""
+    steps: asyncio.Queue[Step | None] = asyncio.Queue()
+    search = asyncio.create_task(
+        find(index, question, cfg, backend, history, where, also=also,
+             told=lambda name, count: steps.put_nowait(Step(name, count)))
+    )  # fmt: skip
+    search.add_done_callback(lambda _: steps.put_nowait(None))
+    try:
+        while step := await steps.get():
+            yield step
+        yield await search
+    finally:
+        search.cancel()
 
 
 def request(cfg: Config, question: str, sources: str, history: Sequence[Turn] = ()) -> "list[BaseMessage]":
@@ -131,13 +187,17 @@ def passages(index: Index, hits: Sequence[Hit], cfg: RetrievalConfig) -> list[Pa
 
 async def _write(
     index: Index, question: str, query: str, sources: Sequence[Source], cfg: Config, backend: Backend,
-    history: Sequence[Turn],
+    history: Sequence[Turn], sent: list[tuple[str, str]],
 ) -> AsyncGenerator[str, None]:  # fmt: skip
-    """The answer as it is written, before its marks are checked; nothing at all where the sources do not cover it."""
+    """The answer as it is written, before its marks are checked; nothing at all where the sources do not cover it.
+
+    `sent` takes down the messages that a model is sent.
+    """
     if backend.endpoint is None:
         yield await asyncio.to_thread(_extract, index, query, sources)
         return
     messages = request(cfg, question, context.render(sources), history)
+    sent += [(message.type, message.text) for message in messages]
     async with aclosing(chat.stream(backend.endpoint, cfg.llm, messages)) as pieces:
         async for piece in _hold_refusal(pieces):
             yield piece
@@ -163,8 +223,23 @@ async def _noting(pieces: AsyncIterator[str], into: list[str]) -> AsyncIterator[
         yield piece
 
 
-def _pack(index: Index, hits: Sequence[Hit], cfg: RetrievalConfig) -> tuple[Source, ...]:
-    return context.pack(((p.hit, p.text) for p in passages(index, hits, cfg)), cfg.context_tokens)
+def _pack(
+    indexes: Mapping[str, Index], query: str, hits: Sequence[Hit], cfg: RetrievalConfig
+) -> tuple[tuple[Source, ...], float]:
+    """The sources, and how far the best of the knowledge bases that they are from speaks about the question.
+
+    Each knowledge base has the share of the room that its share of the hits asks for.
+    """
+    found: list[Passage] = []
+    covered = 0.0
+    for name, index in indexes.items():
+        own = [hit for hit in hits if hit.kb == name]
+        if own:
+            share = max(cfg.context_tokens * len(own) // len(hits), 1)
+            found += passages(index, own, cfg.model_copy(update={"context_tokens": share}))
+            covered = max(covered, relevance(index, query, own))
+    ordered = sorted(found, key=lambda passage: passage.hit.rank)
+    return context.pack(((p.hit, p.text) for p in ordered), cfg.context_tokens), covered
 
 
 def _citation_notes(cited: context.Cited, answered: bool, tongue: Tongue) -> list[str]:

@@ -24,6 +24,7 @@ from app.golden import Located, golden_file, locate, squeeze
 from app.index import Progress, quiet
 from app.pairs import Example as Pair
 from app.pairs import Split, copies, fingerprint, held_texts, split
+from app.prompting import settings_for
 from app.raft import Asked, Fence
 from app.votes import as_served, learnt, quoted_files, read_votes, votes_file
 from core.config import Config
@@ -92,6 +93,7 @@ def run(cfg: Config, request: Request, progress: Progress = quiet) -> dict[str, 
     base, `ModelError` where the configured model fails.
     """
     home = dataset_home(Path(cfg.app.data), request.name)
+    cfg = settings_for(cfg, Path(cfg.app.data) / request.kb)
     backend = asyncio.run(resolve(cfg.llm))
     record = _record(cfg, request, backend)
     if done := finished(home, record["key"]):

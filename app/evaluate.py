@@ -143,20 +143,20 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, float]:
     }
 
 
-def intervals(values: F64) -> dict[str, list[float]]:
+def intervals(values: F64, names: Sequence[str] = METRICS) -> dict[str, list[float]]:
     """95% percentile bootstrap interval [low, high] of each metric's mean (Efron 1979); of differences, paired.
 
-    `values`: (questions, metrics). The questions are what is drawn; the seed is fixed.
+    `values`: (questions, metrics), `names` the metrics. The questions are what is drawn; the seed is fixed.
     """
     n = len(values)
     if not n:
-        return {name: [0.0, 0.0] for name in METRICS}
+        return {name: [0.0, 0.0] for name in names}
     rng = np.random.Generator(np.random.PCG64(0))
     batch = max(_CELLS // n, 1)
     sizes = [min(batch, _RESAMPLES - start) for start in range(0, _RESAMPLES, batch)]
     means = np.concatenate([values[rng.integers(n, size=(size, n))].mean(axis=1) for size in sizes])
     low, high = np.percentile(means, [2.5, 97.5], axis=0)
-    return {name: [round(float(a), 4), round(float(b), 4)] for name, a, b in zip(METRICS, low, high, strict=True)}
+    return {name: [round(float(a), 4), round(float(b), 4)] for name, a, b in zip(names, low, high, strict=True)}
 
 
 # --- a golden set ----------------------------------------------------------------------------------------------------

@@ -1,20 +1,23 @@
 """Recipe: a question, in its conversation -> the passages that speak about it, and how they were found.
 
+One knowledge base or several: these are searched one by one, and their passages put in one order.
+
 rewrite with the history -> search as asked while variants are being written -> search the variants -> fuse, rerank.
 """
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from app.backend import Backend
 from core.config import Config, RetrievalConfig
 from core.errors import ModelError
 from core.text import query_tokens
-from core.types import Query, Turn
+from core.types import Candidate, Hit, Query, Trace, Turn
 from llm import chat
 from prompts.context import reply_language
 from prompts.load import load
@@ -22,7 +25,7 @@ from retrieval.feedback import feedback
 from retrieval.filters import Filter
 from retrieval.index import Index
 from retrieval.rerank import reranker_of
-from retrieval.search import Ranking, Result, rank, retrieve
+from retrieval.search import Ranking, Result, rank, relevance, retrieve
 
 HISTORY_TURNS = 6
 _REWRITE_TIMEOUT_S = 20.0
@@ -35,11 +38,18 @@ _SCHEMA = {
     "required": ["queries"],
     "additionalProperties": False,
 }
+Scope = tuple[Index, Filter | None]  # a knowledge base to search, and what of it
+Telling = Callable[[Literal["rewrite", "search", "rank"], int], None]  # what is being done, and with how many
+
 _PRONOUN = re.compile(
     r"\b(it|its|they|them|their|this|that|these|those|he|she|his|her|there|one|ones|same|what about|how about|and)\b"
     r"|它|他|她|这|那|其|呢|该|此|同样|还有",
     re.IGNORECASE,
 )
+
+
+def _quiet(step: str, count: int) -> None:
+    return None
 
 
 async def find(
@@ -49,14 +59,22 @@ async def find(
     backend: Backend,
     history: Sequence[Turn] = (),
     where: Filter | None = None,
+    *,
+    also: Sequence[Scope] = (),
+    told: Telling = _quiet,
 ) -> tuple[str, Result]:
     """What was searched for (the question, rewritten where the conversation asks for it), and the result.
 
-    A model that is late or fails with variants costs nothing but them; the trace's notes say so.
+    `also` are further knowledge bases; `told` hears what is being done. A model that is late or fails with variants
+    costs nothing but them; the trace's notes say so.
     """
+    if history and backend.endpoint is not None:
+        told("rewrite", 0)
     queries = await _queries(question, history, cfg, backend)
     settings = cfg.retrieval
-    first = asyncio.create_task(asyncio.to_thread(retrieve, index, queries, settings, where=where))
+    places = [(index, where), *also]
+    told("search", len(places))
+    first = asyncio.create_task(asyncio.to_thread(_retrieve, places, queries, settings))
     notes: list[str] = []
     variants: list[Query] = []
     try:
@@ -65,8 +83,55 @@ async def find(
         rankings = await first
     finally:
         first.cancel()
-    result = await asyncio.to_thread(_rank, index, rankings, variants, cfg.retrieval, where)
-    return queries[0].text, replace(result, trace=replace(result.trace, notes=tuple(notes)))
+    told("rank", len(queries) + len(variants))
+    found = await asyncio.to_thread(_rank_all, places, rankings, variants, settings)
+    query, (result, *more) = queries[0].text, found
+    if more:
+        result = await asyncio.to_thread(_merged, places, query, found, settings.k)
+    return query, replace(result, trace=replace(result.trace, notes=tuple(notes)))
+
+
+def _retrieve(places: Sequence[Scope], queries: list[Query], cfg: RetrievalConfig) -> list[list[Ranking]]:
+    return [retrieve(index, queries, cfg, where=where) for index, where in places]
+
+
+def _rank_all(
+    places: Sequence[Scope], rankings: list[list[Ranking]], variants: list[Query], cfg: RetrievalConfig
+) -> list[Result]:
+    found = []
+    for (index, where), own in zip(places, rankings, strict=True):
+        result = _rank(index, own, variants, cfg, where)
+        found.append(replace(result, hits=[replace(hit, kb=index.name) for hit in result.hits]))
+    return found
+
+
+def _merged(places: Sequence[Scope], query: str, found: Sequence[Result], k: int) -> Result:
+    """The k best of several knowledge bases.
+
+    A fused score is a share of the best of its own knowledge base; so each counts by how far its best passages speak
+    about the question.
+    """
+    queries = tuple(dict.fromkeys(query for result in found for query in result.trace.queries))
+    number = {query: n for n, query in enumerate(queries)}
+    hits: list[Hit] = []
+    rows: list[tuple[Candidate, str]] = []
+    stages: list[tuple[str, float]] = []
+    for (index, _), (own, trace) in zip(places, ((r.hits, r.trace) for r in found), strict=True):
+        share = relevance(index, query, own)
+        hits += [replace(hit, score=round(hit.score * share, 6)) for hit in own]
+        for row in trace.candidates:
+            stood = tuple(replace(place, query=number[trace.queries[place.query]]) for place in row.places)
+            rows.append((replace(row, fused=round(row.fused * share, 5), places=stood), index.name))
+        stages += [(f"{index.name}: {name}", ms) for name, ms in trace.stages]
+    best = sorted(hits, key=lambda hit: -hit.score)[:k]
+    ranks = {(hit.kb, hit.chunk_id): n for n, hit in enumerate(best, start=1)}
+    candidates = []
+    for row, kb in sorted(rows, key=lambda pair: -pair[0].fused):
+        rank = ranks.get((kb, row.chunk_id))
+        lost = "" if rank else row.dropped or "fused score"
+        candidates.append(replace(row, path=f"{kb}/{row.path}", rank=rank, dropped=lost))
+    hits = [replace(hit, rank=n) for n, hit in enumerate(best, start=1)]
+    return Result(hits, Trace(queries, tuple(candidates), tuple(stages)))
 
 
 def _rank(

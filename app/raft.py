@@ -20,19 +20,18 @@ from app.golden import Located, squeeze
 from app.index import Progress
 from app.votes import sent
 from core.config import Config
-from core.text import digest, heading_line, language, query_tokens, tokens
+from core.text import digest, language
 from core.types import Hit, Source
 from llm import chat
 from llm.examples import Example, Message
 from prompts import context
+from prompts.support import statements
 from retrieval.index import Index
 from retrieval.negatives import copy_of
 from retrieval.passages import Passage
 
 _DEPTH = 100  # hits that are looked at where the first are of other sides
-_SUPPORTED = 0.5  # share of a statement's search tokens that its passage must hold
 _AT_ONCE = 4
-_MARKS = re.compile(r"((?:\[\d{1,3}\])+)")
 _END = re.compile(r"[.。!！;；:：]+$")
 
 
@@ -249,23 +248,10 @@ async def _reply(cfg: Config, endpoint: chat.Endpoint, question: str, sources: S
 
 
 def supported(answer: str, question: str, sources: Sequence[Source]) -> bool:
-    """Whether every statement of an answer is marked, and its passages hold its numbers and half of its words.
-
-    Words of the question count as held. Between two languages only numbers can be compared.
-    """
+    """Whether an answer cites only what there is, and each of its statements is held by what it cites."""
     cited = context.cite(answer, sources)
-    pieces = _MARKS.split(cited.text)
-    if not cited.citations or cited.unknown or query_tokens(pieces[-1]):
-        return False
-    bodies = {s.n: f"{heading_line(s.hit.title, s.hit.headings)}\n{s.text}" for s in sources}
-    for claim, marks in zip(pieces[::2], pieces[1::2], strict=False):
-        said = "\n".join(bodies[int(n)] for n in re.findall(r"\d+", marks))
-        wanted, held = query_tokens(claim), set(tokens(f"{said}\n{question}"))
-        if any(token not in held and any(map(str.isdigit, token)) for token in wanted):
-            return False
-        if language(claim) == language(said) and sum(t in held for t in wanted) < _SUPPORTED * len(wanted):
-            return False
-    return True
+    stated = statements(cited.text, question, sources)
+    return bool(cited.citations) and not cited.unknown and all(statement.supported for statement in stated)
 
 
 def _quoted(case: _Case) -> str:

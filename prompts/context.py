@@ -64,10 +64,15 @@ def render(sources: Sequence[Source]) -> str:
         place = f' page="{source.hit.page}"' if source.hit.page else ""
         heading = " > ".join(dict.fromkeys(h for h in (source.hit.title, *source.hit.headings) if h))
         body = re.sub(r"<(/?\s*source)", r"‹\1", source.text, flags=re.IGNORECASE)
-        path = source.hit.path.replace('"', "'").replace("\n", " ")
+        path = quoted_path(source.hit.path)
         head = heading.replace('"', "'").replace("\n", " ").replace("<", "‹")
         blocks.append(f'<source n="{source.n}" path="{path}"{place} heading="{head}">\n{body}\n</source>')
     return "\n".join(blocks)
+
+
+def quoted_path(path: str) -> str:
+    """A path as it stands in a source's head."""
+    return path.replace('"', "'").replace("\n", " ")
 
 
 def cite(text: str, sources: Sequence[Source]) -> Cited:

@@ -7,7 +7,7 @@ import json
 import select
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,13 +35,14 @@ class Reply:
     """What the stub does when it is asked.
 
     `cut`: the connection breaks after the pieces; `ended`: the stream ends without a finish reason; `stall`: nothing
-    comes, until the client leaves. `delay_s` stands before each piece.
+    comes, until the client leaves. `delay_s` stands before each piece. `raw` is sent as it is behind the pieces.
     """
 
     pieces: Sequence[str] = ("The answer ", "stands here ", "[1].")
     delay_s: float = 0.0
     failure: Failure = ""
     finish: str = "stop"
+    raw: bytes = b""
 
 
 @dataclass(slots=True)
@@ -71,10 +72,12 @@ class Call:
 
 
 class Stub:
-    """`reply` may be exchanged at any time; `rewritten` answers requests to rewrite a question, `variants` those for
-    other wordings of it (which are kept in `varied`, all others in `calls`), at once.
+    """`reply` may be exchanged at any time, or `thinks` say what is replied to a call; `rewritten` answers requests to
+    rewrite a question, `variants` those for other wordings of it (which are kept in `varied`, all others in `calls`),
+    at once.
 
-    `asked` is set by the first request for a completion.
+    `asked` is set by the first request for a completion. Like vLLM it loads adapters, which `adapters` names with their
+    folders.
     """
 
     def __init__(self) -> None:
@@ -86,9 +89,11 @@ class Stub:
         self.reply = Reply()
         self.rewritten = ""
         self.variants = Reply(('{"queries": []}',))
+        self.thinks: Callable[[Call], str] | None = None
         self.calls: list[Call] = []
         self.varied: list[Call] = []
         self.asked = threading.Event()
+        self.adapters: dict[str, str] = {}
 
     def answers(self) -> list[Call]:
         """The requests so far that were for an answer."""
@@ -107,15 +112,22 @@ class _Handler(BaseHTTPRequestHandler):
         if self.stub.reply.failure == "refused":
             self._json(*_STATUS["refused"])
         elif self.path == "/v1/models":
-            self._json(200, {"object": "list", "data": [{"id": MODEL, "object": "model", "max_model_len": 4096}]})
+            rows = [{"id": MODEL, "object": "model", "max_model_len": 4096}]
+            rows += [{"id": n, "object": "model", "root": f, "parent": MODEL} for n, f in self.stub.adapters.items()]
+            self._json(200, {"object": "list", "data": rows})
         else:
             self._json(404, {"detail": "Not Found"})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path.endswith("_lora_adapter"):
+            self._adapter(body)
+            return
         call = Call(body, self.headers.get("Authorization", "").removeprefix("Bearer "))
         (self.stub.varied if call.varies else self.stub.calls).append(call)
         reply = self.stub.variants if call.varies else self.stub.reply
+        if self.stub.thinks and not call.varies:
+            reply = Reply((self.stub.thinks(call),))
         if not call.varies:
             self.stub.asked.set()
         if call.rewrites and self.stub.rewritten:
@@ -127,6 +139,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         finally:
             call.ended.set()
+
+    def _adapter(self, body: dict[str, Any]) -> None:
+        if self.path == "/v1/load_lora_adapter":
+            self.stub.adapters[body["lora_name"]] = body["lora_path"]
+        else:
+            del self.stub.adapters[body["lora_name"]]
+        self._json(200, {})
 
     def _answer(self, call: Call, reply: Reply) -> None:
         if reply.failure in _STATUS:
@@ -147,6 +166,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._wait(reply.delay_s)
             self._event({"content": piece}, None)
             call.sent += 1
+        if reply.raw:
+            self._chunk(reply.raw)
         if reply.failure == "cut":
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
@@ -161,8 +182,8 @@ class _Handler(BaseHTTPRequestHandler):
         head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": MODEL}
         self._chunk(f"data: {json.dumps(head | {'choices': [choice]}, ensure_ascii=False)}\n\n")
 
-    def _chunk(self, text: str) -> None:
-        data = text.encode()
+    def _chunk(self, text: str | bytes) -> None:
+        data = text.encode() if isinstance(text, str) else text
         self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
     def _json(self, status: int, body: dict[str, Any]) -> None:

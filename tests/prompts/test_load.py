@@ -74,3 +74,17 @@ def test_missing_prompts_versions_and_values_are_named(tmp_path: Path) -> None:
         load(tmp_path, "greet").render("en", {})
     with pytest.raises(PromptError, match="cannot name"):
         load(tmp_path, "../greet")
+
+
+def test_demonstrations_stand_before_the_conversation_with_sources_of_their_own(tmp_path: Path) -> None:
+    demo = '[[en.demos]]\nquestion = "A {b}?"\nsources = "<source>"\nanswer = "C [1]."\n'
+    put(tmp_path, 'variables = ["question", "sources"]\n[en]\nsystem = "{sources}"\nuser = "Q: {question}"\n' + demo)
+    messages = load(tmp_path, "greet").render("en", {"question": "X?", "sources": "S"}, [Turn("user", "Hi")])
+    assert [m.type for m in messages] == ["system", "human", "ai", "human", "human"]
+    assert [m.content for m in messages] == ["S", "<source>\n\nQ: A {b}?", "C [1].", "Hi", "Q: X?"]
+
+
+def test_a_language_without_a_section_has_the_english_demonstrations(tmp_path: Path) -> None:
+    demo = '[[en.demos]]\nquestion = "A?"\nanswer = "B."\n'
+    messages = load(put(tmp_path, BODY + demo), "greet").render("fr", {"question": "?"})
+    assert [m.content for m in messages] == ["Be brief.", "A?", "B.", "?"]

@@ -1,0 +1,205 @@
+"""The prompt that a knowledge base is answered by: data/<kb>/prompt.json, all promotions that stand, oldest first."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import filelock
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core.config import Config
+from core.errors import ConfigError, PromptError
+from core.files import write_whole
+from prompts.load import Prompt, load
+
+FILE = "prompt.json"
+VARIABLES = frozenset({"sources", "question"})  # of a prompt that answers
+_LOCK_WAIT_S = 10.0
+_SAMPLING = ("temperature", "top_p")
+_RETRIEVAL = ("k", "context_tokens")
+_SETTINGS = (*_SAMPLING, *_RETRIEVAL)
+_LABEL = re.compile(r"([a-z][a-z0-9_-]*)(?:/v(\d{1,9}))?")
+
+
+class Choice(BaseModel):
+    """A prompt version to answer by, and the settings that go with it; None leaves what the configuration says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str
+    version: Annotated[int, Field(ge=1)]
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] | None = None
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    k: Annotated[int, Field(ge=1, le=1000)] | None = None
+    context_tokens: Annotated[int, Field(ge=64, le=1_000_000)] | None = None
+
+    @property
+    def label(self) -> str:
+        """The version and the settings, short: "answer/v002 temperature=0.0 k=4"."""
+        return " ".join([f"{self.name}/v{self.version:03d}", *(f"{k}={plain(v)}" for k, v in self.settings().items())])
+
+    def settings(self) -> dict[str, Any]:
+        """The settings that are given."""
+        return self.model_dump(exclude_none=True, exclude={"name", "version"})
+
+
+def chosen(library: Path, text: str) -> Choice:
+    """A choice as it is written on a command line: "answer", "answer/v002" or "answer/v002,temperature=0,k=4".
+
+    Without a version it is the newest. Raises `PromptError`.
+    """
+    named, *settings = (part.strip() for part in text.split(","))
+    match = _LABEL.fullmatch(named)
+    pairs = [item.partition("=") for item in settings]
+    numbers = {key.strip(): _number(value) for key, _, value in pairs}
+    if not match or None in numbers.values():
+        raise PromptError(f"{text!r} names no prompt", "e.g. answer, answer/v002 or answer/v002,temperature=0,k=4")
+    prompt = load(library, match[1], int(match[2] or 0))
+    try:
+        return Choice.model_validate({"name": prompt.name, "version": prompt.version} | numbers)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise PromptError(
+            f"{text!r}: {'.'.join(map(str, first['loc']))}: {first['msg']}", f"settings: {', '.join(_SETTINGS)}"
+        ) from None
+
+
+def plain(value: float) -> str:
+    """A number as it can be read again: 0.25, 3000, and 0 for 0.0."""
+    return str(value).removesuffix(".0")
+
+
+def _number(text: str) -> int | float | None:
+    try:
+        return int(text) if text.strip().isdecimal() else float(text)
+    except ValueError:
+        return None
+
+
+class Promotion(BaseModel):
+    """That a knowledge base is answered so, since when; `id` is the hash of the prompt's file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    choice: Choice
+    id: str
+    when: str
+    by: str = ""
+
+
+def applied(cfg: Config, choice: Choice) -> Config:
+    """The configuration that answers by a choice, whatever was promoted."""
+    told = choice.settings()
+    prompts = {"answer": choice.name, "answer_version": choice.version, "promoted": False}
+    changes = {
+        "prompts": cfg.prompts.model_copy(update=prompts),
+        "llm": cfg.llm.model_copy(update={key: told[key] for key in _SAMPLING if key in told}),
+        "retrieval": cfg.retrieval.model_copy(update={key: told[key] for key in _RETRIEVAL if key in told}),
+    }
+    return cfg.model_copy(update=changes)
+
+
+def settings_for(cfg: Config, home: Path) -> Config:
+    """The configuration that the knowledge base in `home` is answered by: with what was promoted for it.
+
+    A second time changes nothing. Raises `ConfigError` for a damaged file, `PromptError` where the promoted version is
+    gone or was edited.
+    """
+    if not cfg.prompts.promoted or (standing := promoted(home)) is None:
+        return cfg
+    prompt = load(Path(cfg.prompts.library), standing.choice.name, standing.choice.version)
+    if prompt.id != standing.id:
+        raise PromptError(
+            f"prompt {prompt.label} was edited since it was promoted for {home.name!r}",
+            f"restore its file, or `ragstone prompts promote {prompt.label} --kb {home.name}` again",
+        )
+    return applied(cfg, standing.choice)
+
+
+def present(cfg: Config, home: Path) -> Choice:
+    """The prompt version that answers now, promoted or configured, without its settings unless they were promoted."""
+    standing = promoted(home) if cfg.prompts.promoted else None
+    if standing:
+        return standing.choice
+    prompt = load(Path(cfg.prompts.library), cfg.prompts.answer, cfg.prompts.answer_version)
+    return Choice(name=prompt.name, version=prompt.version)
+
+
+def promoted(home: Path) -> Promotion | None:
+    """What was promoted for a knowledge base and stands; None where the configuration decides."""
+    history = promotions(home)
+    return history[-1] if history else None
+
+
+def promotions(home: Path) -> list[Promotion]:
+    """All promotions that stand, oldest first. Raises `ConfigError` where their file is damaged."""
+    file = home / FILE
+    try:
+        return [Promotion.model_validate(row) for row in json.loads(file.read_text("utf-8"))["history"]]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = "not a history of promotions" if isinstance(error, ValidationError) else str(error)
+        raise ConfigError(f"{str(file)!r} cannot be used: {reason}", "remove it, then promote a prompt anew") from None
+
+
+def check_answers(prompt: Prompt) -> Prompt:
+    """The prompt, if questions can be answered by it. Raises `PromptError`."""
+    if set(prompt.variables) != VARIABLES:
+        raise PromptError(
+            f"prompt {prompt.label} takes {', '.join(sorted(prompt.variables)) or 'nothing'}: it writes no answers",
+            "a prompt that answers takes question and sources",
+        )
+    return prompt
+
+
+def promote(library: Path, home: Path, choice: Choice, by: str = "") -> Promotion:
+    """Answer a knowledge base by a choice, from its next question on.
+
+    Raises `PromptError` for a version that is not there or writes no answers, `ConfigError` where there is no such
+    knowledge base or it cannot be written.
+    """
+    prompt = check_answers(load(library, choice.name, choice.version))
+    new = Promotion(choice=choice, id=prompt.id, when=time.strftime("%Y-%m-%d %H:%M:%S"), by=by)
+    with _writing(home):
+        history = promotions(home)
+        if not history or (history[-1].choice, history[-1].id) != (choice, prompt.id):
+            _write(home, [*history, new])
+    return new
+
+
+def roll_back(home: Path) -> Promotion | None:
+    """Undo the last promotion; the one that stands now, None where the configuration decides again.
+
+    Raises `ConfigError` where there is nothing to undo.
+    """
+    with _writing(home):
+        history = promotions(home)
+        if not history:
+            raise ConfigError(f"no prompt was promoted for {home.name!r}: nothing to roll back", "see `prompts list`")
+        _write(home, history[:-1])
+    return history[-2] if len(history) > 1 else None
+
+
+def _write(home: Path, history: list[Promotion]) -> None:
+    rows = [row.model_dump(exclude_none=True) for row in history]
+    write_whole(home / FILE, json.dumps({"history": rows}, ensure_ascii=False, indent=1) + "\n")
+
+
+@contextmanager
+def _writing(home: Path) -> Iterator[None]:
+    if not home.is_dir():
+        raise ConfigError(f"there is no knowledge base {home.name!r}", "`ragstone list` shows them")
+    try:
+        with filelock.FileLock(home / f"{FILE}.lock", timeout=_LOCK_WAIT_S):
+            yield
+    except filelock.Timeout:
+        raise ConfigError(f"{str(home / FILE)!r} is being written by another process", "try again") from None
+    except OSError as error:
+        raise ConfigError(
+            f"{str(home / FILE)!r} cannot be written: {error.strerror}", "check free space and permissions"
+        ) from error
