@@ -113,7 +113,7 @@ def dry_run(cfg: Config, request: Request) -> dict[str, Any]:
         "base": str(base), "method": settings.method, "stage": settings.stage, "processes": processes,
         "parameters": {"base": counted.base, "trained": counted.trainable, "share": counted.trainable / counted.base},
         "memory": asdict(needed) | {"total": needed.total}, "plan": asdict(plan),
-        "serving": asdict(serving(settings.method, settings.shape.rank)), "command": shlex.join(_command(request)),
+        "serving": asdict(serving(settings.method, settings.shape.rank)), "command": shlex.join(command_line(request)),
         "launch": shlex.join(command(Path("FOLDER"), request.accelerate)) if request.accelerate else "",
     }  # fmt: skip
 
@@ -251,8 +251,8 @@ def _draw(folder: Path, name: str) -> None:
     write_curve(folder / "loss.svg", f"{name}: loss by step", {told: curve for told, curve in curves.items() if curve})
 
 
-def _command(request: Request) -> list[str]:
-    """The command line of a request, without what is as it is by default."""
+def command_line(request: Request) -> list[str]:
+    """The command of a request, without what is as it is by default."""
     words = ["ragstone", "finetune", "model", "--name", request.name, "--base", request.base, "--data", request.source]
     words += ["--method", request.settings.method, "--stage", request.settings.stage]
     for part, default in ((request.settings, Settings()), (request.settings.shape, Shape())):

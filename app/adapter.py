@@ -1,7 +1,7 @@
 """The LoRA adapter that a knowledge base is answered with, and the command `ragstone adapter`."""
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +10,7 @@ import typer
 from app.backend import Backend
 from app.terminal import AsJson, Kb, out, print_json
 from core.config import Config
-from core.errors import ConfigError
+from core.errors import ConfigError, RagstoneError
 from llm import adapters
 from llm.supervise import addresses, read_status
 from retrieval.home import check_name, names
@@ -21,6 +21,47 @@ adapting = typer.Typer()
 def root_of(cfg: Config) -> Path:
     """The folder that adapters are loaded from: `llm.adapters`, or the models of the data folder."""
     return Path(cfg.llm.adapters) if cfg.llm.adapters else Path(cfg.app.data) / "models"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An adapter of the folder that they are loaded from; `problem` says why vLLM would not load it, "" where it would.
+
+    `bases` are the knowledge bases that are answered with it.
+    """
+
+    name: str
+    problem: str
+    bases: tuple[str, ...]
+
+
+def listed(cfg: Config) -> list[Listed]:
+    """All adapters there are, by name."""
+    data, root = Path(cfg.app.data), root_of(cfg)
+    users = {kb: adapters.assigned(data / kb) for kb in names(data)}
+    rows = []
+    for file in sorted(root.glob("*/adapter_config.json")):
+        name, problem = file.parent.name, ""
+        try:
+            adapters.check(root, name, cfg.llm)
+        except RagstoneError as error:
+            problem = error.message
+        rows.append(Listed(name, problem, tuple(kb for kb, used in users.items() if used == name)))
+    return rows
+
+
+def assign(cfg: Config, kb: str, name: str) -> str:
+    """Have a knowledge base answered with an adapter, with none for ""; returns the one before.
+
+    A running vLLM drops one that no other uses. Raises `ConfigError` and `ModelError` for what cannot be.
+    """
+    if kb not in names(Path(cfg.app.data)):
+        raise ConfigError(f"there is no knowledge base {kb!r}", "`ragstone list` shows them")
+    home = Path(cfg.app.data) / kb
+    before = adapters.assigned(home)
+    adapters.assign(home, root_of(cfg), name, cfg.llm)
+    _drop(cfg, before, name)
+    return before
 
 
 async def adapted(backend: Backend, cfg: Config, home: Path) -> Backend:
@@ -48,10 +89,7 @@ def adapter(
     if kb not in names(Path(cfg.app.data)):
         raise ConfigError(f"there is no knowledge base {kb!r}", "`ragstone list` shows them")
     home = Path(cfg.app.data) / kb
-    before = adapters.assigned(home)
-    if name or none:
-        adapters.assign(home, root_of(cfg), "" if none else name, cfg.llm)
-        _drop(cfg, before, "" if none else name)
+    before = assign(cfg, kb, "" if none else name) if name or none else adapters.assigned(home)
     now = adapters.assigned(home)
     if as_json:
         print_json({"kb": kb, "adapter": now, "before": before})

@@ -74,6 +74,32 @@ def _known_or_lost(home: Path) -> list[str]:
         return [str(uploads)] if uploads.is_dir() and any(uploads.iterdir()) else []
 
 
+def add_folder(cfg: Config, index: Index, folder: Path) -> str:
+    """Have a knowledge base follow a folder from its next run on; returns its absolute path.
+
+    Raises as `folders_of` does, and `CatalogError` while somebody else writes.
+    """
+    (path,) = folders_of(cfg, index.name, [folder.expanduser()], rebuild=False)
+    with index.writing() as catalog:
+        catalog.folder_id(path)
+    return path
+
+
+def remove_folder(index: Index, folder: str) -> int:
+    """Take a folder, by its absolute path, and its documents out of a knowledge base; returns how many they were.
+
+    The files themselves stay where they are. Raises `CatalogError` for a folder that it does not follow.
+    """
+    known = index.catalog.folders()
+    if folder not in known:
+        raise CatalogError(f"{folder!r} is no folder of {index.name!r}", f"its folders: {', '.join(known) or 'none'}")
+    with index.writing() as catalog:
+        with catalog.transaction() as write:
+            count = write.remove_folder(catalog.folder_id(folder))
+        catalog.drop_unused_embeddings()
+    return count
+
+
 def emptied(index: Index, folder: str, todo: Plan) -> FileError | None:
     """Why a plan is not to be followed: the folder had many documents, and now holds none that is read."""
     some_left = todo.unchanged or todo.added or todo.changed or todo.moved

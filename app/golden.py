@@ -133,22 +133,54 @@ def forget(file: Path, ids: Collection[str]) -> None:
 
 def add(index: Index, file: Path, question: str, evidence: Sequence[str], document: str) -> GoldenQuestion:
     """Add a question of a person, approved. Raises `EvalError` where the document does not hold the evidence."""
-    try:
+    with _asked():
         new = made(question, evidence, document, "person", status="approved")
-    except ValueError as error:  # empty, or bytes that are no text
-        reason = _first(error) if isinstance(error, ValidationError) else str(error)
-        raise EvalError(f"this cannot be asked: {reason}", "give a question and its evidence") from None
-    located, gone = locate(index, [new])
-    if gone:
-        paths = [path for _, path, _ in _documents(index)]
-        close = ", ".join(difflib.get_close_matches(document, paths, n=3))
-        hint = f"did you mean {close}?" if document not in paths and close else "copy a sentence as `search` shows it"
-        raise EvalError(f"{document!r}: {gone[0].reason}", hint)
-    home = next(iter(index.hits(sorted(located[0].homes[0])).values()))
-    new = new.model_copy(update={"page": home.page})
+    new = _checked(index, new)
     if not append(file, [new]):
         raise EvalError(f"{question!r} is asked of {document!r} already", f"see {new.id} in {str(file)!r}")
     return new
+
+
+def edit(
+    index: Index, file: Path, question_id: str, question: str, evidence: Sequence[str], answer: str
+) -> GoldenQuestion:
+    """Change what a question asks and what answers it; its id, file and status stay.
+
+    Raises `EvalError` for an unknown id, and where its document does not hold the evidence; then nothing changes.
+    """
+    with _rewriting(file) as rows:
+        _check_known(file, [question_id], rows)
+        for place, (_, old) in enumerate(rows):
+            if old and old.id == question_id:
+                fields = {"question": question, "evidence": list(evidence), "answer": answer}
+                with _asked():
+                    new = GoldenQuestion.model_validate(old.model_dump() | fields | {"language": language(question)})
+                new = _checked(index, new)
+                rows[place] = (new.line(), new)
+                return new
+    raise AssertionError("an id that is known has a row")
+
+
+@contextmanager
+def _asked() -> Iterator[None]:
+    """What cannot be a question, as an `EvalError`."""
+    try:
+        yield
+    except ValueError as error:  # empty, or bytes that are no text
+        reason = _first(error) if isinstance(error, ValidationError) else str(error)
+        raise EvalError(f"this cannot be asked: {reason}", "give a question and its evidence") from None
+
+
+def _checked(index: Index, new: GoldenQuestion) -> GoldenQuestion:
+    """The question with the page of its evidence. Raises `EvalError` where its document does not hold that."""
+    located, gone = locate(index, [new])
+    if gone:
+        paths = [path for _, path, _ in _documents(index)]
+        close = ", ".join(difflib.get_close_matches(new.file, paths, n=3))
+        hint = f"did you mean {close}?" if new.file not in paths and close else "copy a sentence as `search` shows it"
+        raise EvalError(f"{new.file!r}: {gone[0].reason}", hint)
+    home = next(iter(index.hits(sorted(located[0].homes[0])).values()))
+    return new.model_copy(update={"page": home.page})
 
 
 def locate(index: Index, questions: Sequence[GoldenQuestion]) -> tuple[list[Located], list[OutOfDate]]:

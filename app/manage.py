@@ -11,7 +11,7 @@ from rich.markup import escape
 from app.report import show_documents, show_failures, show_forecast, show_report
 from app.terminal import AsJson, Kb, err, opened, out, print_json, progress_bars
 from core.config import Settings
-from core.errors import CatalogError, ConfigError
+from core.errors import ConfigError
 from core.types import FileError
 
 manage = typer.Typer()
@@ -87,17 +87,11 @@ def files(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
 @manage.command()
 def remove(ctx: typer.Context, folder: Path, kb: Kb = None) -> None:
     """Take a folder and its documents out of a knowledge base; the files themselves stay where they are."""
+    from app.folders import remove_folder
+
     with opened(ctx.obj, kb) as index_:
         path = str(folder.resolve())
-        known = index_.catalog.folders()
-        if path not in known:
-            raise CatalogError(
-                f"{path!r} is no folder of {index_.name!r}", f"its folders: {', '.join(known) or 'none'}"
-            )
-        with index_.writing() as catalog, catalog.transaction() as write:
-            count = write.remove_folder(catalog.folder_id(path))
-        with index_.writing() as catalog:
-            catalog.drop_unused_embeddings()
+        count = remove_folder(index_, path)
         out.print(f"{count} documents of {escape(path)} left {escape(repr(index_.name))}; purge erases their text")
 
 

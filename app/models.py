@@ -1,4 +1,4 @@
-"""The commands on models: models (list, show, merge, rollback), promote, quantize, parity."""
+"""The commands on models: models (list, show, merge, votes, rollback), promote, quantize, parity."""
 
 import json
 from dataclasses import asdict
@@ -10,11 +10,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.backend import PROMOTED
-from app.terminal import AsJson, err, out, print_json, progress_bars
+from app.terminal import AsJson, Kb, err, out, print_json, progress_bars
 from core.config import Config
 from core.errors import ConfigError
 from llm import registry
 from llm.quantize import Scheme
+from retrieval.home import names
 
 models = typer.Typer(help="The models made or fetched here: list, show, merge, roll back.", invoke_without_command=True)
 proofs = typer.Typer()
@@ -38,7 +39,7 @@ def list_models(ctx: typer.Context, as_json: AsJson = False) -> None:
     for column in ("", "name", "kind", "size", "parity", "finished", "of"):
         table.add_column(column, justify="right" if column == "size" else "left", overflow="fold")
     for m in found:
-        row = ("→" if m.name == answers else "", m.name, m.kind or "?", _size(m.bytes), _parity(m.folder), m.finished)
+        row = ("→" if m.name == answers else "", m.name, m.kind or "?", size(m.bytes), parity_of(m.folder), m.finished)
         table.add_row(*map(escape, row), escape(m.problem or Path(m.base).name))
     out.print(table if found else "no models yet: `ragstone finetune model` or `ragstone pull` brings the first")
 
@@ -73,11 +74,51 @@ def merge(
 
 
 @models.command()
+def votes(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
+    """Count the votes on answers by model and by variant of an A/B comparison (llm.ab_percent)."""
+    from app.variants import tallies
+    from app.votes import read_votes, votes_file
+
+    data = Path(ctx.obj.config.app.data)
+    counted = tallies(vote for name in ([kb] if kb else names(data)) for vote in read_votes(votes_file(data, name)))
+    if as_json:
+        print_json({"votes": [asdict(row) for row in counted]})
+        return
+    table = Table(box=None)
+    for column in ("variant", "model", "liked", "not", "share liked, 95%"):
+        table.add_column(column, justify="left" if column in ("variant", "model") else "right")
+    for row in counted:
+        shown = (row.variant or "-", escape(row.model or "?"), str(row.up), str(row.down))
+        table.add_row(*shown, f"{row.low:.0%} to {row.high:.0%}")
+    out.print(table if counted else "no votes yet")
+
+
+@models.command()
 def rollback(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Undo the last promotion: the model before answers again."""
     data = Path(ctx.obj.config.app.data)
     before, now = registry.promoted(data), registry.roll_back(data)
     _changed(ctx.obj.config, before, now, as_json)
+
+
+def promote_model(data: Path, name: str, *, force: bool) -> str:
+    """Make a model the one that answers; returns the one before. Raises as `registry.promote` does, and for adapters.
+
+    Unless forced, also where its files are no longer those that parity was shown for.
+    """
+    from app.parity import check_unchanged
+
+    folder = registry.home(data, name)
+    if (folder / "adapter_config.json").is_file():
+        raise ConfigError(
+            f"{name!r} is an adapter, and what answers is a whole model",
+            f"`ragstone models merge {name}`, then promote {name}-merged",
+        )
+    before = registry.promoted(data)
+    if not force:
+        check_unchanged(folder)
+    registry.promote(data, name, force=force)
+    return before
 
 
 @proofs.command()
@@ -87,20 +128,8 @@ def promote(
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Make a model the one that answers the chat; parity must have shown that it is served as it was trained."""
-    from app.parity import check_unchanged
-
     config: Config = ctx.obj.config
-    data = Path(config.app.data)
-    if (registry.home(data, name) / "adapter_config.json").is_file():
-        raise ConfigError(
-            f"{name!r} is an adapter, and what answers is a whole model",
-            f"`ragstone models merge {name}`, then promote {name}-merged",
-        )
-    before = registry.promoted(data)
-    if not force:
-        check_unchanged(registry.home(data, name))
-    registry.promote(data, name, force=force)
-    _changed(config, before, name, as_json)
+    _changed(config, promote_model(Path(config.app.data), name, force=force), name, as_json)
 
 
 @proofs.command()
@@ -166,7 +195,7 @@ def _show_quantized(report: dict[str, Any]) -> None:
     table = Table(box=None)
     for column in ("", "before", "after"):
         table.add_column(column, justify="right" if column else "left")
-    table.add_row("size", _size(found["bytes_before"]), _size(found["bytes_after"]))
+    table.add_row("size", size(found["bytes_before"]), size(found["bytes_after"]))
     table.add_row("perplexity", f"{found['perplexity_before']:.4f}", f"{found['perplexity_after']:.4f}")
     out.print(table)
     for note in report["notes"]:
@@ -190,7 +219,8 @@ def _show_parity(report: dict[str, Any]) -> None:
               markup=False, highlight=False)  # fmt: skip
 
 
-def _parity(folder: Path) -> str:
+def parity_of(folder: Path) -> str:
+    """What its parity report says of a model: passed, failed, damaged, or "-" where there is none."""
     try:
         return "passed" if json.loads((folder / registry.PARITY).read_text("utf-8"))["passed"] is True else "failed"
     except FileNotFoundError:
@@ -199,7 +229,8 @@ def _parity(folder: Path) -> str:
         return "damaged"
 
 
-def _size(count: int) -> str:
+def size(count: int) -> str:
+    """Bytes as a person reads them."""
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.2f} MB"
 
 

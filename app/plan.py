@@ -50,15 +50,17 @@ def forecast(
     *,
     rebuild: bool = False,
     allow_empty: bool = False,
+    embedder: Embedder | None = None,
     progress: Progress = quiet,
 ) -> Forecast:
     """`ragstone index --plan`: what `app.index.run` would do with the same arguments.
 
     Up to 200 files that must be read are read, so that chunks and new embeddings are counts; of more, a sample of each
-    format is, and they are estimates. Raises `ConfigError`, `CatalogError` and `ReadError` as the run would.
+    format is, and they are estimates. `embedder`: the configured one, where it is loaded already. Raises
+    `ConfigError`, `CatalogError` and `ReadError` as the run would.
     """
     todo = folders_of(cfg, kb, folders, rebuild=rebuild)
-    embedder, data = Embedder(cfg.retrieval), Path(cfg.app.data)
+    embedder, data = embedder or Embedder(cfg.retrieval), Path(cfg.app.data)
     index = Index.open(data, kb, embedder) if kb in names(data) and not rebuild else None
     if index:
         index.check_writable(embedder, chunker(cfg.ingest))

@@ -14,7 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from app import golden
+from app import chats, golden, prompting, votes
+from app.chats import Chats
+from app.prompt_tune import STUDIES
 from core.errors import CatalogError
 from core.files import sync_folder
 from retrieval import check, dictionary, tuning
@@ -26,7 +28,7 @@ from retrieval.index import Index
 _MANIFEST = "manifest.json"
 _SEAL = "manifest.sha256"
 _CATALOG = "catalog.sqlite"
-_KEPT = (golden.FILE, dictionary.FILE, tuning.FILE)  # what people wrote or found for the knowledge base
+_KEPT = (golden.FILE, dictionary.FILE, tuning.FILE, prompting.FILE)  # what people wrote or found for the knowledge base
 _BLOCK = 1 << 20
 _FORM = 1  # of a backup
 
@@ -192,14 +194,21 @@ def _current(home: Path) -> str | None:
 def purge(data: Path, kb: str, embedder: Embedder) -> Receipt:
     """Write every file of a knowledge base anew, so that none holds the text of what was removed from it.
 
-    Earlier generations and unfinished ones go, unused embeddings, golden questions whose evidence is gone; SQLite is
-    vacuumed and its journal emptied, both caches are built again. Raises `CatalogError` where another process holds on
-    to an old state for long.
+    Earlier generations and unfinished ones go, unused embeddings, golden questions whose evidence is gone, votes and
+    answers that rest on it, studies of prompts; SQLite is vacuumed and its journal emptied, both caches are built
+    again. Raises `CatalogError` where another process holds on to an old state for long.
     """
     index = Index.open(data, kb, embedder)
     before = {name: size for name, size in _sizes(index.home)}
     with writer_lock(index.home):
         removed = [*drop_generations(index.home, 0), *_leftovers(index.home), *_forgotten(index)]
+        paths = {path for (path,) in index.catalog.rows("SELECT path FROM documents")}
+        if (studies := index.home / STUDIES).is_dir():  # their reports and demonstrations quote documents
+            shutil.rmtree(studies)
+            removed.append(STUDIES)
+        removed += [f"{votes.FILE}: {name}" for name in votes.forget(index.home / votes.FILE, paths)]
+        if erased := Chats(data).forget(kb, paths):
+            removed.append(f"{chats.FILE}: {erased} answers")
         dropped = index.catalog.vacuum()
         index.drop_caches()
         counts = index.counts()

@@ -5,6 +5,7 @@ when its time is over, by RLIMIT_DATA when it wants too much memory, and when it
 """
 
 import atexit
+import base64
 import contextlib
 import dataclasses
 import hashlib
@@ -53,7 +54,22 @@ def read_apart(path: Path, cfg: IngestConfig) -> Reading:
     `cfg.read_seconds` or wanted more than `cfg.read_mb` MiB; `ConfigError` where a setting cannot be used.
     """
     started = time.monotonic()
-    request = {"path": str(path), "cfg": cfg.model_dump()}
+    reply = _apart({"path": str(path)}, cfg)
+    return Reading(_document(reply["document"]), reply["hash"], time.monotonic() - started)
+
+
+def draw_apart(path: Path, hash: str, page: int, text: str, cfg: IngestConfig) -> bytes:
+    """A page of a PDF as a PNG in which a passage is marked, drawn in a worker process; `hash` as of `Reading`.
+
+    Raises `ReadError` as `read_apart` does, also where the file is no longer the one of that hash.
+    """
+    reply = _apart({"path": str(path), "hash": hash, "page": page, "text": text}, cfg)
+    return base64.b64decode(reply["picture"])
+
+
+def _apart(task: dict[str, Any], cfg: IngestConfig) -> dict[str, Any]:
+    """What a worker makes of a task, within the limits of `cfg`."""
+    request = task | {"cfg": cfg.model_dump()}
     with _mutex:
         worker = _idle.pop() if _idle else None
     reply = _ask(worker, request) if worker else None
@@ -71,7 +87,7 @@ def read_apart(path: Path, cfg: IngestConfig) -> Reading:
         if reply["config"]:
             raise ConfigError(reply["error"], reply["hint"])
         raise ReadError(reply["error"], reply["hint"], transient=reply["transient"])
-    return Reading(_document(reply["document"]), reply["hash"], time.monotonic() - started)
+    return reply
 
 
 def reader_identity(cfg: IngestConfig) -> str:
@@ -167,7 +183,7 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     for line in sys.stdin.buffer:
         request = json.loads(line)
-        reply = _read(Path(request["path"]), IngestConfig.model_validate(request["cfg"]))
+        reply = _work(request, IngestConfig.model_validate(request["cfg"]))
         replies.write(json.dumps(reply, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
         replies.flush()
 
@@ -180,22 +196,40 @@ def _end_with_parent() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _read(path: Path, cfg: IngestConfig) -> dict[str, Any]:
-    from ingest.read import load_file, read_bytes
-
+def _work(request: dict[str, Any], cfg: IngestConfig) -> dict[str, Any]:
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     most = cfg.read_mb << 20
     resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
     signal.setitimer(signal.ITIMER_REAL, cfg.read_seconds)
     try:
-        data = load_file(path, cfg)
-        document = read_bytes(path.name, data, cfg)
-        fields = {field.name: getattr(document, field.name) for field in dataclasses.fields(document)}
-        fields["sections"] = [(s.start, s.end, s.headings, s.page) for s in document.sections]
-        return {"document": fields, "hash": hashlib.blake2b(data, digest_size=20).hexdigest()}
+        return _draw(request, cfg) if "page" in request else _read(Path(request["path"]), cfg)
     except (ReadError, ConfigError) as error:
         transient = isinstance(error, ReadError) and error.transient
         config = isinstance(error, ConfigError)
         return {"error": error.message, "hint": error.hint, "config": config, "transient": transient}
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _read(path: Path, cfg: IngestConfig) -> dict[str, Any]:
+    from ingest.read import load_file, read_bytes
+
+    data = load_file(path, cfg)
+    document = read_bytes(path.name, data, cfg)
+    fields = {field.name: getattr(document, field.name) for field in dataclasses.fields(document)}
+    fields["sections"] = [(s.start, s.end, s.headings, s.page) for s in document.sections]
+    return {"document": fields, "hash": _hash(data)}
+
+
+def _draw(request: dict[str, Any], cfg: IngestConfig) -> dict[str, Any]:
+    from ingest.picture import draw
+    from ingest.read import load_file
+
+    data = load_file(Path(request["path"]), cfg)
+    if _hash(data) != request["hash"]:
+        raise ReadError("the file has changed since it was indexed", "index it again, and look once more")
+    return {"picture": base64.b64encode(draw(data, request["page"], request["text"])).decode()}
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=20).hexdigest()

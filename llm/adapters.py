@@ -178,10 +178,10 @@ def _hashed(folder: str, stamps: tuple[tuple[str, int, int], ...]) -> str:
 
 def loaded(url: str) -> dict[str, str]:
     """The adapters of the vLLM at an address, each with the folder it came from."""
-    rows = _ask("GET", f"{url}/models", None).json()
+    response = _ask("GET", f"{url}/models", None)
     try:
-        return {str(row["id"]): str(row.get("root")) for row in rows["data"] if row.get("parent")}
-    except (KeyError, TypeError, AttributeError):
+        return {str(row["id"]): str(row.get("root")) for row in response.json()["data"] if row.get("parent")}
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise ModelError(f"{url} answered, but not with a list of models", "is it a vLLM?") from None
 
 
@@ -215,9 +215,9 @@ def swap(urls: Sequence[str], root: Path, old: str, new: str, cfg: LlmConfig) ->
 def adapted(endpoint: Endpoint, root: Path, home: Path, cfg: LlmConfig) -> Endpoint:
     """The endpoint for a question to the knowledge base in `home`: its adapter's, loaded where it is not yet.
 
-    Raises what `assigned` and `load` raise.
+    `llm.adapter` comes before its own. Raises what `assigned` and `load` raise.
     """
-    name = assigned(home)
+    name = cfg.adapter or assigned(home)
     if not name:
         return endpoint
     load((endpoint.base_url, *endpoint.others), root, name, cfg)
@@ -241,7 +241,8 @@ def _ask(method: str, url: str, body: dict[str, Any] | None) -> Any:
     import httpx
 
     try:
-        response = httpx.request(method, url, json=body, timeout=_TIMEOUT_S, trust_env=False)
+        # plain http: without `verify` no certificates are read, which takes longer than the request
+        response = httpx.request(method, url, json=body, timeout=_TIMEOUT_S, trust_env=False, verify=False)
     except httpx.HTTPError as error:
         raise ModelError(
             f"{url} does not answer ({error or type(error).__name__})", "is vLLM running?", retryable=True

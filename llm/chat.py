@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -16,11 +17,16 @@ from core.config import LlmConfig
 from core.errors import ModelError
 
 if TYPE_CHECKING:
+    import ssl
+
+    import httpx
     from langchain_core.messages import BaseMessage
 
 _PROBE_TIMEOUT_S = 3.0
 _LEFT_OUT_S = 10.0
 _FENCE = re.compile(r"^```(?:json)?\s*|\s*```$")
+# What the client library raises on an event that is no JSON, no UTF-8, or JSON in another form than OpenAI's.
+_GARBLED = (ValueError, TypeError, AttributeError, LookupError)
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
 
 
@@ -106,7 +112,7 @@ async def probe(base_url: str, cfg: LlmConfig) -> Endpoint:
     try:
         if (httpx.URL(url).port or 0) > 65535:
             raise httpx.InvalidURL("a port is at most 65535")
-        async with httpx.AsyncClient(timeout=_PROBE_TIMEOUT_S, trust_env=not _is_local(base_url)) as client:
+        async with _client(base_url, _PROBE_TIMEOUT_S) as client:
             response = await client.get(url, headers=headers)
     except httpx.TimeoutException:
         hint = "the server may be busy or starting; try again, or see its log"
@@ -168,7 +174,7 @@ async def _stream_from(
     from pydantic import SecretStr
 
     finish: str | None = None
-    async with httpx.AsyncClient(timeout=cfg.timeout_s, trust_env=not _is_local(endpoint.base_url)) as client:
+    async with _client(endpoint.base_url, cfg.timeout_s) as client:
         model = ChatOpenAI(
             model=endpoint.model,
             base_url=endpoint.base_url,
@@ -191,7 +197,7 @@ async def _stream_from(
                     finish = piece.reason
                 else:
                     yield piece
-        except (openai.APIError, httpx.HTTPError, json.JSONDecodeError) as error:
+        except (openai.APIError, httpx.HTTPError, *_GARBLED) as error:
             raise explain(error, endpoint, cfg) from error
     if finish is None:
         raise _broke_off(endpoint.base_url)
@@ -247,6 +253,20 @@ async def _whole(pieces: AsyncGenerator[str, None]) -> str:
         return "".join([piece async for piece in pieces])
 
 
+def _client(url: str, timeout_s: float) -> "httpx.AsyncClient":
+    import httpx
+
+    return httpx.AsyncClient(timeout=timeout_s, trust_env=not _is_local(url), verify=_certificates())
+
+
+@cache
+def _certificates() -> "ssl.SSLContext":
+    """What https servers are checked by, read once: it takes 25 ms, which a client would take for each request."""
+    import httpx
+
+    return httpx.create_ssl_context()
+
+
 def _is_local(url: str) -> bool:
     """Whether a server runs on this machine, so that no proxy stands before it."""
     return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
@@ -261,7 +281,7 @@ async def _texts(chunks: AsyncIterator[object]) -> AsyncIterator[str | _Finish]:
     async for chunk in chunks:
         content = getattr(chunk, "content", "")
         if isinstance(content, str) and content:
-            yield content
+            yield content.encode(errors="replace").decode()  # half a surrogate pair is no text
         reason = getattr(chunk, "response_metadata", {}).get("finish_reason")
         if reason:
             yield _Finish(reason)

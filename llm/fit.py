@@ -15,7 +15,6 @@ from typing import Any
 
 from core.config import LlmConfig
 from core.errors import ModelError
-from llm.serve import model_path
 from llm.vllm_env import Build
 
 _HEADER_BYTES = 100 << 20
@@ -151,7 +150,7 @@ def need(cfg: LlmConfig, build: Build) -> Need:
     """What a folder as `llm.vllm_model` takes on each device, and an adapter of `llm.vllm_lora_rank` (vLLM keeps room
     for one in a batch). Raises `ModelError` for damaged files.
     """
-    folder = Path(model_path(cfg))
+    folder = Path(cfg.vllm_model).expanduser()
     config = config_of(folder)
     weights = weight_bytes(folder)
     kind = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")

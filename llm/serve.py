@@ -20,6 +20,7 @@ from typing import Self
 
 from core.config import LlmConfig
 from core.errors import ModelError
+from llm.fit import config_of, quantized_as
 from llm.vllm_env import Build, Progress, build_of, ensure
 from llm.vllm_log import explain, last_step
 
@@ -129,12 +130,24 @@ def _has_chat_template(folder: Path, names: set[str]) -> bool:
 
 
 def check_adapters(cfg: LlmConfig) -> None:
-    """Raise `ModelError` where a stranger could have vLLM load files: who reaches its port may name any folder."""
+    """Raise `ModelError` where a stranger could have vLLM load files: who reaches its port may name any folder.
+
+    And where it would die of them: the CPU build has no adapters for weights and activations in 8 bits.
+    """
     if cfg.vllm_lora_rank and cfg.vllm_host not in _LOOPBACK:
         raise ModelError(
             f"llm.vllm_lora_rank: adapters may not be loaded at run time while vLLM listens on {cfg.vllm_host}",
             'set llm.vllm_host = "127.0.0.1", or llm.vllm_lora_rank = 0',
         )
+    if cfg.vllm_lora_rank and _is_w8a8(Path(model_path(cfg))) and build_of(cfg) == "cpu":
+        raise ModelError(
+            f"llm.vllm_lora_rank: vLLM's CPU build loads no adapters into {model_path(cfg)!r}, which is W8A8",
+            "set llm.vllm_lora_rank = 0, or serve the model unquantized",
+        )
+
+
+def _is_w8a8(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and quantized_as(config_of(folder)) == "w8a8"
 
 
 def check_port(cfg: LlmConfig) -> None:
@@ -280,6 +293,16 @@ class Server:
     def running(self) -> bool:
         """Whether the process lives."""
         return self._process.poll() is None
+
+    def healthy(self) -> bool:
+        """Whether it says, within two seconds, that it is well."""
+        import httpx
+
+        try:
+            health = self.base_url.removesuffix("/v1") + "/health"
+            return httpx.get(health, timeout=2, trust_env=False, verify=False).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
 
     def failure(self) -> ModelError | None:
         """Why the server ended by itself, or None while it runs or where it was stopped."""

@@ -1,5 +1,7 @@
 """vLLM kept running: one or several replicas, started again after a crash with growing waits, each crash remembered.
 
+One that lives but answers no more counts as crashed.
+
 What they are doing is in a file beside the log, so that another process (`ragstone doctor`) can tell.
 """
 
@@ -28,7 +30,7 @@ State = Literal["starting", "running", "waiting", "failed", "stopped"]
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
 _SETTLED_S = 300.0  # who has run so long has crashed for another reason than before
-_POLL_S = 0.25
+_POLL_S, _ASK_S = 0.25, 5.0  # between looks at the process; between questions for its health
 _KEPT_CRASHES, _SHOWN_LINES = 20, 20
 _STATUS_BYTES = 1 << 20
 
@@ -138,6 +140,7 @@ class _Kept:
         self.cfg, self.env, self.log_path = cfg, env, log_path
         self.state: State = "starting"
         self.since, self.restarts = 0.0, 0
+        self.asked = self.heard = 0.0  # by the clock that never jumps: when its health was asked for, and was well
         self.crashes: deque[Crash] = deque(maxlen=_KEPT_CRASHES)
         self.server: Server | None = None
 
@@ -223,20 +226,37 @@ class Supervisor:
         self._set(kept, "starting")
         kept.server = Server.start(kept.cfg, kept.log_path, self._progress, cancel, kept.env)
         kept.since = time.time()
+        kept.asked = kept.heard = time.monotonic()
         self._set(kept, "running")
 
     def _watch(self, kept: _Kept) -> None:
         """Start a replica again whenever it ends by itself, until it has done so too often."""
         while not self._ended.wait(_POLL_S):
-            failure = kept.server.failure() if kept.server else None
-            if kept.server and (kept.server.running() or failure is None):
+            failure = self._failure(kept)
+            if failure is None:
                 continue
-            if kept.server and time.time() - kept.since > _SETTLED_S:
+            if time.time() - kept.since > _SETTLED_S:
                 kept.restarts = 0
-            if failure:
-                self._crashed(kept, failure)
+            self._crashed(kept, failure)
             if not self._again(kept):
                 return
+
+    def _failure(self, kept: _Kept) -> ModelError | None:
+        """Why a replica must be started again: it ended by itself, or was silent for too long and was ended here."""
+        server, limit = kept.server, kept.cfg.vllm_silent_s
+        if server is None or not server.running():
+            return server.failure() if server else None
+        now = time.monotonic()
+        if not limit or now - kept.asked < _ASK_S:
+            return None
+        kept.asked = now
+        if server.healthy():
+            kept.heard = time.monotonic()
+        if time.monotonic() - kept.heard <= limit or self._ended.is_set():
+            return None
+        server.stop()
+        what = f"vLLM was alive, but did not answer for {limit:g} s, and was ended"
+        return ModelError(what, f"see its log {kept.log_path}; where it was only slow, raise llm.vllm_silent_s")
 
     def _again(self, kept: _Kept) -> bool:
         """Wait, then start once more; whether that was allowed."""

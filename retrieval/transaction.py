@@ -150,6 +150,14 @@ class Transaction:
             if path not in paths:
                 self._forget_failure(folder_id, path)
 
+    def read_again(self, folder_id: int, paths: Collection[str]) -> None:
+        """The next run reads these files of a folder as if nobody had; until then, what they said stays."""
+        for path in paths:
+            self._forget_failure(folder_id, path)
+            self.db.execute(
+                "UPDATE documents SET hash = '', checked_ns = 0 WHERE folder_id = ? AND path = ?", [folder_id, path]
+            )
+
     def remove_folder(self, folder_id: int) -> int:
         """A folder leaves the knowledge base with all its documents; returns how many there were."""
         ids = [i for (i,) in self.db.execute("SELECT id FROM documents WHERE folder_id = ?", [folder_id])]

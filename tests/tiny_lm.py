@@ -12,7 +12,6 @@ from itertools import pairwise
 from pathlib import Path
 
 CONTEXT = 32768
-_HIDDEN = 256
 _SENTENCES = (
     "Answer the question from the numbered sources. Every employee gets annual leave, sick leave and training days.",
     "The office is open from Monday to Friday, 9:00 to 18:00; expenses above 500 must be approved by the manager.",
@@ -37,10 +36,11 @@ REPLIES = (
 )
 
 
-def build(folder: Path, replies: Sequence[Reply] = REPLIES) -> Path:
+def build(folder: Path, replies: Sequence[Reply] = REPLIES, *, layers: int = 1, hidden: int = 256) -> Path:
     """Write the model and its tokenizer into `folder`; it gives the first reply whose marker occurs ("" always does).
 
-    About a million parameters. The right token leads the others by tens of nats: sampling does not change a reply.
+    About a million parameters; more `layers` and a larger `hidden` (a multiple of 64) take longer and say the same. The
+    right token leads the others by tens of nats: sampling does not change a reply.
     """
     pieces = _pieces([reply.text for reply in replies])
     starts = [f"<|reply_{i}|>" for i in range(len(replies))]
@@ -50,7 +50,7 @@ def build(folder: Path, replies: Sequence[Reply] = REPLIES) -> Path:
         tokens = [start, *(_byte_level(piece) for piece in chain)]
         tokens.append(tokens[1] if reply.endless else "<|im_end|>")
         follows |= {ids[a]: ids[b] for a, b in pairwise(tokens)}
-    _save_model(folder, follows, len(ids), ids["<|im_end|>"])
+    _save_model(folder, follows, len(ids), ids["<|im_end|>"], layers, hidden)
     return folder
 
 
@@ -84,17 +84,17 @@ def _save_tokenizer(
     return vocab
 
 
-def _save_model(folder: Path, follows: dict[int, int], vocab_size: int, end: int) -> None:
+def _save_model(folder: Path, follows: dict[int, int], vocab_size: int, end: int, layers: int, hidden: int) -> None:
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     torch.manual_seed(0)
     config = Qwen3Config(
         vocab_size=vocab_size,
-        hidden_size=_HIDDEN,
-        intermediate_size=_HIDDEN,
-        num_hidden_layers=1,
-        num_attention_heads=4,
+        hidden_size=hidden,
+        intermediate_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 64,
         num_key_value_heads=1,
         head_dim=64,
         max_position_embeddings=CONTEXT,

@@ -3,10 +3,13 @@
 import html
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from urllib.parse import quote
 
 from app.texts import TEXTS, Tongue, version_notes
+from app.view import has_picture
 from core.text import keywords, marks
-from core.types import Candidate, Source, Trace
+from core.types import Answer, Candidate, Source, Trace
+from prompts.support import Statement
 
 _CODE = re.compile(
     r"^ {0,3}(?P<fence>`{3,}|~{3,}).*?(?:^ {0,3}(?P=fence)|\Z)|(?<!`)(?P<ticks>`+)(?!`)[^\n]+?(?<!`)(?P=ticks)(?!`)",
@@ -16,6 +19,11 @@ _OPENS = re.compile(r"<(?=[^\s<])|!(?=\[)|(?<=\])[(:]|:(?=//)|(?<=www)\.|@", re.
 _OPENS_IN_CODE = re.compile(r"<(?=[^\s<=])|!(?=\[)|\](?=[(:])")
 _MARK = re.compile(r"\[(\d{1,3})\]")
 _SHOWN_MARK = re.compile(r"\[\\\[(\d{1,3})\\\]\]\(#source-\1\)")
+_OWN = re.compile(
+    r"^[ \t]*(?:Not from the documents:|以下不来自文档[:：])[ \t]*$", re.MULTILINE
+)  # prompts/library/answer-open
+_HELD, _BARE = "\ue000", "\ue001"  # stand behind a statement until what was written is inert
+_NO_SIGNS = {ord(_HELD): None, ord(_BARE): None}
 _NO_TRACE = Trace()
 _TRACED = 20  # candidates that are shown
 _WORD_JOINER = "\u2060"  # is not seen
@@ -45,21 +53,64 @@ def plain(shown: str) -> str:
     return html.unescape(_SHOWN_MARK.sub(r"[\1]", shown).replace(_WORD_JOINER, ""))
 
 
+def shown_answer(text: str, stated: Sequence[Statement], tongue: Tongue, message: int) -> str:
+    """An answer as Markdown: each statement marked as supported or not, `[n]` leading to the passages of its message,
+    and what the model says of its own knowledge set apart.
+    """
+    texts = TEXTS[tongue]
+    code = [match.span() for match in _CODE.finditer(text)]
+    own = _OWN.search(text)
+    until = own.start() if own else len(text)
+    pieces, position = [], 0
+    for statement in stated:
+        if statement.end > until or any(a < statement.end and statement.start < b for a, b in code):
+            continue
+        pieces += [text[position : statement.end].translate(_NO_SIGNS), _HELD if statement.supported else _BARE]
+        position = statement.end
+    shown = safe_markdown("".join(pieces) + text[position:until].translate(_NO_SIGNS))
+    for sign, kind in ((_HELD, "supported"), (_BARE, "unsupported")):  # the sign itself is the style sheet's
+        label = html.escape(texts[kind], quote=True)
+        shown = shown.replace(sign, f'<sup class="rs-{kind}" role="img" title="{label}" aria-label="{label}"></sup>')
+    if own:
+        said = safe_markdown(text[own.end() :].strip()).replace("\n", "\n> ")
+        shown = f"{shown.rstrip()}\n\n> **💭 {html.escape(texts['own'])}**\n>\n> {said}"
+    return shown.replace("](#source-", f"](#source-{message}-")
+
+
 def evidence(
-    sources: Sequence[Source], query: str, tongue: Tongue, cited: Collection[int] = (), trace: Trace = _NO_TRACE
+    sources: Sequence[Source],
+    query: str,
+    tongue: Tongue,
+    cited: Collection[int] = (),
+    trace: Trace = _NO_TRACE,
+    *,
+    message: int = 0,
+    focus: int = 0,
+    answer: Answer | None = None,
 ) -> str:
     """The evidence panel: each passage with path, page, scores, and the words of the question marked; then how the
-    search came to them.
+    search came to them, the prompt that was sent and what each step took.
+
+    `message` is the answer's, whose passage `focus` is to be looked at.
     """
     texts = TEXTS[tongue]
     if not sources:
         return f'<div class="rs-empty">{html.escape(texts["no_evidence"])}</div>'
     terms = keywords(query)
     ordered = sorted(sources, key=lambda s: (s.n not in cited, s.n))
-    cards = "".join(_card(source, terms, tongue, source.n in cited) for source in ordered)
+    cards = "".join(_card(source, terms, tongue, source.n in cited, source.n == focus) for source in ordered)
     head = f'<div class="rs-query">{html.escape(texts["searched"])}: {html.escape(query[:300])}</div>'
     notes = "".join(f'<div class="rs-note">{html.escape(note)}</div>' for note in trace.notes)
-    return f'<div class="rs-evidence">{head}{notes}{cards}{_traced(trace, tongue)}</div>'
+    more = _traced(trace, tongue) + (_sent(answer, texts) if answer else "")
+    return f'<div class="rs-evidence" data-message="{message}" data-focus="{focus}">{head}{notes}{cards}{more}</div>'
+
+
+def _sent(answer: Answer, texts: Mapping[str, str]) -> str:
+    """The prompt as a model was sent it, and the milliseconds of each step."""
+    stages = " · ".join(f"{name} {ms:g} ms" for name, ms in answer.stages)
+    blocks = "".join(f"<h4>{html.escape(role)}</h4><pre>{html.escape(text)}</pre>" for role, text in answer.prompt)
+    sent = f'<details class="rs-prompt"><summary>{html.escape(texts["prompt"])}</summary>{blocks}</details>'
+    return (sent if blocks else "") + f'<p class="rs-stages">{html.escape(stages)}</p>'
 
 
 def _traced(trace: Trace, tongue: Tongue) -> str:
@@ -91,7 +142,7 @@ def _row(row: Candidate, texts: Mapping[str, str]) -> str:
     return "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
 
 
-def _card(source: Source, terms: Iterable[str], tongue: Tongue, cited: bool) -> str:
+def _card(source: Source, terms: Iterable[str], tongue: Tongue, cited: bool, focus: bool) -> str:
     hit, texts = source.hit, TEXTS[tongue]
     page = ""
     if hit.page:
@@ -109,11 +160,22 @@ def _card(source: Source, terms: Iterable[str], tongue: Tongue, cited: bool) -> 
     notes = "".join(f'<div class="rs-note">{html.escape(note)}</div>' for note in version_notes(hit, tongue))
     return (
         f'<details class="rs-card{" rs-cited" if cited else ""}" id="source-{source.n}"'
-        f"{' open' if cited or source.n <= 3 else ''}>"
+        f"{' open' if focus or cited or source.n <= 3 else ''}>"
         f"<summary><b>[{source.n}]</b> {html.escape(hit.path)}{page} {shown}</summary>"
         f'<div class="rs-heading">{html.escape(heading)}</div>{notes}'
-        f'<div class="rs-text">{_marked(source.text, terms)}</div></details>'
+        f'<div class="rs-text">{_marked(source.text, terms)}</div>{_in_place(source, tongue)}</details>'
     )
+
+
+def _in_place(source: Source, tongue: Tongue) -> str:
+    """The page of a PDF with the passage marked, fetched when it is opened."""
+    hit, texts = source.hit, TEXTS[tongue]
+    if not hit.kb or not has_picture(hit):
+        return ""
+    label = html.escape(texts["in_place"], quote=True)
+    address = html.escape(f"/view/{quote(hit.kb)}/{hit.chunk_id}.png", quote=True)
+    picture = f'<img loading="lazy" alt="{label}" src="{address}">'
+    return f'<details class="rs-view"><summary>{label}</summary>{picture}</details>'
 
 
 def _marked(text: str, terms: Iterable[str]) -> str:

@@ -60,7 +60,7 @@ def read_pdf(data: bytes, cfg: IngestConfig) -> Document:
     """
     opened = _open(data)
     if opened is None:
-        repaired = _repair(data)
+        repaired = repair(data)
         opened = _open(repaired) if repaired else None
     if opened is None:
         kind = signature(data)
@@ -209,7 +209,7 @@ def _find(name: str, text: str, start: int) -> int | None:
     return found.start() if found else None
 
 
-def _repair(data: bytes) -> bytes | None:
+def repair(data: bytes) -> bytes | None:
     """The file as qpdf can rebuild it."""
     from pikepdf import Pdf, PdfError
 

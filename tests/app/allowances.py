@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app import golden
-from app.answer import Found, answer
+from app.answer import Found, Step, answer
 from app.backend import Backend
 from core.config import Config, load
 from core.types import Source
@@ -107,7 +107,7 @@ def served(
     stub.reset()
 
     async def ask() -> tuple[Source, ...]:
-        events = [e async for e in answer(index, question, cfg, backend=model(stub, room))]
+        events = [e async for e in answer(index, question, cfg, backend=model(stub, room)) if not isinstance(e, Step)]
         assert isinstance(events[0], Found)
         return events[0].sources
 

@@ -3,18 +3,24 @@
 import asyncio
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from app.adapter import adapted, adapting, root_of
 from app.backend import EXTRACTIVE, Backend
+from app.bases import State
+from app.server import build
 from core.config import Settings, load
 from core.errors import ConfigError, ModelError
 from llm.chat import Endpoint
 from tests.app.running import handbook
+from tests.app.stub_model import MODEL, serving
 
 __all__ = ["handbook"]  # a fixture
 
@@ -59,6 +65,32 @@ def test_the_folder_of_adapters_can_be_another(settings: Settings, tmp_path: Pat
     cfg = settings.config
     assert root_of(cfg) == Path(cfg.app.data) / "models"
     assert root_of(cfg.model_copy(update={"llm": cfg.llm.model_copy(update={"adapters": str(tmp_path)})})) == tmp_path
+
+
+def test_each_knowledge_base_is_answered_by_its_own_adapter_over_http(settings: Settings) -> None:
+    told(settings, "polite")
+    data = Path(settings.config.app.data)
+    shutil.copytree(data / "handbook", data / "plain")
+    (data / "plain" / "adapter.json").unlink()
+    with serving() as stub:
+        port = urlsplit(stub.base_url).port
+        keys = {"backend": "vllm", "vllm_port": port}
+        llm = settings.config.llm.model_copy(update=keys)
+        retrieval = settings.config.retrieval.model_copy(update={"variants": 0})
+        config = settings.config.model_copy(update={"llm": llm, "retrieval": retrieval})
+
+        def asked(client: TestClient, kb: str) -> tuple[str, str]:
+            """The model that the server was asked for, and the one that the reply names."""
+            messages = [{"role": "user", "content": "How many days of annual leave are there?"}]
+            reply = client.post("/v1/chat/completions", json={"model": kb, "messages": messages})
+            return stub.answers()[-1].body["model"], reply.json()["ragstone"]["model"]
+
+        with TestClient(build(State(replace(settings, config=config))), base_url="http://127.0.0.1") as client:
+            assert asked(client, "handbook") == ("polite", "polite")
+            assert stub.adapters == {"polite": str(data / "models/polite")}
+            assert asked(client, "plain") == (MODEL, MODEL)
+            told(settings, "--none")
+            assert asked(client, "handbook") == (MODEL, MODEL)
 
 
 def test_only_vllm_is_asked_for_an_adapter_and_a_failure_is_said(settings: Settings) -> None:

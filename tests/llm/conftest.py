@@ -9,14 +9,17 @@ import pytest
 from core.config import LlmConfig, load
 from tests.fixtures_vllm import free_port
 
-# Answers /health, leaves a grandchild behind, or fails as it is told by an argument.
+# Answers /health and /v1/models, leaves a grandchild behind, fails as an argument tells it; silent while a file exists.
 STAND_IN = """
-import http.server, subprocess, sys, time
+import http.server, os, subprocess, sys, time
 
 class Health(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        if "--silent-by" in sys.argv and os.path.exists(sys.argv[sys.argv.index("--silent-by") + 1]):
+            time.sleep(600)
         self.send_response(200)
         self.end_headers()
+        self.wfile.write(b'{"data": [{"id": "base-lm"}]}')
 
 def main():
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -47,7 +50,11 @@ def model(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with a program in vLLM's place, under the name of the CPU build."""
-    folder = tmp_path_factory.mktemp("stand-in")
+    return make_stand_in(tmp_path_factory.mktemp("stand-in"))
+
+
+def make_stand_in(folder: Path) -> Path:
+    """Make such an environment in a folder."""
     venv.create(folder, with_pip=False)
     site = next(folder.glob("lib/python3*/site-packages"))
     (site / "vllm/entrypoints/cli").mkdir(parents=True)

@@ -231,6 +231,34 @@ def test_garbage_in_place_of_an_answer_is_called_that(stub: Stub) -> None:
     assert "llm.base_url" in error.hint
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"data: 5\n\n",
+        b"data: null\n\n",
+        b'data: {"id": "x", "choi\n\n',
+        b"data: \xff\xfe\x00\n\n",
+        b'data: {"choices": "x"}\n\n',
+        b'data: {"choices": [null]}\n\n',
+        b'data: {"choices": [{"delta": {"tool_calls": [{"x": 1}]}}]}\n\n',
+        b'data: {"choices": [], "usage": "many"}\n\n',
+        b'data: {"error": {"message": "the engine died"}}\n\n',
+        b'data: {"error": "the engine died"}\n\n',
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_garbage_in_the_middle_of_an_answer_is_called_that(stub: Stub, raw: bytes) -> None:
+    stub.reply = Reply(("One ",), raw=raw)
+    with pytest.raises(ModelError, match=f"{stub.base_url} sent something that is no answer") as caught:
+        said(stub)
+    assert caught.value.retryable
+
+
+def test_half_a_surrogate_pair_becomes_a_question_mark(stub: Stub) -> None:
+    stub.reply = Reply(("One ",), raw=b'data: {"choices": [{"delta": {"content": "a\\ud800b"}}]}\n\n')
+    assert "".join(said(stub)) == "One a?b"
+
+
 @pytest.mark.parametrize("kind", ["cut", "ended"])
 def test_an_answer_that_breaks_off_half_way_is_no_answer(stub: Stub, kind: Failure) -> None:
     stub.reply = Reply(("One ", "two "), failure=kind)

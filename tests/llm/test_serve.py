@@ -1,5 +1,6 @@
 """The life of the server runs against a small program in vLLM's place, and once more against vLLM itself."""
 
+import json
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ import pytest
 
 from core.config import LlmConfig
 from core.errors import ModelError
-from llm.serve import Server, build_argv, check_model, check_port, environment
+from llm.serve import Server, build_argv, check_adapters, check_model, check_port, environment
 from llm.vllm_log import explain, last_step
 
 Configure = Callable[..., LlmConfig]
@@ -115,6 +116,20 @@ def test_without_adapters_vllm_is_not_told_of_any(configure: Configure) -> None:
 def test_adapters_and_an_address_for_others_do_not_go_together(configure: Configure, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"vllm_lora_rank: .*listens on 0\.0\.0\.0"):
         Server.start(configure(vllm_lora_rank=8, vllm_host="0.0.0.0"), tmp_path / "vllm.log", quiet)
+
+
+def test_adapters_and_8_bit_activations_do_not_go_together_on_the_cpu(
+    configure: Configure, model: Path, tmp_path: Path
+) -> None:
+    bits = {"num_bits": 8, "type": "int"}
+    group = {"weights": bits, "input_activations": bits}
+    told = {"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {"group_0": group}}}
+    (model / "config.json").write_text(json.dumps(told))
+    with pytest.raises(ModelError, match=r"llm\.vllm_lora_rank: vLLM's CPU build .*W8A8") as caught:
+        Server.start(configure(vllm_lora_rank=8), tmp_path / "vllm.log", quiet)
+    assert "vllm_lora_rank = 0" in caught.value.hint
+    check_adapters(configure())
+    check_adapters(configure(vllm_lora_rank=8, vllm_build="gpu"))
 
 
 def test_nothing_is_sent_home_and_no_secret_or_python_path_is_passed_on(configure: Configure) -> None:

@@ -44,6 +44,26 @@ def test_a_crashed_server_is_started_again_and_the_cause_is_kept(configure: Conf
     assert "started again in 1 s" in "".join(said)
 
 
+def test_a_server_that_lives_but_answers_no_more_is_started_again(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm.supervise._ASK_S", 0.1)
+    silence = tmp_path / "silence"
+    cfg = configure(vllm_silent_s=1.0, vllm_args=["--silent-by", str(silence)])
+    with Supervisor.start(cfg, tmp_path / "vllm.log", quiet) as supervisor:
+        first = supervisor.status().replicas[0]
+        silence.touch()
+        assert wait_for(lambda: supervisor.status().replicas[0].state == "waiting")
+        assert of_session(first.pid) == []
+        silence.unlink()
+        assert wait_for(lambda: supervisor.status().replicas[0].state == "running")
+        again = supervisor.status().replicas[0]
+        assert again.pid != first.pid
+        assert again.restarts == 1
+        assert "did not answer for 1 s" in again.crashes[0].cause
+        assert answers(supervisor.base_urls[0])
+
+
 def test_a_server_that_crashes_too_often_is_given_up_with_its_causes(configure: Configure, tmp_path: Path) -> None:
     with Supervisor.start(configure(vllm_restarts=1), tmp_path / "vllm.log", quiet) as supervisor:
         kill_vllm(supervisor.status())

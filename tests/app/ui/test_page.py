@@ -14,7 +14,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.app.running import RETRY, App, Visit, chromium, handbook, running, visiting
+from app.votes import read_votes
+from tests.app.running import RETRY, App, Visit, chromium, handbook, index, running, visiting
 from tests.app.stub_model import MODEL, Reply, Stub, serving
 
 __all__ = ["handbook"]  # a fixture
@@ -81,21 +82,6 @@ def cards(seen: Visit) -> dict[str, str]:
     return {card.get_attribute("id") or "": card.inner_text() for card in found}
 
 
-def upload(seen: Visit, kb: str, *files: Path) -> str:
-    """Add files to a knowledge base on the Documents tab; the report shown."""
-    page = seen.page
-    page.get_by_role("tab", name=re.compile("Documents|文档")).click()
-    page.fill("#target input, #target textarea", kb)
-    page.set_input_files("#files input[type=file]", [str(file) for file in files])
-    for file in files:
-        expect(page.locator("#files")).to_contain_text(file.stem[:8], timeout=30_000)
-    page.click("#upload")
-    page.wait_for_function("document.querySelector('#report')?.innerText.includes('chunks')", timeout=90_000)
-    text = page.inner_text("#report")
-    page.get_by_role("tab", name=re.compile("Evidence|依据")).click()
-    return text
-
-
 def test_without_a_model_the_documents_are_quoted_with_their_evidence(bare: App, visit: Visiting) -> None:
     seen = visit(bare)
     expect(seen.page.locator("#status")).to_contain_text("No model is configured")
@@ -112,14 +98,14 @@ def test_without_a_model_the_documents_are_quoted_with_their_evidence(bare: App,
     assert "turbidity" in " ".join(cited.locator("mark").all_inner_texts()).lower()
     number = re.search(r"\[(\d+)\]", answer)
     assert number
-    seen.page.locator(f"#chat a[href='#source-{number[1]}']").first.click()
+    seen.page.locator(f"#chat a[href$='-{number[1]}']").first.click()
     expect(seen.page.locator(f"#source-{number[1]}")).to_be_in_viewport()
 
 
 def test_the_interface_speaks_chinese_to_a_chinese_browser(bare: App, visit: Visiting) -> None:
     seen = visit(bare, "zh-CN")
     expect(seen.page.locator("#status")).to_contain_text("尚未配置模型")
-    for text in ("知识库", "依据", "文档"):
+    for text in ("新对话", "知识库", "允许模型补充自己的知识"):
         expect(seen.page.get_by_text(text, exact=True).first).to_be_visible()
     expect(seen.page.locator("#question textarea")).to_have_attribute("placeholder", "向你的文档提问……")
     seen.ask("一线城市出差，住宿费每晚最高报销多少？")
@@ -131,7 +117,7 @@ def test_the_interface_speaks_chinese_to_a_chinese_browser(bare: App, visit: Vis
 
 def test_the_interface_speaks_english_to_an_english_browser_and_fits_a_phone(bare: App, visit: Visiting) -> None:
     seen = visit(bare, "en-US", 400)
-    expect(seen.page.get_by_text("Knowledge base", exact=True).first).to_be_attached()
+    expect(seen.page.get_by_text("Knowledge bases", exact=True).first).to_be_attached()
     expect(seen.page.locator("#question textarea")).to_have_attribute("placeholder", "Ask your documents…")
     seen.ask(QUESTION)
     assert "LT-300" in seen.finished()
@@ -151,20 +137,20 @@ def test_a_question_that_the_documents_do_not_cover_is_told_so(bare: App, visit:
 
 
 def test_an_answer_is_seen_growing_and_names_its_model(ui: App, stub: Stub, visit: Visiting) -> None:
-    stub.reply = Reply([f"word{i} " for i in range(60)] + ["[1]."], delay_s=0.05)
+    stub.reply = Reply([f"word{i} " for i in range(150)] + ["[1]."], delay_s=0.05)
     seen = visit(ui)
     expect(seen.page.locator("#status")).to_contain_text(MODEL)
     seen.ask(QUESTION)
     lengths = set()
-    for _ in range(300):
+    for _ in range(600):
         text = seen.answer()
         if "word0" in text:
             lengths.add(len(text))
-        if "word59" in text:
+        if "word149" in text:
             break
         seen.page.wait_for_timeout(100)
     assert len(lengths) >= 3, lengths
-    assert seen.finished().endswith("word58 word59 [1].")
+    assert seen.finished().endswith("word148 word149 [1].")
     assert cards(seen)["source-1"].startswith("[1] products/lt-300-manual.pdf")
 
 
@@ -173,7 +159,7 @@ def test_stop_ends_the_answer_and_the_request_at_the_model(ui: App, stub: Stub, 
     seen = visit(ui)
     seen.ask(QUESTION)
     expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("word3", timeout=60_000)
-    seen.page.click("#question .stop-button")
+    seen.page.locator("#question .stop-button").dispatch_event("click")
     assert stub.answers()[0].left.wait(15)
     stopped = seen.finished()
     assert stopped.startswith("word0 word1")
@@ -197,19 +183,136 @@ def test_retry_asks_again_and_an_edited_question_is_asked_instead(ui: App, stub:
     assert seen.finished() == "First answer [1]."
     stub.reply = Reply(("Second answer [1].",))
     seen.page.click(RETRY)
-    expect(seen.page.locator("#chat [data-testid=bot]")).to_have_text("Second answer [1].", timeout=30_000)
-    assert seen.finished() == "Second answer [1]."
+    expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("Second answer [1].", timeout=30_000)
+    assert seen.finished().startswith("Second answer [1].")
     assert [call.body["messages"][-1]["content"] for call in stub.answers()] == [QUESTION] * 2
-    assert len(stub.answers()[1].body["messages"]) == 2  # the answer that was thrown away is no history
+    assert len(stub.answers()[1].body["messages"]) == 2  # the answer before it is no history
 
     stub.reply = Reply(("Third answer [1].",))
     seen.page.click("#chat [aria-label=Edit]")
     seen.page.fill("#chat textarea", "How is the VPN reached?")
     seen.page.click("#chat [aria-label=Submit]")
-    expect(seen.page.locator("#chat [data-testid=bot]")).to_have_text("Third answer [1].", timeout=30_000)
+    expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("Third answer [1].", timeout=30_000)
     expect(seen.page.locator(".rs-query")).to_contain_text("How is the VPN reached?")
     assert seen.page.locator("#chat [data-testid=user]").all_inner_texts() == ["How is the VPN reached?"]
     assert "it/vpn-and-accounts.md" in " ".join(cards(seen).values())
+
+    ways = seen.page.locator("#chat a[href^='#turn-']")
+    expect(ways).to_have_count(2)  # of the question, which has two versions; its answer has one
+    ways.first.click()
+    expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("Second answer [1].", timeout=30_000)
+    assert seen.page.locator("#chat [data-testid=user]").all_inner_texts() == [QUESTION]
+    seen.page.locator("#chat a[href^='#turn-']").nth(2).click()  # of the answer
+    expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("First answer [1].", timeout=30_000)
+    assert len(stub.answers()) == 3
+
+
+def test_conversations_are_kept_found_renamed_exported_and_deleted(
+    ui: App, stub: Stub, visit: Visiting, tmp_path: Path
+) -> None:
+    stub.reply = Reply(("Forty-two NTU [1].",))
+    seen = visit(ui)
+    seen.ask(QUESTION)
+    assert seen.finished() == "Forty-two NTU [1]."
+    seen.page.wait_for_url("**/?chat=*", timeout=30_000)
+    row = seen.page.locator("#chat-list li[aria-current]")
+    expect(row).to_contain_text(QUESTION[:20])
+    seen.reload()
+    expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("Forty-two NTU [1].", timeout=60_000)
+    expect(seen.page.locator("#source-1")).to_contain_text("lt-300-manual.pdf")
+
+    seen.page.on("dialog", lambda dialog: dialog.accept("Sensors" if dialog.type == "prompt" else ""))
+    row.hover()
+    row.locator("[data-act=rename]").click()
+    expect(row).to_contain_text("Sensors")
+    with seen.page.expect_download() as download:
+        row.locator("a[download]").click()
+    download.value.save_as(tmp_path / "chat.md")
+    exported = (tmp_path / "chat.md").read_text("utf-8")
+    assert exported.startswith("# Sensors\n")
+    assert f"> {QUESTION}\n\nForty-two NTU [1].\n\n- [1] `products/lt-300-manual.pdf`, p. 1: " in exported
+
+    seen.page.click("#chat-new")
+    expect(seen.page.locator("#chat [data-testid=bot]")).to_have_count(0)
+    seen.page.fill("#chat-search textarea, #chat-search input", "forty-two")
+    expect(seen.page.locator("#chat-list li")).to_have_count(1)
+    seen.page.fill("#chat-search textarea, #chat-search input", "no such word")
+    expect(seen.page.locator("#chat-list li")).to_have_count(0)
+    seen.page.fill("#chat-search textarea, #chat-search input", "Sensors")
+    seen.page.locator("#chat-list [data-act=open]").click()
+    expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("Forty-two NTU [1].")
+    seen.page.locator("#chat-list [data-act=delete]").click()
+    expect(seen.page.locator("#chat-list li")).to_have_count(0)
+    expect(seen.page.locator("#chat [data-testid=bot]")).to_have_count(0)
+
+
+def test_statements_are_marked_as_supported_or_not_and_the_prompt_is_shown(
+    ui: App, stub: Stub, visit: Visiting
+) -> None:
+    stub.reply = Reply(("It measures turbidity by infrared light [1]. It is made of cheese and moonlight [1].",))
+    seen = visit(ui)
+    seen.ask(QUESTION)
+    seen.finished()
+    expect(seen.page.locator("#chat .rs-supported")).to_have_count(1)
+    expect(seen.page.locator("#chat .rs-unsupported")).to_have_count(1)
+    seen.page.click(".rs-prompt summary")
+    expect(seen.page.locator(".rs-prompt pre").last).to_have_text(QUESTION)
+    expect(seen.page.locator(".rs-prompt pre").first).to_contain_text('<source n="1" path="products/lt-300-manual.pdf"')
+    assert re.search(r"find [\d.]+ ms · pack [\d.]+ ms", seen.page.inner_text(".rs-stages"))
+    seen.page.locator("#source-1 .rs-view summary").click()  # the page of the PDF, drawn by this app
+    seen.page.wait_for_function("document.querySelector('#source-1 img')?.naturalWidth > 300", timeout=60_000)
+
+
+def test_votes_with_their_reasons_are_kept_with_the_knowledge_base(ui: App, stub: Stub, visit: Visiting) -> None:
+    stub.reply = Reply(("Forty-three NTU [1].",))
+    seen = visit(ui)
+    seen.ask(QUESTION)
+    seen.finished()
+    seen.page.click("#chat [aria-label=Dislike]")
+    expect(seen.page.locator("#doing")).to_contain_text("Thank you", timeout=30_000)
+    (vote,) = [v for v in read_votes(ui.data / "handbook" / "votes.jsonl") if v.answer == "Forty-three NTU [1]."]
+    assert (vote.question, vote.vote, vote.file, vote.model) == (QUESTION, "down", "products/lt-300-manual.pdf", MODEL)
+    assert [message.role for message in vote.prompt] == ["system", "user"]
+
+
+def test_a_hash_sign_offers_files_and_limits_the_question_to_one(ui: App, stub: Stub, visit: Visiting) -> None:
+    stub.reply = Reply(("By VPN [1].",))
+    seen = visit(ui)
+    seen.page.fill("#question textarea", "")
+    seen.page.type("#question textarea", "#vpn")
+    expect(seen.page.locator("#rs-offers li")).to_have_text(["handbook/it/vpn-and-accounts.md"])
+    seen.page.keyboard.press("Enter")
+    expect(seen.page.locator("#question textarea")).to_have_value("#handbook/it/vpn-and-accounts.md ")
+    seen.page.type("#question textarea", "How is the VPN reached?")
+    seen.page.keyboard.press("Enter")
+    expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("By VPN", timeout=30_000)
+    seen.finished()
+    assert {text.split()[1] for text in cards(seen).values()} == {"it/vpn-and-accounts.md"}
+    assert stub.answers()[0].body["messages"][-1]["content"] == "How is the VPN reached?"
+
+
+def test_what_the_model_knows_itself_is_set_apart(ui: App, stub: Stub, visit: Visiting) -> None:
+    stub.reply = Reply(("By infrared light [1].\n\nNot from the documents:\nNewton liked light.",))
+    seen = visit(ui)
+    seen.page.check("#chat-mode input")
+    seen.ask(QUESTION)
+    seen.finished()
+    expect(seen.page.locator("#chat blockquote")).to_contain_text("Not from your documents")
+    expect(seen.page.locator("#chat blockquote")).to_contain_text("Newton liked light.")
+    assert "may add what you know yourself" in stub.answers()[0].text
+
+
+def test_language_and_theme_are_switched_on_the_page(bare: App, visit: Visiting) -> None:
+    seen = visit(bare)
+    seen.page.click("[data-page=theme]")
+    assert seen.page.evaluate("document.body.classList.contains('dark')")
+    seen.page.click("[data-page=language]")
+    expect(seen.page.locator("#question textarea")).to_have_attribute("placeholder", "向你的文档提问……", timeout=60_000)
+    expect(seen.page.locator("#status")).to_contain_text("尚未配置模型", timeout=60_000)
+    seen.page.wait_for_function("document.body.classList.contains('dark')", timeout=10_000)
+    seen.page.click("[data-page=language]")
+    expect(seen.page.locator("#status")).to_contain_text("No model is configured", timeout=60_000)
+    seen.reload()
 
 
 def test_a_follow_up_is_understood_from_what_was_said(ui: App, stub: Stub, visit: Visiting) -> None:
@@ -229,42 +332,6 @@ def test_a_follow_up_is_understood_from_what_was_said(ui: App, stub: Stub, visit
     assert said == [("user", QUESTION), ("assistant", "It is `x[1]` < 1000 NTU [1]."), ("user", "And the LT-520?")]
 
 
-def test_an_uploaded_file_is_reported_chosen_and_cited(ui: App, stub: Stub, visit: Visiting, tmp_path: Path) -> None:
-    note = tmp_path / "garage-note.md"
-    note.write_text("# Garage\n\nThe garage of the Suzhou office opens at 06:45 and its code is 4711.\n")
-    stub.reply = Reply(("It opens at 06:45 [1].",))
-    seen = visit(ui)
-    report = upload(seen, "uploads", note)
-    assert report.startswith("+1 ")
-    expect(seen.page.locator("#kb input")).to_have_value("uploads")
-    assert list(Path(f"{ui.data}-received").rglob("*.md")) == []  # the only copy is the knowledge base's own
-    seen.ask("When does the garage open?")
-    assert seen.finished() == "It opens at 06:45 [1]."
-    expect(seen.page.locator(".rs-cited")).to_contain_text("garage-note.md")
-    expect(seen.page.locator(".rs-cited")).to_contain_text("4711")
-    assert "The garage of the Suzhou office" in stub.answers()[0].text
-
-    seen.page.click("#kb input")
-    seen.page.get_by_role("option", name="handbook").click()
-    expect(seen.page.locator("#kb input")).to_have_value("handbook")
-    seen.ask("Which code does the garage in Suzhou have?")
-    seen.page.wait_for_function("document.querySelectorAll('#chat [data-testid=bot]').length == 2", timeout=30_000)
-    seen.finished()
-    assert "garage-note.md" not in " ".join(cards(seen).values())
-
-
-def test_a_file_that_cannot_be_read_is_a_row_of_the_report(bare: App, visit: Visiting, tmp_path: Path) -> None:
-    good, bad = tmp_path / "good.txt", tmp_path / "broken.pdf"
-    good.write_text("The canteen serves noodles on Thursdays.\n")
-    bad.write_bytes(b"%PDF-1.7\nthis is no PDF at all")
-    seen = visit(bare)
-    report = upload(seen, "mixed", good, bad)
-    assert report.startswith("+1 ")
-    row = next(line for line in report.splitlines() if "broken.pdf" in line)
-    assert "⚠️" in row
-    assert len(row) > len("⚠️ broken.pdf: ") + 10
-
-
 def test_nothing_that_a_document_or_a_model_writes_runs_or_leaves(
     ui: App, stub: Stub, visit: Visiting, tmp_path: Path
 ) -> None:
@@ -272,8 +339,9 @@ def test_nothing_that_a_document_or_a_model_writes_runs_or_leaves(
     hostile.write_text(f"# Turbidity <img src=x onerror='window.pwned=1'>\n\n{EVIL}\n")
     stub.reply = Reply([EVIL[i : i + 25] for i in range(0, len(EVIL), 25)], delay_s=0.02)
     seen = visit(ui)
-    upload(seen, "hostile", hostile)
-    seen.ask("What is turbidity?")
+    index(hostile.parent, "hostile", ui.data)
+    seen.reload()
+    seen.ask("#hostile What is turbidity?")
     answer = seen.finished()
     assert "<script>window.pwned=1</script>" in answer  # shown as it was written
     expect(seen.page.locator("#evidence")).to_contain_text("<script>window.pwned=1</script>")
@@ -282,7 +350,7 @@ def test_nothing_that_a_document_or_a_model_writes_runs_or_leaves(
     inside = "#chat [data-testid=bot], #evidence"
     assert seen.page.locator(inside).locator("script, img, iframe, style, svg[onload]").count() == 0
     links = seen.page.locator(inside).locator("a").all()
-    assert {link.get_attribute("href") for link in links} == {"#source-1"}
+    assert {re.sub(r"\d+", "N", link.get_attribute("href") or "") for link in links} <= {"#source-N-N"}
 
 
 def test_a_picture_in_a_question_is_not_fetched(ui: App, stub: Stub, browser: Browser) -> None:
@@ -294,9 +362,7 @@ def test_a_picture_in_a_question_is_not_fetched(ui: App, stub: Stub, browser: Br
         with visiting(browser, ui.url) as seen:
             seen.ask(f"What is this? ![]({address}/x.png) <img src={address}/y.png>")
             seen.finished()
-            blocked = [line for line in seen.complaints if "violates the following Content Security Policy" in line]
-            assert len(blocked) >= 1
-            seen.complaints.clear()
+            expect(seen.page.locator("#chat [data-testid=user]")).to_contain_text("![]")  # shown as it was written
         with pytest.raises(TimeoutError):
             elsewhere.accept()
 

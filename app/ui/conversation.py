@@ -1,0 +1,109 @@
+"""A conversation as it is shown: its list entry, its messages, the evidence of one of them; and votes on answers."""
+
+import html
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+from app.answer import request
+from app.backend import HOW_TO
+from app.bases import State
+from app.chats import Chat, Message
+from app.texts import TEXTS, Tongue
+from app.ui.render import evidence, safe_markdown, shown_answer
+from app.variants import variant_for
+from app.votes import ROLES, Vote, add_vote, sent, votes_file
+from llm import examples
+from prompts.context import render
+from prompts.support import statements
+
+
+def conversations(chats: Sequence[Chat], chosen: str, said: Tongue) -> str:
+    """The list of conversations, each with what can be done to it."""
+    texts = {key: html.escape(text, quote=True) for key, text in TEXTS[said].items()}
+    if not chats:
+        return f'<p class="rs-empty" data-chat="{html.escape(chosen)}">{texts["no_chats"]}</p>'
+    rows = []
+    for chat in chats:
+        title, day = html.escape(chat.title, quote=True), time.strftime("%Y-%m-%d", time.localtime(chat.changed))
+        here = ' aria-current="true"' if chat.id == chosen else ""
+        rows.append(
+            f'<li{here}><button data-act="open" data-id="{chat.id}" title="{title} · {day}">{title}</button>'
+            f'<button data-act="rename" data-id="{chat.id}" data-ask="{texts["rename_to"]}" data-title="{title}"'
+            f' title="{texts["rename"]}" aria-label="{texts["rename"]}: {title}">✎</button>'
+            f'<a href="/chats/{chat.id}.md" download title="{texts["export"]}"'
+            f' aria-label="{texts["export"]}: {title}">⤓</a>'
+            f'<button data-act="delete" data-id="{chat.id}" data-ask="{texts["delete_chat"]}"'
+            f' title="{texts["delete"]}" aria-label="{texts["delete"]}: {title}">✕</button></li>'
+        )
+    return f'<ul class="rs-chats" data-chat="{html.escape(chosen)}" aria-label="{texts["chats"]}">{"".join(rows)}</ul>'
+
+
+def messages(branch: Sequence[Message], said: Tongue) -> list[dict[str, str]]:
+    """The messages of a branch as the chat shows them."""
+    shown = []
+    for before, message in zip([None, *branch], branch, strict=False):
+        if message.role == "user":
+            shown.append({"role": "user", "content": safe_markdown(message.text)})
+        else:
+            shown.append({"role": "assistant", "content": _answer(message, before, said)})
+    return shown
+
+
+def _answer(message: Message, question: Message | None, said: Tongue) -> str:
+    """An answer, what its reader should know, and the ways to its other versions and those of its question."""
+    texts, done = TEXTS[said], message.answer
+    if done is None:
+        parts = [safe_markdown(message.text) or "…", "" if "⚠️" in message.text else f"*{texts['cut']}*"]
+    else:
+        judged = done.answered and done.backend != "extractive" and message.text == done.text
+        stated = statements(done.text, done.query, done.sources) if judged else []
+        parts = [shown_answer(message.text, stated, said, message.id)]
+        parts += [f"> {safe_markdown(note)}" for note in done.notes if note != HOW_TO]
+        if message.text != done.text:
+            parts.append(f"*{texts['corrected']}*")
+    ways = [_ways(m, texts[key], said) for m, key in ((question, "question_n"), (message, "answer_n")) if m]
+    return "\n\n".join(filter(None, [*parts, " · ".join(filter(None, ways))]))
+
+
+def _ways(message: Message, name: str, said: Tongue) -> str:
+    if message.siblings < 2:
+        return ""
+    texts = TEXTS[said]
+    return (
+        f'{name} [‹](#turn-{message.id}--1 "{texts["earlier"]}") {message.place}/{message.siblings} '
+        f'[›](#turn-{message.id}-1 "{texts["later"]}")'
+    )
+
+
+def in_panel(message: Message | None, said: Tongue, focus: int = 0) -> str:
+    """The evidence of an answer, with one of its passages opened."""
+    done = message.answer if message else None
+    if message is None or done is None:
+        return evidence((), "", said)
+    cited = {citation.n for citation in done.citations}
+    return evidence(
+        done.sources, done.query, said, cited, done.trace, message=message.id, focus=focus, answer=done
+    )  # fmt: skip
+
+
+def voted(
+    state: State, chat_id: str, message: Message, question: str, vote: Literal["up", "down"], *,
+    reason: str | None = None, correction: str | None = None,
+) -> None:  # fmt: skip
+    """Keep what somebody thinks of an answer, with the knowledge base that it mostly rests on."""
+    done = message.answer
+    if done is None or not done.sources:
+        return
+    if done.prompt:
+        prompt = tuple(examples.Message(role=ROLES[role], content=text) for role, text in done.prompt)
+    else:  # no model was asked: what it would have been sent
+        prompt = sent(request(state.cfg, question, render(done.sources)))
+    cited = {citation.n for citation in done.citations}
+    first = next((source for source in done.sources if source.n in cited), done.sources[0])
+    row = Vote(
+        id=f"{chat_id}:{message.id}", time=time.strftime("%Y-%m-%dT%H:%M:%S"), question=question, prompt=prompt,
+        answer=done.text, vote=vote, correction=correction, reason=reason, file=first.hit.path, model=done.model,
+        variant=variant_for(state.cfg.llm, chat_id).name,
+    )  # fmt: skip
+    add_vote(votes_file(state.bases.data, first.hit.kb), row)

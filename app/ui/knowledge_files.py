@@ -1,0 +1,242 @@
+"""The files of a knowledge base: what each gave, why one could not be read, and its passages one by one."""
+
+import html
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from app.library import FileRow, delete_upload, failed, file_row, files, first_chunk, read_again
+from app.texts import Tongue
+from app.ui import knowledge_view
+from app.ui.knowledge_job import CLICKS, begin, for_editors, opened, pressable, shown, told
+from app.ui.knowledge_result import duration
+from app.ui.visitor import tongue
+from core.types import Card
+
+if TYPE_CHECKING:
+    from app.bases import State
+
+_PAGE = 25  # files that are shown at once
+_STATES = ("all", "failed", "stale", "notes")
+
+TEXTS: dict[Tongue, dict[str, str]] = {
+    "en": {
+        "state": "Show", "all": "all", "failed_only": "failed", "stale": "stale", "notes": "with notes",
+        "name": "Name contains", "earlier": "‹", "later": "›", "range": "{} – {} of {}", "no_file": "No such file.",
+        "card_name": "file", "remarks": "remarks",
+        "card_language": "language", "card_pages": "pages", "characters": "characters", "card_chunks": "passages",
+        "tables": "tables", "ocr": "OCR pages", "empty": "no text on pages", "encoding": "encoding",
+        "took": "read in", "card_notes": "notes", "why_stale": "cannot be read as it is now", "failure": "not read",
+        "reread": "Read it again", "reread_failed": "Read all failed files again", "delete": "Delete the upload…",
+        "delete_yes": "Yes, delete it", "delete_no": "Keep it", "no_choice": "Choose a file in the list first.",
+        "ask_delete": "Delete “{}” from the server, with what it said?", "none_failed": "No file has failed.",
+    },
+    "zh": {
+        "state": "显示", "all": "全部", "failed_only": "失败", "stale": "过时", "notes": "有备注",
+        "name": "名称包含", "earlier": "‹", "later": "›", "range": "{} – {}，共 {}", "no_file": "没有这样的文件。",
+        "card_name": "文件", "remarks": "备注",
+        "card_language": "语言", "card_pages": "页数", "characters": "字符数", "card_chunks": "段落数",
+        "tables": "表格数", "ocr": "OCR 页", "empty": "没有文字的页", "encoding": "编码",
+        "took": "读取用时", "card_notes": "备注", "why_stale": "目前的文件无法读取", "failure": "未能读取",
+        "reread": "重新读取", "reread_failed": "重新读取所有失败的文件", "delete": "删除上传的文件……",
+        "delete_yes": "确定删除", "delete_no": "保留", "no_choice": "请先在列表中选择一个文件。",
+        "ask_delete": "从服务器删除“{}”及其内容？", "none_failed": "没有失败的文件。",
+    },
+}  # fmt: skip
+
+
+def build(state: "State", say: Any, chosen: Any, turn: Any, follow: Any) -> None:
+    """The part of the tab. `chosen`: the knowledge base; `turn` changes when it may have; `follow` shows a job."""
+    import gradio as gr
+
+    quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    first, file = gr.State(0), gr.State("")
+    choices = [(say("failed_only" if name == "failed" else name), name) for name in _STATES]
+    with gr.Row():
+        which = gr.Radio(choices, value="all", label=say("state"), elem_id="knowledge-state", min_width=260)
+        name = gr.Textbox("", label=say("name"), max_lines=1, elem_id="knowledge-search-name", min_width=160)
+    listed = gr.HTML(elem_id="knowledge-files", js_on_load=CLICKS)
+    with gr.Row():
+        earlier = gr.Button(say("earlier"), size="sm", min_width=60, elem_id="knowledge-earlier")
+        later = gr.Button(say("later"), size="sm", min_width=60, elem_id="knowledge-later")
+    card = gr.HTML(elem_id="knowledge-card")
+    with gr.Column(visible=False) as editing:
+        with gr.Row():
+            again = gr.Button(say("reread"), size="sm", elem_id="knowledge-reread")
+            again_all = gr.Button(say("reread_failed"), size="sm", elem_id="knowledge-reread-failed")
+            delete = gr.Button(say("delete"), size="sm", elem_id="knowledge-delete", visible=False)
+        with gr.Group(visible=False) as asking:
+            question = gr.HTML(elem_id="knowledge-delete-ask", padding=True)
+            with gr.Row():
+                really = gr.Button(say("delete_yes"), variant="stop", elem_id="knowledge-delete-yes")
+                keep = gr.Button(say("delete_no"), elem_id="knowledge-delete-no")
+    for_editors(state, editing)
+    chunk = knowledge_view.build(state, say, chosen, "knowledge-file")
+    look, shown_list = _lister(state), [listed, first]
+    inputs = [chosen, which, name, first, file]
+    gr.on([turn.change, file.change], look, inputs, shown_list, **quietly)
+    gr.on([chosen.change, which.change, name.change], look, [*inputs[:3], gr.State(0), file], shown_list, **quietly)
+    earlier.click(_lister(state, -_PAGE), inputs, shown_list, **quietly)
+    later.click(_lister(state, _PAGE), inputs, shown_list, **quietly)
+    chosen.change(lambda: "", None, file, **quietly)
+    listed.select(_picker(state), chosen, [file, chunk], **quietly)
+    gr.on([file.change, turn.change], _carder(state), [chosen, file], [card, delete, asking], **quietly)
+    follow(again.click(_reader(state), [chosen, file], None, **quietly))
+    follow(again_all.click(_reader_of_failed(state), chosen, None, **quietly))
+    delete.click(_asker(state), [chosen, file], [asking, question], **quietly)
+    keep.click(lambda: gr.update(visible=False), None, asking, **quietly)
+    follow(really.click(_deleter(state), [chosen, file], [file, chunk], **quietly))
+
+
+def _lister(state: "State", step: int = 0) -> Any:
+    import gradio as gr
+
+    def look(kb: str | None, which: Any, name: str, first: int, file: str, request: gr.Request) -> Any:
+        """One page of the list, `step` files on from `first`."""
+        if not kb:
+            return "", 0
+        index, texts = opened(state, request, kb), TEXTS[tongue(request)]
+        first = max(first + step, 0)
+        rows, total = files(index, which if which in _STATES else "all", name, first, _PAGE)
+        if not rows and total:  # beyond the end, or files left meanwhile
+            first = (total - 1) // _PAGE * _PAGE
+            rows, total = files(index, which, name, first, _PAGE)
+        if not rows:
+            return f'<div class="rs-empty">{html.escape(texts["no_file"])}</div>', 0
+        span = texts["range"].format(first + 1, first + len(rows), total)
+        return f'<div class="rs-line">{html.escape(span)}</div>{_table(rows, file, texts)}', first
+
+    return told(look)
+
+
+def _key(row: FileRow) -> str:
+    return json.dumps([row.folder, row.path], ensure_ascii=False)
+
+
+def _row(state: "State", request: Any, kb: str, file: str, role: Any = "reader") -> FileRow:
+    index = opened(state, request, kb, role)
+    if not file:
+        raise shown(TEXTS[tongue(request)]["no_choice"])
+    folder, path = json.loads(file)
+    return file_row(index, str(folder), str(path))
+
+
+def _table(rows: Sequence[FileRow], file: str, texts: dict[str, str]) -> str:
+    """The files with what each gave; the name of one can be pressed."""
+    columns = ("card_name", "remarks", "card_language", "card_pages", "card_chunks", "characters", "tables", "ocr")
+    head = "".join(f"<th scope='col'>{html.escape(texts[name])}</th>" for name in columns)
+    body = "".join(
+        f"<tr><td>{pressable(_key(row), html.escape(row.path), _key(row) == file)}</td>"
+        + "".join(f"<td>{html.escape(str(cell or ''))}</td>" for cell in _cells(row, texts)) + "</tr>"
+        for row in rows
+    )  # fmt: skip
+    return (
+        f'<div class="rs-table" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def _cells(row: FileRow, texts: dict[str, str]) -> list[object]:
+    card, remarks = row.card, []
+    if row.failure:
+        remarks.append(f"❌ {row.failure.error}")
+    if card is None:
+        return ["; ".join(remarks), *[""] * 6]
+    remarks += [f"⚠️ {texts['stale']}"] if card.stale else []
+    remarks += [f"⚠️ {texts['empty']}: {len(card.empty_pages)}"] if card.empty_pages else []
+    remarks += card.notes
+    numbers = [card.pages, card.chunks, f"{card.characters:,}", card.tables, len(card.ocr_pages)]
+    return ["; ".join(remarks), card.language, *numbers]
+
+
+def _picker(state: "State") -> Any:
+    import gradio as gr
+
+    def pick(kb: str, event: gr.SelectData, request: gr.Request) -> Any:
+        row = _row(state, request, kb, str(event.value))
+        chunk = None if row.document_id is None else first_chunk(state.bases.get(kb), row.document_id)
+        return _key(row), chunk or 0
+
+    return told(pick)
+
+
+def _carder(state: "State") -> Any:
+    import gradio as gr
+
+    def describe(kb: str | None, file: str, request: gr.Request) -> Any:
+        hidden = gr.update(visible=False)
+        if not kb or not file:
+            return "", hidden, hidden
+        folder, path = json.loads(file)
+        rows = [row for row in files(opened(state, request, kb), "all", path, 0, -1)[0] if _key(row) == file]
+        own = folder == str(state.bases.uploads(kb))
+        return (_card(rows[0], TEXTS[tongue(request)]) if rows else ""), gr.update(visible=own), hidden
+
+    return told(describe)
+
+
+def _card(row: FileRow, texts: dict[str, str]) -> str:
+    facts: list[tuple[str, object]] = []
+    if row.failure:
+        facts.append((texts["failure"], f"⚠️ {row.failure.error}. {row.failure.hint}"))
+    if row.card:
+        facts += _facts(row.card, texts)
+    items = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(str(value))}</dd>" for name, value in facts)
+    return f'<div class="rs-view-head"><b>{html.escape(row.path)}</b></div><dl class="rs-facts">{items}</dl>'
+
+
+def _facts(card: Card, texts: dict[str, str]) -> list[tuple[str, object]]:
+    facts = {
+        "why_stale": card.stale, "card_language": card.language, "card_pages": card.pages,
+        "characters": f"{card.characters:,}", "card_chunks": card.chunks, "tables": card.tables,
+        "ocr": ", ".join(map(str, card.ocr_pages)), "empty": ", ".join(map(str, card.empty_pages)),
+        "encoding": card.encoding, "took": duration(card.seconds), "card_notes": "; ".join(card.notes),
+    }  # fmt: skip
+    return [(texts[name], value) for name, value in facts.items() if value]
+
+
+def _reader(state: "State") -> Any:
+    import gradio as gr
+
+    def again(kb: str, file: str, request: gr.Request) -> None:
+        row, user = _row(state, request, kb, file, "editor"), state.users.of(request)
+        chosen = [(row.folder, row.path)]
+        work = lambda progress: read_again(state.bases, kb, chosen, progress)  # noqa: E731
+        begin(state, "index", kb, user.name, work, tongue(request))
+
+    return told(again)
+
+
+def _reader_of_failed(state: "State") -> Any:
+    import gradio as gr
+
+    def again(kb: str, request: gr.Request) -> None:
+        chosen, user = failed(opened(state, request, kb, "editor")), state.users.of(request)
+        if not chosen:
+            raise shown(TEXTS[tongue(request)]["none_failed"])
+        work = lambda progress: read_again(state.bases, kb, chosen, progress)  # noqa: E731
+        begin(state, "index", kb, user.name, work, tongue(request))
+
+    return told(again)
+
+
+def _asker(state: "State") -> Any:
+    import gradio as gr
+
+    def ask(kb: str, file: str, request: gr.Request) -> Any:
+        row = _row(state, request, kb, file, "editor")
+        question = TEXTS[tongue(request)]["ask_delete"].format(row.path)
+        return gr.update(visible=True), f'<div role="alert">{html.escape(question)}</div>'
+
+    return told(ask)
+
+
+def _deleter(state: "State") -> Any:
+    import gradio as gr
+
+    def delete(kb: str, file: str, request: gr.Request) -> Any:
+        row, user = _row(state, request, kb, file, "editor"), state.users.of(request)
+        work = lambda progress: delete_upload(state.bases, kb, row.path)  # noqa: E731
+        begin(state, "index", kb, user.name, work, tongue(request))
+        return "", 0
+
+    return told(delete)

@@ -1,0 +1,80 @@
+"""What the parts of the Knowledge tab share: who may, errors that are shown, lists one can press, long work."""
+
+import functools
+import html
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from app.jobs import Job
+from app.texts import Tongue
+from app.ui.knowledge_result import TEXTS, title
+from core.errors import RagstoneError
+
+if TYPE_CHECKING:
+    from app.bases import State
+    from retrieval.index import Index
+
+_KINDS = ("plan", "index", "draft", "evaluate")
+CLICKS = """element.addEventListener('click', (event) => {
+  const row = event.target.closest('button[data-value]');
+  if (row) trigger('select', {index: 0, value: row.dataset.value});
+})"""  # a list in HTML: each of its rows is a button, and `select` tells which was pressed
+
+
+def told(run: Callable[..., Any]) -> Callable[..., Any]:
+    """A callback whose `RagstoneError` is shown to whoever caused it; what the page shows stays."""
+
+    @functools.wraps(run)
+    def tell(*args: Any) -> Any:
+        try:
+            return run(*args)
+        except RagstoneError as error:
+            raise shown(error) from None
+
+    return tell
+
+
+def shown(error: RagstoneError | str) -> Exception:
+    """An error as Gradio shows it: until it is closed, and without making anything of what it quotes."""
+    import gradio as gr
+
+    return gr.Error(html.escape(str(error)), duration=None, print_exception=False)
+
+
+def opened(state: "State", request: Any, kb: str | None, role: Any = "reader") -> "Index":
+    """A knowledge base, for somebody who may. Raises `AccessError`, `CatalogError`."""
+    state.users.require(request, role, kb or "")
+    return state.bases.get(kb or "")
+
+
+def latest(state: "State", kb: str | None) -> Job | None:
+    """The job on a knowledge base that is running, or else the last that did."""
+    jobs = [job for job in state.jobs.latest() if kb and job.key in [f"{kind} {kb}" for kind in _KINDS]]
+    return next((job for job in jobs if job.state == "running"), jobs[0] if jobs else None)
+
+
+def begin(state: "State", kind: str, kb: str, owner: str, work: Callable[[Any], Any], tongue: Tongue) -> Job:
+    """Start long work on a knowledge base; an error for Gradio where other work on it is running."""
+    texts = TEXTS[tongue]
+    running = latest(state, kb)
+    if running is not None and running.state == "running":
+        raise shown(texts["busy"].format(title(running, texts)))
+    return state.jobs.start(f"{kind} {kb}", kind, owner, work)
+
+
+def pressable(value: object, label: str, chosen: bool = False) -> str:
+    """A row of a list with `CLICKS`; `value` is what `select` tells."""
+    return (
+        f'<button type="button" class="rs-row" data-value="{html.escape(str(value))}"'
+        f"{' aria-current=true' if chosen else ''}>{label}</button>"
+    )
+
+
+def for_editors(state: "State", part: Any) -> None:
+    """Show a part of the tab to those only who may change a knowledge base; its callbacks check that anyway."""
+    import gradio as gr
+
+    def show(request: gr.Request) -> Any:
+        return gr.update(visible=state.users.of(request).may("editor"))
+
+    gr.on(None, told(show), None, part, api_visibility="private", show_progress="hidden")

@@ -1,0 +1,193 @@
+"""Long work on a knowledge base as the Knowledge tab shows it: how far it is, and what it came to."""
+
+import html
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from app.draft import Drafts
+from app.evaluate import METRICS, intervals, scores, summary
+from app.index import Report
+from app.jobs import Job
+from app.library import Measured
+from app.plan import Forecast
+from app.report import shower
+from app.texts import Tongue
+from core.types import FileError
+
+_ROWS = 100  # of each kind that are named one by one
+_FEW = 10  # rows that are shown unasked
+
+TEXTS: dict[Tongue, dict[str, str]] = {
+    "en": {
+        "plan": "Comparing with the folders", "index": "Bringing up to date", "draft": "Drafting questions",
+        "evaluate": "Measuring", "left": "about {} left", "running": "running", "done": "done", "failed": "failed",
+        "cancelled": "cancelled: what was committed stays", "by": "by {}", "ended": "ended {}",
+        "busy": "“{}” is still running on this knowledge base. Wait for it, or cancel it.",
+        "added": "added", "changed": "changed", "moved": "moved", "deleted": "deleted", "unchanged": "unchanged",
+        "skipped": "skipped", "would": "Would be {}", "nothing": "Everything is up to date.",
+        "cost": "{} passages, {} to embed, about {} here",
+        "about_cost": "about {} passages, {} to embed, about {} here",
+        "report": "{} passages in all · {} embedded · {}", "more": "and {} more", "unreadable": "Could not be read",
+        "drafts": "{} questions drafted, to be approved below", "bad": "{} replies of the model were left out",
+        "measured": "{} questions, {} search, {} passages each", "rank": "rank", "question": "question",
+        "expected": "file", "none": "not found", "interval": "95% interval", "figure": "figure", "mean": "mean",
+        "out_of_date": "Out of date (the documents no longer hold the evidence)", "scan": "looking",
+        "save": "saving", "estimate": "estimating", "reading": "reading and embedding", "search": "asking",
+    },
+    "zh": {
+        "plan": "正在与文件夹比较", "index": "正在更新", "draft": "正在起草问题", "evaluate": "正在评测",
+        "left": "约剩 {}", "running": "进行中", "done": "已完成", "failed": "失败",
+        "cancelled": "已取消：已提交的内容保留", "by": "发起人：{}", "ended": "结束于 {}",
+        "busy": "此知识库上“{}”仍在进行。请等待其结束，或取消它。",
+        "added": "新增", "changed": "更改", "moved": "移动", "deleted": "删除", "unchanged": "未变",
+        "skipped": "跳过", "would": "将{}", "nothing": "一切都是最新的。",
+        "cost": "{} 个段落，其中 {} 个需要嵌入，在本机约需 {}",
+        "about_cost": "约 {} 个段落，其中约 {} 个需要嵌入，在本机约需 {}",
+        "report": "共 {} 个段落 · 新嵌入 {} 个 · {}", "more": "还有 {} 个", "unreadable": "无法读取",
+        "drafts": "起草了 {} 个问题，请在下方审阅", "bad": "模型有 {} 个回复不可用",
+        "measured": "{} 个问题，{} 检索，每题 {} 个段落", "rank": "名次", "question": "问题",
+        "expected": "文件", "none": "未找到", "interval": "95% 区间", "figure": "指标", "mean": "均值",
+        "out_of_date": "已过时（文档中不再有其依据）", "scan": "正在查看",
+        "save": "正在保存", "estimate": "正在估算", "reading": "正在读取并嵌入", "search": "正在提问",
+    },
+}  # fmt: skip
+_STAGES = {"scan": "scan", "save": "save", "estimate": "estimate", "index": "reading"}
+
+
+def title(job: Job, texts: dict[str, str]) -> str:
+    """What a job does, in words."""
+    return texts.get(job.key.split(" ", 1)[0], job.title)
+
+
+def panel(job: Job | None, folders: Sequence[str], tongue: Tongue) -> str:
+    """How far a job is or, once it ended, what it came to."""
+    if job is None:
+        return ""
+    texts = TEXTS[tongue]
+    who = f" · {texts['by'].format(job.owner)}" if job.owner else ""
+    head = f"<b>{html.escape(title(job, texts))}</b> · {texts[job.state]}{html.escape(who)}"
+    if job.state == "running":
+        return f'<div class="rs-job" role="status">{head}{_progress(job, texts)}</div>'
+    ended = texts["ended"].format(time.strftime("%Y-%m-%d %H:%M", time.localtime(job.ended)))
+    if job.state == "failed":
+        body = f'<pre class="rs-problem" role="alert">{html.escape(job.error)}</pre>'
+    else:
+        body = result(job.result, folders, texts)
+    return f'<div class="rs-job" data-state="{job.state}" data-job="{job.id}">{head} · {html.escape(ended)}{body}</div>'
+
+
+def result(came_to: Any, folders: Sequence[str], texts: dict[str, str]) -> str:
+    """What a job's work returned, as HTML."""
+    if isinstance(came_to, Forecast):
+        return _forecast(came_to, texts)
+    if isinstance(came_to, Report):
+        return _report(came_to, folders, texts)
+    if isinstance(came_to, Drafts):
+        bad = f" · {texts['bad'].format(came_to.bad_replies)}" if came_to.bad_replies else ""
+        return _lines([texts["drafts"].format(len(came_to.questions)) + bad, *came_to.notes])
+    return _measured(came_to, texts) if isinstance(came_to, Measured) else ""
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table that scrolls by itself where it is wider than the page; every cell is shown as it is written."""
+    top = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in head)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="rs-table" tabindex="0"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: `0.4 s`, `8 s`, `3 min`, `2.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 5 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _progress(job: Job, texts: dict[str, str]) -> str:
+    stage = texts[_STAGES[job.stage]] if job.stage in _STAGES else job.stage.replace("search", texts["search"])
+    counted = f" {job.done} / {job.total}" if job.total else ""
+    left = job.seconds_left
+    rest = "" if left is None else f" · {texts['left'].format(duration(left))}"
+    value = f' value="{job.done}" max="{job.total}"' if job.total else ""
+    label = html.escape(f"{stage}{counted}{rest}")
+    return f'<progress aria-label="{label}"{value}></progress><div>{label}</div>'
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f'<div class="rs-line">{html.escape(line)}</div>' for line in lines)
+
+
+def _forecast(found: Forecast, texts: dict[str, str]) -> str:
+    name = shower(list(found.plans))
+    plans = found.plans.items()
+    kinds = {
+        "added": [name(folder, entry.path) for folder, plan in plans for entry in plan.added],
+        "changed": [name(folder, entry.path) for folder, plan in plans for _, entry in plan.changed],
+        "moved": [f"{name(f, old.path)} → {name(f, new.path)}" for f, plan in plans for old, new in plan.moved],
+        "deleted": [name(folder, file.path) for folder, plan in plans for file in plan.deleted],
+    }
+    lists = "".join(
+        _list(texts["would"].format(texts[kind]), rows, texts) for kind, rows in kinds.items() if rows
+    ) + _failures([error for _, plan in plans for error in plan.failed], name, texts)
+    counts = " · ".join(f"{len(rows)} {texts[kind]}" for kind, rows in kinds.items())
+    unchanged = f"{sum(plan.unchanged for _, plan in plans)} {texts['unchanged']}"
+    cost = texts["cost" if found.exact else "about_cost"].format(found.chunks, found.embed, duration(found.seconds))
+    lines = [f"{counts} · {unchanged}", cost if any(kinds.values()) else texts["nothing"]]
+    return _lines(lines) + lists
+
+
+def _report(report: Report, folders: Sequence[str], texts: dict[str, str]) -> str:
+    kinds = ("added", "changed", "moved", "deleted", "unchanged")
+    counts = " · ".join(f"{getattr(report, kind)} {texts[kind]}" for kind in kinds)
+    failed = f" · {len(report.failed)} {texts['failed']} · {len(report.skipped)} {texts['skipped']}"
+    sums = texts["report"].format(report.chunks, report.embedded, duration(report.seconds))
+    name = shower(folders)
+    skipped = [f"{name(error.folder, error.path)}: {error.error}" for error in report.skipped]
+    return (
+        _lines([counts + failed, sums])
+        + _failures(report.failed, name, texts)
+        + (_list(texts["skipped"], skipped, texts) if skipped else "")
+        + _lines(f"⚠️ {note}" for note in report.notes)
+    )
+
+
+def _failures(errors: Sequence[FileError], name: Callable[[str, str], str], texts: dict[str, str]) -> str:
+    rows = [f"⚠️ {name(e.folder, e.path)}: {e.error}{'; ' + e.hint if e.hint else ''}" for e in errors]
+    return _list(texts["unreadable"], rows, texts, "open") if rows else ""
+
+
+def _list(label: str, rows: Sequence[str], texts: dict[str, str], how: str = "") -> str:
+    items = "".join(f"<li>{html.escape(row)}</li>" for row in rows[:_ROWS])
+    more = f"<li>{html.escape(texts['more'].format(len(rows) - _ROWS))}</li>" if len(rows) > _ROWS else ""
+    head = html.escape(f"{label} ({len(rows)})")
+    how = how or ("open" if len(rows) <= _FEW else "")
+    return f'<details class="rs-list" {how}><summary>{head}</summary><ul>{items}{more}</ul></details>'
+
+
+def _measured(found: Measured, texts: dict[str, str]) -> str:
+    means, ranges = summary(found.outcomes), intervals(scores(found.outcomes))
+    figures = [
+        (name.replace("@k", f"@{found.k}"), f"{means[name]:.3f}", f"{ranges[name][0]:.3f} – {ranges[name][1]:.3f}")
+        for name in METRICS
+    ]
+    figures += [(f"{name.removesuffix('_ms')} ms", f"{means[name]:g}", "") for name in ("p50_ms", "p95_ms")]
+    pairs = zip(found.testset.questions, found.outcomes, strict=True)
+    worst = sorted(pairs, key=lambda pair: -(pair[1].judged.rank or 10**6))
+    rows = [
+        (
+            done.judged.rank or texts["none"],
+            f"{done.judged.scores[0]:.3f}",
+            asked.text,
+            asked.document,
+            f"{done.ms:.0f}",
+        )
+        for asked, done in worst
+    ]
+    gone = [f"{row.question} ({row.file}: {row.reason})" for row in found.testset.out_of_date]
+    head = texts["measured"].format(len(found.outcomes), found.mode, found.k)
+    return (
+        _lines([head])
+        + table((texts["figure"], texts["mean"], texts["interval"]), figures)
+        + table((texts["rank"], "nDCG@10", texts["question"], texts["expected"], "ms"), rows)
+        + (_list(texts["out_of_date"], gone, texts) if gone else "")
+    )

@@ -1,0 +1,107 @@
+"""A passage beside the page that it stands on, and turning from one to the next: for the parts of the Knowledge tab."""
+
+import base64
+import html
+from typing import TYPE_CHECKING, Any
+
+from app.texts import Tongue
+from app.ui.knowledge_job import opened, told
+from app.ui.visitor import tongue
+from app.view import has_picture, neighbours, page_picture, passage, passage_text
+from core.errors import ReadError
+from core.types import Hit
+
+if TYPE_CHECKING:
+    from app.bases import State
+    from retrieval.index import Index
+
+TEXTS: dict[Tongue, dict[str, str]] = {
+    "en": {
+        "page_before": "« Page", "before": "‹ Passage", "after": "Passage ›", "page_after": "Page »",
+        "page": "page {}", "number": "passage {} of {}", "tokens": "{} tokens",
+        "drawn": "Page {} of {}, passage marked",
+    },
+    "zh": {
+        "page_before": "« 上一页", "before": "‹ 上一段", "after": "下一段 ›", "page_after": "下一页 »",
+        "page": "第 {} 页", "number": "第 {} 段，共 {} 段", "tokens": "{} 个词元",
+        "drawn": "{1} 的第 {0} 页，段落已标出",
+    },
+}  # fmt: skip
+_TURNS = ("previous_page", "previous", "next", "next_page")
+
+
+def build(state: "State", say: Any, chosen: Any, name: str) -> Any:
+    """The viewer; returns the state that holds the id of the passage it shows, 0 for none. `name` begins its ids."""
+    import gradio as gr
+
+    quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    chunk = gr.State(0)
+    shown = gr.HTML(elem_id=f"{name}-passage")
+    with gr.Row():
+        labels = zip(_TURNS, ("page_before", "before", "after", "page_after"), strict=True)
+        buttons = [
+            gr.Button(say(label), size="sm", min_width=90, visible=False, elem_id=f"{name}-{turn}".replace("_", "-"))
+            for turn, label in labels
+        ]
+    for turn, button in zip(_TURNS, buttons, strict=True):
+        button.click(_turner(state, turn), [chosen, chunk], chunk, **quietly)
+    chunk.change(_shower(state), [chosen, chunk], [shown, *buttons], api_visibility="private", concurrency_limit=None)
+    chosen.change(lambda: 0, None, chunk, **quietly)
+    return chunk
+
+
+def _turner(state: "State", turn: str) -> Any:
+    import gradio as gr
+
+    def to(kb: str, chunk: int, request: gr.Request) -> int:
+        index = opened(state, request, kb)
+        return getattr(neighbours(index, passage(index, chunk)), turn) or chunk
+
+    return told(to)
+
+
+def _shower(state: "State") -> Any:
+    import gradio as gr
+
+    def show(kb: str | None, chunk: int, request: gr.Request) -> Any:
+        if not kb or not chunk:
+            return "", *(gr.update(visible=False) for _ in _TURNS)
+        index = opened(state, request, kb)
+        hit = passage(index, chunk)
+        turns = neighbours(index, hit)
+        buttons = [
+            gr.update(visible=hit.page is not None or "page" not in turn, interactive=getattr(turns, turn) is not None)
+            for turn in _TURNS
+        ]
+        return described(state, index, hit, tongue(request)), *buttons
+
+    return told(show)
+
+
+def described(state: "State", index: "Index", hit: Hit, said: Tongue) -> str:
+    """A passage with its page as a picture, where it has one, and the text around it."""
+    texts = TEXTS[said]
+    ((chunks, pages),) = index.catalog.rows("SELECT chunks, pages FROM documents WHERE id = ?", [hit.document_id])
+    facts = [texts["number"].format(hit.ordinal + 1, chunks), texts["tokens"].format(hit.tokens), hit.language]
+    if hit.page:
+        facts.insert(0, texts["page"].format(f"{hit.page} / {pages}"))
+    heading = " › ".join(dict.fromkeys(part for part in (hit.title, *hit.headings) if part))
+    around = passage_text(index, hit)
+    return (
+        f'<div class="rs-passage"><div class="rs-view-head"><b>{html.escape(hit.path)}</b> · '
+        f'{html.escape(" · ".join(facts))}</div><div class="rs-heading">{html.escape(heading)}</div>'
+        f'<div class="rs-view-both">{_picture(state, index, hit, texts)}<div class="rs-text">'
+        f'<span class="rs-around">{html.escape(around.before)}</span><mark>{html.escape(around.text)}</mark>'
+        f'<span class="rs-around">{html.escape(around.after)}</span></div></div></div>'
+    )
+
+
+def _picture(state: "State", index: "Index", hit: Hit, texts: dict[str, str]) -> str:
+    if not has_picture(hit):
+        return ""
+    try:
+        data = base64.b64encode(page_picture(index, hit.chunk_id, state.cfg.ingest)).decode()
+    except ReadError as error:
+        return f'<div class="rs-problem" role="alert">⚠️ {html.escape(str(error))}</div>'
+    alt = html.escape(texts["drawn"].format(hit.page, hit.path))
+    return f'<img class="rs-leaf" alt="{alt}" src="data:image/png;base64,{data}">'

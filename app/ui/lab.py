@@ -1,0 +1,141 @@
+"""The Prompt lab: versions of prompts, side by side on questions, tuned, and chosen for a knowledge base."""
+
+import html
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from app.prompting import present, promoted, roll_back
+from app.ui import lab_edit, lab_runs
+from app.ui.knowledge_job import opened, shown, told
+from app.ui.lab_show import standing
+from app.ui.lab_texts import TEXTS
+from app.ui.visitor import tongue
+from core.files import write_whole
+from prompts.versions import pack, read_file, take_over
+
+if TYPE_CHECKING:
+    from app.bases import State
+
+NAME, ROLE = "lab", "editor"
+__all__ = ["NAME", "ROLE", "TEXTS", "build"]
+_POLL_S = 1.0  # while a job runs; else nothing is asked
+_QUIETLY: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+def build(state: "State", say: Any, kb: str) -> None:
+    """The tab. `turn` changes when a version, a promotion or a study may have come."""
+    with gr.Row():
+        base = gr.Dropdown(label=say("kb"), elem_id="lab-kb", scale=4, min_width=200)
+        refresh = gr.Button(say("refresh"), size="sm", elem_id="lab-refresh", scale=1, min_width=90)
+        back = gr.Button(say("rollback"), size="sm", elem_id="lab-rollback", scale=1, min_width=90)
+    now = gr.HTML(elem_id="lab-standing")
+    turn, seen = gr.State(0), gr.State("")
+    timer = gr.Timer(_POLL_S, active=False)
+    watched: list[Any] = []
+
+    def follow(event: Any) -> None:
+        followed.append(event)
+
+    followed: list[Any] = []
+    with gr.Tabs(elem_id="lab-parts"):
+        with gr.Tab(say("versions"), elem_id="lab-tab-versions"):
+            version, _ = lab_edit.build(state, say, base, turn)
+        with gr.Tab(say("compare"), elem_id="lab-tab-compare"):
+            variants, compared, stop = lab_runs.build_compare(state, say, base, follow)
+        with gr.Tab(say("tune"), elem_id="lab-tab-tune"):
+            studied, stop_study = lab_runs.build_tune(state, say, base, turn, follow)
+        with gr.Tab(say("carry"), elem_id="lab-tab-carry"):
+            given = gr.File(label=say("file"), file_count="single", file_types=[".toml"], height=110,
+                            elem_id="lab-file")  # fmt: skip
+            importing = gr.Button(say("import"), elem_id="lab-import")
+            taken = gr.Markdown(elem_id="lab-taken")
+            exported = gr.Dropdown(label=say("chosen"), multiselect=True, elem_id="lab-chosen")
+            exporting = gr.Button(say("export"), elem_id="lab-export")
+            packed = gr.File(label=say("pack"), interactive=False, visible=False, elem_id="lab-pack")
+    watched = [compared, stop, studied, stop_study, timer, seen, turn]
+    poll = lab_runs.poller(state)
+    for event in followed:
+        event.success(poll, [base, seen, turn], watched, **_QUIETLY)
+    choices = _choices(state, kb)
+    lists = [base, version, variants, exported, now]
+    gr.on(None, choices, [base, version], lists, **_QUIETLY)
+    gr.on([refresh.click, turn.change], choices, [base, version], lists, **_QUIETLY)
+    base.change(_standing(state), base, now, **_QUIETLY)
+    gr.on([base.change, timer.tick], poll, [base, seen, turn], watched, **_QUIETLY)
+    back.click(_roller(state), [base, turn], turn, **_QUIETLY)
+    importing.click(_importer(state), [given, turn], [taken, turn], **_QUIETLY)
+    exporting.click(_exporter(state), exported, packed, **_QUIETLY)
+
+
+def _choices(state: "State", kb: str) -> Any:
+    def load(chosen: str | None, label: str | None, request: gr.Request) -> Any:
+        """What can be chosen; nothing for those who may not see this tab."""
+        user = state.users.of(request)
+        if not user.may("editor"):
+            return tuple(gr.skip() for _ in range(5))
+        names = [name for name in state.bases.names() if user.sees(name)]
+        base = next((name for name in (chosen, kb, *names) if name in names), None)
+        there = lab_edit.labels(state)
+        if label not in there:
+            label = present(state.cfg, state.bases.data / base).label.partition(" ")[0] if base else there[0]
+        lists = [gr.Dropdown(choices=there), gr.Dropdown(choices=there)]
+        return (
+            gr.Dropdown(choices=names, value=base),
+            gr.Dropdown(choices=there, value=label),
+            *lists,
+            _told(state, base, request),
+        )
+
+    return told(load)
+
+
+def _told(state: "State", kb: str | None, request: gr.Request) -> str:
+    said = tongue(request)
+    if not kb:
+        return f'<div class="rs-empty">{html.escape(TEXTS[said]["no_base"])}</div>'
+    home = opened(state, request, kb, "editor").home
+    return standing(present(state.cfg, home), promoted(home) if state.cfg.prompts.promoted else None, said)
+
+
+def _standing(state: "State") -> Any:
+    def stands(kb: str | None, request: gr.Request) -> str:
+        return _told(state, kb, request)
+
+    return told(stands)
+
+
+def _roller(state: "State") -> Any:
+    def back(kb: str | None, turn: int, request: gr.Request) -> int:
+        roll_back(opened(state, request, kb, "editor").home)
+        return turn + 1
+
+    return told(back)
+
+
+def _importer(state: "State") -> Any:
+    def take(file: str | None, turn: int, request: gr.Request) -> Any:
+        state.users.require(request, "editor")
+        texts = TEXTS[tongue(request)]
+        if not file:
+            raise shown(texts["no_file"])
+        found = take_over(Path(state.cfg.prompts.library), read_file(Path(file)))
+        Path(file).unlink(missing_ok=True)  # the copy that Gradio received
+        new = sum(is_new for _, is_new in found)
+        names = ", ".join(prompt.label for prompt, _ in found)
+        return html.escape(f"{texts['taken'].format(new, len(found) - new)}: {names}"), turn + 1
+
+    return told(take)
+
+
+def _exporter(state: "State") -> Any:
+    def give(labels: list[str] | None, request: gr.Request) -> Any:
+        prompts = [lab_edit.read(state, label, request) for label in labels or [None]]
+        name = f"{prompts[0].name}-v{prompts[0].version:03d}.toml" if len(prompts) == 1 else "prompts.toml"
+        file = Path(tempfile.mkdtemp(prefix="ragstone-prompts-")) / name
+        write_whole(file, pack(prompts))
+        return gr.File(value=str(file), visible=True)
+
+    return told(give)

@@ -1,0 +1,142 @@
+// What the page does by itself: theme and language, links inside a conversation, `#` in the question box, keys.
+(() => {
+  const stored = localStorage.getItem('ragstone_theme');
+  const dark = () => document.body.classList.contains('dark');
+  if (stored) {
+    const apply = () => document.body.classList.toggle('dark', stored === 'dark');
+    for (const later of [0, 300, 1000]) setTimeout(apply, later); // Gradio sets its own once it has started
+  }
+  const act = (action) => window.ragstone?.(action);
+
+  const reveal = (n) => {
+    const card = document.getElementById(`source-${n}`);
+    if (!card) return;
+    card.open = true;
+    card.scrollIntoView({ block: 'nearest', behavior: 'smooth' });
+    card.querySelector('summary').focus({ preventScroll: true });
+  };
+  // Gradio copies what it was given to show; people want what they read, without the signs and the ways to versions.
+  const copied = (button) => {
+    const message = button.closest('.message-buttons')?.previousElementSibling?.querySelector('[data-testid]');
+    if (!message) return false;
+    const text = message.cloneNode(true);
+    text.querySelectorAll('sup').forEach((sign) => sign.remove());
+    text.querySelectorAll('a[href^="#turn-"]').forEach((way) => way.closest('p')?.remove());
+    document.body.append(text); // innerText knows line breaks only of what is on the page
+    const plain = text.innerText.trim();
+    text.remove();
+    navigator.clipboard?.writeText(plain);
+    return Boolean(navigator.clipboard);
+  };
+  addEventListener('click', (event) => {
+    const copy = event.target.closest('#chat .message-buttons button');
+    if (copy && /copy|复制/i.test(copy.ariaLabel ?? '') && copied(copy)) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      return;
+    }
+    const control = event.target.closest('[data-page]');
+    if (control?.dataset.page === 'theme') {
+      document.body.classList.toggle('dark');
+      localStorage.setItem('ragstone_theme', dark() ? 'dark' : 'light');
+    } else if (control?.dataset.page === 'language') {
+      document.cookie = `ragstone_language=${control.dataset.to}; path=/; max-age=31536000; samesite=lax`;
+      location.reload();
+    } else if (control?.dataset.page === 'chats') {
+      document.getElementById('chat-side')?.classList.toggle('rs-open');
+    }
+    const link = event.target.closest('a[href^="#turn-"], a[href^="#source-"]');
+    if (!link) return;
+    event.preventDefault();
+    const turn = link.hash.match(/^#turn-(\d+)-(-?1)$/);
+    if (turn) return act(`turn:${turn[1]}:${turn[2]}`);
+    const source = link.hash.match(/^#source-(\d+)-(\d+)$/);
+    if (!source) return;
+    if (document.querySelector(`.rs-evidence[data-message="${source[1]}"]`)) reveal(source[2]);
+    else act(`show:${source[1]}:${source[2]}`);
+  }, true);
+  let shown = null; // the conversation that the address names
+  new MutationObserver(() => {
+    const chat = document.querySelector('[data-chat]')?.dataset.chat;
+    if (chat !== undefined && chat !== shown) {
+      shown = chat;
+      history.replaceState(null, '', chat ? `?chat=${chat}` : location.pathname);
+    }
+    const panel = document.querySelector('.rs-evidence[data-focus]:not([data-focus="0"])');
+    if (panel) { reveal(panel.dataset.focus); panel.dataset.focus = '0'; }
+  }).observe(document.documentElement, { childList: true, subtree: true });
+
+  // `#` offers knowledge bases and files.
+  let offers = null, chosen = 0, latest = 0;
+  const box = () => document.querySelector('#question textarea');
+  const typed = () => {
+    const field = box();
+    return field && field === document.activeElement
+      ? field.value.slice(0, field.selectionStart).match(/(?:^|\s)#("?)([^#"\n]*)$/) : null;
+  };
+  const close = () => { offers?.remove(); offers = null; box()?.removeAttribute('aria-activedescendant'); };
+  const mark = (to) => {
+    const rows = [...offers.children];
+    chosen = (to + rows.length) % rows.length;
+    rows.forEach((row, n) => row.setAttribute('aria-selected', n === chosen));
+    rows[chosen].scrollIntoView({ block: 'nearest' });
+    box().setAttribute('aria-activedescendant', rows[chosen].id);
+  };
+  const take = (name) => {
+    const field = box(), at = field.selectionStart, found = typed();
+    const start = at - found[2].length - found[1].length - 1;
+    const put = /[\s"]/.test(name) ? `#"${name}" ` : `#${name} `;
+    const text = field.value.slice(0, start) + put + field.value.slice(at);
+    close();
+    field.value = text;
+    field.dispatchEvent(new Event('input', { bubbles: true }));
+    field.focus();
+    field.setSelectionRange(start + put.length, start + put.length);
+  };
+  const offer = async () => {
+    const found = typed();
+    if (!found || (!found[1] && /\s/.test(found[2]))) return close();
+    const number = ++latest;
+    const answer = await fetch(`/mentions?typed=${encodeURIComponent(found[2])}`);
+    if (!answer.ok || number !== latest || !typed()) return;
+    const names = await answer.json();
+    close();
+    if (!names.length) return;
+    offers = document.createElement('ul');
+    offers.id = 'rs-offers';
+    offers.setAttribute('role', 'listbox');
+    names.forEach((name, n) => {
+      const row = document.createElement('li');
+      row.id = `rs-offer-${n}`;
+      row.setAttribute('role', 'option');
+      row.textContent = name;
+      row.addEventListener('mousedown', (event) => { event.preventDefault(); take(name); });
+      offers.append(row);
+    });
+    const place = box().getBoundingClientRect();
+    Object.assign(offers.style, { left: `${place.left}px`, bottom: `${innerHeight - place.top + 4}px`, width: `${place.width}px` });
+    document.body.append(offers);
+    mark(0);
+  };
+  addEventListener('input', (event) => { if (event.target === box()) offer(); });
+  addEventListener('keydown', (event) => {
+    if (offers) {
+      const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+      if (step) mark(chosen + step);
+      else if (event.key === 'Enter' || event.key === 'Tab') take(offers.children[chosen].textContent);
+      else if (event.key === 'Escape') close();
+      else return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+    } else if (event.key === 'Escape') {
+      document.querySelector('#question .stop-button')?.click();
+    } else if (event.altKey && event.code === 'KeyN') {
+      document.querySelector('#chat-new')?.click();
+      box()?.focus();
+    } else if (event.altKey && event.code === 'KeyK') {
+      event.preventDefault();
+      document.querySelector('#chat-search textarea, #chat-search input')?.focus();
+    }
+  }, true);
+  addEventListener('blur', (event) => { if (event.target === box()) close(); }, true);
+})();

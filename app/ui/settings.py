@@ -1,0 +1,90 @@
+"""The Settings tab: the configuration as it is in effect, where each value came from, and what it means."""
+
+import html
+import json
+from typing import TYPE_CHECKING, Any
+
+from app.settings_help import changed, meanings, not_default
+from app.texts import Tongue
+from app.ui.knowledge_job import told
+from app.ui.knowledge_result import table
+from app.ui.visitor import tongue
+from core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from app.bases import State
+
+NAME, ROLE = "settings", "admin"
+
+TEXTS: dict[Tongue, dict[str, str]] = {
+    "en": {
+        "tab": "Settings", "filter": "Filter by name, value or meaning", "only": "Only what is not as by default",
+        "refresh": "Refresh", "name": "setting", "value": "value", "origin": "from", "meaning": "meaning",
+        "default": "default", "flag": "command line", "count": "{} of {} settings",
+        "restart": "Settings are read when the app starts: what you change in {}, in the environment or on the "
+        "command line takes effect with the next start. Only what a request itself states (sampling settings, "
+        "filters), prompts and the adapters of knowledge bases take effect at once, and a promoted model with the "
+        "next start of the model server.",
+        "no_file": "a config.toml", "waits": "{} says {} now: it takes effect with the next start.",
+    },
+    "zh": {
+        "tab": "设置", "filter": "按名称、值或含义筛选", "only": "只显示非默认值",
+        "refresh": "刷新", "name": "设置", "value": "值", "origin": "来源", "meaning": "含义",
+        "default": "默认", "flag": "命令行", "count": "{} / {} 项设置",
+        "restart": "设置在应用启动时读取：在 {}、环境变量或命令行中的修改，下次启动后才生效。只有请求自带的内容"
+        "（采样设置、筛选条件）、提示词和知识库的适配器立即生效，启用的模型在模型服务下次启动时生效。",
+        "no_file": "config.toml", "waits": "{} 现在是 {}：下次启动后生效。",
+    },
+}  # fmt: skip
+
+
+def build(state: "State", say: Any, kb: str) -> None:
+    """The tab."""
+    import gradio as gr
+
+    with gr.Row(equal_height=True):
+        words = gr.Textbox("", label=say("filter"), max_lines=1, elem_id="settings-filter", scale=4, min_width=200)
+        only = gr.Checkbox(False, label=say("only"), elem_id="settings-only", scale=2, min_width=160)
+        refresh = gr.Button(say("refresh"), elem_id="settings-refresh", scale=1, min_width=90)
+    shown = gr.HTML(elem_id="settings-rows")
+    look = _looker(state)
+    gr.on(
+        [words.change, only.change, refresh.click], look, [words, only], shown, api_visibility="private",
+        show_progress="hidden", trigger_mode="always_last",
+    )  # fmt: skip
+    gr.on(None, look, [words, only], shown, api_visibility="private", show_progress="hidden")
+
+
+def _looker(state: "State") -> Any:
+    import gradio as gr
+
+    def look(words: str, only: bool, request: gr.Request) -> str:
+        if not state.users.of(request).may("admin"):
+            return ""
+        said = tongue(request)
+        texts, meant, settings = TEXTS[said], meanings(said), state.settings
+        own = not_default(settings)
+        rows = [
+            (name, json.dumps(value, ensure_ascii=False), texts.get(origin, origin), meant.get(name, ""))
+            for name, value, origin in settings.rows()
+            if not only or name in own
+        ]
+        wanted = words.casefold().split()
+        found = [row for row in rows if all(word in " ".join(row).casefold() for word in wanted)]
+        head = [texts[key] for key in ("name", "value", "origin", "meaning")]
+        note = texts["restart"].format(settings.file or texts["no_file"])
+        lines = [f'<div class="rs-note">{html.escape(note)}</div>', *_waiting(state, texts)]
+        lines.append(f'<div class="rs-line">{texts["count"].format(len(found), len(settings.rows()))}</div>')
+        return "".join(lines) + f'<div class="rs-settings">{table(head, found)}</div>'
+
+    return told(look)
+
+
+def _waiting(state: "State", texts: dict[str, str]) -> list[str]:
+    """What is written by now and not in effect yet."""
+    try:
+        waiting = changed(state.settings)
+    except ConfigError as error:
+        return [f'<pre class="rs-problem" role="alert">{html.escape(str(error))}</pre>']
+    said = [texts["waits"].format(name, json.dumps(value, ensure_ascii=False)) for name, value in waiting.items()]
+    return [f'<div class="rs-note">⚠️ {html.escape(line)}</div>' for line in said]
