@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 from app.prompt_compare import Asked
-from app.raft import _marked
+from app.raft import marked
 from app.scores import holds, plain
 from core.config import Config
 from core.types import Source
@@ -52,5 +52,5 @@ def _demo(index: Index, asked: Asked, cfg: Config) -> Demo | None:
     numbers = [source.n for source in sources if source.hit == gold]
     if not numbers:
         return None
-    answer = _marked(plain(asked.gold.answer), numbers)
+    answer = marked(plain(asked.gold.answer), numbers)
     return Demo({"sources": context.render(sources), "question": asked.question}, answer)

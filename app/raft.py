@@ -260,12 +260,12 @@ def _quoted(case: _Case) -> str:
     assert located is not None
     question, holding = located.question, _holding(located, case.gold)
     if answer := context.keep_known(question.answer, ()).strip():
-        return _marked(answer, sorted(set(holding.values())))
+        return marked(answer, sorted(set(holding.values())))
     gap = "" if language(question.evidence[0]) == "zh" else " "
-    return gap.join(_marked(s.strip(), [holding[n]]) for n, s in enumerate(question.evidence))
+    return gap.join(marked(s.strip(), [holding[n]]) for n, s in enumerate(question.evidence))
 
 
-def _marked(text: str, numbers: Sequence[int]) -> str:
+def marked(text: str, numbers: Sequence[int]) -> str:
     """The text with its marks before the full stop."""
     end = _END.search(text)
     at = end.start() if end else len(text)

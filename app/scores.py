@@ -10,11 +10,11 @@ import numpy as np
 
 from app.evaluate import intervals
 from app.golden import squeeze
-from app.raft import supported
-from core.text import language, query_tokens, sentences, tokens
+from core.text import language, query_tokens, tokens
 from core.types import Answer, Source
 from llm.parity import token_f1
 from prompts import context
+from prompts.support import OWN, statements
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEU
@@ -24,7 +24,6 @@ _MARKS = re.compile(r"(?:\s*\[\d{1,3}\])+")
 _LAST = re.compile(
     r"^[\s*_#>]*(?:final answer|answer|答案|最终答案)[*_]*\s*[:：]\s*[*_]*", re.IGNORECASE | re.MULTILINE
 )
-_OWN = re.compile(r"^[\s*_#>]*(?:not from the documents|以下不来自文档)[*_]*\s*[:：]", re.I | re.M)
 _LONGEST = 2_000  # tokens that a longest common subsequence is looked for in
 
 METRICS = (
@@ -154,24 +153,9 @@ def supported_share(answer: str, question: str, sources: Sequence[Source]) -> fl
 
     What stands below a line "Not from the documents:" claims no support and does not count.
     """
-    own = _OWN.search(answer)
-    claims = _claims(answer[: own.start()] if own else answer)
-    if not claims:
-        return 0.0
-    return sum(supported(claim, question, sources) for claim in claims) / len(claims)
-
-
-def _claims(answer: str) -> list[str]:
-    """The sentences that say something, each with all its marks at its end."""
-    pieces: list[str] = []
-    for piece in sentences(answer):
-        ahead = _MARKS.match(piece)
-        if pieces and ahead:
-            pieces[-1] += ahead[0]  # "... five days. [1] The next ..."
-            piece = piece[ahead.end() :]
-        pieces.append(piece)
-    said = [(_MARKS.sub("", piece).strip(), "".join(_MARKS.findall(piece))) for piece in pieces]
-    return [f"{words} {marks.strip()}".strip() for words, marks in said if query_tokens(_LAST.sub("", words))]
+    own = OWN.search(answer)
+    stated = statements(answer[: own.start()] if own else answer, question, sources)
+    return sum(statement.supported for statement in stated) / len(stated) if stated else 0.0
 
 
 def harmonic(precision: float, recall: float) -> float:

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from core.text import heading_line, language, query_tokens, sentences, tokens
 from core.types import Source
 
-_MARKS = re.compile(r"((?:\s*\[\d{1,3}\])+)")
+OWN = re.compile(
+    r"^[ \t*_#>]*(?:not from the documents|以下不来自文档)[*_]*[ \t]*[:：][*_ \t]*", re.IGNORECASE | re.MULTILINE
+)
+"""The line behind which an answer says what no document does, as the prompt `answer-open` asks for it."""
+
+_MARK = re.compile(r"\[(\d{1,3})\]")
 _LEADS = re.compile(r"[:：]\s*$|^\s*(?:#|```|\|)")  # to a list; a heading, code, a table
 _HELD = 0.5  # share of a statement's search tokens that its passages must hold
 
@@ -33,17 +38,23 @@ def statements(text: str, question: str, sources: Sequence[Source]) -> list[Stat
     found: list[Statement] = []
     start = 0
     for line in text.splitlines(keepends=True):
-        pieces = _MARKS.split(line)
-        at = start
-        for piece, marks in zip(pieces[::2], [*pieces[1::2], ""], strict=True):
-            cites = tuple(dict.fromkeys(int(n) for n in re.findall(r"\d+", marks)))
-            said = "\n".join(bodies[n] for n in cites if n in bodies)
-            for sentence in sentences(piece):
-                if query_tokens(sentence) and not _LEADS.search(sentence):
-                    held = bool(said) and _holds(said, question, sentence)
-                    found.append(Statement(at, at + len(sentence.rstrip()), cites, held))
-                at += len(sentence)
-            at += len(marks)
+        bare = _MARK.sub(lambda mark: " " * len(mark[0]), line)  # so that a mark ends no sentence and begins none
+        pieces: list[tuple[int, str, list[int]]] = []
+        at = 0
+        for piece in sentences(bare):
+            pieces.append((at, piece, [int(n) for n in _MARK.findall(line[at : at + len(piece)])]))
+            at += len(piece)
+        cites: list[int] = []
+        stated: list[Statement] = []
+        for at, piece, marks in reversed(pieces):
+            cites = marks or cites
+            if query_tokens(piece) and not _LEADS.search(piece):
+                said = "\n".join(bodies[n] for n in cites if n in bodies)
+                held = bool(said) and _holds(said, question, piece)
+                stated.append(
+                    Statement(start + at, start + at + len(piece.rstrip()), tuple(dict.fromkeys(cites)), held)
+                )
+        found += reversed(stated)
         start += len(line)
     return found
 

@@ -9,7 +9,7 @@ from app.texts import TEXTS, Tongue, version_notes
 from app.view import has_picture
 from core.text import keywords, marks
 from core.types import Answer, Candidate, Source, Trace
-from prompts.support import Statement
+from prompts.support import OWN, Statement
 
 _CODE = re.compile(
     r"^ {0,3}(?P<fence>`{3,}|~{3,}).*?(?:^ {0,3}(?P=fence)|\Z)|(?<!`)(?P<ticks>`+)(?!`)[^\n]+?(?<!`)(?P=ticks)(?!`)",
@@ -19,9 +19,6 @@ _OPENS = re.compile(r"<(?=[^\s<])|!(?=\[)|(?<=\])[(:]|:(?=//)|(?<=www)\.|@", re.
 _OPENS_IN_CODE = re.compile(r"<(?=[^\s<=])|!(?=\[)|\](?=[(:])")
 _MARK = re.compile(r"\[(\d{1,3})\]")
 _SHOWN_MARK = re.compile(r"\[\\\[(\d{1,3})\\\]\]\(#source-\1\)")
-_OWN = re.compile(
-    r"^[ \t]*(?:Not from the documents:|以下不来自文档[:：])[ \t]*$", re.MULTILINE
-)  # prompts/library/answer-open
 _HELD, _BARE = "\ue000", "\ue001"  # stand behind a statement until what was written is inert
 _NO_SIGNS = {ord(_HELD): None, ord(_BARE): None}
 _NO_TRACE = Trace()
@@ -59,7 +56,7 @@ def shown_answer(text: str, stated: Sequence[Statement], tongue: Tongue, message
     """
     texts = TEXTS[tongue]
     code = [match.span() for match in _CODE.finditer(text)]
-    own = _OWN.search(text)
+    own = OWN.search(text)
     until = own.start() if own else len(text)
     pieces, position = [], 0
     for statement in stated:
