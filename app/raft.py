@@ -251,7 +251,7 @@ def supported(answer: str, question: str, sources: Sequence[Source]) -> bool:
     """Whether an answer cites only what there is, and each of its statements is held by what it cites."""
     cited = context.cite(answer, sources)
     stated = statements(cited.text, question, sources)
-    return bool(cited.citations) and not cited.unknown and all(statement.supported for statement in stated)
+    return bool(cited.citations) and not cited.unknown and all(statement.supported is not False for statement in stated)
 
 
 def _quoted(case: _Case) -> str:

@@ -155,7 +155,7 @@ def supported_share(answer: str, question: str, sources: Sequence[Source]) -> fl
     """
     own = OWN.search(answer)
     stated = statements(answer[: own.start()] if own else answer, question, sources)
-    return sum(statement.supported for statement in stated) / len(stated) if stated else 0.0
+    return sum(statement.supported is not False for statement in stated) / len(stated) if stated else 0.0
 
 
 def harmonic(precision: float, recall: float) -> float:

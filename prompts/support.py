@@ -19,20 +19,23 @@ _HELD = 0.5  # share of a statement's search tokens that its passages must hold
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A sentence `text[start:end]` of an answer, the sources it cites, and whether these hold what it says."""
+    """A sentence `text[start:end]` of an answer, the sources it cites, and whether these hold what it says.
+
+    `supported` is None where words cannot tell: the sentence and its sources are of two languages.
+    """
 
     start: int
     end: int
     cites: tuple[int, ...]
-    supported: bool
+    supported: bool | None
 
 
 def statements(text: str, question: str, sources: Sequence[Source]) -> list[Statement]:
     """The sentences of an answer that state something.
 
     A sentence cites the marks behind it, or the next ones of its line. It is supported where they hold its numbers and
-    half of its search tokens, words of the question counting as held; between two languages only numbers can be
-    compared. A sentence that cites nothing is not supported.
+    half of its search tokens, words of the question counting as held; between two languages only numbers are compared.
+    A sentence that cites nothing is not supported.
     """
     bodies = {s.n: f"{heading_line(s.hit.title, s.hit.headings)}\n{s.text}" for s in sources}
     found: list[Statement] = []
@@ -50,7 +53,7 @@ def statements(text: str, question: str, sources: Sequence[Source]) -> list[Stat
             cites = marks or cites
             if query_tokens(piece) and not _LEADS.search(piece):
                 said = "\n".join(bodies[n] for n in cites if n in bodies)
-                held = bool(said) and _holds(said, question, piece)
+                held = _holds(said, question, piece) if said else False
                 stated.append(
                     Statement(start + at, start + at + len(piece.rstrip()), tuple(dict.fromkeys(cites)), held)
                 )
@@ -59,8 +62,11 @@ def statements(text: str, question: str, sources: Sequence[Source]) -> list[Stat
     return found
 
 
-def _holds(said: str, question: str, sentence: str) -> bool:
+def _holds(said: str, question: str, sentence: str) -> bool | None:
     wanted, held = query_tokens(sentence), set(tokens(f"{said}\n{question}"))
-    if any(token not in held and any(map(str.isdigit, token)) for token in wanted):
+    numbers = [token for token in wanted if any(map(str.isdigit, token))]
+    if not held.issuperset(numbers):
         return False
-    return language(sentence) != language(said) or sum(t in held for t in wanted) >= _HELD * len(wanted)
+    if language(sentence) != language(said):
+        return True if numbers else None
+    return sum(token in held for token in wanted) >= _HELD * len(wanted)

@@ -153,7 +153,7 @@ class _Talk:
     def stopped(self, chat_id: str, search: str, request: gr.Request) -> Any:
         """What is there when writing was stopped."""
         said, owner, _ = self._visitor(request)
-        return self._idle(""), *self._view(owner, chat_id, said, search=search)
+        return self._idle(""), *self._with_evidence_kept(self._view(owner, chat_id, said, search=search))
 
     def like(self, chat_id: str, request: gr.Request, event: gr.LikeData) -> str:
         """Keep a vote with the knowledge base, where answers are learnt from."""
@@ -272,7 +272,13 @@ class _Talk:
         line = ""
         if done:
             line = texts["said"].format(len(done.trace.queries), len(done.sources), done.seconds)
-        yield self._idle(""), *self._view(owner, chat_id, said, line)
+        shown = self._view(owner, chat_id, said, line)
+        yield self._idle(""), *(shown if done else self._with_evidence_kept(shown))
+
+    def _with_evidence_kept(self, shown: list[Any]) -> list[Any]:
+        """What was found stays beside an answer that broke off."""
+        chat_id, texts, _, *rest = shown
+        return [chat_id, texts, gr.skip(), *rest]
 
     def _view(self, owner: str, chat_id: str, said: Tongue, doing: str = "", search: str = "") -> list[Any]:
         """Conversation, messages, the evidence of its last answer, list, what is done."""

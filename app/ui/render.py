@@ -62,7 +62,8 @@ def shown_answer(text: str, stated: Sequence[Statement], tongue: Tongue, message
     for statement in stated:
         if statement.end > until or any(a < statement.end and statement.start < b for a, b in code):
             continue
-        pieces += [text[position : statement.end].translate(_NO_SIGNS), _HELD if statement.supported else _BARE]
+        sign = {True: _HELD, False: _BARE, None: ""}[statement.supported]
+        pieces += [text[position : statement.end].translate(_NO_SIGNS), sign]
         position = statement.end
     shown = safe_markdown("".join(pieces) + text[position:until].translate(_NO_SIGNS))
     for sign, kind in ((_HELD, "supported"), (_BARE, "unsupported")):  # the sign itself is the style sheet's
@@ -70,7 +71,7 @@ def shown_answer(text: str, stated: Sequence[Statement], tongue: Tongue, message
         shown = shown.replace(sign, f'<sup class="rs-{kind}" role="img" title="{label}" aria-label="{label}"></sup>')
     if own:
         said = safe_markdown(text[own.end() :].strip()).replace("\n", "\n> ")
-        shown = f"{shown.rstrip()}\n\n> **💭 {html.escape(texts['own'])}**\n>\n> {said}"
+        shown = f"{shown.rstrip()}\n\n> **{html.escape(texts['own'])}**\n>\n> {said}"
     return shown.replace("](#source-", f"](#source-{message}-")
 
 

@@ -126,10 +126,10 @@ class _Handler(BaseHTTPRequestHandler):
         call = Call(body, self.headers.get("Authorization", "").removeprefix("Bearer "))
         (self.stub.varied if call.varies else self.stub.calls).append(call)
         reply = self.stub.variants if call.varies else self.stub.reply
-        if self.stub.thinks and not call.varies:
-            reply = Reply((self.stub.thinks(call),))
         if not call.varies:
             self.stub.asked.set()
+            if self.stub.thinks:
+                reply = Reply((self.stub.thinks(call),))
         if call.rewrites and self.stub.rewritten:
             reply = Reply((self.stub.rewritten,))
         try:
