@@ -173,7 +173,7 @@ def chromium() -> "Iterator[Browser]":
     """The system's own browser, headless; without one: fails in CI, or skips."""
     from playwright.sync_api import expect, sync_playwright
 
-    expect.set_options(timeout=20_000)  # tests share the machine with others
+    expect.set_options(timeout=60_000)  # tests share the machine with others
     found = shutil.which("chromium") or shutil.which("google-chrome")
     if not found:
         reason = "there is no chromium or google-chrome on PATH: run `make browser`"

@@ -31,9 +31,7 @@ WIDER = "document.documentElement.scrollWidth - document.documentElement.clientW
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium() as browser:
-        expect.set_options(timeout=30_000)
         yield browser
-        expect.set_options(timeout=5_000)
 
 
 @pytest.fixture(scope="module")
