@@ -189,6 +189,7 @@ def chromium() -> "Iterator[Browser]":
 def visiting(browser: "Browser", url: str, locale: str = "en-US", width: int = 1280) -> Iterator[Visit]:
     """The UI in a fresh browser session; at the end, that no request left 127.0.0.1 and nothing was blocked."""
     context = browser.new_context(locale=locale, viewport={"width": width, "height": 860})
+    context.set_default_timeout(90_000)
     page = context.new_page()
     visit = Visit(page)
     page.on("request", lambda request: visit.requests.append(request.url))
