@@ -32,8 +32,7 @@ def read(text: str, bases: Collection[str]) -> Asked:
         named[kb] = (*named.get(kb, ()), path) if path and named.get(kb, ("",)) else ()
         return ""
 
-    question = " ".join(_MENTION.sub(taken, text).split(" ")).strip()
-    return Asked(question, named)
+    return Asked(_MENTION.sub(taken, text).strip(), named)
 
 
 def scopes(bases: Bases, named: dict[str, tuple[str, ...]]) -> list[Scope]:

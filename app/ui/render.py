@@ -18,7 +18,8 @@ _CODE = re.compile(
 _OPENS = re.compile(r"<(?=[^\s<])|!(?=\[)|(?<=\])[(:]|:(?=//)|(?<=www)\.|@", re.IGNORECASE)
 _OPENS_IN_CODE = re.compile(r"<(?=[^\s<=])|!(?=\[)|\](?=[(:])")
 _MARK = re.compile(r"\[(\d{1,3})\]")
-_SHOWN_MARK = re.compile(r"\[\\\[(\d{1,3})\\\]\]\(#source-\1\)")
+_SHOWN_MARK = re.compile(r"\[\\\[(\d{1,3})\\\]\]\(#source-(?:\d+-)?\1\)")
+_SIGN = re.compile(r'<sup class="rs-(?:un)?supported"[^>]*></sup>|\n\n[^\n]*\(#turn-[^\n]*')  # none of it was said
 _HELD, _BARE = "\ue000", "\ue001"  # stand behind a statement until what was written is inert
 _NO_SIGNS = {ord(_HELD): None, ord(_BARE): None}
 _NO_TRACE = Trace()
@@ -46,8 +47,8 @@ def _inert(text: str) -> str:
 
 
 def plain(shown: str) -> str:
-    """What `safe_markdown` was given, from what it made of it: a model is told what it said, not how it was shown."""
-    return html.unescape(_SHOWN_MARK.sub(r"[\1]", shown).replace(_WORD_JOINER, ""))
+    """What `safe_markdown` was given, from what it or `shown_answer` made of it, without signs and ways to versions."""
+    return html.unescape(_SHOWN_MARK.sub(r"[\1]", _SIGN.sub("", shown)).replace(_WORD_JOINER, ""))
 
 
 def shown_answer(text: str, stated: Sequence[Statement], tongue: Tongue, message: int) -> str:

@@ -6,8 +6,9 @@ import re
 import pytest
 from markdown_it import MarkdownIt
 
-from app.ui.render import evidence, plain, safe_markdown
+from app.ui.render import evidence, plain, safe_markdown, shown_answer
 from core.types import Candidate, Hit, Place, Query, Source, Trace
+from prompts.support import statements
 
 
 def html_of(text: str) -> str:
@@ -181,3 +182,11 @@ def test_how_it_was_found_lists_wordings_places_and_what_was_lost_and_is_inert()
     assert "holiday &lt;img" in shown
     assert "fuse 1.5 ms" in shown
     assert "rs-trace" not in evidence([source("leave")], "leave", "en")
+
+
+def test_an_answer_that_is_edited_holds_no_signs_and_no_ways_to_its_versions() -> None:
+    said = "Leave is 25 days [1]. Cats fly [1]."
+    shown = shown_answer(said, statements(said, "", [source("Leave is 25 days.")]), "en", 12)
+    assert "rs-supported" in shown
+    assert "rs-unsupported" in shown
+    assert plain(f'{shown}\n\nanswer [‹](#turn-12--1 "earlier") 1/2 [›](#turn-12-1 "later")') == said
