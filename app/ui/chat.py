@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 NAME, ROLE = "chat", "reader"
 
-_SHOW_EVERY_S = 0.05  # a fast model writes more pieces than a browser can draw
+_SHOW_EVERY_S = 0.05  # a fast model writes more pieces than a browser can draw,
+_SHOW_PER_CHARACTER_S = 2e-5  # and each time it draws the whole answer anew
 _KEEP_EVERY_S = 2.0  # what is written meanwhile is kept this often: a page or an app that goes away loses no more
 _REASONS = ("reason_wrong", "reason_incomplete", "reason_source", "reason_missing")
 
@@ -261,7 +262,7 @@ class _Talk:
                                 chats.amend(reply, written, None)
                                 next_keep = now + _KEEP_EVERY_S
                             if now >= next_show:
-                                next_show = now + _SHOW_EVERY_S
+                                next_show = now + _SHOW_EVERY_S + _SHOW_PER_CHARACTER_S * len(written)
                                 yield *self._skips(2), [*before, _bot(safe_markdown(written))], *self._skips(3)
                         elif isinstance(event, Done):
                             done = event.answer

@@ -46,7 +46,10 @@ TEXTS: dict[Tongue, dict[str, str]] = {
 
 
 def build(state: "State", say: Any, chosen: Any, turn: Any, follow: Any) -> None:
-    """The part of the tab. `chosen`: the knowledge base; `turn` changes when it may have; `follow` shows a job."""
+    """The part of the tab. `chosen`: the knowledge base; `turn` changes when it may have; `follow` shows a job.
+
+    The chosen file names its knowledge base, so that it is none of another's, however late a choice arrives.
+    """
     import gradio as gr
 
     quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -78,9 +81,8 @@ def build(state: "State", say: Any, chosen: Any, turn: Any, follow: Any) -> None
     gr.on([chosen.change, which.change, name.change], look, [*inputs[:3], gr.State(0), file], shown_list, **quietly)
     earlier.click(_lister(state, -_PAGE), inputs, shown_list, **quietly)
     later.click(_lister(state, _PAGE), inputs, shown_list, **quietly)
-    chosen.change(lambda: "", None, file, **quietly)
     listed.select(_picker(state), chosen, [file, chunk], **quietly)
-    gr.on([file.change, turn.change], _carder(state), [chosen, file], [card, delete, asking], **quietly)
+    gr.on([chosen.change, file.change, turn.change], _carder(state), [chosen, file], [card, delete, asking], **quietly)
     follow(again.click(_reader(state), [chosen, file], None, **quietly))
     follow(again_all.click(_reader_of_failed(state), chosen, None, **quietly))
     delete.click(_asker(state), [chosen, file], [asking, question], **quietly)
@@ -104,29 +106,34 @@ def _lister(state: "State", step: int = 0) -> Any:
         if not rows:
             return f'<div class="rs-empty">{html.escape(texts["no_file"])}</div>', 0
         span = texts["range"].format(first + 1, first + len(rows), total)
-        return f'<div class="rs-line">{html.escape(span)}</div>{_table(rows, file, texts)}', first
+        return f'<div class="rs-line">{html.escape(span)}</div>{_table(kb, rows, file, texts)}', first
 
     return told(look)
 
 
-def _key(row: FileRow) -> str:
-    return json.dumps([row.folder, row.path], ensure_ascii=False)
+def _key(kb: str, row: FileRow) -> str:
+    return json.dumps([kb, row.folder, row.path], ensure_ascii=False)
+
+
+def _named(kb: str | None, file: str) -> tuple[str, str] | None:
+    """Folder and path of the chosen file; None where none of this knowledge base is chosen."""
+    named, folder, path = json.loads(file) if file else ("", "", "")
+    return (str(folder), str(path)) if file and named == kb else None
 
 
 def _row(state: "State", request: Any, kb: str, file: str, role: Any = "reader") -> FileRow:
     index = opened(state, request, kb, role)
-    if not file:
+    if not (named := _named(kb, file)):
         raise shown(TEXTS[tongue(request)]["no_choice"])
-    folder, path = json.loads(file)
-    return file_row(index, str(folder), str(path))
+    return file_row(index, *named)
 
 
-def _table(rows: Sequence[FileRow], file: str, texts: dict[str, str]) -> str:
+def _table(kb: str, rows: Sequence[FileRow], file: str, texts: dict[str, str]) -> str:
     """The files with what each gave; the name of one can be pressed."""
     columns = ("card_name", "remarks", "card_language", "card_pages", "card_chunks", "characters", "tables", "ocr")
     head = "".join(f"<th scope='col'>{html.escape(texts[name])}</th>" for name in columns)
     body = "".join(
-        f"<tr><td>{pressable(_key(row), html.escape(row.path), _key(row) == file)}</td>"
+        f"<tr><td>{pressable(_key(kb, row), html.escape(row.path), _key(kb, row) == file)}</td>"
         + "".join(f"<td>{html.escape(str(cell or ''))}</td>" for cell in _cells(row, texts)) + "</tr>"
         for row in rows
     )  # fmt: skip
@@ -154,7 +161,7 @@ def _picker(state: "State") -> Any:
     def pick(kb: str, event: gr.SelectData, request: gr.Request) -> Any:
         row = _row(state, request, kb, str(event.value))
         chunk = None if row.document_id is None else first_chunk(state.bases.get(kb), row.document_id)
-        return _key(row), chunk or 0
+        return _key(kb, row), (kb, chunk or 0)
 
     return told(pick)
 
@@ -164,10 +171,10 @@ def _carder(state: "State") -> Any:
 
     def describe(kb: str | None, file: str, request: gr.Request) -> Any:
         hidden = gr.update(visible=False)
-        if not kb or not file:
+        if not kb or not (named := _named(kb, file)):
             return "", hidden, hidden
-        folder, path = json.loads(file)
-        rows = [row for row in files(opened(state, request, kb), "all", path, 0, -1)[0] if _key(row) == file]
+        folder, path = named
+        rows = [row for row in files(opened(state, request, kb), "all", path, 0, -1)[0] if _key(kb, row) == file]
         own = folder == str(state.bases.uploads(kb))
         return (_card(rows[0], TEXTS[tongue(request)]) if rows else ""), gr.update(visible=own), hidden
 
@@ -237,6 +244,6 @@ def _deleter(state: "State") -> Any:
         row, user = _row(state, request, kb, file, "editor"), state.users.of(request)
         work = lambda progress: delete_upload(state.bases, kb, row.path)  # noqa: E731
         begin(state, "index", kb, user.name, work, tongue(request))
-        return "", 0
+        return "", (kb, 0)
 
     return told(delete)

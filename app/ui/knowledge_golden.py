@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from app.bases import State
 
 _PAGE = 20  # questions that are shown at once
+_Asked = tuple[str, str]  # the knowledge base and the id of the chosen question, "" for none
 _MARKS: dict[Status, str] = {"draft": "✎", "approved": "✓", "rejected": "✗"}
 
 TEXTS: dict[Tongue, dict[str, str]] = {
@@ -53,7 +54,7 @@ def build(state: "State", say: Any, chosen: Any, turn: Any, follow: Any) -> None
     import gradio as gr
 
     quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    first, asked, saved = gr.State(0), gr.State(""), gr.State("")
+    first, asked, saved = gr.State(0), gr.State(("", "")), gr.State("")
     with gr.Column(visible=False) as working, gr.Row():
         count = gr.Number(10, label=say("count"), minimum=1, maximum=200, precision=0, min_width=100,
                           elem_id="knowledge-count")  # fmt: skip
@@ -85,7 +86,6 @@ def build(state: "State", say: Any, chosen: Any, turn: Any, follow: Any) -> None
     gr.on([chosen.change, which.change], _lister(state), [chosen, which, gr.State(0), asked], lists, **quietly)
     earlier.click(_lister(state, -_PAGE), inputs, lists, **quietly)
     later.click(_lister(state, _PAGE), inputs, lists, **quietly)
-    chosen.change(lambda: "", None, asked, **quietly)
     listed.select(_picker(state), chosen, [asked, chunk, *form], **quietly)
     approve.click(_judge(state, "approved"), [chosen, asked], saved, **quietly)
     reject.click(_judge(state, "rejected"), [chosen, asked], saved, **quietly)
@@ -99,7 +99,7 @@ def build(state: "State", say: Any, chosen: Any, turn: Any, follow: Any) -> None
 def _lister(state: "State", step: int = 0) -> Any:
     import gradio as gr
 
-    def look(kb: str | None, which: str, first: int, asked: str, request: gr.Request) -> Any:
+    def look(kb: str | None, which: str, first: int, asked: _Asked, request: gr.Request) -> Any:
         """One page of the questions, `step` on from `first`."""
         if not kb:
             return "", 0
@@ -111,7 +111,8 @@ def _lister(state: "State", step: int = 0) -> Any:
         counts = Counter(row.status for row in known)
         sums = texts["sums"].format(*(counts[status] for status in _MARKS)) if known else texts["none_yet"]
         items = "".join(
-            f"<li>{pressable(row.id, _label(row, texts), row.id == asked)}</li>" for row in rows[first : first + _PAGE]
+            f"<li>{pressable(row.id, _label(row, texts), (kb, row.id) == asked)}</li>"
+            for row in rows[first : first + _PAGE]
         )
         return f'<div class="rs-line">{html.escape(sums)}</div><ul class="rs-rows">{items}</ul>', first
 
@@ -137,7 +138,8 @@ def _picker(state: "State") -> Any:
             raise shown(TEXTS[tongue(request)]["g_choose"])
         located, _ = locate(index, [row])
         homes = sorted(located[0].homes[0]) if located else []
-        return row.id, homes[0] if homes else 0, row.question, "\n".join(row.evidence), row.answer, row.file
+        shown_chunk = (kb, homes[0] if homes else 0)
+        return (kb, row.id), shown_chunk, row.question, "\n".join(row.evidence), row.answer, row.file
 
     return told(pick)
 
@@ -146,18 +148,18 @@ def _sentences(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _one(request: Any, asked: str) -> str:
-    if not asked:
+def _one(request: Any, kb: str, asked: _Asked) -> str:
+    if not asked[1] or asked[0] != kb:
         raise shown(TEXTS[tongue(request)]["g_choose"])
-    return asked
+    return asked[1]
 
 
 def _judge(state: "State", status: Status) -> Any:
     import gradio as gr
 
-    def judge(kb: str, asked: str, request: gr.Request) -> str:
+    def judge(kb: str, asked: _Asked, request: gr.Request) -> str:
         state.users.require(request, "editor", kb)
-        set_status(golden_file(state.bases.data, kb), [_one(request, asked)], status)
+        set_status(golden_file(state.bases.data, kb), [_one(request, kb, asked)], status)
         return str(time.time())
 
     return told(judge)
@@ -166,10 +168,10 @@ def _judge(state: "State", status: Status) -> Any:
 def _editor(state: "State") -> Any:
     import gradio as gr
 
-    def change(kb: str, asked: str, question: str, evidence: str, answer: str, request: gr.Request) -> str:
+    def change(kb: str, asked: _Asked, question: str, evidence: str, answer: str, request: gr.Request) -> str:
         index = opened(state, request, kb, "editor")
         file = golden_file(state.bases.data, kb)
-        edit(index, file, _one(request, asked), question.strip(), _sentences(evidence), answer.strip())
+        edit(index, file, _one(request, kb, asked), question.strip(), _sentences(evidence), answer.strip())
         return str(time.time())
 
     return told(change)
@@ -181,7 +183,7 @@ def _adder(state: "State") -> Any:
     def make(kb: str, question: str, evidence: str, file: str, request: gr.Request) -> Any:
         index = opened(state, request, kb, "editor")
         target = golden_file(state.bases.data, kb)
-        return str(time.time()), add(index, target, question.strip(), _sentences(evidence), file.strip()).id
+        return str(time.time()), (kb, add(index, target, question.strip(), _sentences(evidence), file.strip()).id)
 
     return told(make)
 
@@ -189,10 +191,10 @@ def _adder(state: "State") -> Any:
 def _deleter(state: "State") -> Any:
     import gradio as gr
 
-    def delete(kb: str, asked: str, request: gr.Request) -> Any:
+    def delete(kb: str, asked: _Asked, request: gr.Request) -> Any:
         state.users.require(request, "editor", kb)
-        forget(golden_file(state.bases.data, kb), [_one(request, asked)])
-        return str(time.time()), "", 0
+        forget(golden_file(state.bases.data, kb), [_one(request, kb, asked)])
+        return str(time.time()), ("", ""), ("", 0)
 
     return told(delete)
 

@@ -94,11 +94,11 @@ def build(state: "State", say: Any, chosen: Any) -> None:
     gr.on([ask.click, question.submit], _searcher(state), inputs, found, api_visibility="private", concurrency_limit=4)
     quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
-    def pick(event: gr.SelectData) -> int:
-        return int(event.value)
+    def pick(kb: str, event: gr.SelectData) -> tuple[str, int]:
+        return kb, int(event.value)
 
-    found.select(pick, None, chunk, **quietly)
-    chosen.change(lambda: "", None, found, **quietly)
+    found.select(pick, chosen, chunk, **quietly)
+    chosen.change(None, None, found, js="() => ''", **quietly)  # in the browser: never after the next search
 
 
 def _searcher(state: "State") -> Any:

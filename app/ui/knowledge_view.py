@@ -31,11 +31,14 @@ _TURNS = ("previous_page", "previous", "next", "next_page")
 
 
 def build(state: "State", say: Any, chosen: Any, name: str) -> Any:
-    """The viewer; returns the state that holds the id of the passage it shows, 0 for none. `name` begins its ids."""
+    """The viewer; returns the state that holds what it shows: (knowledge base, id of the passage, 0 for none).
+
+    A passage of another knowledge base than the `chosen` one is not shown. `name` begins the viewer's ids.
+    """
     import gradio as gr
 
     quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    chunk = gr.State(0)
+    chunk = gr.State(("", 0))
     shown = gr.HTML(elem_id=f"{name}-passage")
     with gr.Row():
         labels = zip(_TURNS, ("page_before", "before", "after", "page_after"), strict=True)
@@ -45,17 +48,17 @@ def build(state: "State", say: Any, chosen: Any, name: str) -> Any:
         ]
     for turn, button in zip(_TURNS, buttons, strict=True):
         button.click(_turner(state, turn), [chosen, chunk], chunk, **quietly)
-    chunk.change(_shower(state), [chosen, chunk], [shown, *buttons], api_visibility="private", concurrency_limit=None)
-    chosen.change(lambda: 0, None, chunk, **quietly)
+    gr.on([chosen.change, chunk.change], _shower(state), [chosen, chunk], [shown, *buttons],
+          api_visibility="private", concurrency_limit=None)  # fmt: skip
     return chunk
 
 
 def _turner(state: "State", turn: str) -> Any:
     import gradio as gr
 
-    def to(kb: str, chunk: int, request: gr.Request) -> int:
+    def to(kb: str, chunk: tuple[str, int], request: gr.Request) -> tuple[str, int]:
         index = opened(state, request, kb)
-        return getattr(neighbours(index, passage(index, chunk)), turn) or chunk
+        return kb, getattr(neighbours(index, passage(index, chunk[1])), turn) or chunk[1]
 
     return told(to)
 
@@ -63,11 +66,12 @@ def _turner(state: "State", turn: str) -> Any:
 def _shower(state: "State") -> Any:
     import gradio as gr
 
-    def show(kb: str | None, chunk: int, request: gr.Request) -> Any:
-        if not kb or not chunk:
+    def show(kb: str | None, chunk: tuple[str, int], request: gr.Request) -> Any:
+        named, chunk_id = chunk
+        if not kb or not chunk_id or named != kb:
             return "", *(gr.update(visible=False) for _ in _TURNS)
         index = opened(state, request, kb)
-        hit = passage(index, chunk)
+        hit = passage(index, chunk_id)
         turns = neighbours(index, hit)
         buttons = [
             gr.update(visible=hit.page is not None or "page" not in turn, interactive=getattr(turns, turn) is not None)
