@@ -49,7 +49,7 @@ def convex(rankings: Sequence[Sequence[tuple[int, float]]], weights: Sequence[fl
     total = sum(weights) or 1.0
     for ranking, weight in zip(rankings, weights, strict=True):
         best = max((score for _, score in ranking), default=0.0)
+        share = weight / total / best if best > 0 else 0.0
         for document, score in ranking:
-            share = max(score, 0.0) / best if best > 0 else 0.0
-            scores[document] = scores.get(document, 0.0) + weight / total * share
+            scores[document] = scores.get(document, 0.0) + (share * score if score > 0 else 0.0)
     return dict(sorted(scores.items(), key=lambda item: -item[1]))

@@ -113,7 +113,7 @@ class Nearest:
             params.nprobe = lists
         with _one_thread():
             scores, ids = self._index.search(vector[None, :], k, params=params)
-        return [(int(i), float(s)) for i, s in zip(ids[0], scores[0], strict=True) if i >= 0]
+        return [(i, score) for i, score in zip(ids[0].tolist(), scores[0].tolist(), strict=True) if i >= 0]
 
 
 @contextmanager

@@ -24,7 +24,7 @@ DENSE_WEIGHT = 0.5  # where neither the configuration nor a calibration says oth
 MIN_RELEVANCE = 0.22
 _SPARE = 30  # hits beyond the first k that may stand in for those that are held back
 _MAX_QUERY = 4_000  # characters; what is beyond adds time and no meaning
-_TRACED = 100  # candidates that a trace keeps, in the order of fusion
+_TRACED = 100  # candidates that a trace keeps
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,8 @@ def search(
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     asked = [Query(text) for text in dict.fromkeys(queries)]
-    return rank(index, retrieve(index, asked, cfg, k=k, mode=mode, where=where), cfg, k=k, reranker=reranker).hits
+    rankings = retrieve(index, asked, cfg, k=k, mode=mode, where=where)
+    return rank(index, rankings, cfg, k=k, reranker=reranker, traced=0).hits
 
 
 def retrieve(
@@ -104,13 +105,17 @@ def rank(
     *,
     k: int | None = None,
     reranker: Reranker | None = None,
+    traced: int = _TRACED,
 ) -> Result:
-    """Fuse rankings, rerank the best, and choose k of them: newest versions, no more of a document than wanted."""
+    """Fuse rankings, rerank the best, and choose k of them: newest versions, no more of a document than wanted.
+
+    The trace names the `traced` best candidates, in the order of fusion.
+    """
     k = cfg.k if k is None else k
     clock = [("start", time.perf_counter())]
     most = max(k + _SPARE, cfg.rerank_top if reranker else 0)
     fused = _fuse(rankings, cfg)
-    spots = index.catalog.spots(_first(fused, max(most, _TRACED)))
+    spots = index.catalog.spots(_first(fused, max(most, traced)))
     order = sorted(spots, key=lambda i: (-fused[i], spots[i][:3]))  # equals by their path, not by when they were added
     wanted = order[:most]
     found = index.hits(wanted)
@@ -131,7 +136,7 @@ def rank(
     chosen = {hit.chunk_id: hit for hit in hits}
     candidates = tuple(
         _candidate(i, spots[i], stood[i], fused[i], chosen.get(i), dropped.get(i, "fused score"))
-        for i in order[:_TRACED]
+        for i in order[:traced]
     )
     return Result(hits, Trace(queries, candidates, stages))
 

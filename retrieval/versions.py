@@ -70,6 +70,8 @@ def _similar(own: Version, others: Sequence[Version]) -> list[Version]:
 
 
 def _named(hit: Hit, own: Version, *others: Version) -> Hit:
+    if not others:
+        return hit
     older = sorted(other.path for other in others if newer(own, other))
     later = sorted(other.path for other in others if newer(other, own))
     return replace(hit, older=tuple(older), newer=tuple(later))
