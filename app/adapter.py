@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from app.backend import Backend
-from app.terminal import AsJson, Kb, out, print_json
+from app.commands.terminal import AsJson, Kb, out, print_json
 from core.config import Config
 from core.errors import ConfigError, RagstoneError
 from llm import adapters

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from app.adapter import adapted
 from app.backend import Backend, resolve
 from app.find import HISTORY_TURNS, Scope, find
-from app.prompting import settings_for
+from app.prompting.promotions import settings_for
 from app.texts import Tongue, version_notes
 from core.config import Config, RetrievalConfig
 from core.text import keywords

@@ -17,18 +17,18 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.adapter import adapting
-from app.assess import assess
 from app.backend import with_promoted
-from app.curate import dataset
-from app.finetune import finetune
-from app.manage import manage
-from app.mcp import stdio
-from app.models import models, proofs
-from app.prompt_cli import prompting
-from app.pull import fetching
-from app.terminal import AsJson, Kb, err, opened, out, print_json, show_error
+from app.commands.assess import assess
+from app.commands.curate import dataset
+from app.commands.finetune import finetune
+from app.commands.manage import manage
+from app.commands.models import models, proofs
+from app.commands.prompts import prompting
+from app.commands.pull import fetching
+from app.commands.terminal import AsJson, Kb, err, opened, out, print_json, show_error
+from app.commands.users import user
+from app.http.mcp import stdio
 from app.texts import version_notes
-from app.user_cli import user
 from core import log
 from core.config import Config, Settings, load
 from core.errors import ConfigError, RagstoneError
@@ -234,7 +234,7 @@ def config(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 def _serve(settings: Settings, port: int | None, kb: str | None, *, with_ui: bool, watch: bool) -> None:
-    from app.server import run
+    from app.http.server import run
 
     chosen = settings.config.app.port if port is None else port
     run(settings, kb or settings.config.app.kb, chosen, with_ui=with_ui, watch=watch)

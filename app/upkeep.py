@@ -14,9 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from app import chats, golden, prompting, votes
-from app.chats import Chats
-from app.prompt_tune import STUDIES
+from app.measuring import golden
+from app.prompting import promotions
+from app.prompting.tune import STUDIES
+from app.running import chats
+from app.running.chats import Chats
+from app.training import votes
 from core.errors import CatalogError
 from core.files import sync_folder
 from retrieval import check, dictionary, tuning
@@ -28,7 +31,7 @@ from retrieval.index import Index
 _MANIFEST = "manifest.json"
 _SEAL = "manifest.sha256"
 _CATALOG = "catalog.sqlite"
-_KEPT = (golden.FILE, dictionary.FILE, tuning.FILE, prompting.FILE)  # what people wrote or found for the knowledge base
+_KEPT = (golden.FILE, dictionary.FILE, tuning.FILE, promotions.FILE)  # what people wrote or found
 _BLOCK = 1 << 20
 _FORM = 1  # of a backup
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from app.answer import Done, answer
 from app.backend import EXTRACTIVE
-from app.golden import squeeze
-from app.index import run
+from app.keeping.index import run
+from app.measuring.golden import squeeze
 from bench.record import environment, evaluation_folder, merge, progress, read_rows
 from core.config import Config, load
 from core.types import Hit

@@ -8,8 +8,8 @@ m / (t + e - m). Taken are the first passage, the first five, and as many as fit
 `PEERS` cut the same texts; their chunks lie in the same index and are searched in the same way.
 
 `evidence`: RAGEval's long reports, where several sentences answer a question. The share of them that the first five
-passages hold, as the golden set has it (app/golden.py): whole, or the larger part where a cut runs through it.
-Sentences that do not stand in their document as they are quoted are left out.
+passages hold, as the golden set has it (app/measuring/golden.py): whole, or the larger part where a cut runs through
+it. Sentences that do not stand in their document as they are quoted are left out.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from app.golden import Located, locate, made
-from app.index import Work, prepare
+from app.keeping.index import Work, prepare
+from app.measuring.golden import Located, locate, made
 from bench.record import environment, evaluation_folder, merge, progress, read_rows
 from bench.retrieval import Remembering
 from core.config import IngestConfig, RetrievalConfig

@@ -15,7 +15,7 @@ from bench.chats import Run, chats
 from bench.record import environment, merge
 from bench.serving import questions
 from retrieval.metrics import percentile
-from tests.app.running import ROOT, index, running
+from tests.app.app_process import ROOT, index, running
 from tests.app.stub_model import Reply, serving
 
 _PIECES, _DELAY_S = 40, 0.05  # an answer of 40 words at 20 a second

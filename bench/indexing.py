@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from app.index import Report, chunker, run, sync
+from app.keeping.index import Report, chunker, run, sync
 from bench.record import environment, evaluation_folder, merge, progress
 from core.config import AppConfig, Config, RetrievalConfig
 from core.types import F32

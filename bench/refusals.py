@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.index import chunker, run, write_documents
-from app.tune import coverage_of
+from app.keeping.index import chunker, run, write_documents
+from app.measuring.tune import coverage_of
 from bench.record import environment, evaluation_folder, merge, progress, read_rows
 from core.config import RetrievalConfig, load
 from core.types import Document, Query, Section

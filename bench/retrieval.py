@@ -26,10 +26,10 @@ import numpy as np
 from opencc import OpenCC
 
 from app.backend import EXTRACTIVE
-from app.evaluate import MODES
 from app.find import find
-from app.index import chunker, write_documents
-from app.plot import write_plot
+from app.keeping.index import chunker, write_documents
+from app.measuring.evaluate import MODES
+from app.measuring.plot import write_plot
 from bench.peers import DEPTH, Rank, Row, langchain, llama_index
 from bench.record import environment, evaluation_folder, merge, progress, read_rows
 from core.config import Config, RetrievalConfig

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from app.index import Report, chunker, run, sync
+from app.keeping.index import Report, chunker, run, sync
 from bench.indexing import walk
 from bench.record import environment, merge, progress
 from core.config import AppConfig, Config, RetrievalConfig

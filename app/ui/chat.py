@@ -1,4 +1,4 @@
-"""The Chat tab: widgets and wiring. What was said is kept by app/chats.py; here it is asked, shown and voted on."""
+"""The Chat tab: widgets and wiring. What was said is kept by app/running/chats.py; here it is asked and shown."""
 
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -9,19 +9,19 @@ import gradio as gr
 
 from app.answer import Done, Found, Step, Text, answer
 from app.backend import resolve
-from app.limits import caller
+from app.running.limits import caller
 from app.texts import TEXTS as TEXTS
 from app.texts import Tongue
+from app.training.variants import variant_for
 from app.ui import mention
 from app.ui.conversation import conversations, in_panel, messages, voted
-from app.ui.render import evidence, plain, safe_markdown
+from app.ui.render import LATEX, evidence, plain, safe_markdown
 from app.ui.visitor import tongue
-from app.variants import variant_for
 from core.errors import AccessError, CatalogError, RagstoneError
 from core.types import Answer
 
 if TYPE_CHECKING:
-    from app.bases import State
+    from app.running.bases import State
 
 NAME, ROLE = "chat", "reader"
 
@@ -41,7 +41,7 @@ def build(state: "State", say: Any, kb: str) -> None:
             listed = gr.HTML(elem_id="chat-list", js_on_load=_CLICKS)
         with gr.Column(scale=6, min_width=320, elem_id="chat-main"):
             chatbot = gr.Chatbot(
-                height="64vh", show_label=False, placeholder=say("welcome"), sanitize_html=True, latex_delimiters=[],
+                height="64vh", show_label=False, placeholder=say("welcome"), sanitize_html=True, latex_delimiters=LATEX,
                 buttons=["copy"], editable="all", feedback_options=["Like", "Dislike"], elem_id="chat",
                 group_consecutive_messages=False,
             )  # fmt: skip

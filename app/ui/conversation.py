@@ -7,12 +7,12 @@ from typing import Literal
 
 from app.answer import request
 from app.backend import HOW_TO
-from app.bases import State
-from app.chats import Chat, Message
+from app.running.bases import State
+from app.running.chats import Chat, Message
 from app.texts import TEXTS, Tongue
+from app.training.variants import variant_for
+from app.training.votes import ROLES, Vote, add_vote, sent, votes_file
 from app.ui.render import evidence, safe_markdown, shown_answer
-from app.variants import variant_for
-from app.votes import ROLES, Vote, add_vote, sent, votes_file
 from llm import examples
 from prompts.context import render
 from prompts.support import statements

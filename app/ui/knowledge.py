@@ -4,7 +4,7 @@ import html
 import time
 from typing import TYPE_CHECKING, Any
 
-from app.index import language_notes
+from app.keeping.index import language_notes
 from app.texts import TEXTS as CHAT_TEXTS
 from app.texts import Tongue
 from app.ui import knowledge_files, knowledge_golden, knowledge_search, knowledge_sources, knowledge_view
@@ -14,7 +14,7 @@ from app.ui.visitor import tongue
 from core.errors import CatalogError, RagstoneError
 
 if TYPE_CHECKING:
-    from app.bases import State
+    from app.running.bases import State
     from retrieval.index import Index
 
 NAME, ROLE = "knowledge", "reader"

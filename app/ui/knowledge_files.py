@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from app.library import FileRow, delete_upload, failed, file_row, files, first_chunk, read_again
+from app.running.library import FileRow, delete_upload, failed, file_row, files, first_chunk, read_again
 from app.texts import Tongue
 from app.ui import knowledge_view
 from app.ui.knowledge_job import CLICKS, begin, for_editors, opened, pressable, shown, told
@@ -14,7 +14,7 @@ from app.ui.visitor import tongue
 from core.types import Card
 
 if TYPE_CHECKING:
-    from app.bases import State
+    from app.running.bases import State
 
 _PAGE = 25  # files that are shown at once
 _STATES = ("all", "failed", "stale", "notes")

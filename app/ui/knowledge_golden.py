@@ -8,16 +8,27 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from app.backend import resolve
-from app.draft import Drafts, draft
-from app.golden import GoldenQuestion, Status, add, append, edit, forget, golden_file, locate, read, set_status
-from app.library import measure_golden
+from app.measuring.draft import Drafts, draft
+from app.measuring.golden import (
+    GoldenQuestion,
+    Status,
+    add,
+    append,
+    edit,
+    forget,
+    golden_file,
+    locate,
+    read,
+    set_status,
+)
+from app.running.library import measure_golden
 from app.texts import Tongue
 from app.ui import knowledge_view
 from app.ui.knowledge_job import CLICKS, begin, for_editors, opened, pressable, shown, told
 from app.ui.visitor import tongue
 
 if TYPE_CHECKING:
-    from app.bases import State
+    from app.running.bases import State
 
 _PAGE = 20  # questions that are shown at once
 _Asked = tuple[str, str]  # the knowledge base and the id of the chosen question, "" for none

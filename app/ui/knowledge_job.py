@@ -5,13 +5,13 @@ import html
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from app.jobs import Job
+from app.running.jobs import Job
 from app.texts import Tongue
 from app.ui.knowledge_result import TEXTS, title
 from core.errors import RagstoneError
 
 if TYPE_CHECKING:
-    from app.bases import State
+    from app.running.bases import State
     from retrieval.index import Index
 
 _KINDS = ("plan", "index", "draft", "evaluate")

@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from app.draft import Drafts
-from app.evaluate import METRICS, intervals, scores, summary
-from app.index import Report
-from app.jobs import Job
-from app.library import Measured
-from app.plan import Forecast
-from app.report import shower
+from app.keeping.index import Report
+from app.keeping.plan import Forecast
+from app.keeping.report import shower
+from app.measuring.draft import Drafts
+from app.measuring.evaluate import METRICS, intervals, scores, summary
+from app.running.jobs import Job
+from app.running.library import Measured
 from app.texts import Tongue
 from core.types import FileError
 
@@ -21,7 +21,8 @@ _FEW = 10  # rows that are shown unasked
 TEXTS: dict[Tongue, dict[str, str]] = {
     "en": {
         "plan": "Comparing with the folders", "index": "Bringing up to date", "draft": "Drafting questions",
-        "evaluate": "Measuring", "left": "about {} left", "running": "running", "done": "done", "failed": "failed",
+        "evaluate": "Measuring", "left": "about {} left", "running": "running",
+        "ending": "ending…", "done": "done", "failed": "failed",
         "cancelled": "cancelled: what was committed stays", "by": "by {}", "ended": "ended {}",
         "busy": "“{}” is still running on this knowledge base. Wait for it, or cancel it.",
         "added": "added", "changed": "changed", "moved": "moved", "deleted": "deleted", "unchanged": "unchanged",
@@ -37,7 +38,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
     },
     "zh": {
         "plan": "正在与文件夹比较", "index": "正在更新", "draft": "正在起草问题", "evaluate": "正在评测",
-        "left": "约剩 {}", "running": "进行中", "done": "已完成", "failed": "失败",
+        "left": "约剩 {}", "running": "进行中", "ending": "正在结束……", "done": "已完成", "failed": "失败",
         "cancelled": "已取消：已提交的内容保留", "by": "发起人：{}", "ended": "结束于 {}",
         "busy": "此知识库上“{}”仍在进行。请等待其结束，或取消它。",
         "added": "新增", "changed": "更改", "moved": "移动", "deleted": "删除", "unchanged": "未变",
@@ -66,7 +67,7 @@ def panel(job: Job | None, folders: Sequence[str], tongue: Tongue) -> str:
         return ""
     texts = TEXTS[tongue]
     who = f" · {texts['by'].format(job.owner)}" if job.owner else ""
-    head = f"<b>{html.escape(title(job, texts))}</b> · {texts[job.state]}{html.escape(who)}"
+    head = f"<b>{html.escape(title(job, texts))}</b> · {texts[job.word]}{html.escape(who)}"
     if job.state == "running":
         return f'<div class="rs-job" role="status">{head}{_progress(job, texts)}</div>'
     ended = texts["ended"].format(time.strftime("%Y-%m-%d %H:%M", time.localtime(job.ended)))

@@ -17,7 +17,7 @@ from retrieval.explain import fate, matched
 from retrieval.filters import Filter
 
 if TYPE_CHECKING:
-    from app.bases import State
+    from app.running.bases import State
     from retrieval.index import Index
     from retrieval.search import Result
 

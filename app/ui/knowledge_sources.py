@@ -5,15 +5,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.folders import add_folder, remove_folder
-from app.plan import forecast
+from app.keeping.folders import add_folder, remove_folder
+from app.keeping.plan import forecast
 from app.texts import Tongue
 from app.ui.knowledge_job import begin, for_editors, opened, shown, told
 from app.ui.knowledge_result import table
 from app.ui.visitor import tongue
 
 if TYPE_CHECKING:
-    from app.bases import State
+    from app.running.bases import State
 
 TEXTS: dict[Tongue, dict[str, str]] = {
     "en": {

@@ -12,7 +12,7 @@ from core.errors import ReadError
 from core.types import Hit
 
 if TYPE_CHECKING:
-    from app.bases import State
+    from app.running.bases import State
     from retrieval.index import Index
 
 TEXTS: dict[Tongue, dict[str, str]] = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app.prompting import present, promoted, roll_back
+from app.prompting.promotions import present, promoted, roll_back
 from app.ui import lab_edit, lab_runs
 from app.ui.knowledge_job import opened, shown, told
 from app.ui.lab_show import standing
@@ -17,7 +17,7 @@ from core.files import write_whole
 from prompts.versions import pack, read_file, take_over
 
 if TYPE_CHECKING:
-    from app.bases import State
+    from app.running.bases import State
 
 NAME, ROLE = "lab", "editor"
 __all__ = ["NAME", "ROLE", "TEXTS", "build"]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app.prompt_compare import scores_of
-from app.prompting import Choice, chosen, promote
+from app.prompting.compare import scores_of
+from app.prompting.promotions import Choice, chosen, promote
 from app.ui.knowledge_job import shown, told
 from app.ui.lab_show import about, differences, messages, problem
 from app.ui.lab_texts import TEXTS
@@ -18,7 +18,7 @@ from prompts.load import Prompt, load, parent_of, versions
 from prompts.versions import demos_toml, diff, names, save, with_demos
 
 if TYPE_CHECKING:
-    from app.bases import State
+    from app.running.bases import State
 
 _LANGUAGES = ("en", "zh")
 _ROLES = {"system": "system", "human": "user", "ai": "assistant"}

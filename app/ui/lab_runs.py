@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from app.backend import Backend, resolve
-from app.jobs import Job
-from app.prompt_compare import Asked, check_model, compare, golden_questions, read_questions, remember
-from app.prompt_study import Request
-from app.prompt_tune import studies, tune
-from app.prompting import Choice, chosen
+from app.prompting.compare import Asked, check_model, compare, golden_questions, read_questions, remember
+from app.prompting.promotions import Choice, chosen
+from app.prompting.study import Request
+from app.prompting.tune import studies, tune
+from app.running.jobs import Job
 from app.ui.knowledge_job import opened, shown, told
 from app.ui.lab_edit import promote_for
 from app.ui.lab_show import job_panel, study
@@ -20,7 +20,7 @@ from app.ui.lab_texts import TEXTS
 from app.ui.visitor import tongue
 
 if TYPE_CHECKING:
-    from app.bases import State
+    from app.running.bases import State
 
 COMPARE, TUNE = "prompt-compare", "prompt-tune"
 _MOST_TRIALS = 500

@@ -5,8 +5,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.jobs import Job
-from app.prompting import Choice, Promotion
+from app.prompting.promotions import Choice, Promotion
+from app.running.jobs import Job
 from app.texts import Tongue
 from app.ui.knowledge_result import duration, table
 from app.ui.lab_texts import TEXTS
@@ -80,7 +80,7 @@ def job_panel(job: Job | None, tongue: Tongue) -> str:
     if job is None:
         return ""
     texts = TEXTS[tongue]
-    head = f"<b>{html.escape(texts[job.key.partition(' ')[0]])}</b> · {texts[job.state]}"
+    head = f"<b>{html.escape(texts[job.key.partition(' ')[0]])}</b> · {texts[job.word]}"
     head += html.escape(f" · {job.owner}" if job.owner else "")
     if job.state == "running":
         left = "" if job.seconds_left is None else f" · {duration(job.seconds_left)}"

@@ -4,8 +4,8 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from app.bases import Bases
 from app.find import Scope
+from app.running.bases import Bases
 from core.errors import CatalogError
 from retrieval.filters import Filter
 

@@ -4,7 +4,7 @@ import html
 import time
 from typing import TYPE_CHECKING, Any
 
-from app import model_server
+from app.running import model_server
 from app.texts import Tongue
 from app.ui import models_adapters, models_registry, models_training
 from app.ui.knowledge_job import told
@@ -12,7 +12,7 @@ from app.ui.knowledge_result import table
 from app.ui.visitor import tongue
 
 if TYPE_CHECKING:
-    from app.bases import State
+    from app.running.bases import State
 
 NAME, ROLE = "models", "admin"
 _LOOK_S = 5.0

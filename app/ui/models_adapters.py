@@ -12,7 +12,7 @@ from core.errors import ConfigError, ModelError
 from llm import adapters
 
 if TYPE_CHECKING:
-    from app.bases import State
+    from app.running.bases import State
 
 TEXTS: dict[Tongue, dict[str, str]] = {
     "en": {

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app import model_server
-from app.models import parity_of, promote_model, size
+from app.commands.models import parity_of, promote_model, size
+from app.running import model_server
 from app.texts import Tongue
 from app.ui.knowledge_job import told
 from app.ui.knowledge_result import table
@@ -15,7 +15,7 @@ from core.errors import ConfigError
 from llm import registry
 
 if TYPE_CHECKING:
-    from app.bases import State
+    from app.running.bases import State
 
 _SHOWN = 12  # figures of a model in the list
 TEXTS: dict[Tongue, dict[str, str]] = {

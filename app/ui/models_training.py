@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app import training
 from app.texts import Tongue
+from app.training import runs
 from app.ui.knowledge_job import told
 from app.ui.knowledge_result import table
 from app.ui.visitor import tongue
@@ -17,8 +17,8 @@ from core.errors import ConfigError
 from llm.methods import METHODS, Method, Shape, Stage, default_rate
 
 if TYPE_CHECKING:
-    from app.bases import State
-    from app.jobs import Job
+    from app.running.bases import State
+    from app.running.jobs import Job
 
 _POLL_S = 2.0  # while a run is under way; else nothing is asked
 TEXTS: dict[Tongue, dict[str, str]] = {
@@ -32,6 +32,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "t_made": "steps", "t_loss": "loss", "t_dev": "loss on the dev set", "t_when": "last change",
         "t_none": "There are no trainings yet.", "t_curve": "{}: loss by step", "t_running": "under way",
         "t_stopped": "stopped", "t_done": "done", "t_failed": "failed", "t_cancelled": "cancelled",
+        "t_ending": "ending…",
         "t_by": "begun by {}", "t_step": "step {}", "t_after": "after {} s", "t_needs": "a name, a data set and a base "
         "model are needed", "t_how": "fill in the form",
     },
@@ -44,6 +45,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "t_made": "步数", "t_loss": "损失", "t_dev": "验证集损失", "t_when": "最近变化",
         "t_none": "还没有训练。", "t_curve": "{}：各步损失", "t_running": "进行中",
         "t_stopped": "已停止", "t_done": "完成", "t_failed": "失败", "t_cancelled": "已取消",
+        "t_ending": "正在结束……",
         "t_by": "由 {} 开始", "t_step": "第 {} 步", "t_after": "用时 {} 秒", "t_needs": "需要名称、数据集和基础模型",
         "t_how": "请填写表单",
     },
@@ -98,7 +100,7 @@ def _choices(state: "State") -> Any:
     def load(base: str | None, data: str | None, request: gr.Request) -> Any:
         if not state.users.of(request).may("admin"):
             return gr.skip(), gr.skip()
-        bases, sets = training.base_folders(state.cfg), training.datasets(state.cfg)
+        bases, sets = runs.base_folders(state.cfg), runs.datasets(state.cfg)
         return (
             gr.Dropdown(choices=bases, value=base or next(iter(bases), None)),
             gr.Dropdown(choices=sets, value=data or next(iter(sets), None)),
@@ -115,7 +117,7 @@ def _filled(state: "State", act: Callable[[list[str], str, str], Any]) -> Any:
         name: str | None, base: str | None, data: str | None, method: Method, stage: Stage, epochs: float, rate: float,
         batch: float, rank: float, steps: float, resume: bool, request: gr.Request,
     ) -> Any:  # fmt: skip
-        from app.adapt import Request, command_line
+        from app.training.adapt import Request, command_line
         from llm.trainers import Settings
 
         user, texts = state.users.require(request, "admin"), TEXTS[tongue(request)]
@@ -140,7 +142,7 @@ def _starter(state: "State") -> Any:
     import gradio as gr
 
     def start(words: list[str], name: str, who: str) -> Any:
-        training.begin(state.jobs, state.cfg, name, words[1:], who)
+        runs.begin(state.jobs, state.cfg, name, words[1:], who)
         return shlex.join(words), gr.Dropdown(choices=[name], value=name)
 
     return _filled(state, start)
@@ -167,7 +169,7 @@ def _poller(state: "State") -> Any:
         texts, data = TEXTS[tongue(request)], Path(state.cfg.app.data)
         job = next(iter(state.jobs.latest("finetune ")), None)
         running = job is not None and job.state == "running"
-        found = training.runs(data)
+        found = runs.runs(data)
         names = [each.name for each in found]
         chosen = run if run in names else next(iter(names), None)
         keys = ("t_run", "t_state", "t_made", "t_loss", "t_dev", "t_when")
@@ -194,10 +196,10 @@ def _panel(job: "Job | None", data: Path, texts: dict[str, str]) -> str:
     if job is None:
         return ""
     spent = (job.ended or time.time()) - job.started
-    facts = [texts[f"t_{job.state}"], texts["t_after"].format(round(spent))]
+    facts = [texts[f"t_{job.word}"], texts["t_after"].format(round(spent))]
     facts += [texts["t_step"].format(job.done)] if job.done else []
     facts += [texts["t_by"].format(job.owner)] if job.owner else []
-    log = training.log_tail(data, job.title)
+    log = runs.log_tail(data, job.title)
     shown = f'<pre class="rs-log" tabindex="0">{html.escape(log)}</pre>' if log else ""
     return (
         f'<div class="rs-job" role="status" data-state="{job.state}"><b>{html.escape(job.title)}</b> · '
@@ -218,10 +220,10 @@ def _drawer(state: "State") -> Any:
 
 def _drawn(data: Path, run: str | None, texts: dict[str, str]) -> str:
     """A loss curve as a picture: its style sheet must not reach the page."""
-    from app.curve import svg
+    from app.training.curve import svg
 
     named = {"training": texts["t_loss"], "dev set": texts["t_dev"]}
-    curves = {named[key]: curve for key, curve in (training.curves(data, run) if run else {}).items()}
+    curves = {named[key]: curve for key, curve in (runs.curves(data, run) if run else {}).items()}
     if not curves:
         return ""
     title = texts["t_curve"].format(run)

@@ -20,7 +20,7 @@ from app.ui.visitor import tongue
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from app.bases import State
+    from app.running.bases import State
 
 TABS = (chat, knowledge, lab, models, settings)
 _HERE = Path(__file__).parent

@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 from urllib.parse import quote
 
 from app.texts import TEXTS, Tongue, version_notes
@@ -11,12 +12,23 @@ from core.text import keywords, marks
 from core.types import Answer, Candidate, Source, Trace
 from prompts.support import OWN, Statement
 
-_CODE = re.compile(
-    r"^ {0,3}(?P<fence>`{3,}|~{3,}).*?(?:^ {0,3}(?P=fence)|\Z)|(?<!`)(?P<ticks>`+)(?!`)[^\n]+?(?<!`)(?P=ticks)(?!`)",
+_DISPLAY: dict[str, Any] = {"left": "$$", "right": "$$", "display": True}
+_INLINE: dict[str, Any] = {"left": "\\(", "right": "\\)", "display": False}
+LATEX = [_DISPLAY, _INLINE]
+_APART = re.compile(  # code and mathematics, of which the rest of Markdown is not read
+    r"^ {0,3}(?P<fence>`{3,}|~{3,}).*?(?:^ {0,3}(?P=fence)|\Z)|(?<!`)(?P<ticks>`+)(?!`)[^\n]+?(?<!`)(?P=ticks)(?!`)"
+    r"|\$\$(?P<display>[^$]+)\$\$|\\\[(?P<brackets>.+?)\\\]|\\\((?P<inline>[^\n]+?)\\\)"
+    r"|(?<![\w$\\])\$(?P<dollars>[A-Za-z]|(?! )[^$\n]*[\\^_{][^$\n]*(?<! ))\$(?![\w$])",  # not "$5 and $7"
     re.DOTALL | re.MULTILINE,
 )
 _OPENS = re.compile(r"<(?=[^\s<])|!(?=\[)|(?<=\])[(:]|:(?=//)|(?<=www)\.|@", re.IGNORECASE)
 _OPENS_IN_CODE = re.compile(r"<(?=[^\s<=])|!(?=\[)|\](?=[(:])")
+_OPENS_IN_LATEX = re.compile(r"!(?=\[)|(?<=\])(?=[(:])|:(?=//)|(?<=www)(?=\.)|@", re.IGNORECASE)
+_VAST = re.compile(  # LaTeX that may ask for a mile of space, or that defines what might
+    r"\\(?:rule|raisebox|m?kern|[hm]skip|hspace|above|genfrac)(?![a-z]).*?\d{3}|\\\\\s*\[[^\]]*\d{3}"
+    r"|\\(?:[gex]?def|let|(?:re)?newcommand|providecommand)(?![a-z])",
+    re.DOTALL,
+)
 _MARK = re.compile(r"\[(\d{1,3})\]")
 _SHOWN_MARK = re.compile(r"\[\\\[(\d{1,3})\\\]\]\(#source-(?:\d+-)?\1\)")
 _SIGN = re.compile(r'<sup class="rs-(?:un)?supported"[^>]*></sup>|\n\n[^\n]*\(#turn-[^\n]*')  # none of it was said
@@ -32,13 +44,26 @@ def safe_markdown(text: str) -> str:
 
     Remote images and links in an answer could carry what was read to another host, so none is left: what would open
     one is written as an entity, and so is shown as it was written. Code knows no entities: an invisible character
-    stands there behind it, inert too if the browser does not take for code what is taken for it here.
+    stands there behind it, inert too if the browser does not take for code what is taken for it here. In LaTeX a space
+    does. Formulas are between the signs of `LATEX`, whatever they were written between; a vast one is shown as text.
     """
     pieces, position = [], 0
-    for code in _CODE.finditer(text):
-        pieces += [_inert(text[position : code.start()]), _OPENS_IN_CODE.sub(rf"\g<0>{_WORD_JOINER}", code[0])]
-        position = code.end()
+    for apart in _APART.finditer(text):
+        pieces += [_inert(text[position : apart.start()]), _inert_apart(apart)]
+        position = apart.end()
     return "".join(pieces) + _inert(text[position:])
+
+
+def _inert_apart(apart: re.Match[str]) -> str:
+    display, inline = apart["display"] or apart["brackets"], apart["inline"] or apart["dollars"]
+    latex = display or inline
+    if not latex:
+        return _OPENS_IN_CODE.sub(rf"\g<0>{_WORD_JOINER}", apart[0])
+    sign = _DISPLAY if display else _INLINE
+    if _VAST.search(latex):
+        left, right = (f"{sign[side][0]}{_WORD_JOINER}{sign[side][1]}" for side in ("left", "right"))
+        return f"{left}{_inert(latex)}{right}"
+    return sign["left"] + _OPENS_IN_LATEX.sub(r"\g<0> ", latex.replace("<", r"\lt ")) + sign["right"]
 
 
 def _inert(text: str) -> str:
@@ -56,12 +81,12 @@ def shown_answer(text: str, stated: Sequence[Statement], tongue: Tongue, message
     and what the model says of its own knowledge set apart.
     """
     texts = TEXTS[tongue]
-    code = [match.span() for match in _CODE.finditer(text)]
+    apart = [match.span() for match in _APART.finditer(text)]
     own = OWN.search(text)
     until = own.start() if own else len(text)
     pieces, position = [], 0
     for statement in stated:
-        if statement.end > until or any(a < statement.end and statement.start < b for a, b in code):
+        if statement.end > until or any(a < statement.end and statement.start < b for a, b in apart):
             continue
         sign = {True: _HELD, False: _BARE, None: ""}[statement.supported]
         pieces += [text[position : statement.end].translate(_NO_SIGNS), sign]

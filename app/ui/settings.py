@@ -12,7 +12,7 @@ from app.ui.visitor import tongue
 from core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from app.bases import State
+    from app.running.bases import State
 
 NAME, ROLE = "settings", "admin"
 

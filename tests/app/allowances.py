@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from app import golden
 from app.answer import Found, Step, answer
 from app.backend import Backend
+from app.measuring import golden
 from core.config import Config, load
 from core.types import Source
 from llm.chat import Endpoint

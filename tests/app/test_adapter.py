@@ -14,15 +14,12 @@ from typer.testing import CliRunner
 
 from app.adapter import adapted, adapting, root_of
 from app.backend import EXTRACTIVE, Backend
-from app.bases import State
-from app.server import build
+from app.http.server import build
+from app.running.bases import State
 from core.config import Settings, load
 from core.errors import ConfigError, ModelError
 from llm.chat import Endpoint
-from tests.app.running import handbook
 from tests.app.stub_model import MODEL, serving
-
-__all__ = ["handbook"]  # a fixture
 
 
 @pytest.fixture

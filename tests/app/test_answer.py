@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -11,19 +11,13 @@ from core.types import Answer, Turn
 from prompts.context import estimate_tokens
 from retrieval.embed import Embedder
 from retrieval.index import Index
-from tests.app.stub_model import MODEL, Reply, Stub, serving
+from tests.app.stub_model import MODEL, Reply, Stub
 from tests.retrieval.corpus import build
 
 
 @pytest.fixture
 def index(cfg: Config, embedder: Embedder) -> Index:
     return build(cfg, embedder)
-
-
-@pytest.fixture
-def stub() -> Iterator[Stub]:
-    with serving() as running:
-        yield running
 
 
 def asking(cfg: Config, stub: Stub, backend: str = "openai") -> Config:

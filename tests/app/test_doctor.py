@@ -9,21 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
-import pytest
 
 from app.doctor import Check, examine
 from core.config import Config, load
 from llm import supervise
-from tests.app.stub_model import MODEL, Stub, serving
+from tests.app.stub_model import MODEL, Stub
 from tests.fixtures_vllm import free_port
 
 PASSAGES = 3000
-
-
-@pytest.fixture
-def stub() -> Iterator[Stub]:
-    with serving() as stub:
-        yield stub
 
 
 def configured(tmp_path: Path, **keys: object) -> Config:

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -12,7 +12,7 @@ from retrieval.embed import Embedder
 from retrieval.filters import Filter
 from retrieval.index import Index
 from retrieval.search import Result
-from tests.app.stub_model import MODEL, Reply, Stub, serving
+from tests.app.stub_model import MODEL, Reply, Stub
 from tests.retrieval.corpus import build
 
 
@@ -24,12 +24,6 @@ def cfg(cfg: Config) -> Config:
 @pytest.fixture
 def index(cfg: Config, embedder: Embedder) -> Index:
     return build(cfg, embedder)
-
-
-@pytest.fixture
-def stub() -> Iterator[Stub]:
-    with serving() as running:
-        yield running
 
 
 def found(

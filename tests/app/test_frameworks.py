@@ -19,7 +19,7 @@ from llama_index.core.schema import MetadataMode, TextNode
 
 from app import frameworks
 from app.frameworks import LangChainRetriever, LlamaIndexRetriever
-from app.index import run
+from app.keeping.index import run
 from core.config import Config
 from core.errors import CatalogError, ModelError
 from core.types import Hit

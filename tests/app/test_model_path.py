@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from app import adapt, dataset, golden, parity, quantize
 from app.answer import Done, answer
 from app.backend import with_promoted
-from app.index import run as index_run
+from app.keeping.index import run as index_run
+from app.measuring import golden
+from app.training import adapt, dataset, parity, quantize
 from core.config import LlmConfig, Settings, load
 from llm import registry
 from llm.examples import Example, read_examples

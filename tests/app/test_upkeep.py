@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from app.bases import Bases
-from app.index import run, sync
+from app.keeping.index import run, sync
+from app.running.bases import Bases
 from app.upkeep import backup, purge, restore
 from core.config import Config
 from core.errors import CatalogError
@@ -113,7 +113,7 @@ def test_a_backup_beside_a_writer_is_the_state_of_one_commit(
     run(cfg, "kb", [docs])
     code = """import sys
 from pathlib import Path
-from app.index import run
+from app.keeping.index import run
 from core.config import load
 cfg = load(flags={"app.data": sys.argv[1]}, environ={}).config
 for version in range(1, 1000):  # eight files are committed together; the embedder reads no Chinese, so it is quick

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.index import run
+from app.keeping.index import run
 from app.upkeep import backed_up, backup, restore
 from core.config import Config
 from core.errors import CatalogError

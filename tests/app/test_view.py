@@ -11,10 +11,10 @@ from fastapi.testclient import TestClient
 from pikepdf import Dictionary, Name, Pdf
 from PIL import Image
 
-from app.bases import State
-from app.index import run
-from app.server import build
-from app.users import Users
+from app.http.server import build
+from app.keeping.index import run
+from app.running.bases import State
+from app.running.users import Users
 from app.view import has_picture, neighbours, page_picture, passage, passage_text
 from core.config import Config, load
 from core.errors import AccessError, CatalogError, ReadError

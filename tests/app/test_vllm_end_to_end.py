@@ -12,11 +12,10 @@ from openai.types.chat import ChatCompletionMessageParam
 from playwright.sync_api import expect
 
 from core.config import LlmConfig
-from tests.app.running import App, chromium, handbook, health, running, stop, visiting
+from tests.app.app_process import App, chromium, health, running, stop, visiting
 from tests.fixtures_vllm import free_port
 from tests.tiny_lm import REPLIES
 
-__all__ = ["handbook"]  # a fixture
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
 QUESTION = "Up to what turbidity does the LT-300 measure?"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.index import chunker, write_documents
+from app.keeping.index import chunker, write_documents
 from core.config import Config
 from core.types import Document, Section
 from retrieval.embed import Embedder

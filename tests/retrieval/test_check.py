@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.index import run
+from app.keeping.index import run
 from core.config import Config
 from core.errors import CatalogError
 from retrieval.check import find_current

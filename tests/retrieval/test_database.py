@@ -20,7 +20,7 @@ from tests.retrieval.corpus import build
 
 ON_A_SMALL_DISK = """import os, sys
 from pathlib import Path
-from app.index import run
+from app.keeping.index import run
 from core.config import load
 from core.errors import RagstoneError
 from retrieval.embed import Embedder

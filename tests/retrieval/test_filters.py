@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.index import chunker, sync
+from app.keeping.index import chunker, sync
 from core.config import Config
 from core.errors import ConfigError
 from retrieval.embed import Embedder

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.index import chunker
+from app.keeping.index import chunker
 from core.config import Config, RetrievalConfig
 from core.errors import CatalogError
 from retrieval.embed import Embedder

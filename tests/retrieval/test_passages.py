@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from app.index import chunker, write_documents
+from app.keeping.index import chunker, write_documents
 from core.config import Config
 from core.types import Document, Hit, Section
 from retrieval.embed import Embedder

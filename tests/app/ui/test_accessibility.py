@@ -9,9 +9,8 @@ from playwright.sync_api import Browser, expect
 
 from app.texts import Tongue
 from app.ui.page import TABS
-from tests.app.running import App, Visit, chromium, handbook, running, visiting
+from tests.app.app_process import App, Visit, running, visiting
 
-__all__ = ["handbook"]  # a fixture
 pytestmark = pytest.mark.browser
 Visiting = Callable[..., Visit]
 
@@ -45,12 +44,6 @@ FAINT = r"""() => {
   }
   return found;
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

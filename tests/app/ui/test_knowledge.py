@@ -16,11 +16,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from app.ui import knowledge
 from retrieval.home import writer_lock
-from tests.app.running import App, Visit, chromium, handbook, running, visiting
-from tests.app.stub_model import Call, Stub, serving
+from tests.app.app_process import App, Visit, running, visiting
+from tests.app.stub_model import Call, Stub
 from tests.app.ui.knowledge_page import PARTS, choose, ended, enter_tab, make, part, pick, told, unfold, upload, write
 
-__all__ = ["handbook"]  # a fixture
 pytestmark = pytest.mark.browser
 
 QUESTION = "Up to what turbidity does the LT-300 measure?"
@@ -29,30 +28,12 @@ WIDER = "document.documentElement.scrollWidth - document.documentElement.clientW
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def _model() -> Iterator[Stub]:
-    with serving() as stub:
-        yield stub
-
-
-@pytest.fixture
-def stub(_model: Stub) -> Stub:
-    _model.reset()
-    return _model
-
-
-@pytest.fixture(scope="module")
-def ui(handbook: Path, _model: Stub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+def ui(handbook: Path, model_server: Stub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """The UI over a copy of the handbook, with the stub as its model."""
     folder = tmp_path_factory.mktemp("knowledge")
     shutil.copytree(handbook, folder / "data")
     env = {
-        "RAGSTONE_LLM__BASE_URL": _model.base_url,
+        "RAGSTONE_LLM__BASE_URL": model_server.base_url,
         "RAGSTONE_LLM__TIMEOUT_S": "60",
         "RAGSTONE_RETRIEVAL__VARIANTS": "0",
     }
@@ -274,6 +255,7 @@ def test_a_job_that_is_cancelled_says_so(stub: Stub, page: Page) -> None:
     expect(page.locator("#knowledge-job")).to_contain_text("running")
     page.click("#knowledge-cancel")
     told(page, "It ends after the file")
+    expect(page.locator("#knowledge-job")).to_contain_text("ending…")
     go.set()
     expect(page.locator("#knowledge-job")).to_contain_text("cancelled: what was committed stays")
     expect(page.locator("#knowledge-cancel")).to_be_hidden()

@@ -9,27 +9,21 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app import golden
+from app.measuring import golden
 from core.config import load
 from prompts.load import Prompt
 from prompts.load import load as load_prompt
 from prompts.versions import pack, save, versions
 from retrieval.embed import Embedder
 from tests.app.allowances import THINGS, document, fact
+from tests.app.app_process import App, Visit, running, visiting
 from tests.app.prompt_lab import library, reader, told_to_cite
-from tests.app.running import App, Visit, chromium, running, visiting
 from tests.app.stub_model import Stub, serving
 from tests.retrieval.corpus import build
 
 pytestmark = pytest.mark.browser
 WAIT = 30_000
 EVIL = "<img src=x onerror='window.pwned=1'><script>window.pwned=1</script>"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -145,8 +139,13 @@ def test_one_question_is_asked_and_a_running_comparison_is_cancelled(visit: Visi
     page.locator("#lab-run").click()
     expect(page.locator("#lab-compared")).to_contain_text("The laptop allowance is 102 euros", timeout=WAIT)
     page.fill("#lab-question textarea", "")
-    page.locator("#lab-run").click()
-    expect(page.get_by_text("Choose two or more variants").last).to_be_visible(timeout=WAIT)
+    refusal = page.locator("[data-testid=toast-body]", has_text="Choose two or more variants").first
+    for _ in range(10):  # while what it began before is on its way, the button takes no press
+        page.locator("#lab-run").click()
+        page.wait_for_timeout(1_000)
+        if refusal.is_visible():
+            break
+    expect(refusal).to_be_visible()
 
 
 def test_a_study_runs_is_looked_at_again_and_its_winner_promoted(visit: Visit, browser: Browser, ui: App) -> None:

@@ -11,23 +11,16 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.ui import models, settings
-from tests.app.running import App, Visit, chromium, handbook, running, visiting
+from tests.app.app_process import App, Visit, running, visiting
 from tests.fixtures_vllm import free_port
 from tests.llm.conftest import make_stand_in
 
-__all__ = ["handbook"]  # a fixture
 pytestmark = pytest.mark.browser
 
 EVIL = "<img src=x onerror='window.pwned=1'>"
 WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 Visiting = Callable[..., Visit]
 expect.set_options(timeout=20_000)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,10 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
-from app.votes import read_votes
-from tests.app.running import RETRY, App, Visit, chromium, handbook, index, running, visiting
-from tests.app.stub_model import MODEL, Reply, Stub, serving
+from app.training.votes import read_votes
+from tests.app.app_process import RETRY, App, Visit, index, running, visiting
+from tests.app.stub_model import MODEL, Reply, Stub
 
-__all__ = ["handbook"]  # a fixture
 pytestmark = pytest.mark.browser
 
 QUESTION = "Up to what turbidity does the LT-300 measure?"
@@ -33,29 +32,11 @@ Visiting = Callable[..., Visit]
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def _model() -> Iterator[Stub]:
-    with serving() as stub:
-        yield stub
-
-
-@pytest.fixture
-def stub(_model: Stub) -> Stub:
-    _model.reset()
-    return _model
-
-
-@pytest.fixture(scope="module")
-def ui(handbook: Path, _model: Stub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+def ui(handbook: Path, model_server: Stub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """The UI over a copy of the handbook, with the stub as its model."""
     folder = tmp_path_factory.mktemp("ui")
     shutil.copytree(handbook, folder / "data")
-    env = {"RAGSTONE_LLM__BASE_URL": _model.base_url, "RAGSTONE_LLM__TIMEOUT_S": "20"}
+    env = {"RAGSTONE_LLM__BASE_URL": model_server.base_url, "RAGSTONE_LLM__TIMEOUT_S": "20"}
     with running("ui", folder / "data", folder / "ui.log", env) as app:
         yield app
 
@@ -351,6 +332,28 @@ def test_nothing_that_a_document_or_a_model_writes_runs_or_leaves(
     assert seen.page.locator(inside).locator("script, img, iframe, style, svg[onload]").count() == 0
     links = seen.page.locator(inside).locator("a").all()
     assert {re.sub(r"\d+", "N", link.get_attribute("href") or "") for link in links} <= {"#source-N-N"}
+
+
+def test_formulas_are_set_and_what_is_hostile_in_one_is_inert(ui: App, stub: Stub, visit: Visiting) -> None:
+    stub.reply = Reply(
+        [
+            "Energy is \\[E = mc^2\\] at $v_0$; it costs $5, not $6 [1].\n\n",
+            r"$$\href{javascript:window.pwned=1}{x} \includegraphics{http://evil.example/x.png} <img src=x>$$",
+            "\n\n" + r"\(\rule{9999em}{9999em}\) $$\kern{9999em} x$$ $$\frac{broken$$",
+        ]
+    )
+    seen = visit(ui)
+    seen.ask(QUESTION)
+    assert "it costs $5, not $6" in seen.finished()
+    shown = seen.page.locator("#chat [data-testid=bot]")
+    expect(shown.locator(".katex-display .katex-html").first).to_have_text("E=mc2")
+    expect(shown.locator(".katex .msupsub").nth(1)).to_have_text("0\u200b")
+    assert shown.locator("[href^=javascript], img, script").count() == 0
+    assert seen.page.evaluate("window.pwned") is None
+    box = shown.bounding_box()
+    assert box
+    assert box["height"] < 2_000
+    assert seen.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
 
 
 def test_a_picture_in_a_question_is_not_fetched(ui: App, stub: Stub, browser: Browser) -> None:

@@ -70,6 +70,12 @@ def source(text: str, n: int = 1, path: str = "a.md", page: int | None = None, t
         "- a\n ```\n<script>alert(1)</script>",
         "`\n<script>alert(1)</script>`",
         "\\<script>alert(1)</script>",
+        "$$<img src=x onerror=alert(1)>$$",
+        "\\[\n![x](http://evil.example/x.png)\n\\]",
+        "\\(<script>alert(1)</script>\\) $x^2<img src=x>$",
+        "$\\a [x](http://evil.example)$",
+        "`$$` <img src=x onerror=alert(1)> `$$`",
+        "$$ `<img src=x onerror=alert(1)>` $$ `<b>`",
     ],
 )
 def test_nothing_a_model_writes_becomes_a_tag_an_image_or_a_link(text: str) -> None:
@@ -77,6 +83,24 @@ def test_nothing_a_model_writes_becomes_a_tag_an_image_or_a_link(text: str) -> N
     allowed = r"</?(?:p|em|strong|code|pre|ul|ol|li|blockquote|br|h[1-6])(?: /)?>"
     rest = re.sub(r'<a href="#source-\d{1,3}">\[\d{1,3}\]</a>', "", re.sub(allowed, "", shown))
     assert not re.search(r"<\s*/?\s*[a-z!]", rest, re.IGNORECASE), shown
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        (r"so \[E = mc^2\] holds", "so $$E = mc^2$$ holds"),
+        (r"\(a<b\) and $x_1$, $n$", r"\(a\lt b\) and \(x_1\), \(n\)"),
+        ("$$\nx[1](2)\n$$", "$$\nx[1] (2)\n$$"),
+        ("it costs $5, not $6_000 [1]", r"it costs $5, not $6_000 [\[1\]](#source-1)"),
+        ("`$x_1$` and US$5", "`$x_1$` and US$5"),
+        (r"cut off \[x", r"cut off \[x"),
+        (r"$$\rule{1em}{2.5em}$$", r"$$\rule{1em}{2.5em}$$"),
+        (r"$$\rule{1em}{9999em}$$", "$\u2060$\\rule{1em}{9999em}$\u2060$"),
+        (r"\(\def\a{\a\a}\a\)", "\\\u2060(\\def\\a{\\a\\a}\\a\\\u2060)"),
+    ],
+)
+def test_formulas_are_known_by_their_signs_and_prices_are_none(written: str, shown: str) -> None:
+    assert safe_markdown(written) == shown
 
 
 @pytest.mark.parametrize(

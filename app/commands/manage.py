@@ -1,0 +1,211 @@
+"""The commands that keep knowledge bases: index, files, remove, verify, backup, restore, rollback, purge."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from app.commands.terminal import AsJson, Kb, err, opened, out, print_json, progress_bars
+from app.keeping.report import show_documents, show_failures, show_forecast, show_report
+from core.config import Settings
+from core.errors import ConfigError
+from core.types import FileError
+
+manage = typer.Typer()
+
+
+@manage.command()
+def index(
+    ctx: typer.Context,
+    folders: Annotated[list[Path] | None, typer.Argument(help="Folders of documents; default: all it has.")] = None,
+    kb: Kb = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only show what would be done, and what it would cost.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Then follow changes until interrupted.")] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Read and embed all folders anew beside the old index, then swap.")
+    ] = False,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Delete the documents of a folder in which nothing is left.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a knowledge base up to date with folders: added, changed, moved and deleted files."""
+    from app.keeping import index as recipe
+
+    settings: Settings = ctx.obj
+    name = kb or settings.config.app.kb
+    if plan and watch:
+        raise ConfigError("--plan only looks, --watch goes on writing", "give one of them")
+    if plan:
+        from app.keeping.plan import forecast
+
+        with progress_bars() as progress:
+            result = forecast(
+                settings.config, name, folders or [], rebuild=rebuild, allow_empty=allow_empty, progress=progress
+            )
+        show_forecast(result, as_json)
+        return
+    started = time.time()
+    with progress_bars() as progress:
+        report = recipe.run(
+            settings.config, name, folders or [], rebuild=rebuild, allow_empty=allow_empty, progress=progress
+        )
+    with opened(settings, name) as index_:
+        known = index_.catalog.folders()
+        if as_json:
+            print_json(report.as_json() | {"files": [asdict(card) for card in index_.catalog.cards(started)]})
+    show_report(report, name, known, silent=as_json)
+    if watch:
+        _watch(settings, name)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+@manage.command()
+def files(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
+    """List the documents of a knowledge base with their report cards, and the files that could not be read."""
+    with opened(ctx.obj, kb) as index_:
+        cards, failures = list(index_.catalog.cards()), index_.catalog.failures()
+        folders = index_.catalog.folders()
+    failures += [
+        FileError(folder, f"folder {folder!r} does not exist", "what it said last goes on answering", folder=folder)
+        for folder in folders
+        if folder and not Path(folder).is_dir()
+    ]
+    if as_json:
+        print_json({"folders": folders, "files": [asdict(c) for c in cards], "failed": [asdict(f) for f in failures]})
+        return
+    show_documents(cards, folders)
+    show_failures(failures, folders, to=out)
+    whence = ", ".join(folders) or "no folder"
+    out.print(f"{len(cards)} documents, {len(failures)} that could not be read, from {escape(whence)}")
+
+
+@manage.command()
+def remove(ctx: typer.Context, folder: Path, kb: Kb = None) -> None:
+    """Take a folder and its documents out of a knowledge base; the files themselves stay where they are."""
+    from app.keeping.folders import remove_folder
+
+    with opened(ctx.obj, kb) as index_:
+        path = str(folder.resolve())
+        count = remove_folder(index_, path)
+        out.print(f"{count} documents of {escape(path)} left {escape(repr(index_.name))}; purge erases their text")
+
+
+@manage.command()
+def verify(
+    ctx: typer.Context,
+    kb: Kb = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check a knowledge base: catalog, offsets, both search indexes."""
+    from retrieval import check
+    from retrieval.home import check_name
+
+    config = ctx.obj.config
+    name = kb or config.app.kb
+    found = check.find_current(Path(config.app.data) / check_name(name)) if repair else ""
+    with opened(ctx.obj, name) as index_:
+        problems = [*filter(None, [found]), *index_.verify(repair=repair)]
+        left = index_.verify() if repair else problems
+        counts = asdict(index_.counts())
+        recall = None if left else round(index_.recall(), 4)
+        damaged = check.to_be_read_again(index_.catalog)
+    if as_json:
+        print_json({"ok": not left, "problems": problems, "left": left, "recall_at_10": recall} | counts)
+    else:
+        for problem in problems:
+            out.print(f"[red]✗[/red] {escape(problem)}", highlight=False)
+        out.print(f"{counts['documents']} documents, {counts['chunks']} chunks, {counts['dense']} with a vector")
+        if recall is not None:
+            out.print(f"search by meaning finds {recall:.1%} of the ten nearest that an exact search finds")
+        if damaged:
+            out.print(f"{damaged} damaged documents: `ragstone index --kb {escape(name)}` reads them again")
+        out.print("[green]all is well[/green]" if not left else f"[red]{len(left)} problems[/red]")
+        if any(problem.startswith("SQLite") for problem in left) or (left and repair and not damaged):
+            out.print(f"  → `ragstone index --kb {escape(name)} --rebuild`, or restore a backup", highlight=False)
+        elif left and not repair:
+            out.print(f"  → `ragstone verify --repair --kb {escape(name)}` mends it", highlight=False)
+    if left:
+        raise typer.Exit(1)
+
+
+@manage.command()
+def rollback(ctx: typer.Context, kb: Kb = None) -> None:
+    """Let the generation before the last --rebuild answer again, and remove that one; needs app.keep_generations."""
+    from retrieval.home import check_name, current
+    from retrieval.home import rollback as back
+
+    settings: Settings = ctx.obj
+    name = kb or settings.config.app.kb
+    home = Path(settings.config.app.data) / check_name(name)
+    newest = current(home)
+    generation = back(home)
+    out.print(f"{escape(repr(name))} answers from generation {generation} again; {newest} was removed")
+
+
+@manage.command()
+def backup(ctx: typer.Context, target: Path, kb: Kb = None, as_json: AsJson = False) -> None:
+    """Write a knowledge base to one file, with checksums, also while it is being written."""
+    from app.upkeep import backup as write
+
+    with opened(ctx.obj, kb) as index_:
+        manifest = write(index_, target)
+    if as_json:
+        print_json(manifest)
+    else:
+        size = sum(row["bytes"] for row in manifest["files"].values())
+        out.print(f"{escape(str(target))}: {len(manifest['files'])} files, {size:,} bytes")
+
+
+@manage.command()
+def restore(
+    ctx: typer.Context,
+    source: Path,
+    kb: Kb = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Over an existing one; rollback leads back.")] = False,
+) -> None:
+    """Make a knowledge base from a backup, after its checksums were compared; without --kb, of the name it had."""
+    from app.upkeep import backed_up
+    from app.upkeep import restore as read
+
+    settings: Settings = ctx.obj
+    name = kb or backed_up(source)
+    manifest = read(Path(settings.config.app.data), name, source, replace=replace)
+    out.print(f"{escape(repr(name))} is as {escape(repr(manifest['kb']))} was on {manifest['made']}")
+
+
+@manage.command()
+def purge(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
+    """Erase the text of removed documents from every file of a knowledge base, and print a receipt."""
+    from app.upkeep import purge as erase
+    from retrieval.embed import Embedder
+
+    config = ctx.obj.config
+    receipt = erase(Path(config.app.data), kb or config.app.kb, Embedder(config.retrieval))
+    if as_json:
+        print_json(receipt.as_json())
+        return
+    out.print(
+        f"purged {escape(repr(receipt.kb))} on {receipt.when}: {receipt.documents} documents, {receipt.chunks} chunks"
+    )
+    out.print(
+        f"{receipt.embeddings_dropped} unused embeddings dropped; removed: {', '.join(receipt.removed) or 'nothing'}"
+    )
+    for row in receipt.files:
+        out.print(
+            f"{row.bytes_before:>12,} -> {row.bytes_after:>12,}  {row.sha256[:16]}  {escape(row.file)}", highlight=False
+        )
+
+
+def _watch(settings: Settings, kb: str) -> None:
+    from app.keeping.watch import follow
+
+    with opened(settings, kb) as index_:
+        err.print(f"watching {escape(', '.join(index_.catalog.folders()))} (Ctrl-C ends)")
+        for later in follow(index_, settings.config.ingest):
+            show_report(later, kb, index_.catalog.folders(), to=err)

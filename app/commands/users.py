@@ -1,0 +1,187 @@
+"""The commands that keep users: who may log in, as what, to which knowledge bases, with which API keys."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from app.commands.terminal import AsJson, err, out, print_json
+from app.running.accounts import Accounts, Role
+from app.running.users import Users
+from core.config import Settings
+from core.errors import ConfigError
+
+user = typer.Typer(no_args_is_help=True, help="Who may use the app from elsewhere: users, roles, API keys.")
+key = typer.Typer(no_args_is_help=True, help="API keys, for programs: each stands for its user.")
+user.add_typer(key, name="key")
+
+Name = Annotated[str, typer.Argument(help="Letters, digits and . _ @ + -; upper and lower case are one.")]
+Kbs = Annotated[list[str] | None, typer.Option("--kb", help="May see this knowledge base; repeat it. None: all.")]
+FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin, its first line.")]
+
+
+@user.command()
+def add(
+    ctx: typer.Context,
+    name: Name,
+    role: Annotated[str, typer.Option("--role", help="reader, editor or admin.")] = "reader",
+    kb: Kbs = None,
+    from_stdin: FromStdin = False,
+    no_password: Annotated[
+        bool, typer.Option("--no-password", help="For a program: it only works by its API keys.")
+    ] = False,
+) -> None:
+    """Add a user. A reader asks, an editor changes knowledge bases and prompts, an admin everything."""
+    accounts, role_ = _accounts(ctx), _role(role)
+    if from_stdin and no_password:
+        raise ConfigError("--password-stdin and --no-password contradict each other", "give one of them")
+    _warn_unknown(ctx, kb)
+    accounts.add(name, role_, kb or None, None if no_password else _password(from_stdin))
+    out.print(f"{escape(name)} is {role_}, and may see {escape(', '.join(kb)) if kb else 'all knowledge bases'}")
+    if not Users(ctx.obj.config.app).on:
+        err.print("note: nobody has to log in as long as app.host is 127.0.0.1 and app.users is 'auto'")
+
+
+@user.command("list")
+def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List the users, with the number of their keys."""
+    accounts = _accounts(ctx)
+    keys = [key_.user for key_ in accounts.keys_of()]
+    rows = [
+        {
+            "name": a.name, "role": a.role, "bases": None if a.bases is None else list(a.bases),
+            "password": a.has_password, "keys": keys.count(a.name),
+        }
+        for a in accounts.all()
+    ]  # fmt: skip
+    if as_json:
+        print_json({"users": rows})
+        return
+    table = Table(box=None)
+    for title in ("name", "role", "knowledge bases", "logs in", "keys"):
+        table.add_column(title)
+    for row in rows:
+        bases = "all" if row["bases"] is None else ", ".join(row["bases"])
+        table.add_row(escape(row["name"]), row["role"], escape(bases), "yes" if row["password"] else "no",
+                      str(row["keys"]))  # fmt: skip
+    out.print(table if rows else "no users: `ragstone user add NAME --role admin` makes the first")
+
+
+@user.command()
+def remove(ctx: typer.Context, name: Name) -> None:
+    """Remove a user, with all keys; who is logged in is out at once."""
+    _accounts(ctx).remove(name)
+    out.print(f"{escape(name)} is removed")
+
+
+@user.command()
+def role(ctx: typer.Context, name: Name, role: Annotated[str, typer.Argument(help="reader, editor or admin.")]) -> None:
+    """Change what a user may do; who is logged in has to do so again."""
+    role_ = _role(role)
+    _accounts(ctx).set_role(name, role_)
+    out.print(f"{escape(name)} is {role_}")
+
+
+@user.command()
+def access(ctx: typer.Context, name: Name, kb: Kbs = None) -> None:
+    """Change which knowledge bases a user may see; without --kb: all."""
+    _warn_unknown(ctx, kb)
+    _accounts(ctx).set_bases(name, kb or None)
+    out.print(f"{escape(name)} may see {escape(', '.join(kb)) if kb else 'all knowledge bases'}")
+
+
+@user.command()
+def password(ctx: typer.Context, name: Name, from_stdin: FromStdin = False) -> None:
+    """Change a user's password; who is logged in has to do so again. API keys stay."""
+    _accounts(ctx).set_password(name, _password(from_stdin))
+    out.print(f"the password of {escape(name)} is changed")
+
+
+@key.command("add")
+def add_key(
+    ctx: typer.Context,
+    name: Name,
+    label: Annotated[str, typer.Option("--label", help="What it is for, so that you know later.")] = "",
+    days: Annotated[float | None, typer.Option("--days", min=0.001, max=36500, help="Expires after these.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an API key and show it, this once."""
+    made = _accounts(ctx).add_key(name, label[:100], days)
+    if as_json:
+        print_json({"key": made})
+    else:
+        err.print("keep it: it is not stored and will not be shown again")
+        out.print(made, highlight=False, markup=False)
+
+
+@key.command("list")
+def list_keys(
+    ctx: typer.Context, name: Annotated[str, typer.Argument(help="Default: those of all users.")] = "",
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """List API keys: how they begin, what for, when they were last used."""
+    keys = _accounts(ctx).keys_of(name)
+    if as_json:
+        rows = [
+            {"user": k.user, "prefix": k.prefix, "label": k.label, "made": k.made, "expires": k.expires, "used": k.used}
+            for k in keys
+        ]
+        print_json({"keys": rows})
+        return
+    table = Table(box=None)
+    for title in ("user", "key", "for", "made", "expires", "last used"):
+        table.add_column(title)
+    for k in keys:
+        cells = (k.user, f"{k.prefix}…", k.label, _day(k.made), _day(k.expires), _day(k.used))
+        table.add_row(*map(escape, cells))
+    out.print(table if keys else "no keys: `ragstone user key add NAME` makes one")
+
+
+@key.command()
+def revoke(
+    ctx: typer.Context, name: Name, prefix: Annotated[str, typer.Argument(help="How the key begins, e.g. rs-Ab12C.")]
+) -> None:
+    """Revoke an API key: from now on it opens nothing."""
+    _accounts(ctx).revoke_key(name, prefix)
+    out.print(f"{escape(prefix)}… of {escape(name)} is revoked")
+
+
+def _accounts(ctx: typer.Context) -> Accounts:
+    settings: Settings = ctx.obj
+    return Accounts(Path(settings.config.app.data))
+
+
+def _role(text: str) -> Role:
+    for role_ in get_args(Role):
+        if text == role_:
+            return role_
+    raise ConfigError(f"there is no role {text!r}", "use reader, editor or admin")
+
+
+def _password(from_stdin: bool) -> str:
+    """A password, typed twice without being shown, or the first line of stdin."""
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    if not _typed():
+        raise ConfigError("there is no terminal to ask for a password", "give it on stdin with --password-stdin")
+    return typer.prompt("Password", hide_input=True, confirmation_prompt="The same again")
+
+
+def _typed() -> bool:
+    return sys.stdin.isatty()
+
+
+def _warn_unknown(ctx: typer.Context, kbs: list[str] | None) -> None:
+    """A knowledge base may be made later, or be misspelt."""
+    from retrieval.home import names
+
+    for kb in sorted(set(kbs or ()) - set(names(Path(ctx.obj.config.app.data)))):
+        err.print(f"note: there is no knowledge base {escape(repr(kb))} yet")
+
+
+def _day(seconds: float | None) -> str:
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat() if seconds else "-"

@@ -1,0 +1,190 @@
+"""The OpenAI-compatible API over the knowledge bases: each is a model, which answers from its documents."""
+
+import asyncio
+import json
+import math
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import asdict, replace
+from typing import Any, Literal
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from app.answer import Done, Text, answer
+from app.http.openai_form import ChatRequest, Cut, error_body
+from app.prompting.promotions import settings_for
+from app.running.bases import State
+from app.running.limits import LimitError, caller
+from core.config import Config
+from core.errors import AccessError, CatalogError, ConfigError, RagstoneError
+from core.types import Answer, Trace, Turn
+from prompts.context import estimate_tokens
+from retrieval.filters import Filter
+
+_TRACED = 20  # candidates of a trace that a reply carries
+
+
+def add_openai(api: FastAPI, state: State) -> None:
+    """/v1/models and /v1/chat/completions, and OpenAI's form for errors."""
+
+    @api.get("/v1/models")
+    def models(request: Request) -> dict[str, Any]:
+        user = state.users.of(request)
+        return {"object": "list", "data": [_model(name) for name in state.bases.names() if user.sees(name)]}
+
+    @api.get("/v1/models/{name}", response_model=None)
+    def model(name: str, request: Request) -> dict[str, Any] | JSONResponse:
+        known = state.users.of(request).sees(name) and name in state.bases.names()
+        return _model(name) if known else _no_model(name)
+
+    @api.post("/v1/chat/completions", response_model=None)
+    async def completions(asked: ChatRequest, request: Request) -> JSONResponse | StreamingResponse:
+        user = state.users.of(request)
+        if not user.sees(asked.model) or asked.model not in state.bases.names():
+            return _no_model(asked.model)
+        *earlier, last = asked.messages
+        if last.role != "user" or not last.text().strip():
+            raise RequestValidationError([{"loc": ("messages",), "msg": "the last message must be a user's question"}])
+        history = [Turn(_role(m.role), m.text()) for m in earlier if m.role in ("user", "assistant")]
+        where, who = _where(asked), caller(request, user.name)
+        state.limits.admit(who)
+        index = await asyncio.to_thread(state.bases.get, asked.model)
+        cfg = _sampled(settings_for(state.cfg, index.home), asked)  # the request's own settings come last
+        events = _counted(state, who, answer(index, last.text(), cfg, history, where=where))
+        head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": asked.model}
+        if asked.stream:
+            return StreamingResponse(_sse(events, head, asked), media_type="text/event-stream")
+        done = await _last(events)
+        cut = Cut(asked.stops())
+        message = {"role": "assistant", "content": cut.feed(done.text) + cut.rest(), "refusal": None}
+        choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+        body = {"object": "chat.completion", "choices": [choice], "usage": _usage(asked, done)}
+        return JSONResponse(head | body | {"ragstone": extension(done)})
+
+    @api.api_route("/v1/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+    def nothing(rest: str, request: Request) -> JSONResponse:
+        return JSONResponse(error_body(404, f"there is no {request.method} /v1/{rest}"), 404)
+
+    @api.exception_handler(RagstoneError)
+    def failed(_: Request, error: RagstoneError) -> JSONResponse:
+        headers = {"retry-after": str(math.ceil(error.retry_after_s))} if isinstance(error, LimitError) else {}
+        return JSONResponse(error_body(_status(error), str(error)), _status(error), headers)
+
+    @api.exception_handler(RequestValidationError)
+    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "body")
+        return JSONResponse(error_body(400, f"{where}: {first['msg']}", param=where), 400)
+
+    @api.exception_handler(Exception)
+    def broken(_: Request, error: Exception) -> JSONResponse:
+        return JSONResponse(error_body(500, f"{type(error).__name__}: see the app's log"), 500)
+
+
+def extension(done: Answer) -> dict[str, Any]:
+    """What an answer carries beyond the OpenAI form: citations, whether it was answered, who wrote it."""
+    citations = [{"n": c.n, "path": c.path, "page": c.page, "quote": c.quote} for c in done.citations]
+    return {
+        "answered": done.answered, "citations": citations, "backend": done.backend, "model": done.model,
+        "query": done.query, "notes": list(done.notes), "trace": _trace(done.trace),
+    }  # fmt: skip
+
+
+def _status(error: RagstoneError) -> int:
+    if isinstance(error, LimitError):
+        return 429
+    if isinstance(error, AccessError):
+        return 403
+    return 404 if isinstance(error, CatalogError) else 500 if isinstance(error, ConfigError) else 502
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "ragstone"}
+
+
+def _no_model(name: str) -> JSONResponse:
+    """The same whether there is no such knowledge base or it may not be seen."""
+    message = f"there is no knowledge base {name[:100]!r}, or this key may not see it"
+    return JSONResponse(error_body(404, message, code="model_not_found", param="model"), 404)
+
+
+def _where(asked: ChatRequest) -> Filter | None:
+    try:
+        return Filter(**asked.ragstone.filter.model_dump()) if asked.ragstone else None
+    except ConfigError as error:
+        raise RequestValidationError([{"loc": ("ragstone", "filter"), "msg": str(error)}]) from None
+
+
+def _usage(asked: ChatRequest, done: Answer) -> dict[str, int]:
+    """An estimate: the prompt as the model was sent it (without one: the conversation), and the answer."""
+    sent = [text for _, text in done.prompt] or [message.text() for message in asked.messages]
+    prompt, written = sum(map(estimate_tokens, sent)), estimate_tokens(done.text)
+    return {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written}
+
+
+def _trace(trace: Trace) -> dict[str, Any]:
+    return asdict(replace(trace, candidates=trace.candidates[:_TRACED]))
+
+
+async def _counted(state: State, who: str, events: Any) -> AsyncIterator[Any]:
+    with state.limits.counted(who):
+        async with aclosing(events) as stream:
+            async for event in stream:
+                yield event
+
+
+async def _last(events: Any) -> Answer:
+    async with aclosing(events) as stream:
+        async for event in stream:
+            if isinstance(event, Done):
+                return event.answer
+    raise ValueError("an answer stream ended without its answer")
+
+
+async def _sse(events: Any, head: dict[str, Any], asked: ChatRequest) -> AsyncIterator[str]:
+    """Server-sent events of a streamed answer; when the client leaves, the generator and the request are closed."""
+    usage: dict[str, Any] = {"usage": None} if asked.wants_usage() else {}
+
+    def event(delta: dict[str, Any] | None, finish: str | None = None, **more: object) -> str:
+        choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}]
+        body = head | {"object": "chat.completion.chunk", "choices": choices} | usage | more
+        return f"data: {json.dumps(body, ensure_ascii=False)}\n\n"
+
+    yield event({"role": "assistant", "content": ""})
+    cut = Cut(asked.stops())
+    try:
+        async with aclosing(events) as stream:
+            async for item in stream:
+                if isinstance(item, Text) and (shown := cut.feed(item.delta)):
+                    yield event({"content": shown})
+                elif isinstance(item, Done):
+                    if rest := cut.rest():
+                        yield event({"content": rest})
+                    yield event({}, "stop", ragstone=extension(item.answer))
+                    if usage:
+                        yield event(None, usage=_usage(asked, item.answer))
+    except RagstoneError as error:
+        yield f"data: {json.dumps(error_body(_status(error), str(error)), ensure_ascii=False)}\n\n"
+    yield "data: [DONE]\n\n"
+
+
+def _role(role: str) -> Literal["user", "assistant"]:
+    return "user" if role == "user" else "assistant"
+
+
+def _sampled(cfg: Config, asked: ChatRequest) -> Config:
+    """The configuration with the request's own sampling settings."""
+    told = {
+        "temperature": asked.temperature,
+        "top_p": asked.top_p,
+        "top_k": asked.top_k,
+        "repetition_penalty": asked.repetition_penalty,
+        "seed": asked.seed,
+        "max_tokens": asked.max_completion_tokens or asked.max_tokens,
+    }
+    update = {key: value for key, value in told.items() if value is not None}
+    return cfg.model_copy(update={"llm": cfg.llm.model_copy(update=update)}) if update else cfg

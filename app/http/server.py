@@ -1,0 +1,175 @@
+"""The HTTP surface: an OpenAI-compatible API over the knowledge bases, /healthz, and the UI mounted beside it."""
+
+import logging
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.http import mcp
+from app.http.gate import Gate
+from app.http.login import add_login
+from app.http.openai_api import add_openai
+from app.http.openai_form import error_body
+from app.keeping.watch import follow
+from app.running import model_server
+from app.running.bases import State
+from app.running.metrics import CONTENT_TYPE
+from app.view import page_picture
+from core.config import Settings
+from core.errors import ConfigError, RagstoneError, ReadError
+from llm.chat import load_client
+
+log = logging.getLogger(__name__)
+
+# The UI's own scripts and styles are inline; nothing is ever fetched from another host.
+_CSP = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' blob:; connect-src 'self'; "
+    "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+)
+_HEADERS = ((b"content-security-policy", _CSP.encode()), (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"same-origin"), (b"x-frame-options", b"DENY"))  # fmt: skip
+
+
+def build(state: State) -> FastAPI:
+    """The API behind its gate: /healthz, /metrics, /login, /v1, /mcp, pictures of pages."""
+    tools = mcp.build(state, mcp.of_request(state))
+    transport = mcp.http(tools)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with tools.session_manager.run():
+            yield
+
+    api = FastAPI(title="Ragstone", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    api.router.routes += transport
+
+    @api.get("/healthz")
+    def healthz() -> JSONResponse:
+        if state.failure:
+            why = {} if state.users.on else {"error": str(state.failure)}  # this page is for everybody
+            return JSONResponse({"status": "failed"} | why, 500)
+        ready = state.ready.is_set()
+        served = {"vllm": [replica.state for replica in state.vllm.status().replicas]} if state.vllm else {}
+        return JSONResponse({"status": "ok" if ready else "starting"} | served, 200 if ready else 503)
+
+    @api.get("/metrics")
+    def metrics(request: Request) -> Response:
+        user = state.users.of(request)
+        chunks = {kb: count for kb, count in state.bases.chunks().items() if user.sees(kb)}
+        return Response(state.metrics.render(chunks), media_type=CONTENT_TYPE)
+
+    @api.get("/view/{kb}/{chunk_id}.png", response_model=None)
+    def view(kb: str, chunk_id: int, request: Request) -> Response:
+        """The page that a passage stands on, with the passage marked."""
+        state.users.require(request, "reader", kb)
+        try:
+            picture = page_picture(state.bases.get(kb), chunk_id, state.cfg.ingest)
+        except ReadError as error:
+            return JSONResponse(error_body(409, str(error)), 409)
+        return Response(picture, media_type="image/png", headers={"cache-control": "private, max-age=300"})
+
+    add_login(api, state)
+    add_openai(api, state)
+    api.add_middleware(Gate, state=state)
+    api.add_middleware(_SecurityHeaders)
+    return api
+
+
+class _SecurityHeaders:
+    """Adds the content security policy to every response; plain ASGI, so that streams are not buffered."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *_HEADERS]
+            await send(message)
+
+        await self.app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+def run(settings: Settings, kb: str, port: int, *, with_ui: bool, watch: bool = False) -> None:
+    """Serve until interrupted; `watch` keeps the knowledge base in step with its folders meanwhile.
+
+    Raises `ConfigError` for a taken port, `ModelError` where vLLM does not start.
+    """
+    state = State(settings)
+    state.users.check_ready()
+    host = settings.config.app.host
+    _check_port(host, port)
+    if not with_ui:
+        _start_vllm(state)
+        if state.failure:
+            raise state.failure
+    app: Any = build(state)
+    if with_ui:
+        from app.ui.page import mount
+
+        app = mount(app, state, kb)
+    threading.Thread(target=_prepare, args=(state, kb, with_ui), daemon=True, name="prepare").start()
+    shown = f"[{host}]" if ":" in host else host
+    print(f"Ragstone {'UI' if with_ui else 'API'} on http://{shown}:{port}  (Ctrl-C ends)", flush=True)  # noqa: T201
+    stop = threading.Event()
+    if watch:
+        threading.Thread(target=_follow, args=(state, kb, stop), daemon=True, name="watch").start()
+    try:
+        uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=3)
+    finally:
+        stop.set()
+        if state.vllm:
+            state.vllm.stop()
+
+
+def _prepare(state: State, kb: str, with_ui: bool) -> None:
+    load_client()  # takes seconds, which the first answer should not wait for
+    try:
+        state.bases.warm_up(kb)
+        state.ready.set()
+        if with_ui:
+            _start_vllm(state)
+    except RagstoneError as error:
+        log.error("%s", error)
+        state.failure = error
+
+
+def _follow(state: State, kb: str, stop: threading.Event) -> None:
+    try:
+        for report in follow(state.bases.get(kb), state.cfg.ingest, stop):
+            log.info("watch added=%d changed=%d deleted=%d", report.added, report.changed, report.deleted)
+            for failure in report.failed:
+                log.warning("%s: %s", failure.path, failure.error)
+    except RagstoneError as error:
+        log.error("watching ended: %s", error)
+
+
+def _start_vllm(state: State) -> None:
+    """Start the configured model, unless an endpoint is configured to be used instead."""
+    if not model_server.wanted(state.settings):
+        return
+    try:
+        model_server.start(state, lambda line: print(line, flush=True))  # noqa: T201
+    except RagstoneError as error:
+        log.error("%s", error)
+        state.failure = error if state.cfg.llm.backend == "vllm" else None
+
+
+def _check_port(host: str, port: int) -> None:
+    import socket
+
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"{host}:{port} cannot be used: {error.strerror}", "end the other program, or choose another --port"
+            ) from None

@@ -1,0 +1,385 @@
+"""Recipe: make a knowledge base say what its folders say. scan -> plan -> read -> split -> embed -> commit.
+
+Files are committed a few at a time, each whole: stopped anywhere and run again, the result is that of a fresh build.
+"""
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from app.keeping.folders import check_rebuilt, emptied, folders_of
+from app.texts import Tongue, blind_note
+from core.config import Config, IngestConfig
+from core.errors import ConfigError, ReadError
+from core.text import digest, heading_line, language
+from core.types import Chunk, Document, FileEntry, FileError, KnownFile
+from ingest.read import supported
+from ingest.scan import Plan, plan
+from ingest.split import SPLITTER, split
+from ingest.workers import read_apart, reader_identity
+from retrieval.embed import MULTILINGUAL, Embedder
+from retrieval.home import names
+from retrieval.index import Index, chunker_identity
+from retrieval.minhash import sketch
+from retrieval.transaction import Indexed, Transaction
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]  # (stage, done, total)
+
+_HEADER_TOKENS = 32  # room kept in front of a chunk for its title and heading path
+_FLUSH_TEXTS = 256  # new texts that are embedded and committed together
+_FLUSH_FILES = 64
+_FLUSH_S = 5.0  # what was read is committed at least this often: a run that is killed loses no more
+_SYNC_CHUNKS = 4096  # after so many chunks the lexical index on disk follows, so that readers need not
+_READ_AHEAD = 8
+_READERS = max(1, min(4, (os.cpu_count() or 2) - 1))  # embedding needs the rest
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run did; `chunks`: how many the knowledge base holds now. The catalog has the cards of the files."""
+
+    added: int = 0
+    changed: int = 0
+    moved: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    failed: list[FileError] = field(default_factory=list)
+    skipped: list[FileError] = field(default_factory=list)
+    chunks: int = 0
+    embedded: int = 0
+    cache_hits: int = 0
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    def __add__(self, other: "Report") -> "Report":
+        """Both runs as one; of `chunks` and `notes`, the later."""
+        return Report(
+            self.added + other.added, self.changed + other.changed, self.moved + other.moved,
+            self.deleted + other.deleted, self.unchanged + other.unchanged, self.failed + other.failed,
+            self.skipped + other.skipped, other.chunks, self.embedded + other.embedded,
+            self.cache_hits + other.cache_hits, self.seconds + other.seconds, other.notes,
+        )  # fmt: skip
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was done and nothing is to be told."""
+        return not (self.added or self.changed or self.moved or self.deleted or self.failed)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as plain data."""
+        return asdict(self) | {"seconds": round(self.seconds, 3)}
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A file that was read and cut; `texts` are what is embedded, under the keys of `indexed`."""
+
+    indexed: Indexed
+    texts: list[str]
+
+
+def quiet(stage: str, done: int, total: int) -> None:
+    """A progress listener that shows nothing."""
+
+
+def chunker(cfg: IngestConfig) -> str:
+    """Identity of the chunker that this configuration asks for."""
+    return chunker_identity(SPLITTER, cfg)
+
+
+def run(
+    cfg: Config,
+    kb: str,
+    folders: Sequence[Path] = (),
+    *,
+    rebuild: bool = False,
+    allow_empty: bool = False,
+    progress: Progress = quiet,
+) -> Report:
+    """`ragstone index`: open or make the knowledge base and bring folders up to date, by default all it has.
+
+    `rebuild` reads and embeds all of its folders anew beside what answers now, and swaps at the end. `allow_empty`:
+    a folder in which nothing is left loses its documents, however many they were.
+    """
+    todo = folders_of(cfg, kb, folders, rebuild=rebuild)  # before anything is made
+    data, embedder, cut = Path(cfg.app.data), Embedder(cfg.retrieval), chunker(cfg.ingest)
+    if rebuild or kb not in names(data):
+        check_fits(cfg.ingest, embedder)
+    index = (Index.open_next if rebuild else Index.open_or_create)(data, kb, embedder, cut)
+    report = Report()
+    for path in todo:
+        try:
+            more = path != todo[-1]
+            report = report + sync(index, Path(path), cfg.ingest, progress, more=more, allow_empty=allow_empty)
+        except ReadError as error:
+            if rebuild or folders:  # a folder that is away must not be missing from what answers next
+                raise
+            report.failed.append(FileError(path, error.message, error.hint, folder=path))
+    if rebuild:
+        for path in todo:  # what changed while the rest was read
+            late = sync(index, Path(path), cfg.ingest, allow_empty=allow_empty)
+            report = report + replace(late, unchanged=0, failed=[], skipped=[])
+        if not allow_empty:
+            check_rebuilt(index)
+        index.promote(cfg.app.keep_generations)
+    index.close()
+    return report
+
+
+def look(
+    index: Index, folder: Path, cfg: IngestConfig, only: Iterable[str] | None = None, *, allow_empty: bool = False
+) -> Plan:
+    """What a sync of one folder would do. `only`: paths in it, files or folders, to which the comparison is limited.
+
+    Unless `allow_empty`, a folder that had many documents and has none left is a failure, and nothing is deleted.
+    """
+    catalog, root, reader = index.catalog, str(folder), reader_identity(cfg)
+    failures = {path: failure for path, failure in catalog.known_failures(root).items() if failure.reader == reader}
+    partly = catalog.read_in_part(reader)
+
+    def known(below: str) -> Iterator[KnownFile]:
+        files = catalog.known_files(root, below)
+        return (file.unread() if file.id in partly else file for file in files) if partly else files
+
+    todo = plan(folder, cfg, supported, known, failures, only=only, apart=index.home.parent.resolve())
+    todo.failed, todo.skipped = (
+        [replace(error, folder=root) for error in errors] for errors in (todo.failed, todo.skipped)
+    )
+    error = None if allow_empty else emptied(index, root, todo)
+    return todo if error is None else Plan(failed=[error], skipped=todo.skipped)
+
+
+def sync(
+    index: Index,
+    folder: Path,
+    cfg: IngestConfig,
+    progress: Progress = quiet,
+    *,
+    only: Iterable[str] | None = None,
+    more: bool = False,
+    allow_empty: bool = False,
+) -> Report:
+    """Bring one folder of a knowledge base up to date. Files of its other folders are left alone.
+
+    `only` and `allow_empty` as for `look`. `more` folders will follow: vectors that no chunk uses are kept, they may be
+    wanted there. Raises `ReadError` for the folder itself, `CatalogError` where it is locked or the disk fails,
+    `ConfigError` where chunks would not fit the embedder; one bad file is a row of `Report.failed`.
+    """
+    started = time.monotonic()
+    folder = folder.resolve()
+    report = Report()
+    with index.writing() as catalog:
+        progress("scan", 0, 0)
+        todo = look(index, folder, cfg, only, allow_empty=allow_empty)
+        report.skipped, report.failed = todo.skipped, list(todo.failed)
+        report.unchanged, report.moved, report.deleted = todo.unchanged, len(todo.moved), len(todo.deleted)
+        folder_id = catalog.folder_id(str(folder))
+        if todo.moved or todo.touched or todo.deleted:
+            with catalog.transaction() as write:
+                _apply_cheap(write, todo)
+        _read_and_write(index, folder, folder_id, todo, cfg, report, progress)
+        failed = {error.path for error in report.failed}
+        if only is None and str(folder) not in failed and catalog.known_failures(str(folder)).keys() - failed:
+            with catalog.transaction() as write:
+                write.keep_failures(folder_id, failed)
+        progress("save", 0, 0)
+        if not more:
+            catalog.drop_unused_embeddings()
+    report.chunks = index.counts().chunks
+    report.notes = language_notes(index)
+    report.seconds = time.monotonic() - started
+    log.info("sync folder=%s added=%d changed=%d seconds=%.1f", folder, report.added, report.changed, report.seconds)
+    return report
+
+
+def _read_and_write(
+    index: Index, folder: Path, folder_id: int, todo: Plan, cfg: IngestConfig, report: Report, progress: Progress
+) -> None:
+    changed = {entry.path: old for old, entry in todo.changed}
+    queue = [*todo.added, *(entry for _, entry in todo.changed)]
+    if queue:
+        check_fits(cfg, index.embedder)
+    pipeline = _Pipeline(index, folder_id, cfg, report, str(folder))
+    for done, (entry, work) in enumerate(_read_ahead(folder, queue, cfg, index.embedder), start=1):
+        if isinstance(work, FileError):
+            pipeline.fail(entry, work, changed.get(entry.path))
+        else:
+            report.added += entry.path not in changed
+            report.changed += entry.path in changed
+            pipeline.add(work)
+        progress("index", done, len(queue))
+    pipeline.flush()
+
+
+def language_notes(index: Index, tongue: Tongue = "en") -> list[str]:
+    """Which languages the embedder cannot read, and which models would do; empty when it reads all."""
+    blind = index.catalog.languages(unreadable_only=True)
+    return [blind_note(index.embedder.name, blind, MULTILINGUAL, tongue)] if blind else []
+
+
+class _Pipeline:
+    """Collects files until a batch is worth embedding, then commits them together."""
+
+    def __init__(self, index: Index, folder_id: int, cfg: IngestConfig, report: Report, folder: str = "") -> None:
+        self.index = index
+        self.folder = folder
+        self.folder_id = folder_id
+        self.cfg = cfg
+        self.reader = reader_identity(cfg)
+        self.report = report
+        self.held: list[Indexed] = []
+        self.failed: list[tuple[FileEntry, FileError, KnownFile | None]] = []
+        self.new: dict[bytes, str] = {}
+        self.unsynced = 0
+        self.flushed = time.monotonic()
+
+    def add(self, work: Work) -> None:
+        """Hold a file; at times, commit what is held."""
+        self.held.append(work.indexed)
+        texts = {key: text for key, text in zip(work.indexed.keys, work.texts, strict=True) if key is not None}
+        missing = self.index.catalog.missing(texts.keys() - self.new.keys())
+        self.new.update((key, texts[key]) for key in texts if key in missing)
+        self.report.cache_hits += sum(key is not None for key in work.indexed.keys) - len(missing)
+        self._flush_if_due()
+
+    def _flush_if_due(self) -> None:
+        due = time.monotonic() - self.flushed > _FLUSH_S
+        if due or len(self.new) >= _FLUSH_TEXTS or len(self.held) >= _FLUSH_FILES:
+            self.flush()
+
+    def fail(self, entry: FileEntry, error: FileError, known: KnownFile | None) -> None:
+        """Note a file that could not be read; what is known of it stays, marked stale, or goes, as configured."""
+        error = replace(error, folder=self.folder)
+        if known is not None:
+            then = "what it said before keeps answering, marked stale"
+            then = then if self.cfg.unreadable == "keep" else "what it said before is dropped"
+            error = replace(error, hint=f"{error.hint}; {then}")
+        self.failed.append((entry, error, known))
+        self.report.failed.append(error)
+        self._flush_if_due()
+
+    def flush(self) -> None:
+        """Embed and commit what is held."""
+        catalog = self.index.catalog
+        keys = list(self.new)
+        for start in range(0, len(keys), _FLUSH_TEXTS):
+            part = keys[start : start + _FLUSH_TEXTS]
+            catalog.put_embeddings(part, self.index.embedder.embed_passages([self.new[key] for key in part]))
+            self.report.embedded += len(part)
+        if self.held or self.failed:
+            with catalog.transaction() as write:
+                for new in self.held:
+                    write.replace(self.folder_id, new, self.reader)
+                for entry, error, known in self.failed:
+                    write.fail(self.folder_id, entry, error, "" if error.transient else self.reader)
+                    if known is not None and self.cfg.unreadable == "drop":
+                        write.remove(known.id)
+        self.unsynced += sum(len(new.chunks) for new in self.held)
+        self.held, self.failed, self.new = [], [], {}
+        if self.unsynced >= _SYNC_CHUNKS:
+            self.index.sync_caches()
+            self.unsynced = 0
+        self.flushed = time.monotonic()
+
+
+def _apply_cheap(write: Transaction, todo: Plan) -> None:
+    for old in todo.deleted:
+        write.remove(old.id)
+    for old, entry in todo.moved:
+        write.move(old.id, entry)
+    for old, entry in todo.touched:
+        write.touch(old.id, entry)
+
+
+def _read_ahead(
+    folder: Path, queue: Sequence[FileEntry], cfg: IngestConfig, embedder: Embedder
+) -> Iterator[tuple[FileEntry, Work | FileError]]:
+    """Read and cut files in threads of their own, a few ahead, in order: it overlaps with embedding."""
+    ahead: deque[tuple[FileEntry, Future[Work | FileError]]] = deque()
+    pool = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
+    try:
+        for entry in queue:
+            ahead.append((entry, pool.submit(read_one, folder, entry, cfg, embedder)))
+            if len(ahead) > _READ_AHEAD:
+                yield ahead[0][0], ahead.popleft()[1].result()
+        while ahead:
+            yield ahead[0][0], ahead.popleft()[1].result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # interrupted: what was to be read ahead is not waited for
+
+
+def read_one(folder: Path, entry: FileEntry, cfg: IngestConfig, embedder: Embedder) -> Work | FileError:
+    """Read and cut one file, or say why that cannot be done."""
+    try:
+        reading = read_apart(folder / entry.path, cfg)
+    except ReadError as error:
+        return FileError(entry.path, error.message, error.hint, error.transient)
+    return prepare(replace(entry, hash=reading.hash), reading.document, cfg, embedder, reading.seconds)
+
+
+def prepare(entry: FileEntry, document: Document, cfg: IngestConfig, embedder: Embedder, seconds: float = 0.0) -> Work:
+    """Cut a document and name the embedding of each chunk."""
+    chunks = split(document, cfg, embedder.size)
+    room = embedder.max_tokens - 2  # the model's own start and end tokens
+    texts = [_in_context(document.title, chunk, room - chunk.tokens, embedder) for chunk in chunks]
+    readings = embedder.read(texts)
+    keys = [
+        digest(f"{embedder.identity}\0{text}") if reading.readable else None
+        for text, reading in zip(texts, readings, strict=True)
+    ]
+    tongue = language(document.text)
+    return Work(Indexed(entry, document, chunks, keys, tongue, sketch(document.text), seconds), texts)
+
+
+def _in_context(title: str, chunk: Chunk, room: int, embedder: Embedder) -> str:
+    """The text that is embedded: title and heading path, as far as there is room, then the chunk."""
+    header = heading_line(title, chunk.headings)
+    if header and embedder.count_tokens(header) > room:
+        header = header[: max(room, 0)]  # a token is at least one character
+    return f"{header}\n{chunk.text}" if header else chunk.text
+
+
+def check_fits(cfg: IngestConfig, embedder: Embedder) -> None:
+    """Raise `ConfigError` where chunks of the configured size would not fit the embedder."""
+    most = embedder.max_tokens - 2 - _HEADER_TOKENS
+    if cfg.chunk_tokens + cfg.chunk_overlap > most:
+        raise ConfigError(
+            f"ingest.chunk_tokens + chunk_overlap = {cfg.chunk_tokens + cfg.chunk_overlap}, but embedder "
+            f"{embedder.name!r} reads {embedder.max_tokens} tokens, {_HEADER_TOKENS} of them kept for the heading path",
+            f"set ingest.chunk_tokens to {most - cfg.chunk_overlap} or less",
+        )
+
+
+def check_upload(name: str) -> str:
+    """The name of an uploaded file, if it can be stored and will be read. Raises `ReadError`."""
+    plain = Path(name).name
+    if plain != name or plain.startswith(".") or any(ord(c) < 32 for c in plain):
+        raise ReadError(f"{name!r} cannot name an uploaded file", "rename it: no folders, no leading dot")
+    if not supported(plain):
+        raise ReadError(f"no reader for {name!r}", "convert it to PDF, DOCX, Markdown or text")
+    return plain
+
+
+def write_documents(
+    index: Index, documents: Iterable[tuple[str, Document]], cfg: IngestConfig, progress: Progress = quiet
+) -> Report:
+    """Index documents that are not files, such as the rows of an evaluation corpus: (name, document) each."""
+    report = Report()
+    with index.writing() as catalog:
+        check_fits(cfg, index.embedder)
+        pipeline = _Pipeline(index, catalog.folder_id(""), cfg, report)
+        for done, (name, document) in enumerate(documents, start=1):
+            entry = FileEntry(name, len(document.text), 0, 0, 0)
+            pipeline.add(prepare(entry, document, cfg, index.embedder))
+            progress("index", done, 0)
+        pipeline.flush()
+    report.chunks = index.counts().chunks
+    return report

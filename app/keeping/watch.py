@@ -1,0 +1,141 @@
+"""Recipe: follow the folders of a knowledge base as they change, until stopped.
+
+Events say where to look; what is there is then compared as in any run, so that an event too many costs nothing. Events
+too few (a full queue, a network drive) are made good by comparing whole folders now and then.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from app.keeping.index import Report, sync
+from core.config import IngestConfig
+from core.errors import CatalogError, ReadError
+from core.types import FileError
+from retrieval.index import Index
+
+log = logging.getLogger(__name__)
+
+_QUIET_MS = 400  # after the last event of a burst
+_BURST_MS = 5_000  # the longest that a burst is gathered
+_TICK_MS = 1_000
+_WRITTEN_S = 1.0  # a file younger than this may still be being written
+_LONGEST_WAIT_S = 30.0  # for a file that never rests, such as a log
+_MANY = 1_000  # paths: from here on the whole folder is compared
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What is to be looked at in one folder, and since when."""
+
+    paths: dict[str, float] = field(default_factory=dict)
+    whole: bool = False
+
+
+def follow(index: Index, cfg: IngestConfig, stop: threading.Event | None = None) -> Iterator[Report]:
+    """Keep all folders of a knowledge base up to date; a report whenever something was done or failed.
+
+    Ends when `stop` is set. A folder that is away, or a knowledge base that another process writes, is tried again;
+    folders that are added meanwhile are followed too, and so is the generation that a rebuild put in the place of this.
+    Raises `ReadError` where the system allows no more watches.
+    """
+    from watchfiles import watch
+
+    there: dict[Path, int] = {}
+    pending: dict[Path, _Pending] = {}
+    away: set[Path] = set()  # folders that were told to be
+    compared = time.monotonic()
+    while stop is None or not stop.is_set():
+        if index.superseded:
+            index = Index.open(index.home.parent, index.name, index.embedder)
+            there = {}
+        before, there = there, _folders(index)
+        same = {folder for folder, inode in there.items() if before.get(folder) == inode}
+        pending = {folder: pending[folder] if folder in same else _Pending(whole=True) for folder in there}
+        events = watch(
+            *(folder for folder, inode in there.items() if inode), watch_filter=None, debounce=_BURST_MS,
+            step=_QUIET_MS, rust_timeout=_TICK_MS, yield_on_timeout=True, stop_event=stop, raise_interrupt=True,
+            ignore_permission_denied=True,
+        )  # fmt: skip
+        for changes in _told(events):
+            _note(pending, (Path(path) for _, path in changes), index.home.parent.resolve())
+            if time.monotonic() - compared > cfg.rescan_minutes * 60:
+                compared = time.monotonic()
+                for waiting in pending.values():
+                    waiting.whole = True
+            for folder, waiting in pending.items():
+                report = _catch_up(index, folder, waiting, cfg)
+                if report is None or report.empty:
+                    continue
+                told = folder in away
+                (away.discard if folder.is_dir() else away.add)(folder)
+                if not (told and folder in away):
+                    yield report
+            if index.superseded or _folders(index) != there:
+                break
+
+
+def _told(events: Iterator[set[tuple[Any, str]]]) -> Iterator[set[tuple[Any, str]]]:
+    try:
+        yield from events
+    except OSError as error:
+        raise ReadError(
+            f"the folders cannot be watched: {error}",
+            "raise fs.inotify.max_user_watches and max_user_instances (sysctl), or run `ragstone index` now and then",
+        ) from error
+
+
+def _folders(index: Index) -> dict[Path, int]:
+    """The folders of a knowledge base with their inodes; 0 where one is away."""
+    folders = map(Path, index.catalog.folders())
+    return {folder: folder.stat().st_ino if folder.is_dir() else 0 for folder in folders}
+
+
+def _note(pending: dict[Path, _Pending], paths: Iterable[Path], data: Path) -> None:
+    """Remember where to look. The data folder, which every run writes to, is looked at for uploads only."""
+    now = time.monotonic()
+    for path in paths:
+        for folder, waiting in pending.items():
+            if path.is_relative_to(data) and not folder.is_relative_to(data):
+                continue
+            if path == folder:
+                waiting.whole = True
+            elif path.is_relative_to(folder):
+                waiting.paths.setdefault(path.relative_to(folder).as_posix(), now)
+    for waiting in pending.values():
+        waiting.whole = waiting.whole or len(waiting.paths) > _MANY
+
+
+def _catch_up(index: Index, folder: Path, waiting: _Pending, cfg: IngestConfig) -> Report | None:
+    """Look at what is ready; what is not, and what cannot be done now, goes on waiting."""
+    ready = (
+        list(waiting.paths) if waiting.whole else [p for p, since in waiting.paths.items() if _rests(folder / p, since)]
+    )
+    if not ready and not waiting.whole:
+        return None
+    try:
+        report = sync(index, folder, cfg, only=None if waiting.whole else ready)
+    except ReadError as error:
+        waiting.paths.clear()
+        waiting.whole = False
+        failure = FileError(str(folder), error.message, error.hint, folder=str(folder))
+        return Report(failed=[failure], chunks=index.counts().chunks)
+    except CatalogError as error:
+        log.warning("%s", error)
+        return None
+    waiting.whole = False
+    for path in ready:
+        waiting.paths.pop(path, None)
+    return report
+
+
+def _rests(path: Path, since: float) -> bool:
+    try:
+        age = time.time() - path.lstat().st_mtime
+    except OSError:
+        return True  # it is gone
+    return not 0 <= age < _WRITTEN_S or time.monotonic() - since > _LONGEST_WAIT_S

@@ -1,0 +1,132 @@
+"""The knowledge bases of a running app: opened once, shared by every request, opened anew when one was swapped."""
+
+import shutil
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from app.keeping.index import Progress, Report, check_upload, chunker, quiet, sync
+from app.running.chats import Chats
+from app.running.jobs import Jobs
+from app.running.limits import Limits
+from app.running.metrics import Metrics
+from app.running.users import Users
+from core.config import Config, Settings
+from core.errors import CatalogError, RagstoneError, ReadError
+from core.types import FileError
+from llm.supervise import Supervisor
+from retrieval.embed import Embedder
+from retrieval.home import check_name, names
+from retrieval.index import Index
+
+
+class Bases:
+    """All knowledge bases of a data folder, with one embedder between them. Safe to use from many threads."""
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        self.data = Path(cfg.app.data)
+        self.embedder = Embedder(cfg.retrieval)
+        self._open: dict[str, Index] = {}
+        self._mutex = threading.Lock()
+
+    def names(self) -> list[str]:
+        """The knowledge bases there are."""
+        return names(self.data)
+
+    def get(self, name: str) -> Index:
+        """An open knowledge base. Raises `CatalogError` where there is none of that name."""
+        with self._mutex:
+            index = self._open.get(name)
+            if index is None or index.superseded:
+                self._open[name] = index = Index.open(self.data, name, self.embedder)
+            return index
+
+    def chunks(self) -> dict[str, int]:
+        """How many passages each knowledge base has that is open."""
+        with self._mutex:
+            return {name: index.counts().chunks for name, index in self._open.items() if not index.superseded}
+
+    def warm_up(self, name: str) -> None:
+        """Load the embedder and, where it exists, a knowledge base, so that the first question is quick."""
+        self.embedder.embed_query("warm up")
+        if name in self.names():
+            self.get(name).refresh()
+
+    def make(self, name: str) -> Index:
+        """The knowledge base of a name, ready to be written; an absent one is made.
+
+        Raises `CatalogError` where it was made with another embedder or chunker than is configured.
+        """
+        cut = chunker(self.cfg.ingest)
+        if name not in self.names():
+            Index.open_or_create(self.data, name, self.embedder, cut).close()
+        index = self.get(name)
+        index.check_writable(self.embedder, cut)
+        return index
+
+    def update(self, name: str, progress: Progress = quiet) -> Report:
+        """Bring all folders of a knowledge base up to date; one that is away is a row of `Report.failed`."""
+        index = self.make(name)
+        folders = [folder for folder in index.catalog.folders() if folder]
+        report = Report(chunks=index.counts().chunks)
+        for folder in folders:
+            try:
+                report += sync(index, Path(folder), self.cfg.ingest, progress, more=folder != folders[-1])
+            except ReadError as error:
+                report.failed.append(FileError(folder, error.message, error.hint, folder=folder))
+        return report
+
+    def store(self, name: str, files: Iterable[Path]) -> list[str]:
+        """Copy files into a knowledge base's own folder, where one of the same name is replaced; returns their names.
+
+        Raises `ReadError` for a name that cannot be a file's or that there is no reader for, before anything is copied;
+        `CatalogError` where the disk refuses.
+        """
+        folder = self.uploads(name)
+        files = list(files)
+        stored = [check_upload(file.name) for file in files]
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, plain in zip(files, stored, strict=True):
+            aside = folder / f".{plain}.writing"
+            try:
+                shutil.copyfile(file, aside)
+                aside.replace(folder / plain)
+            except OSError as error:
+                aside.unlink(missing_ok=True)
+                raise CatalogError(
+                    f"{plain!r} could not be stored in {str(folder)!r}: {error.strerror}", "free some space"
+                ) from error
+        return stored
+
+    def uploads(self, name: str) -> Path:
+        """Where the uploaded files of a knowledge base are."""
+        return self.data.resolve() / check_name(name) / "files"
+
+    def upload(self, name: str, files: Iterable[Path], progress: Progress = quiet) -> Report:
+        """Store files in a knowledge base and index them; an absent knowledge base is made."""
+        self.store(name, files)
+        return sync(self.make(name), self.uploads(name), self.cfg.ingest, progress)
+
+
+class State:
+    """What a running app knows: its knowledge bases, and whether the model server it started is up."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.bases = Bases(settings.config)
+        self.jobs = Jobs()
+        self.chats = Chats(Path(settings.config.app.data))
+        cfg = settings.config.app
+        self.users = Users(cfg)
+        self.metrics = Metrics()
+        self.limits = Limits(cfg.answers_per_minute, cfg.answers_at_once, self.metrics)
+        self.ready = threading.Event()
+        self.vllm: Supervisor | None = None
+        self.vllm_status = ""
+        self.failure: RagstoneError | None = None
+
+    @property
+    def cfg(self) -> Config:
+        """The configuration."""
+        return self.settings.config

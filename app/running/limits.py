@@ -1,0 +1,129 @@
+"""What one caller may take: answers a minute and at once; and how somebody who guesses passwords is slowed down."""
+
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from app.running.metrics import Metrics
+from core.errors import AccessError
+
+_REMEMBERED = 10_000  # callers; the one that was not seen for longest is forgotten first
+_FORGIVEN_S = 3600.0  # after this long without an attempt, earlier ones count no more
+
+
+class LimitError(AccessError):
+    """Too much was asked for; `retry_after_s` says when to come again."""
+
+    def __init__(self, message: str, hint: str, retry_after_s: float) -> None:
+        super().__init__(message, hint)
+        self.retry_after_s = retry_after_s
+
+
+def address(request: Any) -> str:
+    """Where a request comes from, for counting: an IPv4 address, or an IPv6 network, of which a house has a /64."""
+    host = request.client.host if request.client else ""
+    try:
+        return str(ip_network((host, 64), strict=False)) if ip_address(host).version == 6 else host
+    except ValueError:
+        return host
+
+
+def caller(request: Any, name: str) -> str:
+    """For whom a request counts: its user, or, without users, its address."""
+    return f"user {name}" if name else f"address {address(request)}"
+
+
+class Limits:
+    """A token bucket per caller for answers, and how many are being written for each. 0 stands for no limit."""
+
+    def __init__(
+        self, per_minute: int, at_once: int, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.per_minute, self.at_once, self.metrics, self._clock = per_minute, at_once, metrics, clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # caller -> (tokens, when)
+        self._running: Counter[str] = Counter()
+        self._mutex = threading.Lock()
+
+    @contextmanager
+    def answering(self, who: str) -> Iterator[None]:
+        """Admit an answer, and count it while it is written. Raises `LimitError`."""
+        self.admit(who)
+        with self.counted(who):
+            yield
+
+    def admit(self, who: str) -> None:
+        """Take one answer of a caller's allowance. Raises `LimitError` where nothing is left."""
+        with self._mutex:
+            if self.at_once and self._running[who] >= self.at_once:
+                raise LimitError(
+                    f"{self.at_once} answers are being written for you already",
+                    "wait for one of them; app.answers_at_once sets the number",
+                    1.0,
+                )
+            if not self.per_minute:
+                return
+            now, rate = self._clock(), self.per_minute / 60
+            left, at = self._buckets.pop(who, (float(self.per_minute), now))
+            left = min(left + (now - at) * rate, float(self.per_minute))
+            self._buckets[who] = (left - 1 if left >= 1 else left, now)
+            if len(self._buckets) > _REMEMBERED:
+                self._buckets.popitem(last=False)
+        if left < 1:
+            raise LimitError(
+                f"more than {self.per_minute} questions in a minute",
+                "wait a little; app.answers_per_minute sets the number",
+                (1 - left) / rate,
+            )
+
+    @contextmanager
+    def counted(self, who: str) -> Iterator[None]:
+        """Count an admitted answer while it is written."""
+        started = time.monotonic()
+        with self._mutex:
+            self._running[who] += 1
+        try:
+            with self.metrics.answering():
+                yield
+        finally:
+            with self._mutex:
+                self._running[who] -= 1
+                if not self._running[who]:
+                    del self._running[who]
+            self.metrics.answered(time.monotonic() - started)
+
+
+class Backoff:
+    """Failed attempts by name or address: some are free, then the wait doubles with each, up to a minute.
+
+    An attempt counts as failed from its beginning, so that many at once gain nothing; `forgive` takes back.
+    """
+
+    def __init__(self, free: int, clock: Callable[[], float] = time.monotonic, longest_s: float = 60.0) -> None:
+        self._free, self._clock, self._longest_s = free, clock, longest_s
+        self._failed: OrderedDict[str, tuple[int, float]] = OrderedDict()  # key -> (attempts, when the last was)
+        self._mutex = threading.Lock()
+
+    def attempt(self, key: str) -> float:
+        """Seconds to wait before an attempt may be made; 0.0: it may be made now, and was counted."""
+        with self._mutex:
+            now = self._clock()
+            count, last = self._failed.pop(key, (0, now))
+            if now - last > _FORGIVEN_S:
+                count = 0
+            over = count - self._free
+            wait = last + min(2.0 ** min(over, 30), self._longest_s) - now if over >= 0 else 0.0
+            self._failed[key] = (count, last) if wait > 0 else (count + 1, now)
+            if len(self._failed) > _REMEMBERED:
+                self._failed.popitem(last=False)
+            return max(wait, 0.0)
+
+    def forgive(self, key: str, *, all_: bool) -> None:
+        """The last attempt of a key was in good faith; or all were."""
+        with self._mutex:
+            count, last = self._failed.pop(key, (0, 0.0))
+            if count > 1 and not all_:
+                self._failed[key] = (count - 1, last)

@@ -1,0 +1,265 @@
+"""Recipe: fine-tune the model that answers, on a data set of approved examples.
+
+rows -> split by file -> training -> loss before and after -> data/models/<name>/, which is there only when all of it
+is: the adapter or the model, run.json, loss.jsonl, loss.svg and TensorBoard's events.
+"""
+
+import json
+import random
+import shlex
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from app.keeping.index import Progress, quiet
+from app.training.curve import write_curve
+from app.training.dataset_folder import dataset_home, preferences_file
+from core.config import Config
+from core.errors import ConfigError, DatasetError
+from core.text import digest
+from llm import finetune, registry
+from llm.checkpoints import LOSSES, drop_checkpoints
+from llm.examples import Example, Preference, read_examples, read_preferences, write_rows
+from llm.launch import LOG, command, train_launched
+from llm.memory import memory, size
+from llm.methods import Shape, check, serving
+from llm.tokens import load_tokenizer, template_hash
+from llm.trainers import Settings, in_bf16
+
+Rows = list[Example] | list[Preference]
+
+_LIBRARIES = ("ragstone", "trl", "peft", "accelerate", "transformers", "torch")
+_SCAFFOLD = (finetune.JOB, finetune.TRAIN, finetune.DEV, finetune.BEFORE, finetune.OUTCOME, LOG)
+_FLAGS = {"batch_size": "batch", "accumulation": "accumulate", "learning_rate": "lr"}  # where they differ
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be trained on what. `base`: a model's folder, or its name in the registry.
+
+    `source`: the name of a data set (data/datasets/NAME), or such a folder, or a JSONL file. Where it has no dev
+    set of its own, the share `dev` of the rows is set aside, by source file. `accelerate`: a configuration
+    to train by in several processes.
+    """
+
+    name: str
+    base: str
+    source: str
+    settings: Settings
+    dev: float = 0.1
+    accelerate: Path | None = None
+
+
+def run(cfg: Config, request: Request, *, resume: bool = False, progress: Progress = quiet) -> dict[str, Any]:
+    """Train, and return what run.json says; a finished run of the same inputs and settings is not repeated.
+
+    `resume` goes on with one that was stopped. Raises `DatasetError` for the rows, `ModelError` for the base model and
+    for training itself, `ConfigError` for a name that is taken.
+    """
+    finetune.check_libraries(request.settings.method)
+    home = registry.home(Path(cfg.app.data), request.name)
+    base = _base(cfg, request.base)
+    files = _files(cfg, request)
+    check(request.settings.method, request.settings.shape, _model_config(base))
+    record = _record(cfg, request, base, files)
+    if done := registry.finished(home, record["key"]):
+        return done | {"skipped": True}
+    train, dev = _rows(request, files)
+    with registry.alone(home) as partial:
+        registry.begin(partial, record["key"], resume=resume)
+        started = time.monotonic()
+        _prepare(partial, base, request, train, dev)
+        if (told := partial / finetune.OUTCOME).exists():  # an earlier attempt had come past training
+            outcome = json.loads(told.read_text("utf-8"))
+        elif request.accelerate:
+            outcome = train_launched(partial, request.accelerate, progress)
+        else:
+            outcome = finetune.train(partial, progress)
+        if outcome["processes"] != (asked := _processes(request.accelerate)):
+            outcome["notes"].append(f"accelerate started {outcome['processes']} of the {asked} processes asked for")
+        _draw(partial, request.name)
+        record |= {"metrics": outcome.pop("metrics"), "training": outcome, "device": outcome.pop("device")}
+        record |= {"seconds": round(time.monotonic() - started, 1), "finished": time.strftime("%Y-%m-%d %H:%M:%S")}
+        drop_checkpoints(partial)
+        for name in _SCAFFOLD:
+            (partial / name).unlink(missing_ok=True)
+        record = registry.finish(partial, record)
+    return record | {"skipped": False}
+
+
+def dry_run(cfg: Config, request: Request) -> dict[str, Any]:
+    """What a run would do, without training: rows, steps, parameters, memory on one device, the command.
+
+    Raises as `run` does.
+    """
+    settings = request.settings
+    finetune.check_libraries(settings.method)
+    registry.home(Path(cfg.app.data), request.name)
+    base = _base(cfg, request.base)
+    processes = _processes(request.accelerate)
+    with tempfile.TemporaryDirectory() as temporary:
+        _prepare(Path(temporary), base, request, *_rows(request, _files(cfg, request)))
+        plan = finetune.plan(Path(temporary), processes)
+    counted = size(base, settings.method, settings.shape)
+    needed = memory(
+        counted, _model_config(base), settings.method, settings.stage, batch=settings.batch_size, length=plan.longest,
+        wide=not in_bf16(settings), recompute=settings.recompute,
+    )  # fmt: skip
+    return {
+        "base": str(base), "method": settings.method, "stage": settings.stage, "processes": processes,
+        "parameters": {"base": counted.base, "trained": counted.trainable, "share": counted.trainable / counted.base},
+        "memory": asdict(needed) | {"total": needed.total}, "plan": asdict(plan),
+        "serving": asdict(serving(settings.method, settings.shape.rank)), "command": shlex.join(command_line(request)),
+        "launch": shlex.join(command(Path("FOLDER"), request.accelerate)) if request.accelerate else "",
+    }  # fmt: skip
+
+
+# --- inputs ----------------------------------------------------------------------------------------------------------
+
+
+def _base(cfg: Config, named: str) -> Path:
+    """The folder of the base model."""
+    named = named or cfg.llm.vllm_model
+    if not named:
+        raise ConfigError("no base model is named", "give --base FOLDER, or set llm.vllm_model")
+    inside = Path(cfg.app.data) / "models" / named
+    folder = next((f.resolve() for f in (Path(named).expanduser(), inside) if (f / "config.json").is_file()), None)
+    if folder:
+        return folder
+    if any((f / "adapter_config.json").is_file() for f in (Path(named), inside)):
+        raise ConfigError(f"{named!r} is an adapter, which cannot be trained further alone", "merge it first")
+    raise ConfigError(
+        f"{named!r} is neither a model's folder (with config.json) nor a model of {str(inside.parent)!r}",
+        "give the folder of a model in transformers' form; `ragstone models` lists those that are there",
+    )
+
+
+def _model_config(base: Path) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(str(base), local_files_only=True, trust_remote_code=False)
+
+
+def _files(cfg: Config, request: Request) -> list[Path]:
+    """The files of a data set: what is trained on, and the dev set if it has one of its own."""
+    given = Path(request.source).expanduser()
+    place = given if given.exists() else dataset_home(Path(cfg.app.data), request.source)
+    if place.is_file():
+        return [place]
+    sides = ("train", "dev")
+    names = [f"{s}.jsonl" if request.settings.stage == "sft" else preferences_file(s) for s in sides]
+    if (place / names[0]).is_file():
+        return [file for name in names if (file := place / name).is_file()]
+    raise DatasetError(
+        f"{request.source!r} is no JSONL file and no data set: there is no {str(place / names[0])!r}",
+        "`ragstone dataset` makes one",
+    )
+
+
+def _rows(request: Request, files: Sequence[Path]) -> tuple[Rows, Rows]:
+    """The approved rows to train on, and the dev set."""
+    read = read_examples if request.settings.stage == "sft" else read_preferences
+    parts: list[Rows] = [[row for row in read(file) if row.status == "approved"] for file in files]  # pyright: ignore[reportAssignmentType]
+    if not parts[0]:
+        raise DatasetError(
+            f"{str(files[0])!r} has no approved row to train on", 'approve rows ("status": "approved") first'
+        )
+    return (parts[0], parts[1]) if parts[1:] and parts[1] else _split(parts[0], request.dev, request.settings.seed)
+
+
+def _split(rows: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
+    """Set a share of the rows aside, all rows of a source file on the same side."""
+    groups: dict[str, Rows] = {}
+    for row in rows:
+        groups.setdefault(row.file or f"row {row.id}", []).append(row)  # pyright: ignore[reportArgumentType]
+    names = sorted(groups)
+    random.Random(seed).shuffle(names)
+    held: set[str] = set()
+    count = 0
+    for name in names[:-1]:  # something is left to train on
+        if count + len(groups[name]) <= share * len(rows):
+            held.add(name)
+            count += len(groups[name])
+    sides: tuple[Rows, Rows] = ([], [])
+    for name, group in groups.items():
+        sides[name in held].extend(group)  # pyright: ignore[reportArgumentType]
+    return sides
+
+
+def _prepare(folder: Path, base: Path, request: Request, train: Rows, dev: Rows) -> None:
+    finetune.write_job(folder, base, request.settings)
+    write_rows(folder / finetune.TRAIN, train)
+    write_rows(folder / finetune.DEV, dev)
+
+
+def _record(cfg: Config, request: Request, base: Path, files: Sequence[Path]) -> dict[str, Any]:
+    """What decides the outcome of a run, and the key that it has by that."""
+    method = request.settings.method
+    origin = registry.read_record(base) if (base / registry.RECORD).is_file() else {}
+    record: dict[str, Any] = {
+        "kind": "full" if method == "full" else "adapter",
+        "model": str(registry.home(Path(cfg.app.data), request.name)), "method": method,
+        "stage": request.settings.stage,
+        "base": {
+            "name": str(base), "identity": registry.weights_hash(base), "revision": str(origin.get("revision", "")),
+        },
+        "template": template_hash(load_tokenizer(base)),
+        "inputs": {file.name: registry.file_hash(file) for file in files},
+        "settings": asdict(request.settings) | {"dev": request.dev}, "seed": request.settings.seed,
+        "accelerate": registry.file_hash(_config(request.accelerate)) if request.accelerate else "",
+        "serving": asdict(serving(method, request.settings.shape.rank)),
+        "versions": {name: version(name) for name in _LIBRARIES},
+    }  # fmt: skip
+    identity = record["base"]["identity"]
+    decides = [identity] + [record[name] for name in ("template", "inputs", "settings", "accelerate")]
+    return record | {"key": digest(json.dumps(decides, sort_keys=True)).hex()}
+
+
+def _config(file: Path) -> Path:
+    if not file.is_file():
+        raise ConfigError(f"there is no accelerate configuration {str(file)!r}", "`accelerate config` writes one")
+    return file
+
+
+def _processes(file: Path | None) -> int:
+    """How many processes an accelerate configuration starts."""
+    if not file:
+        return 1
+    import yaml
+
+    try:
+        told = yaml.safe_load(_config(file).read_text("utf-8"))
+        return max(int(told.get("num_processes") or 1), 1)
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError):
+        raise ConfigError(f"{str(file)!r} is no accelerate configuration", "`accelerate config` writes one") from None
+
+
+# --- what is shown ---------------------------------------------------------------------------------------------------
+
+
+def _draw(folder: Path, name: str) -> None:
+    """Draw loss.jsonl."""
+    rows = [json.loads(line) for line in (folder / LOSSES).read_text("utf-8").splitlines()]
+    curves = {
+        told: [(row["step"], row[key]) for row in rows if key in row]
+        for told, key in (("training", "loss"), ("dev set", "dev_loss"))
+    }
+    write_curve(folder / "loss.svg", f"{name}: loss by step", {told: curve for told, curve in curves.items() if curve})
+
+
+def command_line(request: Request) -> list[str]:
+    """The command of a request, without what is as it is by default."""
+    words = ["ragstone", "finetune", "model", "--name", request.name, "--base", request.base, "--data", request.source]
+    words += ["--method", request.settings.method, "--stage", request.settings.stage]
+    for part, default in ((request.settings, Settings()), (request.settings.shape, Shape())):
+        for each in fields(part):
+            value, flag = getattr(part, each.name), _FLAGS.get(each.name, each.name.replace("_", "-"))
+            if each.name in ("method", "stage", "shape") or value == getattr(default, each.name):
+                continue
+            words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+    words += ["--dev", str(request.dev)] if request.dev != 0.1 else []
+    return words + (["--accelerate-config", str(request.accelerate)] if request.accelerate else [])

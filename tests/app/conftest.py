@@ -1,0 +1,44 @@
+"""Fixtures for tests of the app: an index to ask, a stand-in for a model, a browser."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.app.app_process import ROOT, chromium, index
+from tests.app.stub_model import Stub, serving
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+
+@pytest.fixture(scope="session")
+def handbook(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the sample handbook indexed as `handbook`, once for all modules that ask; copy it to write."""
+    data = tmp_path_factory.getbasetemp() / "handbook-data"
+    if not data.exists():
+        report = index(ROOT / "examples" / "handbook", "handbook", data)
+        assert report["failed"] == [], report["failed"]
+    return data
+
+
+@pytest.fixture(scope="module")
+def model_server() -> Iterator[Stub]:
+    """A stub where a model would be, for the tests of a module and the app that they share."""
+    with serving() as stub:
+        yield stub
+
+
+@pytest.fixture
+def stub(model_server: Stub) -> Stub:
+    """The stub, without what another test told it."""
+    model_server.reset()
+    return model_server
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """The system's own browser."""
+    with chromium() as browser:
+        yield browser
