@@ -36,7 +36,8 @@ class Run:
         """The figures that are recorded."""
         waits = {f"first_p{p}_ms": round(percentile(self.first_s, p / 100) * 1000, 1) for p in (50, 95)}
         return {"requests": len(self.first_s), "per_second": round(self.rate, 3)} | waits | {
-            "pieces_per_second": round(self.pieces / self.seconds, 1)
+            "first_longest_ms": round(max(self.first_s) * 1000, 1),
+            "pieces_per_second": round(self.pieces / self.seconds, 1),
         }  # fmt: skip
 
 

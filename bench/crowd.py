@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.chats import Run, chats
+from bench.chats import chats
 from bench.record import environment, merge
 from bench.serving import questions
 from retrieval.metrics import percentile
@@ -39,16 +39,12 @@ def measure(people: int, seconds: float) -> dict[str, Any]:
     added = percentile(through.first_s, 0.5) - percentile(alone.first_s, 0.5)
     return {
         "people": people,
-        "stand_in": _told(alone),
-        "app": _told(through),
-        "one_person": _told(one),
+        "stand_in": alone.told(),
+        "app": through.told(),
+        "one_person": one.told(),
         "added_p50_ms": round(1000 * added, 1),
         "throughput_ratio": round(through.rate / alone.rate, 3),
     }
-
-
-def _told(run: Run) -> dict[str, float]:
-    return run.told() | {"first_longest_ms": round(1000 * max(run.first_s), 1)}
 
 
 def main() -> None:

@@ -92,7 +92,7 @@ def described(state: "State", index: "Index", hit: Hit, said: Tongue) -> str:
     heading = " › ".join(dict.fromkeys(part for part in (hit.title, *hit.headings) if part))
     around = passage_text(index, hit)
     return (
-        f'<div class="rs-passage"><div class="rs-view-head"><b>{html.escape(hit.path)}</b> · '
+        f'<div class="rs-passage"><div class="rs-view-head"><bdi>{html.escape(hit.path)}</bdi> · '
         f'{html.escape(" · ".join(facts))}</div><div class="rs-heading">{html.escape(heading)}</div>'
         f'<div class="rs-view-both">{_picture(state, index, hit, texts)}<div class="rs-text">'
         f'<span class="rs-around">{html.escape(around.before)}</span><mark>{html.escape(around.text)}</mark>'

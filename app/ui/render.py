@@ -17,8 +17,8 @@ _INLINE: dict[str, Any] = {"left": "\\(", "right": "\\)", "display": False}
 LATEX = [_DISPLAY, _INLINE]
 _APART = re.compile(  # code and mathematics, of which the rest of Markdown is not read
     r"^ {0,3}(?P<fence>`{3,}|~{3,}).*?(?:^ {0,3}(?P=fence)|\Z)|(?<!`)(?P<ticks>`+)(?!`)[^\n]+?(?<!`)(?P=ticks)(?!`)"
-    r"|\$\$(?P<display>[^$]+)\$\$|\\\[(?P<brackets>.+?)\\\]|\\\((?P<inline>[^\n]+?)\\\)"
-    r"|(?<![\w$\\])\$(?P<dollars>[A-Za-z]|(?! )[^$\n]*[\\^_{][^$\n]*(?<! ))\$(?![\w$])",  # not "$5 and $7"
+    r"|\$\$(?P<display>[^$]++)\$\$|\\\[(?P<brackets>(?:(?!\\[][]).)++)\\\]|\\\((?P<inline>(?:(?!\\[()])[^\n])++)\\\)"
+    r"|(?<![\w$\\])\$(?! )(?P<dollars>[A-Za-z]|(?=[^$\n\\^_{]*+[\\^_{])[^$\n]++)(?<! )\$(?![\w$])",  # not "$5 and $7"
     re.DOTALL | re.MULTILINE,
 )
 _OPENS = re.compile(r"<(?=[^\s<])|!(?=\[)|(?<=\])[(:]|:(?=//)|(?<=www)\.|@", re.IGNORECASE)
@@ -37,6 +37,7 @@ _NO_SIGNS = {ord(_HELD): None, ord(_BARE): None}
 _NO_TRACE = Trace()
 _TRACED = 20  # candidates that are shown
 _WORD_JOINER = "\u2060"  # is not seen
+_TURNS_ROUND = dict.fromkeys(range(0x202A, 0x202F))  # signs that show what stands behind them in another order
 
 
 def safe_markdown(text: str) -> str:
@@ -46,7 +47,9 @@ def safe_markdown(text: str) -> str:
     one is written as an entity, and so is shown as it was written. Code knows no entities: an invisible character
     stands there behind it, inert too if the browser does not take for code what is taken for it here. In LaTeX a space
     does. Formulas are between the signs of `LATEX`, whatever they were written between; a vast one is shown as text.
+    What would show the characters behind it in another order is left out.
     """
+    text = text.translate(_TURNS_ROUND)
     pieces, position = [], 0
     for apart in _APART.finditer(text):
         pieces += [_inert(text[position : apart.start()]), _inert_apart(apart)]
@@ -185,7 +188,7 @@ def _card(source: Source, terms: Iterable[str], tongue: Tongue, cited: bool, foc
     return (
         f'<details class="rs-card{" rs-cited" if cited else ""}" id="source-{source.n}"'
         f"{' open' if focus or cited or source.n <= 3 else ''}>"
-        f"<summary><b>[{source.n}]</b> {html.escape(hit.path)}{page} {shown}</summary>"
+        f"<summary><b>[{source.n}]</b> <bdi>{html.escape(hit.path)}</bdi>{page} {shown}</summary>"
         f'<div class="rs-heading">{html.escape(heading)}</div>{notes}'
         f'<div class="rs-text">{_marked(source.text, terms)}</div>{_in_place(source, tongue)}</details>'
     )
@@ -203,6 +206,7 @@ def _in_place(source: Source, tongue: Tongue) -> str:
 
 
 def _marked(text: str, terms: Iterable[str]) -> str:
+    text = text.translate(_TURNS_ROUND)
     pieces, position = [], 0
     for start, end in marks(text, terms):
         pieces += [html.escape(text[position:start]), "<mark>", html.escape(text[start:end]), "</mark>"]

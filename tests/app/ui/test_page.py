@@ -334,6 +334,19 @@ def test_nothing_that_a_document_or_a_model_writes_runs_or_leaves(
     assert {re.sub(r"\d+", "N", link.get_attribute("href") or "") for link in links} <= {"#source-N-N"}
 
 
+def test_a_megabyte_in_one_line_is_shown_and_the_page_goes_on(ui: App, stub: Stub, visit: Visiting) -> None:
+    stub.reply = Reply(["x" * 1_000_000, " ends here [1]."])
+    seen = visit(ui)
+    seen.ask(QUESTION)
+    assert seen.finished().startswith("xxx")
+    shown = seen.page.locator("#chat [data-testid=bot]")
+    expect(shown).to_contain_text("ends here")
+    assert seen.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    stub.reply = Reply()
+    seen.ask("And then?")
+    assert "The answer stands here" in seen.finished()
+
+
 def test_formulas_are_set_and_what_is_hostile_in_one_is_inert(ui: App, stub: Stub, visit: Visiting) -> None:
     stub.reply = Reply(
         [

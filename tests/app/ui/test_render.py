@@ -154,6 +154,13 @@ def test_evidence_escapes_everything_a_document_says() -> None:
     assert "onerror=alert(1)&gt;" in shown
 
 
+def test_what_turns_the_order_of_characters_round_does_not_reach_what_stands_behind_it() -> None:
+    assert safe_markdown("pay \u202e001\u202c now [1]") == r"pay 001 now [\[1\]](#source-1)"
+    shown = evidence([source("pay \u202e001 now", path="bill\u202efdp.md")], "pay", "en")
+    assert "<mark>pay</mark> 001 now" in shown
+    assert "<bdi>bill\u202efdp.md</bdi>" in shown
+
+
 def test_evidence_marks_the_words_of_the_question() -> None:
     shown = evidence([source("Annual leave is 25 days, leaves may be moved.")], "annual leave", "en")
     marked = re.findall(r"<mark>(.*?)</mark>", shown)
