@@ -1,4 +1,4 @@
-"""The page where people log in and out: plain HTML without a script, in English and Chinese."""
+"""The pages where people log in and out and change their password: plain HTML without a script, in two languages."""
 
 import asyncio
 import html
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
+from app.running.accounts import LONGEST, SHORTEST, Accounts
 from app.running.limits import Backoff, address
 from app.running.users import SESSION_COOKIE
 from app.texts import Tongue
 from app.ui.visitor import tongue
+from core.errors import AccessError
 
 if TYPE_CHECKING:
     from app.running.bases import State
@@ -28,11 +30,17 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "login": "Log in", "name": "Name", "password": "Password", "logout": "Log out", "back": "Back",
         "wrong": "Name or password is wrong.", "wait": "Too many attempts: try again in {} s.",
         "who": "You are logged in as {} ({}).", "forgot": "Forgotten? An admin sets a new one: ragstone user password",
+        "change": "Change password", "new": "New password", "refused": "The password is wrong.",
+        "short": "Use {} to {} characters, and not the name: a few words do.",
+        "elsewhere": "You stay logged in here, and are logged out everywhere else.",
     },
     "zh": {
         "login": "登录", "name": "用户名", "password": "密码", "logout": "退出登录", "back": "返回",
         "wrong": "用户名或密码错误。", "wait": "尝试次数过多，请在 {} 秒后重试。",
         "who": "您已登录为 {}（{}）。", "forgot": "忘记密码？请管理员重设：ragstone user password",
+        "change": "修改密码", "new": "新密码", "refused": "密码错误。",
+        "short": "请使用 {} 到 {} 个字符，且不能与用户名相同：几个词即可。",
+        "elsewhere": "您在此处保持登录，其他地方的登录都会失效。",
     },
 }  # fmt: skip
 
@@ -52,10 +60,32 @@ button {{ padding: .55rem; border: 0; border-radius: .4rem; background: #0f766e;
 </style></head><body><main><h1>Ragstone</h1>{body}</main></body></html>"""
 
 
+class _Guard:
+    """Passwords are tried here: who guesses has to wait, by the name and by the address."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self.accounts = accounts
+        self.by_name, self.by_address = Backoff(_FREE_BY_NAME), Backoff(_FREE_BY_ADDRESS)
+
+    async def known(self, request: Request, name: str, password: str) -> str | float:
+        """The account that a password opens, "" for none; or the seconds to wait before it may be tried."""
+        where, who = address(request), name.strip().casefold()
+        wait = self.by_address.attempt(where) or self.by_name.attempt(who)
+        if wait > 0:
+            return wait
+        known = await asyncio.to_thread(self.accounts.check, name.strip(), password)
+        if known is None:
+            log.warning("a password from %s was refused", where)
+            return ""
+        self.by_name.forgive(who, all_=True)
+        self.by_address.forgive(where, all_=False)  # who has an account does not guess more for it at those of others
+        return known
+
+
 def add_login(api: FastAPI, state: "State") -> None:
-    """GET and POST /login, GET and POST /logout."""
-    by_name, by_address = Backoff(_FREE_BY_NAME), Backoff(_FREE_BY_ADDRESS)
-    users = state.users
+    """GET and POST of /login, /logout and /password."""
+    users, guard = state.users, _Guard(state.users.accounts)
+    _add_password(api, state, guard)
 
     @api.get("/login", response_model=None)
     def show(request: Request) -> Response:
@@ -70,26 +100,13 @@ def add_login(api: FastAPI, state: "State") -> None:
         async with request.form(max_files=0, max_fields=5) as form:
             name, password = str(form.get("name", ""))[:200], str(form.get("password", ""))
             to = str(form.get("to", "/"))
-        where, who = address(request), name.strip().casefold()
-        wait = by_address.attempt(where) or by_name.attempt(who)
-        if wait > 0:
-            again = math.ceil(wait)
-            return _login(said, to, name, TEXTS[said]["wait"].format(again), 429, {"retry-after": str(again)})
-        known = await asyncio.to_thread(users.accounts.check, name.strip(), password)
-        if known is None:
-            log.warning("a login from %s was refused", where)
+        known = await guard.known(request, name, password)
+        if not isinstance(known, str):
+            return _login(said, to, name, TEXTS[said]["wait"].format(math.ceil(known)), 429, _later(known))
+        if not known:
             return _login(said, to, name, TEXTS[said]["wrong"], 401)
-        by_name.forgive(who, all_=True)
-        by_address.forgive(where, all_=False)  # who has an account does not guess more for it at those of others
         _end(state, request)
-        token = users.accounts.begin_session(known, state.cfg.app.session_hours)
-        response = RedirectResponse(_own(to), HTTPStatus.SEE_OTHER, _NO_STORE)
-        # Lax, so that a link from elsewhere opens the page and not the login; what changes anything passes the gate.
-        response.set_cookie(
-            SESSION_COOKIE, token, max_age=int(state.cfg.app.session_hours * 3600), httponly=True, samesite="lax",
-            secure=request.url.scheme == "https",
-        )  # fmt: skip
-        return response
+        return _begun(state, request, known, _own(to))
 
     @api.get("/logout", response_model=None)
     def leave(request: Request) -> Response:
@@ -105,6 +122,49 @@ def add_login(api: FastAPI, state: "State") -> None:
         response = RedirectResponse("/login", HTTPStatus.SEE_OTHER, _NO_STORE)
         response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="lax")
         return response
+
+
+def _add_password(api: FastAPI, state: "State", guard: _Guard) -> None:
+    users = state.users
+
+    @api.get("/password", response_model=None)
+    def ask(request: Request) -> Response:
+        return _password(tongue(request)) if users.on else RedirectResponse("/", HTTPStatus.SEE_OTHER)
+
+    @api.post("/password", response_model=None)
+    async def change(request: Request) -> Response:
+        if not users.on:
+            return RedirectResponse("/", HTTPStatus.SEE_OTHER)
+        said, user = tongue(request), users.of(request)
+        texts = TEXTS[said]
+        async with request.form(max_files=0, max_fields=2) as form:
+            present, new = str(form.get("password", "")), str(form.get("new", ""))
+        known = await guard.known(request, user.name, present)
+        if not isinstance(known, str):
+            return _password(said, texts["wait"].format(math.ceil(known)), 429, _later(known))
+        if not known:
+            return _password(said, texts["refused"], 401)
+        try:
+            await asyncio.to_thread(users.accounts.set_password, user.name, new)
+        except AccessError:
+            return _password(said, texts["short"].format(SHORTEST, LONGEST), 400)
+        return _begun(state, request, user.name, "/")
+
+
+def _begun(state: "State", request: Request, name: str, to: str) -> Response:
+    """Log somebody in, and lead the browser on."""
+    token = state.users.accounts.begin_session(name, state.cfg.app.session_hours)
+    response = RedirectResponse(to, HTTPStatus.SEE_OTHER, _NO_STORE)
+    # Lax, so that a link from elsewhere opens the page and not the login; what changes anything passes the gate.
+    response.set_cookie(
+        SESSION_COOKIE, token, max_age=int(state.cfg.app.session_hours * 3600), httponly=True, samesite="lax",
+        secure=request.url.scheme == "https",
+    )  # fmt: skip
+    return response
+
+
+def _later(seconds: float) -> dict[str, str]:
+    return {"retry-after": str(math.ceil(seconds))}
 
 
 def _end(state: "State", request: Request) -> None:
@@ -133,6 +193,26 @@ def _login(
         f'autocomplete="current-password" maxlength="1024" required{" autofocus" if name else ""}>'
         f'<input type="hidden" name="to" value="{html.escape(_own(to))}">'
         f"<button>{texts['login']}</button></form><p><small>{texts['forgot']}</small></p>",
+        status,
+        headers,
+    )
+
+
+def _password(
+    said: Tongue, problem: str = "", status: int = 200, headers: dict[str, str] | None = None
+) -> HTMLResponse:
+    texts = TEXTS[said]
+    alert = f'<p role="alert">{html.escape(problem)}</p>' if problem else ""
+    return _page(
+        said,
+        texts["change"],
+        f'{alert}<form method="post" action="/password">'
+        f'<label for="password">{texts["password"]}</label><input id="password" name="password" type="password" '
+        f'autocomplete="current-password" maxlength="{LONGEST}" required autofocus>'
+        f'<label for="new">{texts["new"]}</label><input id="new" name="new" type="password" '
+        f'autocomplete="new-password" minlength="{SHORTEST}" maxlength="{LONGEST}" required>'
+        f"<button>{texts['change']}</button></form><p><small>{texts['elsewhere']}</small></p>"
+        f'<p><a href="/">{texts["back"]}</a></p>',
         status,
         headers,
     )

@@ -93,7 +93,7 @@ def build(state: "State", asking: Asking) -> "MCPServer[Any]":
     def list_knowledge_bases(ctx: Context) -> list[str]:
         with _told():
             user, _ = asking(ctx)
-            return [kb for kb in state.bases.names() if user.sees(kb)]
+            return user.seen(state.bases.names())
 
     @server.tool(
         annotations=reads,
@@ -179,7 +179,7 @@ def _told() -> Iterator[None]:
 
 def _chosen(state: "State", user: User, kb: str) -> str:
     """The knowledge base that is meant. Raises `AccessError`, the same for one that is not there or not to be seen."""
-    seen = [name for name in state.bases.names() if user.sees(name)]
+    seen = user.seen(state.bases.names())
     default = state.cfg.app.kb
     kb = kb or (default if default in seen else seen[0] if len(seen) == 1 else "")
     if kb not in seen:

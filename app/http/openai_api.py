@@ -34,7 +34,7 @@ def add_openai(api: FastAPI, state: State) -> None:
     @api.get("/v1/models")
     def models(request: Request) -> dict[str, Any]:
         user = state.users.of(request)
-        return {"object": "list", "data": [_model(name) for name in state.bases.names() if user.sees(name)]}
+        return {"object": "list", "data": [_model(name) for name in user.seen(state.bases.names())]}
 
     @api.get("/v1/models/{name}", response_model=None)
     def model(name: str, request: Request) -> dict[str, Any] | JSONResponse:
@@ -44,17 +44,20 @@ def add_openai(api: FastAPI, state: State) -> None:
     @api.post("/v1/chat/completions", response_model=None)
     async def completions(asked: ChatRequest, request: Request) -> JSONResponse | StreamingResponse:
         user = state.users.of(request)
-        if not user.sees(asked.model) or asked.model not in state.bases.names():
-            return _no_model(asked.model)
+        names = dict.fromkeys([asked.model, *(asked.ragstone.also if asked.ragstone else ())])
+        known = user.seen(state.bases.names())
+        if absent := [name for name in names if name not in known]:
+            return _no_model(absent[0])
         *earlier, last = asked.messages
         if last.role != "user" or not last.text().strip():
             raise RequestValidationError([{"loc": ("messages",), "msg": "the last message must be a user's question"}])
         history = [Turn(_role(m.role), m.text()) for m in earlier if m.role in ("user", "assistant")]
         where, who = _where(asked), caller(request, user.name)
         state.limits.admit(who)
-        index = await asyncio.to_thread(state.bases.get, asked.model)
+        index, *more = [await asyncio.to_thread(state.bases.get, name) for name in names]
+        also = [(other, where) for other in more]
         cfg = _sampled(settings_for(state.cfg, index.home), asked)  # the request's own settings come last
-        events = _counted(state, who, answer(index, last.text(), cfg, history, where=where))
+        events = _counted(state, who, answer(index, last.text(), cfg, history, where=where, also=also))
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": asked.model}
         if asked.stream:
             return StreamingResponse(_sse(events, head, asked), media_type="text/event-stream")
@@ -87,7 +90,8 @@ def add_openai(api: FastAPI, state: State) -> None:
 
 def extension(done: Answer) -> dict[str, Any]:
     """What an answer carries beyond the OpenAI form: citations, whether it was answered, who wrote it."""
-    citations = [{"n": c.n, "path": c.path, "page": c.page, "quote": c.quote} for c in done.citations]
+    home = {source.n: source.hit.kb for source in done.sources}
+    citations = [{"n": c.n, "kb": home[c.n], "path": c.path, "page": c.page, "quote": c.quote} for c in done.citations]
     return {
         "answered": done.answered, "citations": citations, "backend": done.backend, "model": done.model,
         "query": done.query, "notes": list(done.notes), "trace": _trace(done.trace),

@@ -42,6 +42,7 @@ class _Extension(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     filter: _Filter = _Filter()
+    also: tuple[str, ...] = Field((), max_length=20)  # further knowledge bases that are searched
 
 
 class _StreamOptions(BaseModel):

@@ -32,7 +32,7 @@ ROLES: tuple[Role, ...] = ("reader", "editor", "admin")  # each may what those b
 FILE = "users.sqlite"
 KEY_PREFIX = "rs-"
 _SHOWN = 8  # characters of a key that stay visible, to tell keys apart
-_SHORTEST, _LONGEST = 10, 1024  # characters of a password
+SHORTEST, LONGEST = 10, 1024  # characters of a password
 _NAME = re.compile(r"\w[\w.@+-]{0,63}")
 _DAY_S = 86400.0
 _HASHING = threading.Semaphore(2)  # each takes 64 MiB for a moment
@@ -120,7 +120,7 @@ class Accounts:
         """The account's name if the password is its own; takes as long where there is no such account."""
         from argon2.exceptions import VerificationError
 
-        name, password = _folded(name), unicodedata.normalize("NFKC", password[:_LONGEST])
+        name, password = _folded(name), unicodedata.normalize("NFKC", password[:LONGEST])
         with self._open() as db:
             row = db.execute("SELECT password FROM user WHERE name = ?", (name,)).fetchone()
         known = row[0] if row else None
@@ -244,9 +244,9 @@ def canonical(name: str) -> str:
 def checked(name: str, password: str) -> str:
     """A password that is long enough, in one Unicode form. Raises `AccessError`."""
     password = unicodedata.normalize("NFKC", password)
-    if not _SHORTEST <= len(password) <= _LONGEST or password.casefold() == _folded(name):
+    if not SHORTEST <= len(password) <= LONGEST or password.casefold() == _folded(name):
         raise AccessError(
-            "this password will not do", f"use {_SHORTEST} to {_LONGEST} characters, and not the name: a few words do"
+            "this password will not do", f"use {SHORTEST} to {LONGEST} characters, and not the name: a few words do"
         )
     return password
 

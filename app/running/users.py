@@ -1,5 +1,6 @@
 """Who asks, and what they may do."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -30,6 +31,10 @@ class User:
     def sees(self, kb: str) -> bool:
         """Whether the user may see a knowledge base."""
         return self.bases is None or kb in self.bases
+
+    def seen(self, kbs: Iterable[str]) -> list[str]:
+        """Those of some knowledge bases that the user may see."""
+        return [kb for kb in kbs if self.sees(kb)]
 
 
 class Users:

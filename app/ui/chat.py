@@ -293,7 +293,7 @@ class _Talk:
     def _visitor(self, request: gr.Request) -> tuple[Tongue, str, list[str]]:
         """The language, the owner of conversations, and the knowledge bases that may be asked."""
         user = self.state.users.require(request, "reader")
-        return tongue(request), user.name, [name for name in self.state.bases.names() if user.sees(name)]
+        return tongue(request), user.name, user.seen(self.state.bases.names())
 
     def _owner(self, request: gr.Request) -> str:
         return self.state.users.require(request, "reader").name

@@ -99,7 +99,7 @@ def _choices(state: "State", kb: str) -> Any:
 
     def load(chosen: str | None, request: gr.Request) -> Any:
         user = state.users.of(request)
-        names = [name for name in state.bases.names() if user.sees(name)]
+        names = user.seen(state.bases.names())
         value = next((name for name in (chosen, kb, *names) if name in names), None)
         return gr.Dropdown(choices=names, value=value), _described(state, value, tongue(request))
 
@@ -174,7 +174,7 @@ def _maker(state: "State") -> Any:
             texts = TEXTS[tongue(request)]
             raise CatalogError(texts["exists"].format(name), texts["choose_other"])
         state.bases.make(name)
-        names = [other for other in state.bases.names() if user.sees(other)]
+        names = user.seen(state.bases.names())
         return gr.Dropdown(choices=names, value=name), ""
 
     return told(make)

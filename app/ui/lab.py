@@ -76,7 +76,7 @@ def _choices(state: "State", kb: str) -> Any:
         user = state.users.of(request)
         if not user.may("editor"):
             return tuple(gr.skip() for _ in range(5))
-        names = [name for name in state.bases.names() if user.sees(name)]
+        names = user.seen(state.bases.names())
         base = next((name for name in (chosen, kb, *names) if name in names), None)
         there = lab_edit.labels(state)
         if label not in there:

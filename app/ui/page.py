@@ -111,7 +111,7 @@ def _head(user: str, request: gr.Request) -> str:
     who = ""
     if user:
         who = (
-            f"<span>{texts['signed_in'].format(html.escape(user))}</span>"
+            f'<a href="/password">{texts["signed_in"].format(html.escape(user))}</a>'
             f'<form method="post" action="/logout"><button>{texts["sign_out"]}</button></form>'
         )
     return (
@@ -127,7 +127,7 @@ def _add_routes(api: "FastAPI", state: "State") -> None:
     def mentions(request: Request, typed: str = "") -> JSONResponse:
         """What can follow `#` in a question."""
         user = state.users.require(request, "reader")
-        seen = [kb for kb in state.bases.names() if user.sees(kb)]
+        seen = user.seen(state.bases.names())
         return JSONResponse(mention.offers(state.bases, seen, typed[:200]))
 
     @api.get("/chats/{chat_id}.md", response_model=None)

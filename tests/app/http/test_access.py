@@ -191,6 +191,29 @@ def test_a_password_changed_by_the_command_line_ends_the_session_at_once(
     assert browser.get("/v1/models").status_code == 401
 
 
+def test_people_change_their_own_password_and_are_logged_out_elsewhere(
+    app: App, browser: httpx.Client, accounts: Accounts
+) -> None:
+    accounts.add("emma", "reader", None, PASSWORD)
+    login(browser, "emma")
+    assert 'autocomplete="new-password"' in browser.get("/password").text
+    new = "a quite different one"
+    wrong = browser.post("/password", data={"password": "not mine at all", "new": new})
+    assert (wrong.status_code, "The password is wrong" in wrong.text) == (401, True)
+    short = browser.post("/password", data={"password": PASSWORD, "new": "emma"})
+    assert (short.status_code, "and not the name" in short.text) == (400, True)
+    with httpx.Client(base_url=app.url) as elsewhere:
+        login(elsewhere, "emma")
+        assert elsewhere.get("/v1/models").status_code == 200
+        done = browser.post("/password", data={"password": PASSWORD, "new": new})
+        assert (done.status_code, done.headers["location"]) == (303, "/")
+        assert browser.get("/v1/models").status_code == 200
+        assert elsewhere.get("/v1/models").status_code == 401
+        assert elsewhere.get("/password").status_code == 401
+    assert login(browser, "emma").status_code == 401
+    assert login(browser, "emma", new).status_code == 303
+
+
 def test_a_key_opens_the_api_to_what_its_user_sees(app: App, accounts: Accounts) -> None:
     bob, carl = (api(app, accounts.add_key(name)) for name in ("bob", "carl"))
     assert [model.id for model in bob.models.list()] == ["handbook"]

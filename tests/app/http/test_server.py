@@ -1,6 +1,7 @@
 """The HTTP API as a program meets it: the official client against `ragstone serve`, a stub where the model would be."""
 
 import asyncio
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from app.http.server import build
 from app.running.bases import State
 from core.config import load
 from core.errors import ModelError
-from tests.app.app_process import App, command, environment, running
+from tests.app.app_process import App, command, environment, index, running
 from tests.app.stub_model import MODEL, Reply, Stub
 
 QUESTION = "Up to what turbidity does the LT-300 measure?"
@@ -25,9 +26,13 @@ QUESTION = "Up to what turbidity does the LT-300 measure?"
 
 @pytest.fixture(scope="module")
 def server(handbook: Path, model_server: Stub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    log = tmp_path_factory.mktemp("serve") / "serve.log"
+    folder = tmp_path_factory.mktemp("serve")
+    shutil.copytree(handbook, folder / "data")
+    (folder / "notes").mkdir()
+    (folder / "notes" / "garage.md").write_text("# Garage\n\nThe garage of the Suzhou office opens at 06:45.\n")
+    index(folder / "notes", "notes", folder / "data")
     env = {"RAGSTONE_LLM__BASE_URL": model_server.base_url, "RAGSTONE_LLM__TIMEOUT_S": "5"}
-    with running("serve", handbook, log, env) as app:
+    with running("serve", folder / "data", folder / "serve.log", env) as app:
         yield app
 
 
@@ -41,7 +46,20 @@ def user(text: str) -> ChatCompletionUserMessageParam:
 
 
 def test_the_knowledge_bases_are_the_models(client: openai.OpenAI) -> None:
-    assert [model.id for model in client.models.list()] == ["handbook"]
+    assert [model.id for model in client.models.list()] == ["handbook", "notes"]
+
+
+def test_further_knowledge_bases_are_searched_where_asked(client: openai.OpenAI, stub: Stub) -> None:
+    extra = {"ragstone": {"also": ["notes"]}}
+    asked = [user("When does the garage of the Suzhou office open?")]
+    done = client.chat.completions.create(model="handbook", messages=asked, extra_body=extra)
+    citation = (done.model_extra or {})["ragstone"]["citations"][0]
+    assert (citation["kb"], citation["path"]) == ("notes", "garage.md")
+    assert "06:45" in stub.calls[0].text
+    with pytest.raises(openai.NotFoundError, match="no knowledge base 'secret'"):
+        client.chat.completions.create(
+            model="handbook", messages=asked, extra_body={"ragstone": {"also": ["notes", "secret"]}}
+        )
 
 
 def test_a_whole_answer_carries_its_citations(client: openai.OpenAI, stub: Stub) -> None:
