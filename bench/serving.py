@@ -262,6 +262,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=4, help="of the model; the app's share shrinks as it grows")
     parser.add_argument("--hidden", type=int, default=256, help="size of the model's layers, a multiple of 64")
     options = parser.parse_args()
+    made = f"app, {options.layers} layers of {options.hidden}"
     levels, parts = [int(level) for level in options.levels.split(",")], options.parts.split(",")
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="ragstone-bench-") as name:
@@ -271,7 +272,7 @@ def main() -> None:
         argv = [_RAGSTONE, "index", "examples/handbook", "--kb", _KB]
         subprocess.run(argv, env=os.environ | {"RAGSTONE_DATA": cfg.app.data}, cwd=_ROOT, check=True)
         measures: dict[str, Callable[[], dict[str, Any]]] = {
-            "app": lambda: {"app": through_the_app(cfg, folder / "app.log", levels, options.seconds, options.rounds)},
+            "app": lambda: {made: through_the_app(cfg, folder / "app.log", levels, options.seconds, options.rounds)},
             "engine": lambda: _engine(folder, cfg, options.seconds, options.rounds),
             "quantized": lambda: {"quantized": _quantized(folder, cfg, options.seconds, options.rounds)},
         }
@@ -335,11 +336,11 @@ def _last(cfg: Config) -> Path:
 def table(found: dict[str, Any]) -> str:
     """The figures as Markdown."""
     lines = []
-    if "app" in found:
-        lines += ["| at once | requests a second, app / bare | ratio "
+    for name in (name for name in found if name.startswith("app, ")):
+        lines += [name, "", "| at once | requests a second, app / bare | ratio "
                   "| first word p50, p95, longest ms, app / bare | added |",
                   "|---|---|---|---|---|"]  # fmt: skip
-        for level, row in found["app"].items():
+        for level, row in found[name].items():
             app, bare = row["app"], row["bare"]
             lines.append(
                 f"| {level} | {app['per_second']} / {bare['per_second']} | {row['throughput']} "
