@@ -206,6 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # connections that may wait to be taken: many come at once
     block_on_close = False  # a stalled answer would hold the end of the tests up
 
     def handle_error(self, request: object, client_address: object) -> None:
