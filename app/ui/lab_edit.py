@@ -65,10 +65,9 @@ def build(state: "State", say: Any, kb: Any, turn: Any) -> tuple[Any, Any]:
     settings = gr.Textbox("", label=say("settings"), info=say("settings_info"), max_lines=1, elem_id="lab-settings")
     promoting = gr.Button(say("promote"), elem_id="lab-promote")
 
-    picked = version.change(
-        _picker(state), [version, kb], [described, other, difference, *boxes, demos, wrong, preview], **quietly
-    )
-    picked.then(lambda: "", None, notes, **quietly)
+    in_form = gr.State("")  # the version that the form was filled with
+    filled = [in_form, described, other, difference, *boxes, demos, notes, wrong, preview]
+    version.change(_picker(state, len(filled)), [version, kb, in_form], filled, **quietly)
     other.input(_differ(state), [version, other], difference, **quietly)
     gr.on([box.change for box in (*boxes, demos)], _checker(state), form, [wrong, preview],
           trigger_mode="always_last", **quietly)  # fmt: skip
@@ -77,8 +76,11 @@ def build(state: "State", say: Any, kb: Any, turn: Any) -> tuple[Any, Any]:
     return version, other
 
 
-def _picker(state: "State") -> Any:
-    def pick(label: str | None, kb: str | None, request: gr.Request) -> Any:
+def _picker(state: "State", count: int) -> Any:
+    def pick(label: str | None, kb: str | None, in_form: str, request: gr.Request) -> Any:
+        """A version into the form; one that is there already stays, with what was typed since."""
+        if label == in_form:
+            return tuple(gr.skip() for _ in range(count))
         prompt = read(state, label, request)
         scores = {}
         if kb:
@@ -90,10 +92,10 @@ def _picker(state: "State") -> Any:
         parent = parent if parent in there else ""
         texts = [text for language in _LANGUAGES for text in prompt.parts.get(language, ("", ""))]
         return (
-            about(prompt, scores, tongue(request)),
+            label, about(prompt, scores, tongue(request)),
             gr.Dropdown(choices=there, value=parent or None),
             _compared(state, prompt, parent, request),
-            *texts, "\n".join(demos_toml(prompt.demos)).strip(), "", _preview(prompt),
+            *texts, "\n".join(demos_toml(prompt.demos)).strip(), "", "", _preview(prompt),
         )  # fmt: skip
 
     return told(pick)

@@ -22,6 +22,11 @@
     const text = message.cloneNode(true);
     text.querySelectorAll('sup').forEach((sign) => sign.remove());
     text.querySelectorAll('a[href^="#turn-"]').forEach((way) => way.closest('p')?.remove());
+    text.querySelectorAll('.katex-display, .katex').forEach((formula) => { // shown and, unseen, as MathML with its LaTeX
+      const sign = formula.matches('.katex-display') ? '$$' : '$';
+      const latex = formula.querySelector('annotation')?.textContent;
+      if (latex) formula.replaceWith(`${sign}${latex}${sign}`);
+    });
     document.body.append(text); // innerText knows line breaks only of what is on the page
     const plain = text.innerText.trim();
     text.remove();

@@ -37,8 +37,8 @@ def cfg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     program.parent.mkdir()
     program.write_text(PROGRAM.format(python=sys.executable))
     program.chmod(0o755)
-    monkeypatch.setattr("app.recipe.runs.sys.executable", str(tmp_path / "bin" / "python"))
-    monkeypatch.setattr("app.recipe.runs._POLL_S", 0.05)
+    monkeypatch.setattr("app.training.runs.sys.executable", str(tmp_path / "bin" / "python"))
+    monkeypatch.setattr("app.training.runs._POLL_S", 0.05)
     return load(flags={"app.data": str(tmp_path / "data")}, environ={}).config
 
 

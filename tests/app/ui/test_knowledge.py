@@ -181,6 +181,7 @@ def test_the_search_test_shows_where_each_candidate_stood_and_what_lost_a_senten
     write(page, "knowledge-sentence", "Calibrate every 90 days, and after each replacement of the window.")
     unfold(page, "knowledge-settings")
     page.locator("#knowledge-k input[type=number]").fill("2")
+    expect(page.locator("#knowledge-k input[type=range]")).to_have_value("2")
     page.click("#knowledge-ask")
     rows = page.locator("#knowledge-found ol.rs-rows > li")
     expect(rows).to_have_count(2)

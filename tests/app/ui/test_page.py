@@ -361,6 +361,12 @@ def test_formulas_are_set_and_what_is_hostile_in_one_is_inert(ui: App, stub: Stu
     shown = seen.page.locator("#chat [data-testid=bot]")
     expect(shown.locator(".katex-display .katex-html").first).to_have_text("E=mc2")
     expect(shown.locator(".katex .msupsub").nth(1)).to_have_text("0\u200b")
+    seen.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    seen.page.locator("#chat .message-buttons button[aria-label*=copy i]").last.click()
+    copied = seen.page.evaluate("navigator.clipboard.readText()")
+    assert "Energy is" in copied
+    assert "$$E = mc^2$$" in copied
+    assert "at $v_0$; it costs" in copied
     assert shown.locator("[href^=javascript], img, script").count() == 0
     assert seen.page.evaluate("window.pwned") is None
     box = shown.bounding_box()
