@@ -102,7 +102,7 @@ def add_login(api: FastAPI, state: "State") -> None:
             to = str(form.get("to", "/"))
         known = await guard.known(request, name, password)
         if not isinstance(known, str):
-            return _login(said, to, name, TEXTS[said]["wait"].format(math.ceil(known)), 429, _later(known))
+            return _login(said, to, name, wait_s=known)
         if not known:
             return _login(said, to, name, TEXTS[said]["wrong"], 401)
         _end(state, request)
@@ -141,7 +141,7 @@ def _add_password(api: FastAPI, state: "State", guard: _Guard) -> None:
             present, new = str(form.get("password", "")), str(form.get("new", ""))
         known = await guard.known(request, user.name, present)
         if not isinstance(known, str):
-            return _password(said, texts["wait"].format(math.ceil(known)), 429, _later(known))
+            return _password(said, wait_s=known)
         if not known:
             return _password(said, texts["refused"], 401)
         try:
@@ -163,10 +163,6 @@ def _begun(state: "State", request: Request, name: str, to: str) -> Response:
     return response
 
 
-def _later(seconds: float) -> dict[str, str]:
-    return {"retry-after": str(math.ceil(seconds))}
-
-
 def _end(state: "State", request: Request) -> None:
     token = request.cookies.get(SESSION_COOKIE)
     if token and state.users.on:
@@ -179,47 +175,51 @@ def _own(to: str) -> str:
 
 
 def _login(
-    said: Tongue, to: str, name: str = "", problem: str = "", status: int = 200, headers: dict[str, str] | None = None
+    said: Tongue, to: str, name: str = "", problem: str = "", status: int = 200, *, wait_s: float = 0.0
 ) -> HTMLResponse:
     texts = TEXTS[said]
-    alert = f'<p role="alert">{html.escape(problem)}</p>' if problem else ""
     return _page(
         said,
         texts["login"],
-        f'{alert}<form method="post" action="/login">'
+        '<form method="post" action="/login">'
         f'<label for="name">{texts["name"]}</label><input id="name" name="name" autocomplete="username" '
         f'maxlength="200" required autocapitalize="none" value="{html.escape(name)}"{"" if name else " autofocus"}>'
         f'<label for="password">{texts["password"]}</label><input id="password" name="password" type="password" '
-        f'autocomplete="current-password" maxlength="1024" required{" autofocus" if name else ""}>'
+        f'autocomplete="current-password" maxlength="{LONGEST}" required{" autofocus" if name else ""}>'
         f'<input type="hidden" name="to" value="{html.escape(_own(to))}">'
         f"<button>{texts['login']}</button></form><p><small>{texts['forgot']}</small></p>",
+        problem,
         status,
-        headers,
+        wait_s=wait_s,
     )
 
 
-def _password(
-    said: Tongue, problem: str = "", status: int = 200, headers: dict[str, str] | None = None
-) -> HTMLResponse:
+def _password(said: Tongue, problem: str = "", status: int = 200, *, wait_s: float = 0.0) -> HTMLResponse:
     texts = TEXTS[said]
-    alert = f'<p role="alert">{html.escape(problem)}</p>' if problem else ""
     return _page(
         said,
         texts["change"],
-        f'{alert}<form method="post" action="/password">'
+        '<form method="post" action="/password">'
         f'<label for="password">{texts["password"]}</label><input id="password" name="password" type="password" '
         f'autocomplete="current-password" maxlength="{LONGEST}" required autofocus>'
         f'<label for="new">{texts["new"]}</label><input id="new" name="new" type="password" '
         f'autocomplete="new-password" minlength="{SHORTEST}" maxlength="{LONGEST}" required>'
         f"<button>{texts['change']}</button></form><p><small>{texts['elsewhere']}</small></p>"
         f'<p><a href="/">{texts["back"]}</a></p>',
+        problem,
         status,
-        headers,
+        wait_s=wait_s,
     )
 
 
 def _page(
-    said: Tongue, title: str, body: str, status: int = 200, headers: dict[str, str] | None = None
+    said: Tongue, title: str, body: str, problem: str = "", status: int = 200, *, wait_s: float = 0.0
 ) -> HTMLResponse:
-    page = _PAGE.format(lang="zh-CN" if said == "zh" else "en", title=title, body=body)
-    return HTMLResponse(page, status, {**_NO_STORE, **(headers or {})})
+    """A page with what went wrong above it, if anything did; where it may be tried again in `wait_s`, that."""
+    headers = dict(_NO_STORE)
+    if wait_s > 0:
+        again = math.ceil(wait_s)
+        problem, status, headers["retry-after"] = TEXTS[said]["wait"].format(again), 429, str(again)
+    alert = f'<p role="alert">{html.escape(problem)}</p>' if problem else ""
+    page = _PAGE.format(lang="zh-CN" if said == "zh" else "en", title=title, body=alert + body)
+    return HTMLResponse(page, status, headers)

@@ -38,8 +38,8 @@ def add_openai(api: FastAPI, state: State) -> None:
 
     @api.get("/v1/models/{name}", response_model=None)
     def model(name: str, request: Request) -> dict[str, Any] | JSONResponse:
-        known = state.users.of(request).sees(name) and name in state.bases.names()
-        return _model(name) if known else _no_model(name)
+        known = state.users.of(request).seen(state.bases.names())
+        return _model(name) if name in known else _no_model(name)
 
     @api.post("/v1/chat/completions", response_model=None)
     async def completions(asked: ChatRequest, request: Request) -> JSONResponse | StreamingResponse:

@@ -94,8 +94,9 @@ class Jobs:
 
     def cancel(self, job_id: str) -> None:
         """Ask a job to end; it does at its next report of progress."""
-        if self.get(job_id):
-            self._set(job_id, cancelling=True)
+        with self._mutex:
+            if job := self._jobs.get(job_id):
+                self._jobs[job_id] = replace(job, cancelling=True)
 
     def _run(self, job_id: str, work: Callable[[Progress], Any]) -> None:
         def report(stage: str, done: int, total: int) -> None:

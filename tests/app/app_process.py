@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,6 +156,9 @@ class Visit:
         assert not away, away
         complaints = [line for line in self.complaints if not any(sign in line for sign in self.cut)]
         assert not complaints, complaints
+
+
+Visiting = Callable[..., Visit]  # opens a page for a test, which ends with the checks of `visiting`
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Every tab, in both languages, light and dark: what is operated has a name, what is read has contrast."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -9,10 +9,9 @@ from playwright.sync_api import Browser, expect
 
 from app.texts import Tongue
 from app.ui.page import TABS
-from tests.app.app_process import App, Visit, running, visiting
+from tests.app.app_process import App, Visit, Visiting, running, visiting
 
 pytestmark = pytest.mark.browser
-Visiting = Callable[..., Visit]
 
 # Visible things to operate that have no accessible name (https://www.w3.org/TR/accname-1.2/, its common cases).
 NAMELESS = """() => [...document.querySelectorAll('button, input, textarea, select, a[href], [role=button]')]

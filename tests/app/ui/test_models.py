@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.ui import models, settings
-from tests.app.app_process import App, Visit, running, visiting
+from tests.app.app_process import App, Visiting, running, visiting
 from tests.fixtures_vllm import free_port
 from tests.llm.conftest import make_stand_in
 
@@ -19,7 +19,6 @@ pytestmark = pytest.mark.browser
 
 EVIL = "<img src=x onerror='window.pwned=1'>"
 WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-Visiting = Callable[..., Visit]
 expect.set_options(timeout=20_000)
 
 
