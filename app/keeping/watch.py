@@ -45,17 +45,13 @@ def follow(index: Index, cfg: IngestConfig, stop: threading.Event | None = None)
     """
     from watchfiles import watch
 
-    there: dict[Path, int] = {}
-    pending: dict[Path, _Pending] = {}
     away: set[Path] = set()  # folders that were told to be
     compared = time.monotonic()
     while stop is None or not stop.is_set():
         if index.superseded:
             index = Index.open(index.home.parent, index.name, index.embedder)
-            there = {}
-        before, there = there, _folders(index)
-        same = {folder for folder, inode in there.items() if before.get(folder) == inode}
-        pending = {folder: pending[folder] if folder in same else _Pending(whole=True) for folder in there}
+        there = _folders(index)
+        pending = {folder: _Pending(whole=True) for folder in there}  # nothing told what happened between two watches
         events = watch(
             *(folder for folder, inode in there.items() if inode), watch_filter=None, debounce=_BURST_MS,
             step=_QUIET_MS, rust_timeout=_TICK_MS, yield_on_timeout=True, stop_event=stop, raise_interrupt=True,
@@ -82,6 +78,8 @@ def follow(index: Index, cfg: IngestConfig, stop: threading.Event | None = None)
 def _told(events: Iterator[set[tuple[Any, str]]]) -> Iterator[set[tuple[Any, str]]]:
     try:
         yield from events
+    except FileNotFoundError:
+        return  # a folder went away after it was looked up: look again
     except OSError as error:
         raise ReadError(
             f"the folders cannot be watched: {error}",

@@ -4,8 +4,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import watchfiles
 
 from app.keeping.index import Report, chunker, run
 from app.keeping.watch import follow
@@ -223,6 +225,7 @@ def test_folders_that_are_added_or_come_back_are_followed(
     other = folders[1]
     third = tmp_path / "third"
     third.mkdir()
+    (third / "third.md").write_text("第三", encoding="utf-8")
     run(cfg, "kb", [third])
     shutil.rmtree(other)
     watching.until(lambda: any(failure.path == str(other) for r in watching.reports for failure in r.failed))
@@ -248,6 +251,34 @@ def test_a_watched_folder_that_is_suddenly_empty_keeps_its_documents(watching: W
     away.rename(other)
     (other / "12.md").write_text("第十三篇", encoding="utf-8")
     watching.until(lambda: len(watching.paths()) == 14)
+
+
+def test_what_happens_between_two_watches_is_found(
+    cfg: Config, embedder: Embedder, folders: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs, other = folders
+    third, away = docs.with_name("third"), docs.with_name("away")
+    real = watchfiles.watch
+    missed: list[Path] = []
+
+    def late(*watched: Path, **options: Any) -> Any:
+        if third.is_dir() and not missed:  # the folders are looked up, and none of them is watched
+            (docs / "between.md").write_text("其间", encoding="utf-8")
+            other.rename(away)
+            missed.extend(watched)
+        return real(*watched, **options)
+
+    monkeypatch.setattr(watchfiles, "watch", late)
+    watching = Watching(cfg, embedder, folders)
+    third.mkdir()
+    (third / "third.md").write_text("第三篇", encoding="utf-8")
+    run(cfg, "kb", [third])
+    watching.until(lambda: "between.md" in watching.paths())
+    assert other in missed
+    away.rename(other)
+    (other / "back.md").write_text("回来", encoding="utf-8")
+    watching.until(lambda: "back.md" in watching.paths())
+    watching.end()
 
 
 def test_a_folder_that_is_gone_is_told_once_with_what_there_is(
