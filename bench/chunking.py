@@ -34,7 +34,7 @@ from retrieval.index import Index
 from retrieval.search import search
 from retrieval.transaction import Indexed
 
-_SIZES = ((64, 10), (100, 15), (150, 22), (200, 30), (240, 36))  # tokens of a chunk, and about 15 % of them
+_SIZES = ((64, 6), (100, 10), (150, 15), (200, 20), (240, 24))  # tokens of a chunk, and a tenth of them
 _EVIDENCE_SIZES = (100, 150, 200, 240)
 _SAMPLE = 400  # questions of a language, where not the default is measured
 _BUDGET = 1000  # tokens
@@ -219,7 +219,7 @@ def measure_evidence(root: Path, embedder: Embedder) -> Iterator[tuple[str, dict
         ]
         sample = random.Random(0).sample(questions, min(_SAMPLE, len(questions)))
         for size in _EVIDENCE_SIZES:
-            with indexed(corpus, own(size, 0, embedder), embedder) as index:
+            with indexed(corpus, own(size, size // 10, embedder), embedder) as index:
                 yield f"{language} {size}", evidence_recall(index, sample, documents)
                 if size == IngestConfig().chunk_tokens:
                     yield f"{language} {size}, all questions", evidence_recall(index, questions, documents)

@@ -62,7 +62,7 @@ class IngestConfig(_Section):
     read_seconds: Annotated[float, Field(gt=0.0, le=86400.0)] = 120.0
     read_mb: Annotated[int, Field(ge=256)] = 2048
     chunk_tokens: Annotated[int, Field(ge=16, le=8192)] = 200
-    chunk_overlap: Annotated[int, Field(ge=0, le=4096)] = 0
+    chunk_overlap: Annotated[int, Field(ge=0, le=4096)] = 20
 
     @field_validator("include", "exclude")
     @classmethod

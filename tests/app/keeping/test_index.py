@@ -284,7 +284,7 @@ def test_a_file_deleted_between_scan_and_read_is_a_row(
 
 
 def test_chunks_that_do_not_fit_the_embedder_are_one_message(cfg: Config, embedder: Embedder, folder: Path) -> None:
-    large = cfg.ingest.model_copy(update={"chunk_tokens": 500})
+    large = cfg.ingest.model_copy(update={"chunk_tokens": 500, "chunk_overlap": 0})
     index = Index.open_or_create(Path(cfg.app.data), "kb", embedder, chunker(large))
     with pytest.raises(ConfigError, match=r"chunk_tokens.*500.*256 tokens") as error:
         sync(index, folder, large)

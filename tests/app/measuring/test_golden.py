@@ -123,7 +123,7 @@ def test_evidence_is_found_whatever_its_white_space_width_and_script(cfg: Config
 
 
 def test_the_chunk_with_the_larger_part_holds_evidence_that_a_boundary_cuts(cfg: Config, embedder: Embedder) -> None:
-    cut = cfg.model_copy(update={"ingest": cfg.ingest.model_copy(update={"chunk_tokens": 16})})
+    cut = cfg.model_copy(update={"ingest": cfg.ingest.model_copy(update={"chunk_tokens": 16, "chunk_overlap": 0})})
     first = "The travel department refunds railway tickets within thirty calendar days."
     second = "Hotel bills likewise, whenever the receipt is an original paper one."
     index = build(cut, embedder, {"a.md": f"{first} {second}"})
