@@ -6,7 +6,7 @@ from pathlib import Path
 from core.config import LlmConfig, Settings
 from core.errors import ConfigError, ModelError
 from llm import registry
-from llm.chat import Endpoint, probe_all
+from llm.endpoint import Endpoint, probe_all
 from llm.supervise import addresses
 
 PROMOTED = "promoted"  # the value of llm.vllm_model that means: what `ragstone promote` chose

@@ -11,7 +11,7 @@ from app.backend import resolve
 from core.config import Config
 from core.errors import RagstoneError
 from llm import adapters, fit
-from llm.chat import Endpoint, probe
+from llm.endpoint import Endpoint, probe
 from llm.kinds import Kind, kinds
 from llm.serve import check_adapters, check_model, is_hub_name, model_path
 from llm.supervise import Status, addresses, read_status

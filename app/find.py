@@ -19,6 +19,7 @@ from core.errors import ModelError
 from core.text import query_tokens
 from core.types import Candidate, Hit, Query, Trace, Turn
 from llm import chat
+from llm.endpoint import Endpoint
 from prompts.context import reply_language
 from prompts.load import load
 from retrieval.feedback import feedback
@@ -148,10 +149,9 @@ def _rank(
     return rank(index, rankings, cfg, reranker=reranker)
 
 
-async def _variants(index: Index, question: str, cfg: Config, endpoint: chat.Endpoint, notes: list[str]) -> list[Query]:
+async def _variants(index: Index, question: str, cfg: Config, endpoint: Endpoint, notes: list[str]) -> list[Query]:
     """Other wordings by the model; none, and a note that says why, where it is late or replies with something else."""
     seconds = cfg.retrieval.variant_seconds
-    await asyncio.to_thread(chat.load_client)  # takes seconds, which are not the model's
     try:
         async with asyncio.timeout(seconds):
             languages = await asyncio.to_thread(index.languages)
@@ -192,7 +192,7 @@ async def _queries(question: str, history: Sequence[Turn], cfg: Config, backend:
     return [Query(rewritten, "rewritten"), Query(question)]
 
 
-async def _rewrite(question: str, history: Sequence[Turn], cfg: Config, endpoint: chat.Endpoint) -> str:
+async def _rewrite(question: str, history: Sequence[Turn], cfg: Config, endpoint: Endpoint) -> str:
     prompt = load(Path(cfg.prompts.library), cfg.prompts.rewrite, cfg.prompts.rewrite_version)
     lines = [f"{turn.role}: {turn.content[:500]}" for turn in history[-HISTORY_TURNS:]]
     values = {"conversation": "\n".join(lines), "question": question}

@@ -18,7 +18,7 @@ from core.config import LlmConfig
 from core.errors import ConfigError, ModelError
 from core.files import write_whole
 from llm import registry
-from llm.chat import Endpoint
+from llm.endpoint import Endpoint
 from llm.serve import is_hub_name, model_name, model_path
 from llm.supervise import Status, tail
 

@@ -1,139 +1,33 @@
-"""The chat client: messages -> streamed text, from any OpenAI-compatible endpoint, through langchain."""
+"""The chat client: messages -> streamed text, from any OpenAI-compatible endpoint.
+
+https://platform.openai.com/docs/api-reference/chat-streaming: server-sent events, one line of JSON each.
+"""
 
 import asyncio
 import json
 import re
-import threading
-import time
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
-from functools import cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from core.config import LlmConfig
 from core.errors import ModelError
+from llm.endpoint import SERVERS, Endpoint, broke_off, certificates, garbled, is_local, late, refusal, unreachable
 
 if TYPE_CHECKING:
-    import ssl
-
-    import httpx
+    import aiohttp
     from langchain_core.messages import BaseMessage
 
-_PROBE_TIMEOUT_S = 3.0
-_LEFT_OUT_S = 10.0
 _FENCE = re.compile(r"^```(?:json)?\s*|\s*```$")
-# What the client library raises on an event that is no JSON, no UTF-8, or JSON in another form than OpenAI's.
-_GARBLED = (ValueError, TypeError, AttributeError, LookupError)
 _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A model at an address; `context` is its longest prompt plus answer in tokens, where the server says.
-
-    `others`: further addresses that serve the same.
-    """
-
-    base_url: str
-    model: str
-    api_key: str
-    context: int | None = None
-    others: tuple[str, ...] = ()
-
-
-class _Replicas:
-    """Which addresses did not answer lately, and how many requests this process has under way at each."""
-
-    def __init__(self) -> None:
-        self._out: dict[str, float] = {}
-        self._busy: Counter[str] = Counter()
-        self._mutex = threading.Lock()
-
-    def answering(self, urls: Sequence[str]) -> list[str]:
-        """Those that are not left out; all where all are."""
-        now = time.monotonic()
-        return [url for url in urls if self._out.get(url, 0.0) <= now] or list(urls)
-
-    def leave_out(self, url: str) -> None:
-        """Ask an address no more for a while."""
-        self._out[url] = time.monotonic() + _LEFT_OUT_S
-
-    @contextmanager
-    def least_busy(self, urls: Sequence[str]) -> Iterator[str]:
-        """The address with the fewest requests under way, this one counted until the end."""
-        with self._mutex:
-            url = min(self.answering(urls), key=self._busy.__getitem__)
-            self._busy[url] += 1
-        try:
-            yield url
-        finally:
-            with self._mutex:
-                self._busy[url] -= 1
-
-
-_REPLICAS = _Replicas()
-
-
-async def probe_all(urls: Sequence[str], cfg: LlmConfig) -> Endpoint:
-    """Ask all addresses of a model at once; one endpoint of those that serve the same as the first that answers.
-
-    One that does not answer is left out for 10 seconds. Raises `ModelError` as `probe` does where none answers.
-    """
-    asked = _REPLICAS.answering(urls)
-    found = await asyncio.gather(*(probe(url, cfg) for url in asked), return_exceptions=True)
-    there: list[Endpoint] = []
-    failures: list[BaseException] = []
-    for url, result in zip(asked, found, strict=True):
-        if isinstance(result, Endpoint):
-            there.append(result)
-        else:
-            failures.append(result)
-            _REPLICAS.leave_out(url)
-    if not there:
-        raise failures[0]
-    first = there[0]
-    lengths = [each.context for each in there if each.context]
-    others = tuple(each.base_url for each in there[1:] if each.model == first.model)
-    return replace(first, context=min(lengths, default=None), others=others)
-
-
-async def probe(base_url: str, cfg: LlmConfig) -> Endpoint:
-    """Ask an endpoint what it serves. `llm.model` must be among it; without one the first model is taken.
-
-    Raises `ModelError` where nothing answers in 3 seconds, or not like an OpenAI-compatible server.
-    """
-    import httpx
-
-    url = base_url.rstrip("/") + "/models"
-    headers = {"Authorization": f"Bearer {cfg.api_key}"} if cfg.api_key else {}
-    try:
-        if (httpx.URL(url).port or 0) > 65535:
-            raise httpx.InvalidURL("a port is at most 65535")
-        async with _client(base_url, _PROBE_TIMEOUT_S) as client:
-            response = await client.get(url, headers=headers)
-    except httpx.TimeoutException:
-        hint = "the server may be busy or starting; try again, or see its log"
-        raise ModelError(f"{base_url} did not answer within {_PROBE_TIMEOUT_S:g} s", hint, retryable=True) from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise _unreachable(base_url, str(error)) from None
-    if response.status_code in (401, 403):
-        raise _unauthorised(base_url)
-    try:
-        served = {row["id"]: row.get("max_model_len") for row in response.json()["data"]}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise ModelError(
-            f"{url} answered HTTP {response.status_code}, but not with a list of models",
-            "llm.base_url must be the address of an OpenAI-compatible API and usually ends in /v1",
-        ) from None
-    if not served:
-        raise ModelError(f"{base_url} serves no model", "load a model in that server")
-    model = cfg.model or next(iter(served))
-    if model not in served:
-        raise ModelError(f"{base_url} does not serve model {model!r}", f"set llm.model to one of: {', '.join(served)}")
-    return Endpoint(base_url, model, cfg.api_key, served[model])
+_AGAIN = frozenset({408, 409, 429, 500, 502, 503, 504})  # asked once more
+_AGAIN_S = 0.5
+# An answer is read once in so long for each that is under way: a read costs as much as fifty words, and what has come
+# meanwhile is one piece. At most ten times as long, so that it still flows.
+_READ_S = 0.01
 
 
 async def stream(
@@ -145,75 +39,169 @@ async def stream(
     addresses the least busy one is asked; another, where that one cannot be reached.
     Raises `ModelError` for a server that is down, slow, refuses, is out of context or breaks off.
     """
-    import openai
-
     urls = (endpoint.base_url, *endpoint.others)
     while True:
-        with _REPLICAS.least_busy(urls) as url:
-            said = False
+        with SERVERS.least_busy(urls) as url:
             try:
                 async with aclosing(_stream_from(replace(endpoint, base_url=url), cfg, messages, form)) as pieces:
                     async for piece in pieces:
-                        said = True
                         yield piece
                 return
-            except ModelError as error:
-                reached = not isinstance(error.__cause__, openai.APIConnectionError)
-                if said or reached or len(urls) == 1 or isinstance(error.__cause__, openai.APITimeoutError):
-                    raise
-                _REPLICAS.leave_out(url)
+            except _Unreachable as error:
+                SERVERS.leave_out(url)
                 urls = tuple(other for other in urls if other != url)
+                if not urls:
+                    raise unreachable(url, str(error)) from None
+            except ModelError:
+                SERVERS.forget(url)
+                raise
+
+
+class _Unreachable(Exception):
+    """No answer was begun, because there is no connection."""
 
 
 async def _stream_from(
     endpoint: Endpoint, cfg: LlmConfig, messages: "list[BaseMessage]", form: dict[str, Any] | None
 ) -> AsyncGenerator[str, None]:
-    import httpx
-    import openai
-    from langchain_openai import ChatOpenAI
-    from pydantic import SecretStr
-
-    finish: str | None = None
-    async with _client(endpoint.base_url, cfg.timeout_s) as client:
-        model = ChatOpenAI(
-            model=endpoint.model,
-            base_url=endpoint.base_url,
-            api_key=SecretStr(endpoint.api_key or "none"),
-            temperature=cfg.temperature,
-            top_p=cfg.top_p,
-            seed=cfg.seed if cfg.seed >= 0 else None,
-            extra_body=_beyond_openai(cfg) or None,
-            max_tokens=cfg.max_tokens,  # type: ignore[call-arg]  # an alias pyright does not see
-            timeout=cfg.timeout_s,
-            max_retries=1,
-            stream_usage=False,
-            model_kwargs={"response_format": form} if form else {},
-            stream_chunk_timeout=None,  # its wait_for loses a cancellation now and then; timeout_s bounds each read
-            http_async_client=client,
-        )
-        try:
-            async for piece in _without_thinking(_texts(model.astream(messages))):
-                if isinstance(piece, _Finish):
-                    finish = piece.reason
-                else:
-                    yield piece
-        except (openai.APIError, httpx.HTTPError, *_GARBLED) as error:
-            raise explain(error, endpoint, cfg) from error
-    if finish is None:
-        raise _broke_off(endpoint.base_url)
+    finish = ""
+    async with aclosing(_pieces(endpoint, cfg, _body(endpoint, cfg, messages, form))) as pieces:
+        async for piece in _without_thinking(pieces):
+            if isinstance(piece, _Finish):
+                finish = piece.reason
+            else:
+                yield piece
+    if not finish:
+        raise broke_off(endpoint.base_url)
     if finish == "length":
         yield " …"
 
 
-def _beyond_openai(cfg: LlmConfig) -> dict[str, Any]:
-    """The sampling settings that OpenAI's own API would refuse, where they change anything."""
-    told: dict[str, Any] = {"top_k": cfg.top_k} if cfg.top_k > 0 else {}
-    return told | ({"repetition_penalty": cfg.repetition_penalty} if cfg.repetition_penalty != 1.0 else {})
+def _body(
+    endpoint: Endpoint, cfg: LlmConfig, messages: "list[BaseMessage]", form: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The request. What a server other than vLLM may not know is sent only where it changes anything."""
+    from langchain_core.messages import convert_to_openai_messages
+
+    # OpenAI's own models refuse the name that all other servers know.
+    limit = "max_completion_tokens" if urlsplit(endpoint.base_url).hostname == "api.openai.com" else "max_tokens"
+    body: dict[str, Any] = {
+        "model": endpoint.model, "messages": convert_to_openai_messages(messages), "stream": True,
+        "temperature": cfg.temperature, "top_p": cfg.top_p, limit: cfg.max_tokens,
+    }  # fmt: skip
+    if cfg.seed >= 0:
+        body["seed"] = cfg.seed
+    if cfg.top_k > 0:
+        body["top_k"] = cfg.top_k
+    if cfg.repetition_penalty != 1.0:
+        body["repetition_penalty"] = cfg.repetition_penalty
+    return body | ({"response_format": form} if form else {})
 
 
-def load_client() -> None:
-    """Import what the first request needs."""
-    import langchain_openai  # noqa: F401
+async def _begun(
+    endpoint: Endpoint, session: "aiohttp.ClientSession", body: dict[str, Any]
+) -> "aiohttp.ClientResponse":
+    """The beginning of an answer; a server that is too busy is asked twice. Raises `ModelError` where it refuses."""
+    url = endpoint.base_url.rstrip("/") + "/chat/completions"
+    headers = {"Authorization": f"Bearer {endpoint.api_key or 'none'}"}
+    response = await session.post(url, json=body, headers=headers)
+    if response.status in _AGAIN:
+        response.close()
+        await asyncio.sleep(_AGAIN_S)
+        response = await session.post(url, json=body, headers=headers)
+    if response.status != HTTPStatus.OK:
+        raise refusal(endpoint, response.status, _json(await response.read()))
+    return response
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return data.decode(errors="replace")
+
+
+@dataclass(frozen=True, slots=True)
+class _Finish:
+    reason: str
+
+
+async def _pieces(endpoint: Endpoint, cfg: LlmConfig, body: dict[str, Any]) -> AsyncGenerator[str | _Finish, None]:
+    """The text of the events as they come, those of one read together; then why it ended.
+
+    Over aiohttp, which gives all that has come at once, at a fifth of httpx's time for each event.
+    """
+    import aiohttp
+
+    url, rest, finish, begun = endpoint.base_url, b"", "", False
+    waits = aiohttp.ClientTimeout(total=None, sock_connect=cfg.timeout_s, sock_read=cfg.timeout_s)
+    connector = aiohttp.TCPConnector(ssl=certificates()) if url.startswith("https:") else None
+    try:
+        async with aiohttp.ClientSession(timeout=waits, trust_env=not is_local(url), connector=connector) as session:
+            response = await _begun(endpoint, session, body)
+            begun = True
+            while data := await response.content.readany():
+                *lines, rest = (rest + data).split(b"\n")
+                text = ""
+                for line in lines:
+                    name, _, value = line.partition(b":")
+                    if name == b"data" and value.strip() != b"[DONE]":
+                        more, reason = _read_event(value, url)
+                        text, finish = text + more, reason or finish
+                SERVERS.heard(url)
+                if text:
+                    yield text
+                    if not finish:
+                        await asyncio.sleep(_READ_S * min(SERVERS.writing, 10))
+    except TimeoutError:
+        raise late(url, cfg.timeout_s) from None
+    except aiohttp.ClientError as error:
+        raise (broke_off(url) if begun else _Unreachable(str(error))) from error
+    if finish:
+        yield _Finish(finish)
+
+
+def _read_event(data: bytes, base_url: str) -> tuple[str, str]:
+    """The text of an event and why the answer ends with it, "" where it does not."""
+    try:
+        match json.loads(data):
+            case {"choices": []}:
+                return "", ""
+            case {"choices": [{"delta": {"content": str(text)}, **choice}, *_]}:
+                pass
+            case {"choices": [{"delta": {**delta}, **choice}, *_]} if delta.get("content") is None:
+                text = ""
+            case {"error": {"message": str(message)}}:
+                raise garbled(base_url, message)
+            case _:
+                raise garbled(base_url, data.decode(errors="replace").strip())
+    except (ValueError, RecursionError) as error:
+        raise garbled(base_url, str(error)) from None
+    reason = choice.get("finish_reason")
+    return text.encode(errors="replace").decode(), reason if isinstance(reason, str) else ""  # no half surrogate pairs
+
+
+async def _without_thinking(pieces: AsyncIterator[str | _Finish]) -> AsyncIterator[str | _Finish]:
+    held, state = "", "start"
+    async for piece in pieces:
+        if isinstance(piece, _Finish):
+            if state == "start" and held:
+                yield held
+            yield piece
+            return
+        if state == "answer":
+            yield piece
+            continue
+        held += piece
+        if state == "start" and not _THINK_OPEN.startswith(held.lstrip()[: len(_THINK_OPEN)]):
+            state = "answer"
+            yield held
+        elif _THINK_CLOSE in held:
+            state = "answer"
+            if rest := held.partition(_THINK_CLOSE)[2].lstrip():
+                yield rest
+        elif held.lstrip().startswith(_THINK_OPEN):
+            state = "thinking"
 
 
 async def ask_json(
@@ -251,122 +239,3 @@ def read_json(reply: str) -> Any:
 async def _whole(pieces: AsyncGenerator[str, None]) -> str:
     async with aclosing(pieces):
         return "".join([piece async for piece in pieces])
-
-
-def _client(url: str, timeout_s: float) -> "httpx.AsyncClient":
-    import httpx
-
-    return httpx.AsyncClient(timeout=timeout_s, trust_env=not _is_local(url), verify=_certificates())
-
-
-@cache
-def _certificates() -> "ssl.SSLContext":
-    """What https servers are checked by, read once: it takes 25 ms, which a client would take for each request."""
-    import httpx
-
-    return httpx.create_ssl_context()
-
-
-def _is_local(url: str) -> bool:
-    """Whether a server runs on this machine, so that no proxy stands before it."""
-    return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
-
-
-@dataclass(frozen=True, slots=True)
-class _Finish:
-    reason: str
-
-
-async def _texts(chunks: AsyncIterator[object]) -> AsyncIterator[str | _Finish]:
-    async for chunk in chunks:
-        content = getattr(chunk, "content", "")
-        if isinstance(content, str) and content:
-            yield content.encode(errors="replace").decode()  # half a surrogate pair is no text
-        reason = getattr(chunk, "response_metadata", {}).get("finish_reason")
-        if reason:
-            yield _Finish(reason)
-
-
-async def _without_thinking(pieces: AsyncIterator[str | _Finish]) -> AsyncIterator[str | _Finish]:
-    held, state = "", "start"
-    async for piece in pieces:
-        if isinstance(piece, _Finish):
-            if state == "start" and held:
-                yield held
-            yield piece
-            return
-        if state == "answer":
-            yield piece
-            continue
-        held += piece
-        if state == "start" and not _THINK_OPEN.startswith(held.lstrip()[: len(_THINK_OPEN)]):
-            state = "answer"
-            yield held
-        elif _THINK_CLOSE in held:
-            state = "answer"
-            if rest := held.partition(_THINK_CLOSE)[2].lstrip():
-                yield rest
-        elif held.lstrip().startswith(_THINK_OPEN):
-            state = "thinking"
-
-
-def explain(error: Exception, endpoint: Endpoint, cfg: LlmConfig) -> ModelError:
-    """An error of the client library as one that says what to do."""
-    import httpx
-    import openai
-
-    where = endpoint.base_url
-    if isinstance(error, openai.APITimeoutError | httpx.TimeoutException):
-        hint = "raise llm.timeout_s, or use a smaller model"
-        return ModelError(f"{where} did not answer within {cfg.timeout_s:g} s", hint, retryable=True)
-    if isinstance(error, openai.APIConnectionError):
-        return _unreachable(where, str(error.__cause__ or error))
-    if isinstance(error, httpx.TransportError):  # the client library passes these on once the answer has begun
-        return _broke_off(where)
-    if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-        return _unauthorised(where)
-    if isinstance(error, openai.RateLimitError):
-        return ModelError(f"{where} refuses more requests for now", "wait a little and try again", retryable=True)
-    if isinstance(error, openai.NotFoundError):
-        return ModelError(f"{where} does not serve model {endpoint.model!r}", "set llm.model to one that it serves")
-    if isinstance(error, openai.BadRequestError):
-        return _bad_request(error, where)
-    if isinstance(error, openai.APIStatusError):
-        return ModelError(f"{where} answered HTTP {error.status_code}", "see the server's log", retryable=True)
-    return ModelError(
-        f"{where} sent something that is no answer: {str(error)[:200]}",
-        "check that llm.base_url is an OpenAI-compatible server, and see its log",
-        retryable=True,
-    )
-
-
-def _bad_request(error: "Exception", where: str) -> ModelError:
-    body = getattr(error, "body", None)
-    detail = body if isinstance(body, dict) else {}
-    text = str(detail.get("message") or error)[:300]
-    about_length = detail.get("code") == "context_length_exceeded" or detail.get("param") in (
-        "input_tokens", "input_text", "max_tokens", "max_completion_tokens", "messages", "prompt",
-    )  # fmt: skip
-    if about_length:
-        return ModelError(
-            f"the prompt and the answer do not fit the model's context: {text}",
-            "lower retrieval.context_tokens or llm.max_tokens, or serve the model with a longer context",
-        )
-    return ModelError(f"{where} refused the request: {text}", "check the sampling settings under [llm]")
-
-
-def _broke_off(base_url: str) -> ModelError:
-    hint = "try again; where it happens again, see the server's log"
-    return ModelError(f"{base_url} broke off in the middle of the answer", hint, retryable=True)
-
-
-def _unreachable(base_url: str, detail: str) -> ModelError:
-    return ModelError(
-        f"no model server answers at {base_url} ({detail or 'connection failed'})",
-        "start it, or correct llm.base_url in config.toml",
-        retryable=True,
-    )
-
-
-def _unauthorised(base_url: str) -> ModelError:
-    return ModelError(f"{base_url} refuses the key", "set RAGSTONE_LLM__API_KEY to a key that the server accepts")

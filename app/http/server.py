@@ -23,7 +23,6 @@ from app.running.metrics import CONTENT_TYPE
 from app.view import page_picture
 from core.config import Settings
 from core.errors import ConfigError, RagstoneError, ReadError
-from llm.chat import load_client
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +129,6 @@ def run(settings: Settings, kb: str, port: int, *, with_ui: bool, watch: bool = 
 
 
 def _prepare(state: State, kb: str, with_ui: bool) -> None:
-    load_client()  # takes seconds, which the first answer should not wait for
     try:
         state.bases.warm_up(kb)
         state.ready.set()

@@ -21,6 +21,7 @@ from core.errors import ModelError
 from core.text import language, query_tokens, sentences
 from core.types import Hit
 from llm import chat
+from llm.endpoint import Endpoint
 from prompts.load import Prompt, load
 from retrieval.index import Index
 
@@ -284,7 +285,7 @@ def _defining(sentence: str, plain: str) -> str:
 
 
 async def _from_model(
-    cfg: Config, count: int, known: Sequence[GoldenQuestion], endpoint: chat.Endpoint, papers: Iterator[_Paper],
+    cfg: Config, count: int, known: Sequence[GoldenQuestion], endpoint: Endpoint, papers: Iterator[_Paper],
     progress: Progress,
 ) -> Drafts:  # fmt: skip
     prompt = load(Path(cfg.prompts.library), "golden")
@@ -317,7 +318,7 @@ def _passages(papers: Iterable[_Paper]) -> Iterator[Hit]:
         yield from (hit for turn in turns for hit in turn if hit is not None)
 
 
-async def _ask(prompt: Prompt, endpoint: chat.Endpoint, llm: LlmConfig, hit: Hit) -> str:
+async def _ask(prompt: Prompt, endpoint: Endpoint, llm: LlmConfig, hit: Hit) -> str:
     """The model's reply about a passage; what it could not end in time or length is cut."""
     passage = re.sub(r"<(/?\s*passage)", r"‹\1", hit.text, flags=re.IGNORECASE)
     tongue = "zh" if hit.language == "zh" else "en"

@@ -24,6 +24,7 @@ from core.files import write_whole
 from core.text import digest
 from core.types import Answer
 from llm import chat
+from llm.endpoint import Endpoint
 from prompts import context
 from prompts.load import load
 from retrieval.index import Index
@@ -123,7 +124,7 @@ def _parsed(where: str, line: str) -> Asked:
 # --- answers ---------------------------------------------------------------------------------------------------------
 
 
-def check_model(backend: Backend) -> chat.Endpoint:
+def check_model(backend: Backend) -> Endpoint:
     """The model that is asked. Raises `ConfigError` where there is none: prompts change nothing without one."""
     if backend.endpoint is None:
         reason = " ".join(note for note in backend.notes if note != HOW_TO)
@@ -166,7 +167,7 @@ async def _outcome(index: Index, asked: Asked, cfg: Config, backend: Backend, ju
     return Outcome(done, row(asked.question, done, asked.gold, grade))
 
 
-async def _judge(asked: Asked, done: Answer, cfg: Config, endpoint: chat.Endpoint) -> float | None:
+async def _judge(asked: Asked, done: Answer, cfg: Config, endpoint: Endpoint) -> float | None:
     """What a model says of an answer by the prompt `judge`, 0 to 1; None where there is nothing to compare with.
 
     A reply that is no grade is None too: it must not count as a bad answer.

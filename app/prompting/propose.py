@@ -7,6 +7,7 @@ from typing import Any
 from core.config import Config
 from core.errors import ModelError
 from llm import chat
+from llm.endpoint import Endpoint
 from prompts.load import Prompt, load
 
 _SHOWN = 5  # failures
@@ -22,7 +23,7 @@ _SOURCES = "{sources}"
 
 
 async def propose(
-    endpoint: chat.Endpoint, cfg: Config, prompt: Prompt, failures: Sequence[tuple[str, str, str]], seed: int
+    endpoint: Endpoint, cfg: Config, prompt: Prompt, failures: Sequence[tuple[str, str, str]], seed: int
 ) -> Prompt | str:
     """Another wording of the system part in both languages, unsaved; or why the model's reply gives none.
 

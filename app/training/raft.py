@@ -23,6 +23,7 @@ from core.config import Config
 from core.text import digest, language
 from core.types import Hit, Source
 from llm import chat
+from llm.endpoint import Endpoint
 from llm.examples import Example, Message
 from prompts import context
 from prompts.support import statements
@@ -221,7 +222,7 @@ def _packed(found: Sequence[Passage], budget: int) -> tuple[Source, ...]:
 # --- answers ---------------------------------------------------------------------------------------------------------
 
 
-async def _answered(case: _Case, cfg: Config, endpoint: chat.Endpoint | None) -> tuple[str, str]:
+async def _answered(case: _Case, cfg: Config, endpoint: Endpoint | None) -> tuple[str, str]:
     """The answer to learn, or ("", the reason why there is none)."""
     if endpoint is None:
         return (_quoted(case) if case.gold else NO_ANSWER), ""
@@ -240,7 +241,7 @@ async def _answered(case: _Case, cfg: Config, endpoint: chat.Endpoint | None) ->
     return re.sub(r"\[(\d{1,3})\]", lambda mark: f"[{places[int(mark[1])]}]", text), ""
 
 
-async def _reply(cfg: Config, endpoint: chat.Endpoint, question: str, sources: Sequence[Source]) -> str:
+async def _reply(cfg: Config, endpoint: Endpoint, question: str, sources: Sequence[Source]) -> str:
     sure = cfg.llm.model_copy(update={"temperature": 0.0})
     messages = request(cfg, question, context.render(sources))
     async with aclosing(chat.stream(endpoint, sure, messages)) as pieces:

@@ -13,7 +13,7 @@ from app.backend import Backend
 from app.measuring import golden
 from core.config import Config, load
 from core.types import Source
-from llm.chat import Endpoint
+from llm.endpoint import Endpoint
 from llm.examples import Example, read_examples
 from retrieval.embed import Embedder
 from retrieval.index import Index

@@ -106,6 +106,7 @@ class _Gone(Exception):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # as real servers do
     stub: Stub
 
     def do_GET(self) -> None:

@@ -18,7 +18,7 @@ from app.http.server import build
 from app.running.bases import State
 from core.config import Settings, load
 from core.errors import ConfigError, ModelError
-from llm.chat import Endpoint
+from llm.endpoint import Endpoint
 from tests.app.stub_model import MODEL, serving
 
 

@@ -7,7 +7,7 @@ from app.backend import EXTRACTIVE, Backend
 from app.find import find
 from core.config import Config
 from core.types import Turn
-from llm.chat import Endpoint
+from llm.endpoint import Endpoint
 from retrieval.embed import Embedder
 from retrieval.filters import Filter
 from retrieval.index import Index

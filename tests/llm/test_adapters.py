@@ -14,7 +14,8 @@ from langchain_core.messages import HumanMessage
 from core.config import LlmConfig, load
 from core.errors import ConfigError, ModelError, RagstoneError
 from llm import adapters, registry
-from llm.chat import Endpoint, stream
+from llm.chat import stream
+from llm.endpoint import Endpoint
 from llm.serve import Server
 from llm.supervise import Replica, Status
 from tests.llm.test_serve import real

@@ -10,7 +10,8 @@ from langchain_core.messages import BaseMessage, HumanMessage
 
 from core.config import LlmConfig
 from core.errors import ModelError
-from llm.chat import Endpoint, probe, probe_all, stream
+from llm.chat import stream
+from llm.endpoint import Endpoint, probe, probe_all
 from tests.app.stub_model import MODEL, Failure, Reply, Stub, serving
 from tests.fixtures_vllm import free_port
 
@@ -240,18 +241,33 @@ def test_garbage_in_place_of_an_answer_is_called_that(stub: Stub) -> None:
         b"data: \xff\xfe\x00\n\n",
         b'data: {"choices": "x"}\n\n',
         b'data: {"choices": [null]}\n\n',
-        b'data: {"choices": [{"delta": {"tool_calls": [{"x": 1}]}}]}\n\n',
-        b'data: {"choices": [], "usage": "many"}\n\n',
+        b'data: {"choices": [{"delta": {"content": 5}}]}\n\n',
+        b'data: {"choices": [{"delta": "x"}]}\n\n',
+        b"data: " + b"[" * 100_000 + b"\n\n",
         b'data: {"error": {"message": "the engine died"}}\n\n',
         b'data: {"error": "the engine died"}\n\n',
     ],
 )
-@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 def test_garbage_in_the_middle_of_an_answer_is_called_that(stub: Stub, raw: bytes) -> None:
     stub.reply = Reply(("One ",), raw=raw)
     with pytest.raises(ModelError, match=f"{stub.base_url} sent something that is no answer") as caught:
         said(stub)
     assert caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b": a comment to keep the connection open\n\n",
+        b"event: ping\r\nid: 7\r\n\r\n",
+        b'data: {"choices": [], "usage": {"total_tokens": 7}}\n\n',
+        b'data: {"choices": [{"delta": {"role": "assistant", "content": null}, "finish_reason": null}]}\n\n',
+        b'data: {"choices": [{"delta": {"reasoning_content": "hm"}}]}\n\n',
+    ],
+)
+def test_what_is_no_text_is_passed_over(stub: Stub, raw: bytes) -> None:
+    stub.reply = Reply(("One ",), raw=raw)
+    assert "".join(said(stub)) == "One "
 
 
 def test_half_a_surrogate_pair_becomes_a_question_mark(stub: Stub) -> None:
@@ -270,7 +286,7 @@ def test_an_answer_that_breaks_off_half_way_is_no_answer(stub: Stub, kind: Failu
 
     with pytest.raises(ModelError, match=f"{stub.base_url} broke off in the middle of the answer") as caught:
         asyncio.run(read())
-    assert pieces == ["One ", "two "]
+    assert "".join(pieces) == "One two "
     assert caught.value.retryable
 
 
@@ -296,7 +312,7 @@ def test_one_that_does_not_answer_is_left_out_until_it_is_back(
     two: tuple[Stub, Stub], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = two
-    monkeypatch.setattr("llm.chat._LEFT_OUT_S", 0.3)
+    monkeypatch.setattr("llm.endpoint._LEFT_OUT_S", 0.3)
     first.reply = Reply(failure="refused")
     assert both(two) == Endpoint(second.base_url, MODEL, "", 4096)
     first.reply = Reply()

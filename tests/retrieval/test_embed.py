@@ -1,5 +1,9 @@
 import shutil
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +31,41 @@ def test_what_means_the_same_is_nearer(embedder: Embedder) -> None:
     query = embedder.embed_query("How many vacation days are there?")
     leave, vpn = embedder.embed_passages(TEXTS[:2]) @ query
     assert leave > vpn + 0.2
+
+
+def test_questions_that_wait_are_embedded_together(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [f"How many days of leave are there in year {n}?" for n in range(9)]
+    alone = [embedder.embed_query(text) for text in asked]
+    batches: list[int] = []
+    encode = embedder._encode
+
+    def slow(texts: Sequence[str], *rest: Any) -> Any:
+        while not batches and len(embedder._asked) < len(asked) - 1:
+            time.sleep(0.01)
+        batches.append(len(texts))
+        return encode(texts, *rest)
+
+    monkeypatch.setattr(embedder, "_encode", slow)
+    with ThreadPoolExecutor(len(asked)) as threads:
+        found = list(threads.map(embedder.embed_query, asked))
+    assert batches == [1, 8]
+    assert np.abs(np.stack(found) - np.stack(alone)).max() < 1e-5
+
+
+def test_a_batch_that_fails_is_embedded_one_by_one(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = embedder._encode
+
+    def failing(texts: Sequence[str], *rest: Any) -> Any:
+        if "bad" in texts:
+            raise ModelError("a vector of NaN", "another embedder")
+        return encode(texts, *rest)
+
+    monkeypatch.setattr(embedder, "_encode", failing)
+    with ThreadPoolExecutor(3) as threads:
+        good, bad, more = (threads.submit(embedder.embed_query, text) for text in ("good", "bad", "more"))
+        assert (good.result().shape, more.result().shape) == ((384,), (384,))
+        with pytest.raises(ModelError, match="NaN"):
+            bad.result()
 
 
 def test_bfloat16_stays_close_to_float32(embedder: Embedder) -> None:

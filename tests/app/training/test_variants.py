@@ -12,7 +12,7 @@ from app.training.votes import Vote, add_vote, votes_file
 from core.config import LlmConfig, load
 from core.errors import ConfigError
 from llm import adapters
-from llm.chat import Endpoint
+from llm.endpoint import Endpoint
 from llm.examples import Message
 from tests.app.stub_model import MODEL, serving
 
