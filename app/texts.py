@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from app.errors_zh import says
 from core.types import Hit
 
 Tongue = Literal["en", "zh"]
@@ -169,7 +170,7 @@ def blind_note(embedder: str, chunks: Mapping[str, int], models: Sequence[str], 
 
 def version_notes(hit: Hit, tongue: Tongue) -> list[str]:
     """What a reader of a passage should know of its file: older and newer versions, or that it cannot be read now."""
-    said = {"stale": hit.stale, "newer": _some(hit.newer), "older": _some(hit.older)}
+    said = {"stale": says(hit.stale, tongue), "newer": _some(hit.newer), "older": _some(hit.older)}
     return [TEXTS[tongue][key].format(value) for key, value in said.items() if value]
 
 

@@ -6,6 +6,7 @@ import string
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +120,7 @@ def parent_of(prompt: Prompt) -> tuple[str, int] | None:
     return (match[1] or prompt.name, int(match[2])) if match else None
 
 
+@lru_cache(maxsize=64)
 def parse(raw: bytes, name: str, version: int, where: str) -> Prompt:
     """A version from the bytes of its file. Raises `PromptError` that begins with `where`."""
     if len(raw) > MAX_BYTES:

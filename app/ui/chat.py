@@ -9,6 +9,7 @@ import gradio as gr
 
 from app.answer import Done, Found, Step, Text, answer
 from app.backend import resolve
+from app.errors_zh import says
 from app.running.limits import caller
 from app.texts import TEXTS as TEXTS
 from app.texts import Tongue
@@ -267,7 +268,7 @@ class _Talk:
                         elif isinstance(event, Done):
                             done = event.answer
         except RagstoneError as error:
-            trouble = str(error)
+            trouble = says(error, said)
         finally:
             chats.amend(reply, done.text if done else f"{written}\n\n⚠️ {trouble}".strip() if trouble else written, done)
         line = ""
@@ -322,13 +323,13 @@ def _status(state: "State") -> Any:
         """One line: who speaks."""
         texts = TEXTS[tongue(request)]
         if state.vllm_status:
-            return f"⏳ {texts['starting']}: {safe_markdown(state.vllm_status[:300])}"
+            return f"⏳ {texts['starting']}: {safe_markdown(says(state.vllm_status, tongue(request))[:300])}"
         try:
             backend = await resolve(state.cfg.llm)
         except RagstoneError as error:
-            return f"⚠️ {safe_markdown(str(error))}"
+            return f"⚠️ {safe_markdown(says(error, tongue(request)))}"
         if backend.endpoint is None:
-            failures = " ".join(backend.notes) if state.cfg.llm.base_url else ""
+            failures = " ".join(says(note, tongue(request)) for note in backend.notes) if state.cfg.llm.base_url else ""
             return f"ℹ️ {safe_markdown(failures)} {texts['extractive'] if not failures else ''}"
         return f"{texts['speaks']}: **{safe_markdown(backend.model)}** ({backend.name})"
 

@@ -4,6 +4,7 @@ import html
 import time
 from typing import TYPE_CHECKING, Any
 
+from app.errors_zh import says
 from app.keeping.index import language_notes
 from app.texts import TEXTS as CHAT_TEXTS
 from app.texts import Tongue
@@ -124,7 +125,7 @@ def _described(state: "State", kb: str | None, said: Tongue) -> str:
     try:
         return _counts(state.bases.get(kb), said)
     except RagstoneError as error:  # of one that cannot be opened: others can be chosen
-        return f'<pre class="rs-problem" role="alert">{html.escape(str(error))}</pre>'
+        return f'<pre class="rs-problem" role="alert">{html.escape(says(error, said))}</pre>'
 
 
 def _counts(index: "Index", said: Tongue) -> str:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from app.errors_zh import says
 from app.running.library import FileRow, delete_upload, failed, file_row, files, first_chunk, read_again
 from app.texts import Tongue
 from app.ui import knowledge_view
@@ -27,6 +28,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "card_language": "language", "card_pages": "pages", "characters": "characters", "card_chunks": "passages",
         "tables": "tables", "ocr": "OCR pages", "empty": "no text on pages", "encoding": "encoding",
         "took": "read in", "card_notes": "notes", "why_stale": "cannot be read as it is now", "failure": "not read",
+        "stop": ". ",
         "reread": "Read it again", "reread_failed": "Read all failed files again", "delete": "Delete the upload…",
         "delete_yes": "Yes, delete it", "delete_no": "Keep it", "no_choice": "Choose a file in the list first.",
         "ask_delete": "Delete “{}” from the server, with what it said?", "none_failed": "No file has failed.",
@@ -38,6 +40,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "card_language": "语言", "card_pages": "页数", "characters": "字符数", "card_chunks": "段落数",
         "tables": "表格数", "ocr": "OCR 页", "empty": "没有文字的页", "encoding": "编码",
         "took": "读取用时", "card_notes": "备注", "why_stale": "目前的文件无法读取", "failure": "未能读取",
+        "stop": "。",
         "reread": "重新读取", "reread_failed": "重新读取所有失败的文件", "delete": "删除上传的文件……",
         "delete_yes": "确定删除", "delete_no": "保留", "no_choice": "请先在列表中选择一个文件。",
         "ask_delete": "从服务器删除“{}”及其内容？", "none_failed": "没有失败的文件。",
@@ -97,7 +100,8 @@ def _lister(state: "State", step: int = 0) -> Any:
         """One page of the list, `step` files on from `first`."""
         if not kb:
             return "", 0
-        index, texts = opened(state, request, kb), TEXTS[tongue(request)]
+        index, said = opened(state, request, kb), tongue(request)
+        texts = TEXTS[said]
         first = max(first + step, 0)
         rows, total = files(index, which if which in _STATES else "all", name, first, _PAGE)
         if not rows and total:  # beyond the end, or files left meanwhile
@@ -106,7 +110,7 @@ def _lister(state: "State", step: int = 0) -> Any:
         if not rows:
             return f'<div class="rs-empty">{html.escape(texts["no_file"])}</div>', 0
         span = texts["range"].format(first + 1, first + len(rows), total)
-        return f'<div class="rs-line">{html.escape(span)}</div>{_table(kb, rows, file, texts)}', first
+        return f'<div class="rs-line">{html.escape(span)}</div>{_table(kb, rows, file, said)}', first
 
     return told(look)
 
@@ -128,13 +132,14 @@ def _row(state: "State", request: Any, kb: str, file: str, role: Any = "reader")
     return file_row(index, *named)
 
 
-def _table(kb: str, rows: Sequence[FileRow], file: str, texts: dict[str, str]) -> str:
+def _table(kb: str, rows: Sequence[FileRow], file: str, said: Tongue) -> str:
     """The files with what each gave; the name of one can be pressed."""
+    texts = TEXTS[said]
     columns = ("card_name", "remarks", "card_language", "card_pages", "card_chunks", "characters", "tables", "ocr")
     head = "".join(f"<th scope='col'>{html.escape(texts[name])}</th>" for name in columns)
     body = "".join(
         f"<tr><td>{pressable(_key(kb, row), html.escape(row.path), _key(kb, row) == file)}</td>"
-        + "".join(f"<td>{html.escape(str(cell or ''))}</td>" for cell in _cells(row, texts)) + "</tr>"
+        + "".join(f"<td>{html.escape(str(cell or ''))}</td>" for cell in _cells(row, said)) + "</tr>"
         for row in rows
     )  # fmt: skip
     return (
@@ -142,15 +147,15 @@ def _table(kb: str, rows: Sequence[FileRow], file: str, texts: dict[str, str]) -
     )
 
 
-def _cells(row: FileRow, texts: dict[str, str]) -> list[object]:
-    card, remarks = row.card, []
+def _cells(row: FileRow, said: Tongue) -> list[object]:
+    texts, card, remarks = TEXTS[said], row.card, []
     if row.failure:
-        remarks.append(f"❌ {row.failure.error}")
+        remarks.append(f"❌ {says(row.failure.error, said)}")
     if card is None:
         return ["; ".join(remarks), *[""] * 6]
     remarks += [f"⚠️ {texts['stale']}"] if card.stale else []
     remarks += [f"⚠️ {texts['empty']}: {len(card.empty_pages)}"] if card.empty_pages else []
-    remarks += card.notes
+    remarks += [says(note, said) for note in card.notes]
     numbers = [card.pages, card.chunks, f"{card.characters:,}", card.tables, len(card.ocr_pages)]
     return ["; ".join(remarks), card.language, *numbers]
 
@@ -176,27 +181,31 @@ def _carder(state: "State") -> Any:
         folder, path = named
         rows = [row for row in files(opened(state, request, kb), "all", path, 0, -1)[0] if _key(kb, row) == file]
         own = folder == str(state.bases.uploads(kb))
-        return (_card(rows[0], TEXTS[tongue(request)]) if rows else ""), gr.update(visible=own), hidden
+        return (_card(rows[0], tongue(request)) if rows else ""), gr.update(visible=own), hidden
 
     return told(describe)
 
 
-def _card(row: FileRow, texts: dict[str, str]) -> str:
+def _card(row: FileRow, said: Tongue) -> str:
+    texts = TEXTS[said]
     facts: list[tuple[str, object]] = []
     if row.failure:
-        facts.append((texts["failure"], f"⚠️ {row.failure.error}. {row.failure.hint}"))
+        told = texts["stop"].join(says(text, said) for text in (row.failure.error, row.failure.hint))
+        facts.append((texts["failure"], f"⚠️ {told}"))
     if row.card:
-        facts += _facts(row.card, texts)
+        facts += _facts(row.card, said)
     items = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(str(value))}</dd>" for name, value in facts)
     return f'<div class="rs-view-head"><b>{html.escape(row.path)}</b></div><dl class="rs-facts">{items}</dl>'
 
 
-def _facts(card: Card, texts: dict[str, str]) -> list[tuple[str, object]]:
+def _facts(card: Card, said: Tongue) -> list[tuple[str, object]]:
+    texts = TEXTS[said]
     facts = {
-        "why_stale": card.stale, "card_language": card.language, "card_pages": card.pages,
+        "why_stale": says(card.stale, said), "card_language": card.language, "card_pages": card.pages,
         "characters": f"{card.characters:,}", "card_chunks": card.chunks, "tables": card.tables,
         "ocr": ", ".join(map(str, card.ocr_pages)), "empty": ", ".join(map(str, card.empty_pages)),
-        "encoding": card.encoding, "took": duration(card.seconds), "card_notes": "; ".join(card.notes),
+        "encoding": card.encoding, "took": duration(card.seconds),
+        "card_notes": "; ".join(says(note, said) for note in card.notes),
     }  # fmt: skip
     return [(texts[name], value) for name, value in facts.items() if value]
 

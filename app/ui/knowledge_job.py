@@ -5,9 +5,11 @@ import html
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from app.errors_zh import says
 from app.running.jobs import Job
 from app.texts import Tongue
 from app.ui.knowledge_result import TEXTS, title
+from app.ui.visitor import tongue
 from core.errors import RagstoneError
 
 if TYPE_CHECKING:
@@ -29,16 +31,19 @@ def told(run: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return run(*args)
         except RagstoneError as error:
-            raise shown(error) from None
+            import gradio as gr
+
+            request = next((arg for arg in args if isinstance(arg, gr.Request)), None)
+            raise shown(error, tongue(request) if request else "en") from None
 
     return tell
 
 
-def shown(error: RagstoneError | str) -> Exception:
+def shown(error: RagstoneError | str, said: Tongue = "en") -> Exception:
     """An error as Gradio shows it: until it is closed, and without making anything of what it quotes."""
     import gradio as gr
 
-    return gr.Error(html.escape(str(error)), duration=None, print_exception=False)
+    return gr.Error(html.escape(says(error, said)), duration=None, print_exception=False)
 
 
 def opened(state: "State", request: Any, kb: str | None, role: Any = "reader") -> "Index":

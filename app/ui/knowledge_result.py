@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from app.errors_zh import says
 from app.keeping.index import Report
 from app.keeping.plan import Forecast
 from app.keeping.report import shower
@@ -72,18 +73,19 @@ def panel(job: Job | None, folders: Sequence[str], tongue: Tongue) -> str:
         return f'<div class="rs-job" role="status">{head}{_progress(job, texts)}</div>'
     ended = texts["ended"].format(time.strftime("%Y-%m-%d %H:%M", time.localtime(job.ended)))
     if job.state == "failed":
-        body = f'<pre class="rs-problem" role="alert">{html.escape(job.error)}</pre>'
+        body = f'<pre class="rs-problem" role="alert">{html.escape(says(job.error, tongue))}</pre>'
     else:
-        body = result(job.result, folders, texts)
+        body = result(job.result, folders, tongue)
     return f'<div class="rs-job" data-state="{job.state}" data-job="{job.id}">{head} · {html.escape(ended)}{body}</div>'
 
 
-def result(came_to: Any, folders: Sequence[str], texts: dict[str, str]) -> str:
+def result(came_to: Any, folders: Sequence[str], tongue: Tongue) -> str:
     """What a job's work returned, as HTML."""
+    texts = TEXTS[tongue]
     if isinstance(came_to, Forecast):
-        return _forecast(came_to, texts)
+        return _forecast(came_to, tongue)
     if isinstance(came_to, Report):
-        return _report(came_to, folders, texts)
+        return _report(came_to, folders, tongue)
     if isinstance(came_to, Drafts):
         bad = f" · {texts['bad'].format(came_to.bad_replies)}" if came_to.bad_replies else ""
         return _lines([texts["drafts"].format(len(came_to.questions)) + bad, *came_to.notes])
@@ -118,7 +120,8 @@ def _lines(lines: Iterable[str]) -> str:
     return "".join(f'<div class="rs-line">{html.escape(line)}</div>' for line in lines)
 
 
-def _forecast(found: Forecast, texts: dict[str, str]) -> str:
+def _forecast(found: Forecast, tongue: Tongue) -> str:
+    texts = TEXTS[tongue]
     name = shower(list(found.plans))
     plans = found.plans.items()
     kinds = {
@@ -129,7 +132,7 @@ def _forecast(found: Forecast, texts: dict[str, str]) -> str:
     }
     lists = "".join(
         _list(texts["would"].format(texts[kind]), rows, texts) for kind, rows in kinds.items() if rows
-    ) + _failures([error for _, plan in plans for error in plan.failed], name, texts)
+    ) + _failures([error for _, plan in plans for error in plan.failed], name, tongue)
     counts = " · ".join(f"{len(rows)} {texts[kind]}" for kind, rows in kinds.items())
     unchanged = f"{sum(plan.unchanged for _, plan in plans)} {texts['unchanged']}"
     cost = texts["cost" if found.exact else "about_cost"].format(found.chunks, found.embed, duration(found.seconds))
@@ -137,23 +140,26 @@ def _forecast(found: Forecast, texts: dict[str, str]) -> str:
     return _lines(lines) + lists
 
 
-def _report(report: Report, folders: Sequence[str], texts: dict[str, str]) -> str:
+def _report(report: Report, folders: Sequence[str], tongue: Tongue) -> str:
+    texts = TEXTS[tongue]
     kinds = ("added", "changed", "moved", "deleted", "unchanged")
     counts = " · ".join(f"{getattr(report, kind)} {texts[kind]}" for kind in kinds)
     failed = f" · {len(report.failed)} {texts['failed']} · {len(report.skipped)} {texts['skipped']}"
     sums = texts["report"].format(report.chunks, report.embedded, duration(report.seconds))
     name = shower(folders)
-    skipped = [f"{name(error.folder, error.path)}: {error.error}" for error in report.skipped]
+    skipped = [f"{name(error.folder, error.path)}: {says(error.error, tongue)}" for error in report.skipped]
     return (
         _lines([counts + failed, sums])
-        + _failures(report.failed, name, texts)
+        + _failures(report.failed, name, tongue)
         + (_list(texts["skipped"], skipped, texts) if skipped else "")
-        + _lines(f"⚠️ {note}" for note in report.notes)
+        + _lines(f"⚠️ {says(note, tongue)}" for note in report.notes)
     )
 
 
-def _failures(errors: Sequence[FileError], name: Callable[[str, str], str], texts: dict[str, str]) -> str:
-    rows = [f"⚠️ {name(e.folder, e.path)}: {e.error}{'; ' + e.hint if e.hint else ''}" for e in errors]
+def _failures(errors: Sequence[FileError], name: Callable[[str, str], str], tongue: Tongue) -> str:
+    texts, stop = TEXTS[tongue], "；" if tongue == "zh" else "; "
+    told = [stop.join(says(text, tongue) for text in (e.error, e.hint) if text) for e in errors]
+    rows = [f"⚠️ {name(e.folder, e.path)}: {text}" for e, text in zip(errors, told, strict=True)]
     return _list(texts["unreadable"], rows, texts, "open") if rows else ""
 
 

@@ -4,6 +4,7 @@ import html
 from typing import TYPE_CHECKING, Any
 
 from app.backend import resolve
+from app.errors_zh import says
 from app.find import find
 from app.texts import TEXTS as CHAT_TEXTS
 from app.texts import Tongue
@@ -124,9 +125,9 @@ def _searcher(state: "State") -> Any:
             backend = await resolve(cfg.llm)
             _, result = await find(index, question.strip(), cfg, backend, (), None if where.empty else where)
             told = fate(index, result.trace, sentence) if sentence.strip() else []
-            return described(index, result, told, texts, CHAT_TEXTS[tongue(request)])
+            return described(index, result, told, tongue(request))
         except RagstoneError as error:
-            raise shown(error) from None
+            raise shown(error, tongue(request)) from None
 
     return search
 
@@ -140,8 +141,9 @@ def _several(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.replace("，", ",").split(",") if part.strip())
 
 
-def described(index: "Index", result: "Result", told: list[str], texts: dict[str, str], chat: dict[str, str]) -> str:
+def described(index: "Index", result: "Result", told: list[str], said: Tongue) -> str:
     """The passages that were found, what became of the sentence, and every candidate's way through the stages."""
+    texts, chat = TEXTS[said], CHAT_TEXTS[said]
     lines = "".join(f'<li class="rs-line">{html.escape(line)}</li>' for line in told)
     lost = (
         f'<div class="rs-fate" role="status"><b>{html.escape(texts["fate"])}</b><ul>{lines}</ul></div>' if told else ""
@@ -151,7 +153,7 @@ def described(index: "Index", result: "Result", told: list[str], texts: dict[str
         for hit in result.hits
     )
     none = "" if hits else f'<div class="rs-empty">{html.escape(texts["nothing"])}</div>'
-    return f'{lost}<ol class="rs-rows">{hits}</ol>{none}{_traced(index, result.trace, texts, chat)}'
+    return f'{lost}<ol class="rs-rows">{hits}</ol>{none}{_traced(index, result.trace, said)}'
 
 
 def _label(rank: int, path: str, page: int | None, text: str, chat: dict[str, str]) -> str:
@@ -164,7 +166,8 @@ def _page(page: int, chat: dict[str, str]) -> str:
     return chat["page"].format(page) if "{}" in chat["page"] else f"{chat['page']} {page}"
 
 
-def _traced(index: "Index", trace: Trace, texts: dict[str, str], chat: dict[str, str]) -> str:
+def _traced(index: "Index", trace: Trace, said: Tongue) -> str:
+    texts, chat = TEXTS[said], CHAT_TEXTS[said]
     wordings = "".join(
         f"<li>{html.escape(query.text)} <span class='rs-page'>{html.escape(texts[f'origin_{query.origin}'])}, "
         f"{texts['weighs'].format(f'{query.weight:g}')}</span></li>"
@@ -179,7 +182,7 @@ def _traced(index: "Index", trace: Trace, texts: dict[str, str], chat: dict[str,
     body = "".join(_candidate(index, trace, row, held[row.chunk_id].text, chat) for row in rows if row.chunk_id in held)
     top = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in head)
     stages = html.escape(" · ".join(f"{name} {ms:g} ms" for name, ms in trace.stages))
-    notes = "".join(f'<div class="rs-note">{html.escape(note)}</div>' for note in trace.notes)
+    notes = "".join(f'<div class="rs-note">{html.escape(says(note, said))}</div>' for note in trace.notes)
     return (
         f"{notes}<div class='rs-line'><b>{html.escape(texts['wordings'])}</b></div><ol>{wordings}</ol>"
         f"<div class='rs-line'><b>{html.escape(texts['trace'])}</b> · {stages}</div>"

@@ -4,6 +4,7 @@ import base64
 import html
 from typing import TYPE_CHECKING, Any
 
+from app.errors_zh import says
 from app.texts import Tongue
 from app.ui.knowledge_job import opened, told
 from app.ui.visitor import tongue
@@ -94,18 +95,18 @@ def described(state: "State", index: "Index", hit: Hit, said: Tongue) -> str:
     return (
         f'<div class="rs-passage"><div class="rs-view-head"><bdi>{html.escape(hit.path)}</bdi> · '
         f'{html.escape(" · ".join(facts))}</div><div class="rs-heading">{html.escape(heading)}</div>'
-        f'<div class="rs-view-both">{_picture(state, index, hit, texts)}<div class="rs-text">'
+        f'<div class="rs-view-both">{_picture(state, index, hit, said)}<div class="rs-text">'
         f'<span class="rs-around">{html.escape(around.before)}</span><mark>{html.escape(around.text)}</mark>'
         f'<span class="rs-around">{html.escape(around.after)}</span></div></div></div>'
     )
 
 
-def _picture(state: "State", index: "Index", hit: Hit, texts: dict[str, str]) -> str:
+def _picture(state: "State", index: "Index", hit: Hit, said: Tongue) -> str:
     if not has_picture(hit):
         return ""
     try:
         data = base64.b64encode(page_picture(index, hit.chunk_id, state.cfg.ingest)).decode()
     except ReadError as error:
-        return f'<div class="rs-problem" role="alert">⚠️ {html.escape(str(error))}</div>'
-    alt = html.escape(texts["drawn"].format(hit.page, hit.path))
+        return f'<div class="rs-problem" role="alert">⚠️ {html.escape(says(error, said))}</div>'
+    alt = html.escape(TEXTS[said]["drawn"].format(hit.page, hit.path))
     return f'<img class="rs-leaf" alt="{alt}" src="data:image/png;base64,{data}">'

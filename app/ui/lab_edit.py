@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from app.errors_zh import says
 from app.prompting.compare import scores_of
 from app.prompting.promotions import Choice, chosen, promote
 from app.ui.knowledge_job import shown, told
@@ -142,7 +143,7 @@ def _checker(state: "State") -> Any:
         try:
             return "", _preview(_draft(read(state, label, request), tuple(pieces)))
         except PromptError as error:
-            return problem(str(error)), gr.skip()
+            return problem(says(error, tongue(request))), gr.skip()
 
     def checking(label: str | None, a: str, b: str, c: str, d: str, demos: str, notes: str, request: gr.Request) -> Any:
         return check(label, a, b, c, d, demos, notes, request)

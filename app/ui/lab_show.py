@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from app.errors_zh import says
 from app.prompting.promotions import Choice, Promotion
 from app.running.jobs import Job
 from app.texts import Tongue
@@ -91,7 +92,7 @@ def job_panel(job: Job | None, tongue: Tongue) -> str:
     ended = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.ended))
     body = ""
     if job.state == "failed":
-        body = f'<pre class="rs-problem" role="alert">{html.escape(job.error)}</pre>'
+        body = f'<pre class="rs-problem" role="alert">{html.escape(says(job.error, tongue))}</pre>'
     elif job.state == "done":
         body = study(job.result, tongue) if "verdict" in job.result else compared(job.result, tongue)
     return f'<div class="rs-job" data-state="{job.state}">{head} · {ended}{body}</div>'

@@ -4,6 +4,7 @@ import html
 import time
 from typing import TYPE_CHECKING, Any
 
+from app.errors_zh import says
 from app.running import model_server
 from app.texts import Tongue
 from app.ui import models_adapters, models_registry, models_training
@@ -101,7 +102,7 @@ def _looker(state: "State") -> Any:
         busy = _starts(state)
         can_start = state.vllm is None and not busy and model_server.startable(state.settings)
         return (
-            _described(state, texts), _log(state, texts), gr.update(interactive=can_start),
+            _described(state, tongue(request)), _log(state, texts), gr.update(interactive=can_start),
             gr.update(interactive=state.vllm is not None or busy),
         )  # fmt: skip
 
@@ -113,7 +114,8 @@ def _starts(state: "State") -> bool:
     return any(job.state == "running" for job in state.jobs.latest(model_server.JOB))
 
 
-def _described(state: "State", texts: dict[str, str]) -> str:
+def _described(state: "State", said: Tongue) -> str:
+    texts = TEXTS[said]
     cfg = state.cfg.llm
     lines = []
     if state.vllm is not None:
@@ -129,9 +131,9 @@ def _described(state: "State", texts: dict[str, str]) -> str:
         ]  # fmt: skip
         lines.append(table(head, rows))
     elif _starts(state):
-        lines.append(f'<div role="status">⏳ {texts["starting"]}: {html.escape(state.vllm_status)}</div>')
+        lines.append(f'<div role="status">⏳ {texts["starting"]}: {html.escape(says(state.vllm_status, said))}</div>')
     elif state.vllm_status:
-        lines.append(f'<pre class="rs-problem" role="alert">{html.escape(state.vllm_status)}</pre>')
+        lines.append(f'<pre class="rs-problem" role="alert">{html.escape(says(state.vllm_status, said))}</pre>')
     else:
         lines.append(texts["no_server"])
         would = model_server.startable(state.settings)

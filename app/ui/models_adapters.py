@@ -4,6 +4,7 @@ import html
 from typing import TYPE_CHECKING, Any
 
 from app.adapter import assign, listed, root_of
+from app.errors_zh import says
 from app.texts import Tongue
 from app.ui.knowledge_job import told
 from app.ui.knowledge_result import table
@@ -58,12 +59,14 @@ def _looker(state: "State") -> Any:
     def look(kb: str | None, name: str | None, request: gr.Request) -> Any:
         if not state.users.of(request).may("admin"):
             return gr.skip(), gr.skip(), gr.skip()
-        texts, rows, there = TEXTS[tongue(request)], listed(state.cfg), _loaded(state)
+        said, rows, there = tongue(request), listed(state.cfg), _loaded(state)
+        texts = TEXTS[said]
         bases, names = state.bases.names(), [row.name for row in rows]
         head = [texts[key] for key in ("a_name", "a_fits", "a_loaded", "a_used")]
         cells = [
-            (r.name, r.problem or "✅", "✅" if r.name in there else "–", ", ".join(r.bases) or "–") for r in rows
-        ]  # fmt: skip
+            (r.name, says(r.problem, said) or "✅", "✅" if r.name in there else "–", ", ".join(r.bases) or "–")
+            for r in rows
+        ]
         empty = html.escape(texts["a_none"].format(root_of(state.cfg)))
         notes = [texts["a_note"], *([] if state.vllm else [texts["a_off"]])]
         body = table(head, cells) if rows else f'<div class="rs-empty">{empty}</div>'

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from app.errors_zh import says
 from app.texts import TEXTS, Tongue, version_notes
 from app.view import has_picture
 from core.text import keywords, marks
@@ -127,7 +128,7 @@ def evidence(
     ordered = sorted(sources, key=lambda s: (s.n not in cited, s.n))
     cards = "".join(_card(source, terms, tongue, source.n in cited, source.n == focus) for source in ordered)
     head = f'<div class="rs-query">{html.escape(texts["searched"])}: {html.escape(query[:300])}</div>'
-    notes = "".join(f'<div class="rs-note">{html.escape(note)}</div>' for note in trace.notes)
+    notes = "".join(f'<div class="rs-note">{html.escape(says(note, tongue))}</div>' for note in trace.notes)
     more = _traced(trace, tongue) + (_sent(answer, texts) if answer else "")
     return f'<div class="rs-evidence" data-message="{message}" data-focus="{focus}">{head}{notes}{cards}{more}</div>'
 

@@ -4,6 +4,7 @@ import html
 import json
 from typing import TYPE_CHECKING, Any
 
+from app.errors_zh import says
 from app.settings_help import changed, meanings, not_default
 from app.texts import Tongue
 from app.ui.knowledge_job import told
@@ -73,18 +74,19 @@ def _looker(state: "State") -> Any:
         found = [row for row in rows if all(word in " ".join(row).casefold() for word in wanted)]
         head = [texts[key] for key in ("name", "value", "origin", "meaning")]
         note = texts["restart"].format(settings.file or texts["no_file"])
-        lines = [f'<div class="rs-note">{html.escape(note)}</div>', *_waiting(state, texts)]
+        lines = [f'<div class="rs-note">{html.escape(note)}</div>', *_waiting(state, said)]
         lines.append(f'<div class="rs-line">{texts["count"].format(len(found), len(settings.rows()))}</div>')
         return "".join(lines) + f'<div class="rs-settings">{table(head, found)}</div>'
 
     return told(look)
 
 
-def _waiting(state: "State", texts: dict[str, str]) -> list[str]:
+def _waiting(state: "State", tongue: Tongue) -> list[str]:
     """What is written by now and not in effect yet."""
     try:
         waiting = changed(state.settings)
     except ConfigError as error:
-        return [f'<pre class="rs-problem" role="alert">{html.escape(str(error))}</pre>']
-    said = [texts["waits"].format(name, json.dumps(value, ensure_ascii=False)) for name, value in waiting.items()]
+        return [f'<pre class="rs-problem" role="alert">{html.escape(says(error, tongue))}</pre>']
+    waits = TEXTS[tongue]["waits"]
+    said = [waits.format(name, json.dumps(value, ensure_ascii=False)) for name, value in waiting.items()]
     return [f'<div class="rs-note">⚠️ {html.escape(line)}</div>' for line in said]
