@@ -51,7 +51,7 @@ _ASKED = (
     "When must expenses be approved", "How is the VPN reached", "What does the warranty cover",
     "Who may enter the laboratory", "How long is probation",
 )  # fmt: skip
-_PACKAGES = ("fastapi", "gradio", "httpx", "langchain-openai", "transformers", "uvicorn")
+_PACKAGES = ("fastapi", "gradio", "aiohttp", "transformers", "uvicorn")
 _ROLES = {"human": "user", "ai": "assistant"}
 _SERVER = {"VLLM_SERVER_DEV_MODE": "1"}  # which lets the bench empty the prefix cache between runs
 
