@@ -1,4 +1,4 @@
-"""Who answers: a model at an endpoint, or the extractive answerer; decided anew for each question, never silently."""
+"""Who answers: a model at an endpoint, or the extractive answerer; decided for each question, never silently."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -6,7 +6,7 @@ https://platform.openai.com/docs/api-reference/chat-streaming: server-sent event
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -142,17 +142,15 @@ async def _pieces(endpoint: Endpoint, cfg: LlmConfig, body: dict[str, Any]) -> A
             begun = True
             while data := await response.content.readany():
                 *lines, rest = (rest + data).split(b"\n")
-                text = ""
-                for line in lines:
-                    name, _, value = line.partition(b":")
-                    if name == b"data" and value.strip() != b"[DONE]":
-                        more, reason = _read_event(value, url)
-                        text, finish = text + more, reason or finish
                 SERVERS.heard(url)
+                text, reason, bad = _read_events(lines)
+                finish = reason or finish
                 if text:
                     yield text
-                    if not finish:
-                        await asyncio.sleep(_READ_S * min(SERVERS.writing, 10))
+                if bad:
+                    raise garbled(url, bad)
+                if text and not finish:
+                    await asyncio.sleep(_READ_S * min(SERVERS.writing, 10))
     except TimeoutError:
         raise late(url, cfg.timeout_s) from None
     except aiohttp.ClientError as error:
@@ -161,22 +159,37 @@ async def _pieces(endpoint: Endpoint, cfg: LlmConfig, body: dict[str, Any]) -> A
         yield _Finish(finish)
 
 
-def _read_event(data: bytes, base_url: str) -> tuple[str, str]:
-    """The text of an event and why the answer ends with it, "" where it does not."""
+def _read_events(lines: Iterable[bytes]) -> tuple[str, str, str]:
+    """The text of events, why the answer ends with them, what is no part of an answer; each "" where there is none."""
+    text = finish = ""
+    for line in lines:
+        name, _, value = line.partition(b":")
+        if name == b"data" and value.strip() != b"[DONE]":
+            try:
+                more, reason = _read_event(value)
+            except ValueError as error:
+                return text, finish, str(error)
+            text, finish = text + more, reason or finish
+    return text, finish, ""
+
+
+def _read_event(data: bytes) -> tuple[str, str]:
+    """The text of one event and its reason to end, "" where it has none. Raises `ValueError` for another form."""
     try:
-        match json.loads(data):
-            case {"choices": []}:
-                return "", ""
-            case {"choices": [{"delta": {"content": str(text)}, **choice}, *_]}:
-                pass
-            case {"choices": [{"delta": {**delta}, **choice}, *_]} if delta.get("content") is None:
-                text = ""
-            case {"error": {"message": str(message)}}:
-                raise garbled(base_url, message)
-            case _:
-                raise garbled(base_url, data.decode(errors="replace").strip())
-    except (ValueError, RecursionError) as error:
-        raise garbled(base_url, str(error)) from None
+        event = json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    match event:
+        case {"choices": []}:
+            return "", ""
+        case {"choices": [{"delta": {"content": str(text)}, **choice}, *_]}:
+            pass
+        case {"choices": [{"delta": {**delta}, **choice}, *_]} if delta.get("content") is None:
+            text = ""
+        case {"error": {"message": str(message)}}:
+            raise ValueError(message or "an error without a message")
+        case _:
+            raise ValueError(data.decode(errors="replace").strip())
     reason = choice.get("finish_reason")
     return text.encode(errors="replace").decode(), reason if isinstance(reason, str) else ""  # no half surrogate pairs
 

@@ -76,8 +76,8 @@ class Stub:
     rewrite a question, `variants` those for other wordings of it (which are kept in `varied`, all others in `calls`),
     at once.
 
-    `asked` is set by the first request for a completion. Like vLLM it loads adapters, which `adapters` names with their
-    folders.
+    `asked` is set by the first request for a completion; `probes` counts those for what it serves. Like vLLM it loads
+    adapters, which `adapters` names with their folders.
     """
 
     def __init__(self) -> None:
@@ -94,6 +94,7 @@ class Stub:
         self.varied: list[Call] = []
         self.asked = threading.Event()
         self.adapters: dict[str, str] = {}
+        self.probes = 0
 
     def answers(self) -> list[Call]:
         """The requests so far that were for an answer."""
@@ -113,6 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.stub.reply.failure == "refused":
             self._json(*_STATUS["refused"])
         elif self.path == "/v1/models":
+            self.stub.probes += 1
             rows = [{"id": MODEL, "object": "model", "max_model_len": 4096}]
             rows += [{"id": n, "object": "model", "root": f, "parent": MODEL} for n, f in self.stub.adapters.items()]
             self._json(200, {"object": "list", "data": rows})

@@ -250,8 +250,15 @@ def test_garbage_in_place_of_an_answer_is_called_that(stub: Stub) -> None:
 )
 def test_garbage_in_the_middle_of_an_answer_is_called_that(stub: Stub, raw: bytes) -> None:
     stub.reply = Reply(("One ",), raw=raw)
+    pieces: list[str] = []
+
+    async def read() -> None:
+        async for piece in stream(endpoint(stub), LlmConfig(), QUESTION):
+            pieces.append(piece)
+
     with pytest.raises(ModelError, match=f"{stub.base_url} sent something that is no answer") as caught:
-        said(stub)
+        asyncio.run(read())
+    assert "".join(pieces) == "One "
     assert caught.value.retryable
 
 
@@ -319,6 +326,46 @@ def test_one_that_does_not_answer_is_left_out_until_it_is_back(
     assert both(two).others == ()  # it is not asked anew for every question
     time.sleep(0.3)
     assert both(two).others == (second.base_url,)
+
+
+def test_a_server_that_is_writing_is_not_asked_what_it_serves(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = LlmConfig()
+
+    def found() -> Endpoint:
+        return asyncio.run(probe_all([stub.base_url], cfg))
+
+    assert found() == found()
+    assert stub.probes == 2
+    said(stub)
+    assert found().model == MODEL
+    assert stub.probes == 2
+    with pytest.raises(ModelError, match="'gpt-9'"):
+        asyncio.run(probe_all([stub.base_url], LlmConfig(model="gpt-9")))  # another question
+    said(stub)
+    failure(stub, "cut")
+    assert found().model == MODEL
+    assert stub.probes == 4
+    stub.reply = Reply()
+    said(stub)
+    monkeypatch.setattr("llm.endpoint._ALIVE_S", 0.1)
+    time.sleep(0.15)
+    assert found().model == MODEL
+    assert stub.probes == 5
+
+
+def test_what_came_at_once_is_one_piece(stub: Stub) -> None:
+    stub.reply = Reply([f"{n} " for n in range(500)])
+    pieces = said(stub)
+    assert "".join(pieces) == "".join(f"{n} " for n in range(500))
+    assert len(pieces) < 100
+
+
+def test_a_server_that_is_too_busy_is_asked_once_more(stub: Stub) -> None:
+    failure(stub, "error")
+    assert len(stub.calls) == 2
+    stub.calls.clear()
+    failure(stub, "overflow")
+    assert len(stub.calls) == 1
 
 
 def test_where_none_answers_the_first_failure_is_told() -> None:
