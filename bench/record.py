@@ -60,6 +60,12 @@ def environment(packages: Sequence[str]) -> dict[str, Any]:
     return machine | {"python": platform.python_version(), "packages": dict(sorted(found.items()))}
 
 
+def recorded(bench: str) -> dict[str, Any]:
+    """What `results.json` holds of a benchmark."""
+    known: dict[str, Any] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    return known.get(bench, {})
+
+
 def merge(bench: str, results: Mapping[str, Any]) -> None:
     """Put results under their keys in `results.json`; what other runs wrote there stays."""
     known: dict[str, Any] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}

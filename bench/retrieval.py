@@ -31,7 +31,7 @@ from app.keeping.index import chunker, write_documents
 from app.measuring.evaluate import MODES
 from app.measuring.plot import write_plot
 from bench.peers import DEPTH, Rank, Row, langchain, llama_index
-from bench.record import environment, evaluation_folder, merge, progress, read_rows
+from bench.record import environment, evaluation_folder, merge, progress, read_rows, recorded
 from core.config import Config, RetrievalConfig
 from core.types import F32, Document, Section
 from retrieval.embed import Embedder
@@ -140,6 +140,9 @@ class Remembering(Embedder):
         return self.questions[text]
 
 
+Peer = Callable[[Sequence[Row], Remembering], dict[str, Rank]]
+
+
 @contextmanager
 def ragstone(documents: Sequence[Row], embedder: Embedder, reranker: str = "") -> Iterator[dict[str, Rank]]:
     """Dense, lexical and hybrid search of this project on its defaults, what follows a first search, and reranking."""
@@ -191,8 +194,8 @@ def measure(name: str, rank: Rank, testset: TestSet) -> dict[str, Any]:
     return row | {"p50_ms": round(percentile(times, 0.5), 1), "p95_ms": round(percentile(times, 0.95), 1)}
 
 
-def compare(testset: TestSet, embedder: Remembering, with_langchain: bool, reranker: str) -> dict[str, Any]:
-    """Every method on one set."""
+def compare(testset: TestSet, embedder: Remembering, peers: Sequence[Peer], reranker: str) -> dict[str, Any]:
+    """Our methods and those of the peers on one set."""
     times = []
     for text in testset.questions.values():
         started = time.perf_counter()
@@ -200,7 +203,6 @@ def compare(testset: TestSet, embedder: Remembering, with_langchain: bool, reran
         times.append((time.perf_counter() - started) * 1000)
     with ragstone(testset.documents, embedder, reranker) as ours:
         methods = {name: measure(name, rank, testset) for name, rank in ours.items()}
-    peers = [llama_index, langchain] if with_langchain else [llama_index]
     for peer in peers:
         ranks = peer(testset.documents, embedder)
         methods |= {name: measure(name, rank, testset) for name, rank in ranks.items()}
@@ -243,6 +245,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.retrieval", description="Retrieval beside other frameworks.")
     parser.add_argument("--sets", default=",".join(SETS), help=f"some of {', '.join(SETS)}")
     parser.add_argument("--reranker", default="", help="a cross-encoder: a folder, or a name on the hub")
+    parser.add_argument("--own", action="store_true", help="without the peers, whose recorded figures stay")
     parser.add_argument("--plot", type=Path, help="draw the recorded figures of the chosen sets into this .svg")
     parser.add_argument("--limit", type=int, help="only the first so many questions; such a run is not recorded")
     options = parser.parse_args()
@@ -252,15 +255,19 @@ def main() -> None:
     if options.limit is not None and options.limit < 1:
         parser.error("--limit must be at least 1")
     root = evaluation_folder(sorted({SETS[name].folder for name in chosen}))
-    with_langchain = find_spec("langchain_classic") is not None
-    if not with_langchain:
+    peers: list[Peer] = [] if options.own else [llama_index, langchain]
+    if peers and find_spec("langchain_classic") is None:
+        peers.remove(langchain)
         print("LangChain is left out: its EnsembleRetriever needs `pip install langchain-classic`", file=sys.stderr)
     results: dict[str, Any] = {}
     for name in chosen:
         print(f"== {name}", file=sys.stderr)
         embedder = Remembering(RetrievalConfig())
         embedder.embed_query("warm up")
-        results[name] = compare(load(root, SETS[name], options.limit), embedder, with_langchain, options.reranker)
+        results[name] = compare(load(root, SETS[name], options.limit), embedder, peers, options.reranker)
+        if options.own:
+            known = recorded("retrieval").get(name, {}).get("methods", {})
+            results[name]["methods"] = known | results[name]["methods"]
         if options.limit is None:
             merge("retrieval", {name: results[name], "environment": environment(_PACKAGES)})
     print(table(results))

@@ -60,7 +60,7 @@ def test_an_answer_is_streamed_through_the_api_with_its_citations(client: openai
         deltas.append(chunk.choices[0].delta.content or "")
         more |= chunk.model_extra or {}
     assert "".join(deltas).strip() == ANSWER
-    assert len([delta for delta in deltas if delta]) > 3
+    assert len([delta for delta in deltas if delta]) > 1
     assert (more["ragstone"]["backend"], more["ragstone"]["model"]) == ("vllm", "tiny-lm")
     assert more["ragstone"]["citations"][0]["path"] == "products/lt-300-manual.pdf"
 

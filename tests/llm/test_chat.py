@@ -284,7 +284,7 @@ def test_half_a_surrogate_pair_becomes_a_question_mark(stub: Stub) -> None:
 
 @pytest.mark.parametrize("kind", ["cut", "ended"])
 def test_an_answer_that_breaks_off_half_way_is_no_answer(stub: Stub, kind: Failure) -> None:
-    stub.reply = Reply(("One ", "two "), failure=kind)
+    stub.reply = Reply(("One ", "two "), delay_s=0.1, failure=kind)
     pieces: list[str] = []
 
     async def read() -> None:
@@ -293,7 +293,7 @@ def test_an_answer_that_breaks_off_half_way_is_no_answer(stub: Stub, kind: Failu
 
     with pytest.raises(ModelError, match=f"{stub.base_url} broke off in the middle of the answer") as caught:
         asyncio.run(read())
-    assert "".join(pieces) == "One two "
+    assert "".join(pieces) in ("One ", "One two ")  # what came with the end may be lost
     assert caught.value.retryable
 
 

@@ -255,13 +255,13 @@ def test_a_failing_model_server_is_reported_in_its_words(client: openai.OpenAI, 
 
 
 def test_a_model_server_that_breaks_off_ends_the_stream_with_an_error(client: openai.OpenAI, stub: Stub) -> None:
-    stub.reply = Reply(("One ", "two "), failure="cut")
+    stub.reply = Reply(("One ", "two "), delay_s=0.1, failure="cut")
     seen = ""
     stream = client.chat.completions.create(model="handbook", messages=[user(QUESTION)], stream=True)
     with pytest.raises(openai.APIError, match="broke off in the middle"), stream:  # noqa: PT012
         for chunk in stream:
             seen += chunk.choices[0].delta.content or ""
-    assert seen.strip() == "One two"
+    assert seen.strip() in ("One", "One two")  # what came with the end may be lost
 
 
 def test_a_client_that_leaves_ends_the_request_at_the_model(client: openai.OpenAI, stub: Stub) -> None:

@@ -161,7 +161,8 @@ def test_a_sentence_of_a_test_file_that_stands_elsewhere_too_is_not_trained_on(
 def test_what_all_files_say_stays_out_of_training_without_taking_the_rest_along(
     tmp_path: Path, embedder: Embedder
 ) -> None:
-    flags = {"app.data": str(tmp_path), "llm.backend": "extractive", "ingest.chunk_tokens": "32"}
+    flags = {"app.data": str(tmp_path), "llm.backend": "extractive", "ingest.chunk_tokens": "32",
+             "ingest.chunk_overlap": "0"}  # fmt: skip
     cfg = load(flags=flags, environ={}).config
     own = [" ".join(f"{thing}{i}" for i in range(9)) for thing in THINGS[:8]]  # so that no two are near copies
     texts = {f"{THINGS[n]}.md": f"{fact(n)}\n\n{own[n]}.\n\n{BOILERPLATE}" for n in range(8)}
