@@ -146,7 +146,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "`vllm_model`（模型文件夹）或 `base_url`（任何兼容 OpenAI 的服务），然后重新启动。",
         "speaks": "模型",
         "starting": "模型正在启动",
-        "blind": "嵌入模型 {} 读不懂{}：这些内容只能按词语、不能按语义检索。可以读中英文的模型：{}"
+        "blind": "嵌入模型 {} 读不懂 {}：这些内容只能按词语、不能按语义检索。可以读中英文的模型：{}"
         "（设置 retrieval.embedder 后运行 `ragstone index --rebuild`）",
         "chunks": "{} 个{}段落",
         "lang_zh": "中文",

@@ -21,8 +21,8 @@ _FEW = 10  # rows that are shown unasked
 
 TEXTS: dict[Tongue, dict[str, str]] = {
     "en": {
-        "plan": "Comparing with the folders", "index": "Bringing up to date", "draft": "Drafting questions",
-        "evaluate": "Measuring", "left": "about {} left", "running": "running",
+        "plan": "Comparison with the folders", "index": "Update", "draft": "Draft of questions",
+        "evaluate": "Measurement", "left": "about {} left", "running": "running",
         "ending": "ending…", "done": "done", "failed": "failed",
         "cancelled": "cancelled: what was committed stays", "by": "by {}", "ended": "ended {}",
         "busy": "“{}” is still running on this knowledge base. Wait for it, or cancel it.",
@@ -38,7 +38,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "save": "saving", "estimate": "estimating", "reading": "reading and embedding", "search": "asking",
     },
     "zh": {
-        "plan": "正在与文件夹比较", "index": "正在更新", "draft": "正在起草问题", "evaluate": "正在评测",
+        "plan": "与文件夹比较", "index": "更新索引", "draft": "起草问题", "evaluate": "评测",
         "left": "约剩 {}", "running": "进行中", "ending": "正在结束……", "done": "已完成", "failed": "失败",
         "cancelled": "已取消：已提交的内容保留", "by": "发起人：{}", "ended": "结束于 {}",
         "busy": "此知识库上“{}”仍在进行。请等待其结束，或取消它。",

@@ -231,12 +231,12 @@ def test_a_job_goes_on_when_its_page_is_closed_and_a_page_that_is_opened_anew_fi
         part(seen.page, "golden")
         write(seen.page, "knowledge-count", "2")
         seen.page.click("#knowledge-draft")
-        expect(seen.page.locator("#knowledge-job")).to_contain_text("Drafting questions · running")
+        expect(seen.page.locator("#knowledge-job")).to_contain_text("Draft of questions · running")
     assert stub.asked.wait(60)
     with visiting(browser, ui.url) as seen:
         page = seen.page
         enter_tab(page)
-        expect(page.locator("#knowledge-job")).to_contain_text("Drafting questions · running")
+        expect(page.locator("#knowledge-job")).to_contain_text("Draft of questions · running")
         page.click("#knowledge-plan")  # one at a time
         told(page, "is still running on this knowledge base")
         go.set()
