@@ -64,6 +64,8 @@ def follow(index: Index, cfg: IngestConfig, stop: threading.Event | None = None)
                 for waiting in pending.values():
                     waiting.whole = True
             for folder, waiting in pending.items():
+                if not folder.is_dir():
+                    there[folder] = 0  # nobody watches what will be there next
                 report = _catch_up(index, folder, waiting, cfg)
                 if report is None or report.empty:
                     continue
@@ -78,8 +80,6 @@ def follow(index: Index, cfg: IngestConfig, stop: threading.Event | None = None)
 def _told(events: Iterator[set[tuple[Any, str]]]) -> Iterator[set[tuple[Any, str]]]:
     try:
         yield from events
-    except FileNotFoundError:
-        return  # a folder went away after it was looked up: look again
     except OSError as error:
         raise ReadError(
             f"the folders cannot be watched: {error}",
