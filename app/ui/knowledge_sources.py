@@ -62,7 +62,8 @@ def build(state: "State", say: Any, chosen: Any, turn: Any, follow: Any) -> None
                     keep = gr.Button(say("keep"), elem_id="knowledge-remove-no")
     for_editors(state, editing)
     look = _folders(state)
-    gr.on([chosen.change, turn.change], look, chosen, [folders, which, asking], **quietly)
+    chosen.change(look, chosen, [folders, which, asking], **quietly)
+    turn.change(_again(look), [chosen, which], [folders, which, asking], **quietly)
     follow(plan.click(_planner(state), chosen, None, **quietly))
     follow(upload.click(_uploader(state), [files, chosen], files, **quietly))
     add.click(_adder(state), [path, chosen], path, **quietly).success(look, chosen, [folders, which, asking], **quietly)
@@ -95,6 +96,19 @@ def _folders(state: "State") -> Any:
         return shown_rows or none, gr.Dropdown(choices=known, value=None), hidden
 
     return told(look)
+
+
+def _again(look: Any) -> Any:
+    """The same once work on a knowledge base ended: what was picked meanwhile stays."""
+    import gradio as gr
+
+    def again(kb: str | None, picked: str | None, request: gr.Request) -> Any:
+        rows, choices, hidden = look(kb, request)
+        if picked and kb and picked in [name for name, _ in choices.choices]:
+            return rows, gr.Dropdown(choices=choices.choices, value=picked), gr.skip()
+        return rows, choices, hidden
+
+    return told(again)
 
 
 def _planner(state: "State") -> Any:
