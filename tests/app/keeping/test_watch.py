@@ -225,7 +225,6 @@ def test_folders_that_are_added_or_come_back_are_followed(
     other = folders[1]
     third = tmp_path / "third"
     third.mkdir()
-    (third / "third.md").write_text("第三", encoding="utf-8")
     run(cfg, "kb", [third])
     shutil.rmtree(other)
     watching.until(lambda: any(failure.path == str(other) for r in watching.reports for failure in r.failed))
