@@ -150,13 +150,23 @@ async def _pieces(endpoint: Endpoint, cfg: LlmConfig, body: dict[str, Any]) -> A
                 if bad:
                     raise garbled(url, bad)
                 if text and not finish:
-                    await asyncio.sleep(_READ_S * min(SERVERS.writing, 10))
+                    await _unread(response, _READ_S * min(SERVERS.writing, 10))
     except TimeoutError:
         raise late(url, cfg.timeout_s) from None
     except aiohttp.ClientError as error:
         raise (broke_off(url) if begun else _Unreachable(str(error))) from error
     if finish:
         yield _Finish(finish)
+
+
+async def _unread(response: "aiohttp.ClientResponse", seconds: float) -> None:
+    """Leave what comes meanwhile in the socket: aiohttp drops what it holds when a connection breaks."""
+    transport = response.connection.transport if response.connection else None
+    if transport:
+        transport.pause_reading()
+    await asyncio.sleep(seconds)
+    if transport:
+        transport.resume_reading()
 
 
 def _read_events(lines: Iterable[bytes]) -> tuple[str, str, str]:
