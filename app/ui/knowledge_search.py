@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 _TRACED = 40  # candidates that are shown
 _TERMS = 6  # of a wording, that a candidate holds
 _SHORT = 160  # characters of a passage in the list
+_OTHERS = """(kb, found) => {
+  const searched = document.querySelector('#knowledge-found [data-kb]');
+  return searched && searched.dataset.kb !== kb ? '' : found;
+}"""  # what was found elsewhere goes, however late the page hears of either
 
 TEXTS: dict[Tongue, dict[str, str]] = {
     "en": {
@@ -99,7 +103,7 @@ def build(state: "State", say: Any, chosen: Any) -> None:
         return kb, int(event.value)
 
     found.select(pick, chosen, chunk, **quietly)
-    chosen.change(None, None, found, js="() => ''", **quietly)  # in the browser: never after the next search
+    gr.on([chosen.change, found.change], None, [chosen, found], found, js=_OTHERS, **quietly)
 
 
 def _searcher(state: "State") -> Any:
@@ -153,7 +157,10 @@ def described(index: "Index", result: "Result", told: list[str], said: Tongue) -
         for hit in result.hits
     )
     none = "" if hits else f'<div class="rs-empty">{html.escape(texts["nothing"])}</div>'
-    return f'{lost}<ol class="rs-rows">{hits}</ol>{none}{_traced(index, result.trace, said)}'
+    return (
+        f'<div data-kb="{html.escape(index.name)}">{lost}<ol class="rs-rows">{hits}</ol>{none}'
+        f"{_traced(index, result.trace, said)}</div>"
+    )
 
 
 def _label(rank: int, path: str, page: int | None, text: str, chat: dict[str, str]) -> str:

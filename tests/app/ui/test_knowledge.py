@@ -207,6 +207,10 @@ def test_the_search_test_shows_where_each_candidate_stood_and_what_lost_a_senten
     for name, text in (("knowledge-since", ""), ("knowledge-types", "")):
         write(page, name, text)
     page.locator("#knowledge-mode label", has_text="both").click()
+    expect(page.locator("#knowledge-found [data-kb=handbook]")).to_be_visible()
+    make(page, "another")
+    part(page, "search")
+    expect(page.locator("#knowledge-found [data-kb]")).to_have_count(0)  # what another knowledge base held is gone
 
 
 def drafted(go: threading.Event) -> Callable[[Call], str]:
