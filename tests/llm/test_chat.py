@@ -248,7 +248,7 @@ def test_half_a_surrogate_pair_becomes_a_question_mark(stub: Stub) -> None:
 
 @pytest.mark.parametrize("kind", ["cut", "ended"])
 def test_an_answer_that_breaks_off_half_way_is_no_answer(stub: Stub, kind: Failure) -> None:
-    stub.reply = Reply(("One ", "two "), delay_s=0.1, failure=kind)
+    stub.reply = Reply(("One ", "two "), failure=kind)
     pieces: list[str] = []
 
     async def read() -> None:
