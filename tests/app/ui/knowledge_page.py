@@ -26,10 +26,11 @@ def told(page: Page, text: str) -> None:
 
 
 def unfold(page: Page, name: str) -> None:
-    """Open an accordion that is closed."""
+    """Open an accordion that is closed, and let the page draw it: Gradio sets its fields once more as it draws them."""
     head = page.locator(f"#{name} > button").first
     if "open" not in (head.get_attribute("class") or ""):
         head.click()
+        page.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
 
 
 def part(page: Page, name: str) -> None:
