@@ -7,7 +7,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -138,19 +138,19 @@ async def _pieces(endpoint: Endpoint, cfg: LlmConfig, body: dict[str, Any]) -> A
     connector = aiohttp.TCPConnector(ssl=certificates()) if url.startswith("https:") else None
     try:
         async with aiohttp.ClientSession(timeout=waits, trust_env=not is_local(url), connector=connector) as session:
-            response = await _begun(endpoint, session, body)
-            begun = True
-            while data := await response.content.readany():
-                *lines, rest = (rest + data).split(b"\n")
-                SERVERS.heard(url)
-                text, reason, bad = _read_events(lines)
-                finish = reason or finish
-                if text:
-                    yield text
-                if bad:
-                    raise garbled(url, bad)
-                if text and not finish:
-                    await _unread(response, _READ_S * min(SERVERS.writing, 10))
+            with closing(await _begun(endpoint, session, body)) as response:
+                begun = True
+                while data := await _read(response):
+                    *lines, rest = (rest + data).split(b"\n")
+                    SERVERS.heard(url)
+                    text, reason, bad = _read_events(lines)
+                    finish = reason or finish
+                    if text:
+                        yield text
+                    if bad:
+                        raise garbled(url, bad)
+                    if text and not finish:
+                        await _unread(response, _READ_S * min(SERVERS.writing, 10))
     except TimeoutError:
         raise late(url, cfg.timeout_s) from None
     except aiohttp.ClientError as error:
@@ -159,8 +159,20 @@ async def _pieces(endpoint: Endpoint, cfg: LlmConfig, body: dict[str, Any]) -> A
         yield _Finish(finish)
 
 
+async def _read(response: "aiohttp.ClientResponse") -> bytes:
+    """All that has come, b"" at the end; of a connection that broke first what it had brought, which aiohttp drops."""
+    import aiohttp
+
+    try:
+        return await response.content.readany()
+    except aiohttp.ClientError:
+        if data := response.content._read_nowait(-1):
+            return data
+        raise
+
+
 async def _unread(response: "aiohttp.ClientResponse", seconds: float) -> None:
-    """Leave what comes meanwhile in the socket: aiohttp drops what it holds when a connection breaks."""
+    """Leave what comes meanwhile in the socket, where it costs nothing until it is read at once."""
     transport = response.connection.transport if response.connection else None
     if transport:
         transport.pause_reading()

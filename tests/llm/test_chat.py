@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 
 import pytest
+import uvloop
 from langchain_core.messages import BaseMessage, HumanMessage
 
 from core.config import LlmConfig
@@ -246,17 +247,22 @@ def test_half_a_surrogate_pair_becomes_a_question_mark(stub: Stub) -> None:
     assert "".join(said(stub)) == "One a?b"
 
 
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 @pytest.mark.parametrize("kind", ["cut", "ended"])
-def test_an_answer_that_breaks_off_half_way_is_no_answer(stub: Stub, kind: Failure) -> None:
-    stub.reply = Reply(("One ", "two "), failure=kind)
+def test_an_answer_that_breaks_off_half_way_is_no_answer(
+    stub: Stub, kind: Failure, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    stub.reply = Reply(("One ", "two "), delay_s=0.003, failure=kind)
     pieces: list[str] = []
 
     async def read() -> None:
         async for piece in stream(endpoint(stub), LlmConfig(), QUESTION):
             pieces.append(piece)
+            await asyncio.sleep(0.05)  # meanwhile the rest comes and the connection breaks
 
-    with pytest.raises(ModelError, match=f"{stub.base_url} broke off in the middle of the answer") as caught:
-        asyncio.run(read())
+    broke = pytest.raises(ModelError, match=f"{stub.base_url} broke off in the middle of the answer")
+    with asyncio.Runner(loop_factory=loop) as runner, broke as caught:
+        runner.run(read())
     assert "".join(pieces) == "One two "
     assert caught.value.retryable
 
