@@ -7,7 +7,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import aclosing, closing
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -137,20 +137,22 @@ async def _pieces(endpoint: Endpoint, cfg: LlmConfig, body: dict[str, Any]) -> A
     waits = aiohttp.ClientTimeout(total=None, sock_connect=cfg.timeout_s, sock_read=cfg.timeout_s)
     connector = aiohttp.TCPConnector(ssl=certificates()) if url.startswith("https:") else None
     try:
-        async with aiohttp.ClientSession(timeout=waits, trust_env=not is_local(url), connector=connector) as session:
-            with closing(await _begun(endpoint, session, body)) as response:
-                begun = True
-                while data := await _read(response):
-                    *lines, rest = (rest + data).split(b"\n")
-                    SERVERS.heard(url)
-                    text, reason, bad = _read_events(lines)
-                    finish = reason or finish
-                    if text:
-                        yield text
-                    if bad:
-                        raise garbled(url, bad)
-                    if text and not finish:
-                        await _unread(response, _READ_S * min(SERVERS.writing, 10))
+        async with (
+            aiohttp.ClientSession(timeout=waits, trust_env=not is_local(url), connector=connector) as session,
+            await _begun(endpoint, session, body) as response,
+        ):
+            begun = True
+            while data := await _read(response):
+                *lines, rest = (rest + data).split(b"\n")
+                SERVERS.heard(url)
+                text, reason, bad = _read_events(lines)
+                finish = reason or finish
+                if text:
+                    yield text
+                if bad:
+                    raise garbled(url, bad)
+                if text and not finish:
+                    await _unread(response, _READ_S * min(SERVERS.writing, 10))
     except TimeoutError:
         raise late(url, cfg.timeout_s) from None
     except aiohttp.ClientError as error:
@@ -174,10 +176,10 @@ async def _read(response: "aiohttp.ClientResponse") -> bytes:
 async def _unread(response: "aiohttp.ClientResponse", seconds: float) -> None:
     """Leave what comes meanwhile in the socket, where it costs nothing until it is read at once."""
     transport = response.connection.transport if response.connection else None
-    if transport:
+    if transport and not transport.is_closing():  # uvloop raises where it is
         transport.pause_reading()
     await asyncio.sleep(seconds)
-    if transport:
+    if transport and not transport.is_closing():
         transport.resume_reading()
 
 
