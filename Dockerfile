@@ -1,7 +1,7 @@
 # The app on the CPU: indexing, search, the UI and the API. The model server is a container of its own (compose.yaml).
 FROM python:3.11-slim
 
-RUN useradd --create-home --uid 10001 ragstone && mkdir /data && chown ragstone /data
+RUN useradd --create-home --uid 10001 ragstone && mkdir -m 700 /data && chown ragstone /data
 WORKDIR /app
 
 # Name PyTorch's index of CPU wheels here (--build-arg TORCH_ARGS="--index-url ...") for an image of a tenth the size.

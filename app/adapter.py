@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from app.backend import Backend
-from app.commands.terminal import AsJson, Kb, out, print_json
+from app.commands.terminal import AsJson, Kb, noted, out, print_json
 from core.config import Config
 from core.errors import ConfigError, RagstoneError
 from llm import adapters
@@ -72,7 +72,7 @@ async def adapted(backend: Backend, cfg: Config, home: Path) -> Backend:
     if backend.endpoint is None or backend.name != "vllm":
         return backend
     endpoint = await asyncio.to_thread(adapters.adapted, backend.endpoint, root_of(cfg), home, cfg.llm)
-    return replace(backend, model=endpoint.model, endpoint=endpoint)
+    return replace(backend, model=adapters.name_of(endpoint.model), endpoint=endpoint)
 
 
 @adapting.command()
@@ -91,6 +91,8 @@ def adapter(
     home = Path(cfg.app.data) / kb
     before = assign(cfg, kb, "" if none else name) if name or none else adapters.assigned(home)
     now = adapters.assigned(home)
+    if name or none:
+        noted(ctx.obj, "adapter.assign", kb, now)
     if as_json:
         print_json({"kb": kb, "adapter": now, "before": before})
     else:

@@ -4,10 +4,11 @@ find (app/find.py) -> widen -> pack -> stream from the model, or extract -> read
 """
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,9 +19,10 @@ from app.find import HISTORY_TURNS, Scope, find
 from app.prompting.promotions import settings_for
 from app.texts import Tongue, version_notes
 from core.config import Config, RetrievalConfig
-from core.text import keywords
+from core.text import keywords, language, unfinished
 from core.types import Answer, Hit, Source, Trace, Turn
 from llm import chat, extractive
+from llm.thinking import Anew, Thought
 from prompts import context
 from prompts.load import load
 from retrieval.filters import Filter
@@ -40,6 +42,8 @@ NOT_COVERED = {  # what it becomes for the reader
 }
 
 
+_EMPHASIS = " \t\n*_`#>\"'“”「」"  # what models set around NO_ANSWER
+_CITED = re.compile(r"[\[【]\^?\d")
 _OPEN = {"answer": "answer-open", "answer_version": 0}  # the prompt that lets a model say what it knows itself
 
 
@@ -63,9 +67,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The next piece of the answer."""
+    """The next piece of the answer; `anew`: what came before it is none of the answer's."""
 
     delta: str
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,7 @@ async def answer(
     `ModelError` after it where the model's server fails. Closing the generator cancels the request.
     """
     clock = [("", time.perf_counter())]
-    cfg = settings_for(cfg, index.home)
+    cfg = await asyncio.to_thread(settings_for, cfg, index.home)
     backend = await adapted(backend or await resolve(cfg.llm), cfg, index.home)
     if own_knowledge:
         cfg = cfg.model_copy(update={"prompts": cfg.prompts.model_copy(update=_OPEN)})
@@ -109,37 +114,43 @@ async def answer(
                 query, result = step
     clock.append(("find", time.perf_counter()))
     indexes = {index.name: index} | {other.name: other for other, _ in also}
-    room = fitted(cfg, backend, question, history)
+    room = await asyncio.to_thread(fitted, cfg, backend, question, history)
     sources, covered = await asyncio.to_thread(_pack, indexes, query, result.hits, room)
     clock.append(("pack", time.perf_counter()))
     yield Found(sources, query, backend, result.trace)
 
     tongue = context.reply_language(question)
     main = indexes[sources[0].hit.kb] if sources else index
-    may_speak = bool(sources) and (backend.endpoint is not None or covered >= least_relevance(main, cfg.retrieval))
-    raw: list[str] = []
-    sent: list[tuple[str, str]] = []
+    least = await asyncio.to_thread(least_relevance, main, cfg.retrieval)
+    may_speak = bool(sources) and (backend.endpoint is not None or covered >= least)
+    reply = _Reply()
     if may_speak or (own_knowledge and backend.endpoint is not None):
         yield Step("write")
-        async with aclosing(_write(main, question, query, sources, cfg, backend, history, sent)) as pieces:
-            async for piece in context.stream_known(_noting(pieces, raw), {source.n for source in sources}):
-                if len(clock) == 3:
-                    clock.append(("first word", time.perf_counter()))
-                yield Text(piece)
+        async with aclosing(_write(main, question, query, sources, cfg, backend, history, reply)) as pieces:
+            while True:
+                reply.text, reply.anew = "", False
+                async for piece in context.stream_known(_noting(pieces, reply), context.bodies(sources)):
+                    if len(clock) == 3:
+                        clock.append(("first word", time.perf_counter()))
+                    yield Text(piece)
+                if not reply.anew:
+                    break
+                yield Text("", anew=True)
     clock.append(("write", time.perf_counter()))
-    text = "".join(raw)
+    text = reply.text
     answered = bool(text.strip())
     if not answered:
         text = NOT_COVERED[tongue]
         yield Text(text)
-    cited = context.cite(text, sources)
+    cited = await asyncio.to_thread(context.cite, text, sources)
     stages = tuple((name, round(1000 * (at - before), 2)) for (_, before), (name, at) in pairwise(clock))
     yield Done(
         Answer(
             cited.text.strip(), answered, cited.citations, sources, backend.name, backend.model, query,
             clock[-1][1] - clock[0][1],
-            (*backend.notes, *_citation_notes(cited, answered, tongue), *_source_notes(cited, sources, tongue)),
-            result.trace, tuple(sent), stages,
+            (*backend.notes, *_citation_notes(cited, answered, tongue), *_source_notes(cited, sources, tongue),
+             *_finish_notes(reply, tongue)),
+            result.trace, tuple(reply.sent), stages, reply.finish, reply.thoughts.strip(),
         )
     )  # fmt: skip
 
@@ -187,19 +198,16 @@ def passages(index: Index, hits: Sequence[Hit], cfg: RetrievalConfig) -> list[Pa
 
 async def _write(
     index: Index, question: str, query: str, sources: Sequence[Source], cfg: Config, backend: Backend,
-    history: Sequence[Turn], sent: list[tuple[str, str]],
-) -> AsyncGenerator[str, None]:  # fmt: skip
-    """The answer as it is written, before its marks are checked; nothing at all where the sources do not cover it.
-
-    `sent` takes down the messages that a model is sent.
-    """
+    history: Sequence[Turn], reply: "_Reply",
+) -> AsyncGenerator[str | Anew, None]:  # fmt: skip
+    """The answer as it is written, before its marks are checked; nothing at all where the sources do not cover it."""
     if backend.endpoint is None:
         yield await asyncio.to_thread(_extract, index, query, sources)
         return
-    messages = request(cfg, question, context.render(sources), history)
-    sent += [(message.type, message.text) for message in messages]
+    messages = await asyncio.to_thread(lambda: request(cfg, question, context.render(sources), history))
+    reply.sent = [(message.type, message.text) for message in messages]
     async with aclosing(chat.stream(backend.endpoint, cfg.llm, messages)) as pieces:
-        async for piece in _hold_refusal(pieces):
+        async for piece in _without_refusal(_answering(pieces, reply)):
             yield piece
 
 
@@ -207,20 +215,50 @@ def _extract(index: Index, query: str, sources: Sequence[Source]) -> str:
     embedder, idf = index.embedder, index.idf(keywords(query))
     if not embedder.read([query])[0].readable:
         return extractive.extract(query, sources, idf)
-    vector = embedder.embed_query(query)
+    vector = index.vector(query)
+    floor, lifts = index.background.of(vector), index.background.lifts(vector)
 
     def likeness(texts: Sequence[str]) -> list[float]:
-        cosines = embedder.embed_passages(texts) @ vector
-        readings = embedder.read(texts)
-        return [float(c) if reading.readable else 0.0 for c, reading in zip(cosines, readings, strict=True)]
+        known = [reading.readable for reading in embedder.read(texts)]
+        cosines = iter(embedder.embed_passages([text for text, one in zip(texts, known, strict=True) if one]) @ vector)
+        return [
+            float(next(cosines)) - floor + lifts.get(language(text), 0.0) if one else 0.0
+            for text, one in zip(texts, known, strict=True)
+        ]
 
     return extractive.extract(query, sources, idf, likeness)
 
 
-async def _noting(pieces: AsyncIterator[str], into: list[str]) -> AsyncIterator[str]:
+@dataclass(slots=True)
+class _Reply:
+    """What is known of a model's reply: the messages it was sent, its text so far, why it ended, what it thought."""
+
+    sent: list[tuple[str, str]] = field(default_factory=list)
+    text: str = ""
+    anew: bool = False  # the text so far is none of the answer's
+    finish: str = "stop"
+    thoughts: str = ""
+
+
+async def _noting(pieces: AsyncIterator[str | Anew], reply: _Reply) -> AsyncIterator[str]:
+    """The text up to where it begins anew, or to its end."""
     async for piece in pieces:
-        into.append(piece)
+        if isinstance(piece, Anew):
+            reply.anew = True
+            return
+        reply.text += piece
         yield piece
+
+
+async def _answering(pieces: AsyncIterator[chat.Piece], reply: _Reply) -> AsyncIterator[str | Anew]:
+    """What belongs to the answer; what else there is, is taken down."""
+    async for piece in pieces:
+        if isinstance(piece, Thought):
+            reply.thoughts += piece.text
+        elif isinstance(piece, chat.Finish):
+            reply.finish = piece.reason
+        else:
+            yield piece
 
 
 def _pack(
@@ -266,20 +304,37 @@ def _source_notes(cited: context.Cited, sources: Sequence[Source], tongue: Tongu
     return [f"{path}: {note}" for path, hit in hits.items() for note in version_notes(hit, tongue)]
 
 
-async def _hold_refusal(pieces: AsyncIterator[str]) -> AsyncIterator[str]:
-    """Pass pieces on, but hold back a beginning that may become NO_ANSWER; an answer that is it, is empty."""
-    held = ""
-    settled = False
+async def _without_refusal(pieces: AsyncIterator[str | Anew]) -> AsyncIterator[str | Anew]:
+    """Pass pieces on, but hold back what may become NO_ANSWER; an answer that says it, and cites nothing, is empty."""
+    said = held = ""
     async for piece in pieces:
-        if settled:
+        if isinstance(piece, Anew):
+            said = held = ""
             yield piece
             continue
         held += piece
-        start = held.lstrip()
-        if not NO_ANSWER.startswith(start[: len(NO_ANSWER)]):
-            settled = True
-            yield held
-        elif start.startswith(NO_ANSWER):
-            return
-    if not settled and held:
+        if NO_ANSWER in held:
+            before, _, held = held.partition(NO_ANSWER)
+            if _CITED.search(said + before) is None:
+                if said:
+                    yield Anew()
+                return
+            held = before + held
+        at = unfinished(held, [NO_ANSWER])
+        ready, held = held[:at], held[at:]
+        if not said and not ready.strip(_EMPHASIS):
+            ready, held = "", ready + held
+        if ready:
+            said += ready
+            yield ready
+    if held:
         yield held
+
+
+def _finish_notes(reply: _Reply, tongue: Tongue) -> list[str]:
+    if reply.finish != "length":
+        return []
+    return [
+        "回答达到 llm.max_tokens 的上限而中断。" if tongue == "zh"
+        else "The answer was cut where it reached llm.max_tokens."
+    ]  # fmt: skip

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 done but some files failed or checks did not pass, 2 an er
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -26,12 +27,13 @@ from app.commands.models import models, proofs
 from app.commands.prompts import prompting
 from app.commands.pull import fetching
 from app.commands.terminal import AsJson, Kb, err, opened, out, print_json, show_error
-from app.commands.users import user
+from app.commands.users import audit, user
 from app.http.mcp import stdio
 from app.texts import version_notes
 from core import log
 from core.config import Config, Settings, load
 from core.errors import ConfigError, RagstoneError
+from core.files import PRIVATE, keep_private
 from core.types import Answer, Hit, SearchMode, Source, Turn
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ app.add_typer(proofs)
 app.add_typer(prompting, name="prompts")
 app.add_typer(stdio)
 app.add_typer(user, name="user")
+app.command()(audit)
 
 _EXPLAINED = 30  # candidates that --explain shows
 
@@ -82,6 +85,7 @@ def _options(
         flags[name.strip()] = value.strip()
     ctx.obj = with_promoted(load(config, flags))
     log.setup(ctx.obj.config.app.log_level)
+    keep_private(Path(ctx.obj.config.app.data))
 
 
 @app.command()
@@ -258,7 +262,8 @@ async def _answer(
             if isinstance(event, Found):
                 found = event.sources
             elif isinstance(event, Text) and not quiet:
-                out.print(escape(event.delta), end="", highlight=False, soft_wrap=True)
+                text = "\n\n" if event.anew else escape(event.delta)  # what is printed stays
+                out.print(text, end="", highlight=False, soft_wrap=True)
             elif isinstance(event, Done):
                 done = event.answer
     except RagstoneError:
@@ -346,6 +351,7 @@ def _mode(text: str) -> SearchMode:
 
 def main() -> None:
     """Run the command line."""
+    os.umask(PRIVATE)  # what is written holds documents, questions and keys
     try:
         app()
     except RagstoneError as error:

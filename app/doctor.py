@@ -22,6 +22,7 @@ from retrieval.home import names
 from retrieval.index import Index
 
 _LOW_SPACE = 1 << 30
+_ALIKE = 0.999  # cosine of the same text by the same model, in bfloat16 too
 _LEAST_ROOM = 500  # tokens of passages below which answers lack their sources
 
 
@@ -61,7 +62,8 @@ def _embedder(embedder: Embedder) -> list[Check]:
     except RagstoneError as error:
         return [Check("embedder", False, error.message, error.hint)]
     languages = [name for name, reading in (("English", english), ("Chinese", chinese)) if reading.readable]
-    hint = "" if chinese.readable else f"Chinese is found by words only; {', '.join(MULTILINGUAL)} read it"
+    models = ", ".join(('"multilingual"', *MULTILINGUAL) if embedder.is_default else MULTILINGUAL)
+    hint = "" if chinese.readable else f"Chinese is found by words only; {models} (retrieval.embedder) read it"
     return [
         Check("embedder", True, f"{detail}; reads {' and '.join(languages) or 'neither English nor Chinese'}", hint)
     ]
@@ -170,10 +172,33 @@ def _endpoints(cfg: Config, status: Status | None) -> list[Check]:
     if _running(status):
         served = cfg.model_copy(update={"llm": cfg.llm.model_copy(update={"model": ""})})
         checks += [_endpoint(served, url, "vLLM") for url in addresses(cfg.llm)]
+    if cfg.retrieval.embed_url:
+        checks.append(_served_embedder(cfg))
     if cfg.retrieval.rerank_url:
         found = asyncio.run(kinds(cfg.retrieval.rerank_url, cfg.retrieval.reranker, cfg.retrieval.rerank_key))
         checks.append(_kind_check("retrieval.rerank_url", cfg.retrieval.rerank_url, found, "rerank"))
     return checks
+
+
+def _served_embedder(cfg: Config) -> Check:
+    """Whether the server of the embedder makes of a question, a passage and a long one what the embedder itself does.
+
+    Other pooling, another normalisation, a forgotten layer or another model show as a smaller cosine.
+    """
+    name = "endpoint retrieval.embed_url"
+    served, here = (Embedder(cfg.retrieval.model_copy(update=told)) for told in ({}, {"embed_url": ""}))
+    texts = ["Annual leave is ten days a year.", "年假每年十天。", "The rain fell on the old town. " * 400]
+    try:
+        pairs = [(served.embed_query(texts[0]), here.embed_query(texts[0]))]
+        pairs += zip(served.embed_passages(texts), here.embed_passages(texts), strict=True)
+    except RagstoneError as error:
+        return Check(name, False, error.message, error.hint)
+    least = min(float(one @ other) for one, other in pairs)
+    detail = f"{here.name} at {cfg.retrieval.embed_url}; cosine to the embedder's own vectors at least {least:.4f}"
+    if least < _ALIKE:
+        hint = "the server pools otherwise or serves another model: see its log, or empty retrieval.embed_url"
+        return Check(name, False, f"{detail}: these are other vectors", hint)
+    return Check(name, True, detail)
 
 
 def _endpoint(cfg: Config, url: str, key: str) -> Check:

@@ -6,17 +6,16 @@ rewrite with the history -> search as asked while variants are being written -> 
 """
 
 import asyncio
-import re
 from collections.abc import Callable, Sequence
-from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from app.backend import Backend
+from app.compared import compared
+from app.follow_up import stands_alone
 from core.config import Config, RetrievalConfig
 from core.errors import ModelError
-from core.text import query_tokens
 from core.types import Candidate, Hit, Query, Trace, Turn
 from llm import chat
 from llm.endpoint import Endpoint
@@ -28,9 +27,13 @@ from retrieval.index import Index
 from retrieval.rerank import reranker_of
 from retrieval.search import Ranking, Result, rank, relevance, retrieve
 
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
 HISTORY_TURNS = 6
 _REWRITE_TIMEOUT_S = 20.0
 _VARIANT_WEIGHT = 0.5  # of a wording that a model wrote, against 1 for the question itself
+_ALONE = 0.3  # of the question as it was asked, where it says too little alone
 _LONGEST = 500  # characters of a variant
 _LANGUAGES = {"zh": "Chinese (中文)", "en": "English (英文)", "ja": "Japanese (日文)", "ko": "Korean (韩文)"}
 _SCHEMA = {
@@ -41,12 +44,6 @@ _SCHEMA = {
 }
 Scope = tuple[Index, Filter | None]  # a knowledge base to search, and what of it
 Telling = Callable[[Literal["rewrite", "search", "rank"], int], None]  # what is being done, and with how many
-
-_PRONOUN = re.compile(
-    r"\b(it|its|they|them|their|this|that|these|those|he|she|his|her|there|one|ones|same|what about|how about|and)\b"
-    r"|它|他|她|这|那|其|呢|该|此|同样|还有",
-    re.IGNORECASE,
-)
 
 
 def _quiet(step: str, count: int) -> None:
@@ -89,7 +86,7 @@ async def find(
     query, (result, *more) = queries[0].text, found
     if more:
         result = await asyncio.to_thread(_merged, places, query, found, settings.k)
-    return query, replace(result, trace=replace(result.trace, notes=tuple(notes)))
+    return query, replace(result, trace=replace(result.trace, notes=(*notes, *result.trace.notes)))
 
 
 def _retrieve(places: Sequence[Scope], queries: list[Query], cfg: RetrievalConfig) -> list[list[Ranking]]:
@@ -132,7 +129,8 @@ def _merged(places: Sequence[Scope], query: str, found: Sequence[Result], k: int
         lost = "" if rank else row.dropped or "fused score"
         candidates.append(replace(row, path=f"{kb}/{row.path}", rank=rank, dropped=lost))
     hits = [replace(hit, rank=n) for n, hit in enumerate(best, start=1)]
-    return Result(hits, Trace(queries, tuple(candidates), tuple(stages)))
+    notes = tuple(dict.fromkeys(note for result in found for note in result.trace.notes))
+    return Result(hits, Trace(queries, tuple(candidates), tuple(stages), notes))
 
 
 def _rank(
@@ -155,14 +153,13 @@ async def _variants(index: Index, question: str, cfg: Config, endpoint: Endpoint
     try:
         async with asyncio.timeout(seconds):
             languages = await asyncio.to_thread(index.languages)
-            prompt = load(Path(cfg.prompts.library), cfg.prompts.variants, cfg.prompts.variants_version)
             values = {
                 "question": question,
                 "count": str(cfg.retrieval.variants),
                 "languages": ", ".join(_LANGUAGES.get(code, code) for code in languages),
             }
             quick = cfg.llm.model_copy(update={"temperature": 0.0, "max_tokens": min(cfg.llm.max_tokens, 400)})
-            messages = prompt.render(reply_language(question), values)
+            messages = await asyncio.to_thread(_asking, cfg, "variants", question, values)
             reply = await chat.ask_json(endpoint, quick, messages, "queries", _SCHEMA)
     except TimeoutError:
         notes.append(f"the model took longer than {seconds:g} s over variants of the question: searched without them")
@@ -185,22 +182,32 @@ async def _queries(question: str, history: Sequence[Turn], cfg: Config, backend:
     rewritten = question
     if asked and backend.endpoint is not None:
         rewritten = await _rewrite(question, history, cfg, backend.endpoint)
-    elif asked and (_PRONOUN.search(question) or len(query_tokens(question)) <= 4):
+    elif asked and not stands_alone(question):
         rewritten = f"{asked[-1]} {question}"
     if rewritten == question:
-        return [Query(question)]
-    return [Query(rewritten, "rewritten"), Query(question)]
+        return [Query(question), *(Query(thing, "variant", _VARIANT_WEIGHT) for thing in compared(question))]
+    return [Query(rewritten, "rewritten"), Query(question, weight=_ALONE if backend.endpoint is None else 1.0)]
+
+
+def _asking(
+    cfg: Config, kind: Literal["variants", "rewrite"], question: str, values: dict[str, str]
+) -> "list[BaseMessage]":
+    """What a model is asked beside the answer itself, as its prompt says now."""
+    prompts = cfg.prompts
+    named = {
+        "variants": (prompts.variants, prompts.variants_version), "rewrite": (prompts.rewrite, prompts.rewrite_version)
+    }  # fmt: skip
+    return load(Path(prompts.library), *named[kind]).render(reply_language(question), values)
 
 
 async def _rewrite(question: str, history: Sequence[Turn], cfg: Config, endpoint: Endpoint) -> str:
-    prompt = load(Path(cfg.prompts.library), cfg.prompts.rewrite, cfg.prompts.rewrite_version)
-    lines = [f"{turn.role}: {turn.content[:500]}" for turn in history[-HISTORY_TURNS:]]
+    lines = [f"{turn.role}: {' '.join(turn.content[:500].split())}" for turn in history[-HISTORY_TURNS:]]
     values = {"conversation": "\n".join(lines), "question": question}
-    messages = prompt.render(reply_language(question), values)
+    messages = await asyncio.to_thread(_asking, cfg, "rewrite", question, values)
     quick = cfg.llm.model_copy(update={"temperature": 0.0, "max_tokens": min(cfg.llm.max_tokens, 200)})
     try:
-        async with asyncio.timeout(_REWRITE_TIMEOUT_S), aclosing(chat.stream(endpoint, quick, messages)) as pieces:
-            text = "".join([piece async for piece in pieces]).strip().strip('"“”')
+        async with asyncio.timeout(_REWRITE_TIMEOUT_S):
+            text = (await chat.whole(chat.stream(endpoint, quick, messages))).strip().strip('"“”')
     except (TimeoutError, ModelError):  # the answer itself will report a server that is down
         return question
     first = text.splitlines()[0].strip() if text else ""

@@ -1,12 +1,10 @@
 """What the UI says, in English and Chinese. Keys are the same in both; the browser's language chooses."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
+from app.errors_zh import Tongue as Tongue
 from app.errors_zh import says
 from core.types import Hit
-
-Tongue = Literal["en", "zh"]
 
 TEXTS: dict[Tongue, dict[str, str]] = {
     "en": {
@@ -14,6 +12,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "supported": "the passages it cites say this",
         "unsupported": "the passages it cites do not say this, or it cites none",
         "own": "Not from your documents: what the model knows itself",
+        "thoughts": "What the model thought",
         "prompt": "The prompt that was sent",
         "in_place": "The page, with the passage marked",
         "new_chat": "New chat",
@@ -32,6 +31,8 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "earlier": "earlier version",
         "later": "later version",
         "cut": "(stopped)",
+        "unanswered": "(not answered yet)",
+        "hidden": "You may no longer see what this answer rests on.",
         "step_rewrite": "Understanding the question…",
         "step_search": "Searching {} knowledge base(s)…",
         "step_rank": "Ranking what {} wording(s) found…",
@@ -74,6 +75,8 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "starting": "The model is starting",
         "blind": "The embedder {} cannot read {}: they are found by words only, not by meaning. Models that read "
         "Chinese and English: {} (set retrieval.embedder, then `ragstone index --rebuild`)",
+        "better": "The embedder {} cannot read {}: they are found by words only, not by meaning. {}, which comes with "
+        "the app, reads them: `ragstone index --kb {} --rebuild --plan` says what it takes",
         "chunks": "{} passages in {}",
         "lang_zh": "Chinese",
         "lang_en": "English",
@@ -89,6 +92,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "supported": "引用的段落支持这句话",
         "unsupported": "引用的段落没有这样说，或没有引用任何段落",
         "own": "以下不来自你的文档，是模型自己的知识",
+        "thoughts": "模型的思考过程",
         "prompt": "实际发送的提示词",
         "in_place": "查看原页（段落已标出）",
         "new_chat": "新对话",
@@ -107,6 +111,8 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "earlier": "较早的版本",
         "later": "较新的版本",
         "cut": "（已停止）",
+        "unanswered": "（尚未回答）",
+        "hidden": "您已无权查看此回答所依据的内容。",
         "step_rewrite": "正在理解问题……",
         "step_search": "正在检索 {} 个知识库……",
         "step_rank": "正在对 {} 种问法的结果排序……",
@@ -148,6 +154,8 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "starting": "模型正在启动",
         "blind": "嵌入模型 {} 读不懂 {}：这些内容只能按词语、不能按语义检索。可以读中英文的模型：{}"
         "（设置 retrieval.embedder 后运行 `ragstone index --rebuild`）",
+        "better": "嵌入模型 {} 读不懂 {}：这些内容只能按词语、不能按语义检索。随软件提供的 {} 可以读懂："
+        "`ragstone index --kb {} --rebuild --plan` 会说明所需的时间",
         "chunks": "{} 个{}段落",
         "lang_zh": "中文",
         "lang_en": "英文",
@@ -163,9 +171,18 @@ TEXTS: dict[Tongue, dict[str, str]] = {
 
 def blind_note(embedder: str, chunks: Mapping[str, int], models: Sequence[str], tongue: Tongue) -> str:
     """What an embedder cannot read, by language code, and which models would."""
+    return TEXTS[tongue]["blind"].format(embedder, _counted(chunks, tongue), ", ".join(models))
+
+
+def _counted(chunks: Mapping[str, int], tongue: Tongue) -> str:
     texts = TEXTS[tongue]
     what = [texts["chunks"].format(count, texts.get(f"lang_{code}", code)) for code, count in chunks.items()]
-    return texts["blind"].format(embedder, ("、" if tongue == "zh" else ", ").join(what), ", ".join(models))
+    return ("、" if tongue == "zh" else ", ").join(what)
+
+
+def better_note(embedder: str, chunks: Mapping[str, int], other: str, kb: str, tongue: Tongue) -> str:
+    """What the embedder of a knowledge base cannot read, and that the one which comes with the app can."""
+    return TEXTS[tongue]["better"].format(embedder, _counted(chunks, tongue), other, kb)
 
 
 def version_notes(hit: Hit, tongue: Tongue) -> list[str]:

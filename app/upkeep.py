@@ -1,4 +1,4 @@
-"""Recipe: keep a knowledge base safe and clean: backup, restore, purge."""
+"""Recipe: keep a knowledge base safe and clean: backup, purge."""
 
 import hashlib
 import io
@@ -9,10 +9,10 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from app.measuring import golden
 from app.prompting import promotions
@@ -25,15 +25,15 @@ from core.files import sync_folder
 from retrieval import check, dictionary, tuning
 from retrieval.catalog import Catalog
 from retrieval.embed import Embedder
-from retrieval.home import check_name, current, drop_generations, following, generations, promote, writer_lock
+from retrieval.home import drop_generations, generations, writer_lock
 from retrieval.index import Index
+from retrieval.migrations import copies
 
-_MANIFEST = "manifest.json"
-_SEAL = "manifest.sha256"
-_CATALOG = "catalog.sqlite"
-_KEPT = (golden.FILE, dictionary.FILE, tuning.FILE, promotions.FILE)  # what people wrote or found
-_BLOCK = 1 << 20
-_FORM = 1  # of a backup
+MANIFEST = "manifest.json"
+SEAL = "manifest.sha256"
+CATALOG = "catalog.sqlite"
+KEPT = (golden.FILE, dictionary.FILE, tuning.FILE, promotions.FILE)  # what people wrote or found
+FORM = 1  # of a backup
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +75,26 @@ def backup(index: Index, target: Path) -> dict[str, Any]:
         raise CatalogError(f"{str(target)!r} is there already", "choose another name, or remove it first")
     if not target.absolute().parent.is_dir():
         raise CatalogError(f"folder {str(target.parent)!r} does not exist", "make it, or choose another one")
-    manifest: dict[str, Any] = {"form": _FORM, "kb": index.name, "made": _now(), "files": {}}
+    manifest: dict[str, Any] = {"form": FORM, "kb": index.name, "made": _now(), "files": {}}
     manifest["uploads"] = str((index.home / "files").resolve())
     try:
         with tempfile.TemporaryDirectory(prefix=".ragstone-backup-", dir=target.absolute().parent) as scratch:
-            aside, snapshot = Path(scratch) / "backup.tar", Path(scratch) / _CATALOG
+            aside, snapshot = Path(scratch) / "backup.tar", Path(scratch) / CATALOG
             index.catalog.copy_to(snapshot)
-            if damage := _problems(snapshot):
+            with closing(Catalog(snapshot)) as copied:
+                damage = check.problems(copied)
+            if damage:
                 raise CatalogError(
                     f"{str(index.catalog.file)!r} is damaged, so it was not backed up: {damage[0]}",
                     f"`ragstone verify --repair --kb {index.name}` mends what it can; else `ragstone index FOLDER "
                     f"--kb {index.name} --rebuild` with all of its folders, or restore an earlier backup",
                 )
             with tarfile.open(aside, "w") as archive:
-                for name, file in [(_CATALOG, snapshot), *_uploads(index.home), *_kept(index.home)]:
+                for name, file in [(CATALOG, snapshot), *_uploads(index.home), *kept(index.home)]:
                     manifest["files"][name] = _add(archive, name, file)
                 text = json.dumps(manifest, ensure_ascii=False, indent=1).encode()
-                _add_bytes(archive, _MANIFEST, text)
-                _add_bytes(archive, _SEAL, hashlib.sha256(text).hexdigest().encode())
+                _add_bytes(archive, MANIFEST, text)
+                _add_bytes(archive, SEAL, hashlib.sha256(text).hexdigest().encode())
             with aside.open("rb") as handle:
                 os.fsync(handle.fileno())
             aside.replace(target)
@@ -101,97 +103,6 @@ def backup(index: Index, target: Path) -> dict[str, Any]:
         hint = f"check free space and permissions of {str(target.absolute().parent)!r}"
         raise CatalogError(f"the backup {str(target)!r} could not be written: {error.strerror}", hint) from error
     return manifest
-
-
-def backed_up(source: Path) -> str:
-    """The name of the knowledge base that a backup was made of; whether the backup is whole is for `restore` to say.
-
-    Raises `CatalogError` where it is no backup.
-    """
-    try:
-        with tarfile.open(source, "r:") as archive:
-            member = next((m for m in archive if m.name == _MANIFEST and m.isfile() and m.size <= _BLOCK * 64), None)
-            handle = archive.extractfile(member) if member else None
-            name = json.loads(handle.read())["kb"] if handle else None
-    except OSError as error:
-        raise _unreadable(source, error) from error
-    except (tarfile.TarError, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise CatalogError(f"the backup {str(source)!r} is damaged: {error}", "take another one") from error
-    if not isinstance(name, str):
-        raise CatalogError(
-            f"{str(source)!r} is damaged, or no backup of ragstone: it has no manifest", "take another one"
-        )
-    return name
-
-
-def _unreadable(source: Path, error: OSError) -> CatalogError:
-    if isinstance(error, FileNotFoundError):
-        return CatalogError(f"there is no backup {str(source)!r}", "check the path")
-    return CatalogError(f"the backup {str(source)!r} could not be read or unpacked: {error.strerror}",
-                        "check its permissions, and the free space in the data folder")  # fmt: skip
-
-
-def restore(data: Path, kb: str, source: Path, *, replace: bool = False) -> dict[str, Any]:
-    """Make a knowledge base from a backup, after every checksum was compared; returns the backup's manifest.
-
-    With `replace` an existing one gets it as its next generation, and `rollback` leads back. Raises `CatalogError`
-    where the backup is damaged, or the knowledge base exists and is not to be replaced; then nothing has changed.
-    """
-    home = data / check_name(kb)
-    if _current(home) is not None and not replace:
-        raise CatalogError(f"there is a knowledge base {kb!r} already", "give another --kb, or --replace it")
-    with _no_trace(data), _no_trace(home):
-        home.mkdir(parents=True, exist_ok=True)
-        with writer_lock(home), tempfile.TemporaryDirectory(prefix=".restore-", dir=home) as scratch:
-            manifest = _unpack(source, Path(scratch))
-            if problems := _problems(Path(scratch) / _CATALOG):
-                hint = "take another backup; nothing was changed"
-                raise CatalogError(f"the catalog in {str(source)!r} cannot be used: {problems[0]}", hint)
-            _settle(Path(scratch), home, manifest)
-    return manifest
-
-
-@contextmanager
-def _no_trace(folder: Path) -> Iterator[None]:
-    """Where it fails, a folder that was not there before is not there afterwards."""
-    new = not folder.exists()
-    try:
-        yield
-    except BaseException:
-        if new:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def _settle(scratch: Path, home: Path, manifest: dict[str, Any]) -> None:
-    """What was unpacked becomes the generation that answers. The caches are not in a backup: they are built anew."""
-    with closing(Catalog(scratch / _CATALOG)) as catalog:
-        catalog.rename_folder(manifest["uploads"], str((home / "files").resolve()))
-        catalog.set_meta("vectors_saved", "0")
-    now, generation = _current(home), following(home)
-    shutil.rmtree(home / generation, ignore_errors=True)
-    (home / generation).mkdir()
-    for file in scratch.glob(_CATALOG + "*"):
-        file.replace(home / generation / file.name)
-    for file in (scratch / "files").glob("*"):
-        (home / "files").mkdir(exist_ok=True)
-        file.replace(home / "files" / file.name)
-    for _, file in _kept(scratch):
-        file.replace(home / file.name)
-    promote(home, generation, keep=len(generations(home)) if now else 1)
-
-
-def _problems(file: Path) -> list[str]:
-    with closing(Catalog(file)) as catalog:
-        return check.problems(catalog)
-
-
-def _current(home: Path) -> str | None:
-    """The generation that answers, if it is still there: where it is lost, a backup is what helps."""
-    try:
-        return current(home)
-    except CatalogError:
-        return None
 
 
 def purge(data: Path, kb: str, embedder: Embedder) -> Receipt:
@@ -223,8 +134,9 @@ def purge(data: Path, kb: str, embedder: Embedder) -> Receipt:
 
 
 def _leftovers(home: Path) -> Iterator[str]:
-    """Remove what interrupted work left behind; yields the names."""
-    for file in [*home.rglob("*.writing"), *home.glob(".restore-*")]:
+    """Remove what interrupted work and migrations left behind; yields the names."""
+    kept = (copy for generation in generations(home) for copy in copies(home / generation))
+    for file in [*home.rglob("*.writing"), *home.glob(".restore-*"), *kept]:
         shutil.rmtree(file) if file.is_dir() else file.unlink()
         yield file.relative_to(home).as_posix()
 
@@ -253,8 +165,9 @@ def _uploads(home: Path) -> Iterator[tuple[str, Path]]:
             yield f"files/{file.name}", file
 
 
-def _kept(home: Path) -> Iterator[tuple[str, Path]]:
-    yield from ((name, home / name) for name in _KEPT if (home / name).is_file())
+def kept(home: Path) -> Iterator[tuple[str, Path]]:
+    """What people wrote or found in a knowledge base: names and files."""
+    yield from ((name, home / name) for name in KEPT if (home / name).is_file())
 
 
 def _add(archive: tarfile.TarFile, name: str, file: Path) -> dict[str, Any]:
@@ -271,53 +184,6 @@ def _add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size = len(data)
     archive.addfile(member, io.BytesIO(data))
-
-
-def _unpack(source: Path, into: Path) -> dict[str, Any]:
-    """The members of a backup, written below `into` once their names are known to be harmless, and checked."""
-    found: dict[str, dict[str, Any]] = {}
-    manifest: dict[str, Any] = {}
-    seal = ""
-    (into / "files").mkdir()
-    try:
-        with tarfile.open(source, "r:") as archive:
-            for member in archive:
-                found[member.name] = _copy(_opened(archive, member, source), into / member.name, member.mtime)
-        if _MANIFEST in found and _SEAL in found:
-            seal = (into / _SEAL).read_text("ascii")
-            manifest = json.loads((into / _MANIFEST).read_bytes())
-    except OSError as error:
-        raise _unreadable(source, error) from error
-    except (tarfile.TarError, ValueError, OverflowError) as error:
-        raise CatalogError(f"the backup {str(source)!r} is damaged: {error}", "take another one") from error
-    sealed = found.pop(_MANIFEST, {}).get("sha256") == seal and found.pop(_SEAL, None)
-    if not sealed or manifest.get("form") != _FORM or manifest.get("files") != found or _CATALOG not in found:
-        hint = "take another one; nothing was changed"
-        raise CatalogError(f"the backup {str(source)!r} is damaged: its checksums do not match", hint)
-    return manifest
-
-
-def _opened(archive: tarfile.TarFile, member: tarfile.TarInfo, source: Path) -> IO[bytes]:
-    """A member of a backup. Raises `CatalogError` where it is none that `backup` would write."""
-    folder, _, name = member.name.rpartition("/")
-    known = member.name in (_CATALOG, _MANIFEST, _SEAL, *_KEPT) or (folder == "files" and name not in ("", ".", ".."))
-    handle = archive.extractfile(member) if known and member.isfile() and not member.issparse() else None
-    if handle is None:
-        raise CatalogError(f"{str(source)!r} holds {member.name!r}", "it is not a backup of ragstone")
-    return handle
-
-
-def _copy(handle: IO[bytes], target: Path, mtime: float) -> dict[str, Any]:
-    digest, size = hashlib.sha256(), 0
-    with target.open("wb") as copy:
-        while block := handle.read(_BLOCK):
-            copy.write(block)
-            digest.update(block)
-            size += len(block)
-        copy.flush()
-        os.fsync(copy.fileno())
-    os.utime(target, (mtime, mtime))  # which version of a document is the newest is told by it
-    return {"bytes": size, "sha256": digest.hexdigest()}
 
 
 def _checksum(file: Path) -> str:

@@ -8,6 +8,9 @@ chunk moved a little. In one process and on the same two indexes:
   FAISS with one thread, which is the faster way for one question.
 - hybrid: `retrieval.search.search` with the question's vector given. with embedding: with what the built-in embedder
   takes for such a question added.
+- filtered: the same search among the documents of a tag that 0.01 % to 99 % of them bear, in processor time, which
+  other work on the machine hardly moves, and how many times that of the search among all it is; first is what it takes
+  to find out which chunks those are, once for a filter until the documents change.
 - open: a fresh process's first search, without the imports. add: one document committed, then searched for.
 - memory: resident set of a process that has opened the knowledge base and searched it.
 """
@@ -30,6 +33,7 @@ from core.config import RetrievalConfig
 from core.text import query_tokens
 from core.types import F32, Chunk, Document, FileEntry
 from retrieval.embed import Embedder
+from retrieval.filters import Filter
 from retrieval.index import Index
 from retrieval.metrics import percentile
 from retrieval.search import search
@@ -43,6 +47,7 @@ _QUESTIONS = 100
 _ADDED = 10
 _WORDS = [f"{stem}{i}" for i in range(2_000) for stem in "pump valve sensor cable leave invoice".split()]
 _WEIGHTS = list(accumulate(1 / rank for rank in range(1, len(_WORDS) + 1)))
+_SHARES = {0.0001: "one in 10,000", 0.01: "one in 100", 0.5: "every other", 0.99: "99 in 100"}  # the tags
 _PACKAGES = ("faiss-cpu", "tantivy")
 
 
@@ -92,7 +97,14 @@ def _document(name: str, keys: Sequence[bytes], rng: random.Random) -> Indexed:
         chunks.append(Chunk(ordinal, start, start + len(text), text, language="en"))
         start += len(text) + 1
     text = "\n".join(chunk.text for chunk in chunks)
-    return Indexed(FileEntry(name, len(text), 0, 0, 0), Document(text), chunks, keys, "en")
+    document = Document(text, tags=_tags(int(name.removesuffix(".md")) // _PER_DOCUMENT))
+    return Indexed(FileEntry(name, len(text), 0, 0, 0), document, chunks, keys, "en")
+
+
+def _tags(number: int) -> tuple[str, ...]:
+    """Each share of the documents has a tag."""
+    has = [number % round(1 / share) == 0 if share <= 0.5 else number % round(1 / (1 - share)) > 0 for share in _SHARES]
+    return tuple(tag for tag, own in zip(_SHARES.values(), has, strict=True) if own)
 
 
 def questions(index: Index, chunks: int) -> dict[str, F32]:
@@ -124,9 +136,7 @@ def measure(data: Path, chunks: int, embed_s: float) -> dict[str, Any]:
     dense = [_seconds(lambda t=text: index.dense(asked[t], cfg.candidates)) for text in texts]
     faiss_s, tantivy_s = _bare(index, asked, cfg.candidates)
     bare = [a + b for a, b in zip(faiss_s, tantivy_s, strict=True)]
-    rows = np.arange(1, chunks, 2, dtype=np.int64)
-    half = [_seconds(lambda v=v: index.dense(v, cfg.candidates, rows)) for v in asked.values()]
-    few = [_seconds(lambda v=v: index.dense(v, cfg.candidates, rows[::50])) for v in asked.values()]
+    filtered = {f"{share:.2%}": _filtered(index, asked, cfg, tag) for share, tag in _SHARES.items()}
     recall = index.recall()
     added = [_add(index, given, cfg, i) for i in range(_ADDED)]
     result = {
@@ -138,14 +148,32 @@ def measure(data: Path, chunks: int, embed_s: float) -> dict[str, Any]:
         "faiss": _percentiles(faiss_s),
         "tantivy": _percentiles(tantivy_s),
         "hybrid_to_bare": round(percentile(hybrid, 0.5) / percentile(bare, 0.5), 2),
-        "dense_among_half": _percentiles(half),
-        "dense_among_1_percent": _percentiles(few),
+        "filtered": filtered,
         "recall_at_10": round(recall, 4),
         "add_and_search": _percentiles(added),
         "vectors_mib": round((index.folder / "vectors.faiss").stat().st_size / 2**20),
     } | opened  # fmt: skip
     index.close()
     return result
+
+
+def _filtered(index: Index, asked: dict[str, F32], cfg: RetrievalConfig, tag: str) -> dict[str, Any]:
+    """The figures of the same questions among the documents of a tag, and their ratios to those among all."""
+    where = Filter(tags=(tag,))
+    first = _cpu_seconds(lambda: index.among(where))
+    among = index.among(where)
+    figures: dict[str, Any] = {"chunks": len(among or ()), "first_ms": round(first * 1000, 1)}
+    ways: dict[str, Callable[[str, bool], object]] = {
+        "hybrid": lambda text, limit: search(index, [text], cfg, where=where if limit else None),
+        "dense": lambda text, limit: index.dense(asked[text], cfg.candidates, among if limit else None),
+        "lexical": lambda text, limit: index.lexical(index.terms(text), cfg.candidates, among if limit else None),
+    }
+    for name, way in ways.items():
+        pairs = [[_cpu_seconds(lambda t=text, f=f, way=way: way(t, f)) for f in (False, True)] for text in asked]
+        plain, limited = zip(*pairs, strict=True)
+        ratio = percentile(limited, 0.5) / percentile(plain, 0.5)
+        figures[name] = _percentiles(limited) | {"ratio": round(ratio, 2)}
+    return figures
 
 
 def _bare(index: Index, asked: dict[str, F32], k: int) -> tuple[list[float], list[float]]:
@@ -242,6 +270,13 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+def _cpu_seconds(work: Callable[[], object]) -> float:
+    """What this thread computes; a search has no other."""
+    started = time.thread_time()
+    work()
+    return time.thread_time() - started
+
+
 def _percentiles(seconds: Sequence[float]) -> dict[str, float]:
     return {f"p{p}_ms": round(percentile(seconds, p / 100) * 1000, 2) for p in (50, 95)}
 
@@ -259,6 +294,15 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             f"| {row['recall_at_10']} | {row['open_s']} | {row['resident_mib'] - row['before_mib']} "
             f"| {row['add_and_search']['p50_ms']} |"
         )
+    lines += [
+        "",
+        "| chunks | filtered: share | ratio | by meaning | by words | first ms |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        for share, of in row["filtered"].items():
+            ratios = " | ".join(str(of[name]["ratio"]) for name in ("hybrid", "dense", "lexical"))
+            lines.append(f"| {row['chunks']:,} | {share} | {ratios} | {of['first_ms']} |")
     return "\n".join(lines)
 
 

@@ -1,7 +1,8 @@
 """Retrieval quality and latency beside llama-index and LangChain: `python -m bench.retrieval`, RAGSTONE_EVAL set.
 
-One embedder, the built-in one, for everybody, and each text is embedded once. Every method is asked for 300 chunks a
-retriever; a document's rank is that of its best chunk. The peers run on their defaults: bench/peers.py.
+One embedder for everybody, the default one unless `--embedder` names another; each text is embedded once. Every method
+is asked for 300 chunks a retriever; a document's rank is that of its best chunk. The peers run on their defaults:
+bench/peers.py.
 
 `ragstone fusion` is what an answer rests on where there is no model: hybrid, and what the best passages leave open is
 asked again. `--reranker MODEL` adds `ragstone rerank`. all@5: the share of questions of which every judged document is
@@ -34,6 +35,7 @@ from bench.peers import DEPTH, Rank, Row, langchain, llama_index
 from bench.record import environment, evaluation_folder, merge, progress, read_rows, recorded
 from core.config import Config, RetrievalConfig
 from core.types import F32, Document, Section
+from retrieval.bundled import ENGLISH
 from retrieval.embed import Embedder
 from retrieval.index import Index
 from retrieval.metrics import ndcg, percentile, recall
@@ -80,6 +82,8 @@ SETS = {
     "rageval_en": Selection("rageval_zh_en", where=_EN, questions=_EN | {"unanswerable": False}),
     "xquad_zh": Selection("xquad_zh_en", "qrels_mono.tsv", _ZH, _ZH),
     "xquad_traditional": Selection("xquad_zh_en", "qrels_mono.tsv", _ZH, _ZH, "s2t"),
+    "xquad_en_zh": Selection("xquad_zh_en", "qrels_cross.tsv", _ZH, _EN),
+    "xquad_zh_en": Selection("xquad_zh_en", "qrels_cross.tsv", _EN, _ZH),
     "cmrc2018_zh": Selection("cmrc2018_zh"),
     "rageval_zh": Selection("rageval_zh_en", where=_ZH, questions=_ZH | {"unanswerable": False}),
     "dureader_demo_zh": Selection("dureader_demo_zh"),
@@ -112,7 +116,7 @@ def _rows(file: Path, where: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 class Remembering(Embedder):
-    """The built-in embedder; a text that was embedded once is not embedded again, whoever asks."""
+    """An embedder; a text that was embedded once is not embedded again, whoever asks."""
 
     def __init__(self, cfg: RetrievalConfig) -> None:
         super().__init__(cfg)
@@ -227,7 +231,7 @@ def table(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def draw(file: Path, results: Mapping[str, Any]) -> None:
+def draw(file: Path, results: Mapping[str, Any], embedder: str) -> None:
     """nDCG@10 of the fused rankings on every set, as a picture."""
     series = {}
     for method in ("ragstone hybrid", "llama-index fusion (RRF)", "LangChain ensemble"):
@@ -236,7 +240,7 @@ def draw(file: Path, results: Mapping[str, Any]) -> None:
             means = {name: row["ndcg@10"] for name, row in rows.items() if row}
             series[method] = (means, {name: row["interval"] for name, row in rows.items() if row})
     if series:
-        note = "95 % intervals of a bootstrap over questions; one embedder for all (all-MiniLM-L6-v2)"
+        note = f"95 % intervals of a bootstrap over questions; one embedder for all ({embedder})"
         write_plot(file, "nDCG@10", note, series)
 
 
@@ -245,6 +249,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.retrieval", description="Retrieval beside other frameworks.")
     parser.add_argument("--sets", default=",".join(SETS), help=f"some of {', '.join(SETS)}")
     parser.add_argument("--reranker", default="", help="a cross-encoder: a folder, or a name on the hub")
+    parser.add_argument("--embedder", default="auto", help="as retrieval.embedder; each has its own record")
     parser.add_argument("--own", action="store_true", help="without the peers, whose recorded figures stay")
     parser.add_argument("--plot", type=Path, help="draw the recorded figures of the chosen sets into this .svg")
     parser.add_argument("--limit", type=int, help="only the first so many questions; such a run is not recorded")
@@ -260,19 +265,21 @@ def main() -> None:
         peers.remove(langchain)
         print("LangChain is left out: its EnsembleRetriever needs `pip install langchain-classic`", file=sys.stderr)
     results: dict[str, Any] = {}
+    named = Embedder(RetrievalConfig(embedder=options.embedder)).name
+    bench = "retrieval" if named == ENGLISH else f"retrieval by {named}"
     for name in chosen:
         print(f"== {name}", file=sys.stderr)
-        embedder = Remembering(RetrievalConfig())
+        embedder = Remembering(RetrievalConfig(embedder=options.embedder))
         embedder.embed_query("warm up")
         results[name] = compare(load(root, SETS[name], options.limit), embedder, peers, options.reranker)
         if options.own:
-            known = recorded("retrieval").get(name, {}).get("methods", {})
+            known = recorded(bench).get(name, {}).get("methods", {})
             results[name]["methods"] = known | results[name]["methods"]
         if options.limit is None:
-            merge("retrieval", {name: results[name], "environment": environment(_PACKAGES)})
+            merge(bench, {name: results[name], "environment": environment(_PACKAGES)})
     print(table(results))
     if options.plot:
-        draw(options.plot, results)
+        draw(options.plot, results, named)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Sections mirror the folders. Relative paths in the file are relative to that fil
 """
 
 import difflib
+import logging
 import os
 import re
 import tomllib
@@ -20,6 +21,7 @@ from core.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV_PREFIX = "RAGSTONE_"
+log = logging.getLogger(__name__)
 
 
 class _Section(BaseModel):
@@ -40,6 +42,8 @@ class AppConfig(_Section):
     answers_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 120
     answers_at_once: Annotated[int, Field(ge=0, le=10_000)] = 16
     max_upload_mb: Annotated[int, Field(ge=1)] = 100
+    pending_uploads_mb: Annotated[int, Field(ge=1)] = 1000
+    folders: list[str] = []
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
 
 
@@ -84,8 +88,9 @@ class IngestConfig(_Section):
 class RetrievalConfig(_Section):
     """The embedder, and how passages are found, fused and packed."""
 
-    embedder: str = "builtin"
+    embedder: str = "auto"
     revision: str = ""
+    embed_url: str = ""
     query_prompt: str = ""
     passage_prompt: str = ""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -178,7 +183,7 @@ class Config(_Section):
 
 
 SECRETS = frozenset({"llm.api_key", "retrieval.rerank_key"})
-PATHS = frozenset({"app.data", "llm.vllm_env", "llm.adapters", "llm.compressor_env", "prompts.library"})
+PATHS = frozenset({"app.data", "app.folders", "llm.vllm_env", "llm.adapters", "llm.compressor_env", "prompts.library"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +220,7 @@ def load(
     if file is not None:
         base = file.resolve().parent
         for name, value in _read(file).items():
-            if name in PATHS and isinstance(value, str) and value:
-                value = str(base / Path(value).expanduser())
-            values[name] = (value, str(file))
+            values[name] = (_absolute(value, base) if name in PATHS else value, str(file))
     for name, raw, variable in _from_environment(environ):
         values[name] = (_parse(name, raw, variable), variable)
     for name, value in (flags or {}).items():
@@ -235,7 +238,7 @@ def _build(values: Mapping[str, tuple[Any, str]], file: Path | None) -> Settings
         section, key = name.split(".", 1)
         default = getattr(getattr(Config(), section), key)
         base = file.resolve().parent if file else ROOT
-        tree.setdefault(section, {})[key] = str(base / default) if default else ""
+        tree.setdefault(section, {})[key] = _absolute(default, base)
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
@@ -247,13 +250,36 @@ def _build(values: Mapping[str, tuple[Any, str]], file: Path | None) -> Settings
     return Settings(config, origins, file)
 
 
+def _absolute(value: Any, base: Path) -> Any:
+    """A path, or each of a list of them, relative to a folder; what is none stays for the check of types."""
+    if isinstance(value, list):
+        return [_absolute(one, base) for one in value]
+    return str(base / Path(value).expanduser()) if isinstance(value, str) and value else value
+
+
 def _find(file: Path | None, environ: Mapping[str, str]) -> Path | None:
     named = file or (Path(environ["RAGSTONE_CONFIG"]) if environ.get("RAGSTONE_CONFIG") else None)
     if named is not None:
         if not named.is_file():
             raise ConfigError(f"configuration file {str(named)!r} does not exist", "give the path of a config.toml")
         return named
-    return next((f for f in (Path("config.toml"), ROOT / "config.toml") if f.is_file()), None)
+    here = Path("config.toml")
+    return next((f for f in (here, ROOT / "config.toml") if f.is_file() and (f != here or _is_ours(f))), None)
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether a file that nobody named has one of our sections: other programs have a config.toml too.
+
+    It need not be valid: ours with a mistake in it is not passed over.
+    """
+    try:
+        text = file.read_bytes().replace(b"\0", b"").decode("utf-8", "replace")  # even where saved as UTF-16
+    except OSError:
+        return True  # for `_read` to say
+    ours = re.search(rf"^[^\w\n#]*({'|'.join(Config.model_fields)})\b[\s\"']*([].=]|$)", text, re.MULTILINE)
+    if not ours:
+        log.warning("%s is another program's: it has none of our sections", file.absolute())
+    return ours is not None
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -2,16 +2,23 @@
 
 `tokens` is used for the lexical index, for queries, for highlighting and for the answer metrics, so that they agree.
 Change what it returns and `TOKENIZER` must change too: it names the tokens in every index manifest.
+
+Documents and questions are anybody's: nothing here raises, whatever a text holds, and none of it takes longer than in
+proportion to its length.
 """
 
 import hashlib
 import re
 import threading
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import Any
 
-TOKENIZER = "ragstone-2"  # NFKC, casefold, t2s, CJK bigrams, identifiers whole and in parts, Porter2 stems
+from core.once import once
+
+# NFKC, casefold, t2s, CJK bigrams, Porter2 stems; identifiers as they are written, without marks, and in parts
+TOKENIZER = "ragstone-4"
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _KANA = "\u3040-\u30ff"
@@ -20,7 +27,11 @@ _CJK = _HAN + _KANA + _HANGUL + "々〇"
 _NUMERAL = "零〇一二三四五六七八九十百千万两0-9"
 _CLASSIFIER = "条章节款项编页期届次号回课"
 _ORDINAL = f"第[{_NUMERAL}]+[{_CLASSIFIER}]"
-_MAX_TOKEN = 80
+_MAX_TOKEN = 80  # characters of a token; tantivy passes over one of 64 KiB
+_LONGEST_NUMERAL = 40  # characters up to which a numeral with 十, 百, 千 or 万 is reckoned
+_DIGITS = str.maketrans("零〇一二三四五六七八九两", "001234567892")
+_UNITS = {"十": 10, "百": 100, "千": 1000}
+_MOST_MARKS = 30  # combining marks in a row that are kept, as of Unicode Standard Annex 15, "Stream-Safe Text Format"
 
 _PIECE = re.compile(
     rf"(?P<ordinal>{_ORDINAL})"
@@ -29,27 +40,24 @@ _PIECE = re.compile(
     rf"|(?P<word>[^\W{_CJK}]+(?:[._/\-:@&][^\W{_CJK}]+)*(?:\+\+|\#)?)"
 )
 _PART = re.compile(r"[^._/\-:@&+#]+")
+# Marks within a code that some write and others do not; between two digits they tell numbers apart.
+_MARK = re.compile(r"(?<!\d)[._/\-:@&]|[._/\-:@&](?!\d)")
+_LETTERS_AND_DIGITS = re.compile(r"([^\W\d_]{2,8})(\d{3,12})")
+_MIXED = re.compile(
+    rf"(?P<before>[{_CJK}]{{1,2}})-(?P<core>[a-z\d]+(?:-[a-z\d]+)*)(?:-(?P<after>[{_CJK}]{{1,2}}))?"
+    rf"|(?<![\w-])(?P<first>[a-z\d]+(?:-[a-z\d]+)*)-(?P<last>[{_CJK}]{{1,2}})"
+)
+_DASHES = str.maketrans("‐‑‒–−", "-----")
 _POSSESSIVE = re.compile(r"(?<=\w)['’]s\b")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_MAY_BE_MARKS = re.compile(rf"(?:[^\w\x00-\x7f]|[ﾞﾟ]){{{_MOST_MARKS + 1},}}")  # of all that is \w, these two are marks
 
-STOP_WORDS = frozenset(
+STOP_WORDS = frozenset(  # and the stems of those that are no stems: doe, whi
     "a an and are as at be been but by can could did do does for from had has have how i if in into is it its me my no "
     "not of on or our s should so such t than that the their them then there these they this those to us was we were "
-    "what when where which who whom whose why will with would you your".split()
+    "what when where which who whom whose why will with would you your doe whi".split()
 )
 _STOP_BIGRAMS = frozenset("什么 怎么 哪些 哪个 多少 请问 如何 是否 是什 么是 有哪 是多 么样 怎样 为什".split())
-
-
-@lru_cache(maxsize=1)
-def _opencc() -> "object":
-    from opencc import OpenCC
-
-    return OpenCC("t2s")
-
-
-def fold(text: str) -> str:
-    """NFKC, case folding, traditional to simplified Chinese."""
-    text = unicodedata.normalize("NFKC", text).casefold()
-    return _opencc().convert(text) if not text.isascii() else text  # type: ignore[attr-defined]
 
 
 class _Stemmer(threading.local):
@@ -61,7 +69,48 @@ class _Stemmer(threading.local):
         self.english = Stemmer.Stemmer("english", 0)
 
 
-_stemmer: list[_Stemmer] = []
+class _Libraries:
+    """What reads its tables when it is first used."""
+
+    @once
+    def simplified(self) -> Any:
+        """Traditional to simplified Chinese."""
+        from opencc import OpenCC
+
+        return OpenCC("t2s")
+
+    @once
+    def stemmer(self) -> _Stemmer:
+        """English stems."""
+        return _Stemmer()
+
+
+_LIBRARIES = _Libraries()
+
+
+def fold(text: str) -> str:
+    """NFKC, case folding, traditional to simplified Chinese, one hyphen; lone surrogates become U+FFFD.
+
+    着 is written 著 too, which OpenCC keeps, because 著 is a word of its own in 著名: both become 着.
+    """
+    if not text.isascii():
+        text = _MAY_BE_MARKS.sub(_few_marks, _SURROGATE.sub("\ufffd", text))
+        text = unicodedata.normalize("NFKC", text)
+    text = text.casefold()
+    if text.isascii():
+        return text
+    return _LIBRARIES.simplified.convert(text.translate(_DASHES)).replace("著", "着")
+
+
+def _few_marks(run: re.Match[str]) -> str:
+    """No more marks in a row than a letter can bear: to put n of them into order takes n * n steps."""
+    kept: list[str] = []
+    marks = 0
+    for c in run.group():
+        marks = marks + 1 if unicodedata.combining(unicodedata.normalize("NFKD", c)[0]) else 0
+        if marks <= _MOST_MARKS:
+            kept.append(c)
+    return "".join(kept)
 
 
 @lru_cache(maxsize=200_000)
@@ -73,26 +122,38 @@ def stem(word: str) -> str:
     """
     if not (word.isascii() and word.isalpha()):
         return word
-    if not _stemmer:
-        _stemmer.append(_Stemmer())
-    return _stemmer[0].english.stemWord(word)
+    return _LIBRARIES.stemmer.english.stemWord(word)
 
 
 def tokens(text: str) -> list[str]:
     """The search tokens of a text, in order.
 
-    Chinese, Japanese and Korean runs become character bigrams (a lone character itself); identifiers are kept whole
-    and in parts; `第十二条` and `第12条` are one token.
+    Chinese, Japanese and Korean runs become character bigrams (a lone character itself); identifiers are kept whole,
+    without their marks, and in parts; `第十二条` and `第12条` are one token.
 
     >>> tokens("差旅報銷 Policies, GB/T5972")
-    ['差旅', '旅报', '报销', 'polici', 'gb/t5972', 'gb', 't5972']
+    ['差旅', '旅报', '报销', 'polici', 'gb/t5972', 'gbt5972', 'gb', 't5972']
+    >>> [set(tokens(text)) >= {"iso", "9001"} for text in ("ISO9001", "ISO 9001", "iso-9001")]
+    [True, True, True]
     >>> tokens("第十二条") == tokens("第12条") == ['第12条']
     True
     """
     found: list[str] = []
-    for match in _PIECE.finditer(_POSSESSIVE.sub("", fold(text))):
+    folded = _POSSESSIVE.sub("", fold(text))
+    for match in _PIECE.finditer(folded):
         found.extend(_piece_tokens(match))
+    found.extend(code for _, code in _codes(folded))
     return found
+
+
+def _codes(folded: str) -> Iterator[tuple[re.Match[str], str]]:
+    """Codes whose parts are no single piece, without their marks: `青鸟-1182-玄武`.
+
+    Chinese runs on around a code: two characters on each side count.
+    """
+    for match in _MIXED.finditer(folded) if not folded.isascii() else ():
+        if any(map(str.isdigit, match.group())):
+            yield match, match.group().replace("-", "")[:_MAX_TOKEN]
 
 
 def _piece_tokens(match: re.Match[str]) -> list[str]:
@@ -100,33 +161,38 @@ def _piece_tokens(match: re.Match[str]) -> list[str]:
     if match.lastgroup == "cjk":
         return [piece] if len(piece) == 1 else [piece[i : i + 2] for i in range(len(piece) - 1)]
     if match.lastgroup == "number":
-        return [piece.replace(",", "")]
+        return [piece.replace(",", "")[:_MAX_TOKEN]]
     if match.lastgroup == "ordinal":
         return [f"第{_arabic(piece[1:-1])}{piece[-1]}"]
     if piece.isalnum():
-        return [stem(piece[:_MAX_TOKEN])]
+        split = _LETTERS_AND_DIGITS.fullmatch(piece)
+        return [stem(piece[:_MAX_TOKEN]), *(map(stem, split.groups()) if split else ())]
     parts = [part for part in _PART.findall(piece) if not (part.isdigit() and len(part) < 3)]
-    return [piece[:_MAX_TOKEN], *(stem(part[:_MAX_TOKEN]) for part in parts if part != piece)]
+    bare = _MARK.sub("", piece)
+    whole = [piece[:_MAX_TOKEN], *([stem(bare[:_MAX_TOKEN])] if bare not in ("", piece, *parts) else [])]
+    return [*whole, *(stem(part[:_MAX_TOKEN]) for part in parts if part != piece)]
 
 
 def _arabic(numeral: str) -> str:
-    """Chinese or Arabic numeral to Arabic digits, up to 万: 一百零三 -> 103, 二〇 -> 20."""
+    """Chinese or Arabic numeral to Arabic digits, up to 万: 一百零三 -> 103, 二〇 -> 20.
+
+    One that is too long to be a number of anything keeps its beginning.
+    """
+    numeral = numeral.translate(_DIGITS)
     if numeral.isdigit():
-        return str(int(numeral))
-    digits = {c: i for i, c in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
-    units = {"十": 10, "百": 100, "千": 1000}
-    if not any(c in units or c == "万" for c in numeral):
-        return str(int("".join(str(digits.get(c, c)) for c in numeral)))
+        return numeral.lstrip("0")[: _MAX_TOKEN - 2] or "0"
+    if len(numeral) > _LONGEST_NUMERAL:
+        return numeral[:_LONGEST_NUMERAL]
     total = section = number = 0
     for c in numeral:
-        if c in units:
-            section += (number or 1) * units[c]
+        if c in _UNITS:
+            section += (number or 1) * _UNITS[c]
             number = 0
         elif c == "万":
             total += (section + number) * 10_000
             section = number = 0
         else:
-            number = number * 10 + int(c) if c.isdigit() else digits[c]
+            number = number * 10 + int(c)
     return str(total + section + number)
 
 
@@ -134,7 +200,9 @@ _NUMBERED = re.compile(
     rf"{_ORDINAL}"
     r"|\b(?:article|section|clause|chapter|rule|part|appendix|annex) (?:\d+(?:\.\d+)*|[ivxlc]+)\b"
 )
-_OPENING = re.compile(rf"^[\W_]*(?:{_NUMBERED.pattern})", re.MULTILINE)
+_OUTLINE = re.compile(r"^(?:[^\w\n]|_)*+(\d{1,3}(?:\.\d{1,3}){1,5})\.?(?=\s|[^\W\d_])", re.MULTILINE)
+_OUTLINE_NAME = re.compile(r"(?:article|section|clause|chapter|rule|part|appendix|annex) (\d+(?:\.\d+)+)")
+_OPENING = re.compile(rf"^(?:[^\w\n]|_)*+(?:{_NUMBERED.pattern})", re.MULTILINE)
 
 
 def openings(text: str) -> list[str]:
@@ -144,14 +212,19 @@ def openings(text: str) -> list[str]:
 
     >>> openings("第十二条 违反第八条的，"), numbered("劳动法第12条的内容？")
     (['¶第12条'], ['¶第12条'])
+    >>> openings("3.3 Claims must reach us"), numbered("What does clause 3.3 say?")
+    (['¶3.3'], ['¶clause3.3', '¶3.3'])
     """
-    return [token for opening in _OPENING.finditer(fold(text)) for token in numbered(opening.group())]
+    folded = fold(text)
+    named = [token for opening in _OPENING.finditer(folded) for token in numbered(opening.group())]
+    return [*named, *(f"¶{number}" for number in dict.fromkeys(_OUTLINE.findall(folded)))]
 
 
 def numbered(question: str) -> list[str]:
-    """The tokens of `openings` for what a question names: `¶第12条`, `¶section4.2`."""
+    """The tokens of `openings` for what a question names: `¶第12条`, `¶section4.2`, and the bare `¶4.2`."""
     names = dict.fromkeys(match.group() for match in _NUMBERED.finditer(fold(question)))
-    return [f"¶{tokens(name)[0] if name[0] == '第' else name.replace(' ', '')}" for name in names]
+    found = [f"¶{tokens(name)[0] if name[0] == '第' else name.replace(' ', '')[:_MAX_TOKEN]}" for name in names]
+    return [*found, *(f"¶{number[1]}"[:_MAX_TOKEN] for number in map(_OUTLINE_NAME.fullmatch, names) if number)]
 
 
 def query_tokens(text: str) -> list[str]:
@@ -177,13 +250,14 @@ def keywords(question: str) -> list[str]:
     ['年假', '天', 'vpn', 'address']
     """
     found: list[str] = []
-    for match in _PIECE.finditer(fold(question)):
+    folded = fold(question)
+    for match in _PIECE.finditer(folded):
         if match.lastgroup == "cjk":
             for run in re.split(f"[{''.join(_FUNCTION)}]", match.group()):
                 found += [run] if len(run) == 1 else [run[i : i + 2] for i in range(len(run) - 1)]
         else:
             found += [token for token in _piece_tokens(match) if token not in STOP_WORDS]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys([*found, *(code for _, code in _codes(folded))]))
 
 
 def held(text: str, terms: Iterable[str]) -> list[str]:
@@ -209,26 +283,55 @@ def query_terms(question: str) -> dict[str, float]:
     return terms
 
 
+def unfinished(text: str, sequences: Sequence[str]) -> int:
+    """Where the end of a text begins that may become one of some sequences; its length where none has begun.
+
+    >>> unfinished("So be it </thi", ["</think>", "<|end|>"])
+    9
+    """
+    longest = max(map(len, sequences), default=1) - 1
+    ends = range(max(len(text) - longest, 0), len(text))
+    return next((at for at in ends if any(s.startswith(text[at:]) for s in sequences)), len(text))
+
+
 def marks(text: str, terms: Iterable[str]) -> list[tuple[int, int]]:
     """Where `terms` (search tokens) occur in `text`: merged (start, end) spans in order."""
     wanted = set(terms)
+    folded, places = _folded_places(text)
     spans: list[tuple[int, int]] = []
-    for match in _PIECE.finditer(text):
+    for match in _PIECE.finditer(folded):
         start, end = match.span()
         if match.lastgroup != "cjk":
-            if wanted.intersection(tokens(match.group())):
+            if wanted.intersection(_piece_tokens(match)):
                 spans.append((start, end))
             continue
-        run = [fold(c) for c in match.group()]
+        run = match.group()
         spans += [(start + i, start + i + 1) for i, c in enumerate(run) if c in wanted]
-        spans += [(start + i, start + i + 2) for i in range(len(run) - 1) if run[i] + run[i + 1] in wanted]
+        spans += [(start + i, start + i + 2) for i in range(len(run) - 1) if run[i : i + 2] in wanted]
+    spans += [match.span() for match, code in _codes(folded) if code in wanted]
     merged: list[tuple[int, int]] = []
-    for start, end in sorted(spans):
+    for start, end in sorted((places[start][0], places[end - 1][1]) for start, end in spans):
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
             merged.append((start, end))
     return merged
+
+
+def _folded_places(text: str) -> tuple[str, list[tuple[int, int]]]:
+    """A text folded, and for each of its characters where in the text it comes from."""
+    folded: list[str] = []
+    places: list[tuple[int, int]] = []
+    start = 0
+    for end in range(1, len(text) + 1):
+        if end < len(text) and unicodedata.combining(text[end]) and end - start <= _MOST_MARKS:
+            continue
+        piece = fold(text[start:end])
+        folded.append(piece)
+        places += [(start, end)] * len(piece)
+        start = end
+    whole = fold(text)  # as a whole: what a character becomes may depend on its neighbours
+    return (whole, places) if len(whole) == len(places) else ("".join(folded), places)
 
 
 _SCRIPTS = (

@@ -253,7 +253,8 @@ class Turn:
 class Answer:
     """A finished answer. `answered` is False when the documents do not cover the question.
 
-    `prompt` are the messages as a model was sent them, (role, text); `stages` the milliseconds of each step.
+    `prompt` are the messages as a model was sent them, (role, text); `stages` the milliseconds of each step; `finish`
+    why its server says the answer ended ("length": at llm.max_tokens); `thoughts` what a reasoning model thought.
     """
 
     text: str
@@ -268,3 +269,5 @@ class Answer:
     trace: Trace = field(default=Trace())
     prompt: tuple[tuple[str, str], ...] = ()
     stages: tuple[tuple[str, float], ...] = ()
+    finish: str = "stop"
+    thoughts: str = ""

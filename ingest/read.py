@@ -1,8 +1,11 @@
-"""One file -> one `Document`, by the reader of its suffix; whatever goes wrong is a `ReadError` in plain words."""
+"""One file -> one `Document`, by the reader of its suffix, or of what its bytes say that it is.
 
-import os
+Whatever goes wrong is a `ReadError` in plain words.
+"""
+
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from zipfile import BadZipFile
 from zlib import error as ZlibError
@@ -10,27 +13,39 @@ from zlib import error as ZlibError
 from core.config import IngestConfig
 from core.errors import RagstoneError, ReadError
 from core.types import Document
+from ingest.kind import is_text, kind_of, opens_readably, other_kind, suffix_of
 from ingest.readers.archive import Contents, budget_of, read_zip
 from ingest.readers.code import read_code
 from ingest.readers.epub import read_epub
 from ingest.readers.image import read_image
 from ingest.readers.legacy import read_doc, read_xls
 from ingest.readers.legacy_slides import read_ppt
-from ingest.readers.mail import read_eml, read_mbox, read_msg
+from ingest.readers.mail import read_eml, read_mbox
 from ingest.readers.markdown import read_markdown
 from ingest.readers.markup import read_html, read_xml
 from ingest.readers.notebook import read_notebook
+from ingest.readers.ofd import read_ofd
 from ingest.readers.office import read_docx
 from ingest.readers.opendocument import read_odp, read_odt
+from ingest.readers.outlook import read_msg, read_tnef
 from ingest.readers.pdf import read_pdf
 from ingest.readers.record import read_json, read_json_lines
 from ingest.readers.rtf import read_rtf
+from ingest.readers.saved_page import read_saved_page
 from ingest.readers.slides import read_pptx
 from ingest.readers.table import read_delimited, read_sheets
 from ingest.readers.text import read_captions, read_text
 
 Reader = Callable[[bytes, IngestConfig], Document]
 Container = Callable[[bytes, IngestConfig, Contents], Document]  # of a file that holds files
+
+_PRINT = "open it in CAJViewer or Apabi Reader, print it to a PDF, and index that"
+
+
+def refuse(data: bytes, cfg: IngestConfig) -> Document:
+    """Files of closed formats that only their own viewer opens are named. Raises `ReadError`."""
+    raise ReadError("CAJ and CEB are closed formats, which only their own viewers open", _PRINT)
+
 
 _READERS: tuple[tuple[Reader, str], ...] = (
     (
@@ -40,8 +55,8 @@ _READERS: tuple[tuple[Reader, str], ...] = (
     (read_captions, ".vtt .srt"),
     (read_markdown, ".md .markdown .mdx"),
     (read_html, ".html .htm .xhtml"),
-    (read_xml, ".xml .svg"),
-    (read_pdf, ".pdf"),
+    (read_saved_page, ".mhtml .mht"),
+    (read_xml, ".xml .svg .dbk .tei .jats .nxml"),
     (read_image, ".png .jpg .jpeg .tif .tiff .bmp .webp .gif .jp2"),
     (read_epub, ".epub"),
     (read_docx, ".docx .docm .dotx .dotm"),
@@ -50,6 +65,8 @@ _READERS: tuple[tuple[Reader, str], ...] = (
     (read_odt, ".odt .ott .fodt"),
     (read_odp, ".odp .otp .fodp"),
     (read_rtf, ".rtf"),
+    (read_ofd, ".ofd"),
+    (refuse, ".caj .kdh .nh .ceb .cebx"),
     (read_doc, ".doc .dot .wps .wpt"),
     (read_ppt, ".ppt .pps .pot .dps"),
     (read_xls, ".xls .xlt .et"),
@@ -66,19 +83,32 @@ _READERS: tuple[tuple[Reader, str], ...] = (
 )
 _CONTAINERS: tuple[tuple[Container, str], ...] = (
     (read_zip, ".zip"),
+    (read_pdf, ".pdf"),
     (read_eml, ".eml"),
     (read_mbox, ".mbox"),
     (read_msg, ".msg"),
+    (read_tnef, ".tnef"),
 )
 _PLAIN = {suffix: reader for reader, suffixes in _READERS for suffix in suffixes.split()}
 _HOLDING = {suffix: reader for reader, suffixes in _CONTAINERS for suffix in suffixes.split()}
+_READS: dict[str, Reader | Container] = {**_PLAIN, **_HOLDING}
 SUFFIXES = frozenset((*_PLAIN, *_HOLDING))
+# Formats that hold text as it is: one that looks like a web page or a mail may well be a note about one.
+_TEXTS = frozenset(
+    suffix
+    for suffix in SUFFIXES
+    if _PLAIN.get(suffix) in (
+        read_text, read_captions, read_markdown, read_html, read_xml, read_saved_page, read_code, read_delimited,
+        read_json, read_json_lines, read_notebook, read_odt, read_odp,
+    ) or suffix in (".eml", ".mbox")
+)  # fmt: skip
 _RESTORE = "restore it from a copy, or leave it out with ingest.exclude"
 
 
 def supported(path: str | Path) -> bool:
-    """Whether there is a reader for files of this name."""
-    return os.path.splitext(path)[1].lower() in SUFFIXES  # a tenth of what pathlib takes, for every file of a folder
+    """Whether there is a reader for a file: for its suffix, or, where it has none, for what it begins with."""
+    suffix = suffix_of(str(path))
+    return suffix in SUFFIXES if suffix else opens_readably(path)
 
 
 def read_file(path: Path, cfg: IngestConfig) -> Document:
@@ -88,7 +118,7 @@ def read_file(path: Path, cfg: IngestConfig) -> Document:
 
 def read_bytes(name: str, data: bytes, cfg: IngestConfig) -> Document:
     """Read the bytes of a file by the reader of its name's suffix. Raises `ReadError` as `read_file` does."""
-    suffix = Path(name).suffix.lower()
+    suffix = suffix_of(name) or kind_of(data) or (".txt" if is_text(data) else "")
     if suffix not in SUFFIXES:
         message = f"no reader for {suffix or 'files without a suffix'}"
         raise ReadError(message, f"known are {' '.join(sorted(SUFFIXES))}")
@@ -98,10 +128,14 @@ def read_bytes(name: str, data: bytes, cfg: IngestConfig) -> Document:
 def _read(data: bytes, suffix: str, contents: Contents) -> Document:
     """Read a file, or one that lies in another, by its suffix; one that holds files puts them into `contents`."""
     cfg = contents.cfg
+    given = suffix
     try:
+        found = other_kind(data, suffix, _TEXTS)
+        if found in SUFFIXES and _READS[found] is not _READS[suffix]:
+            suffix = found
         if suffix not in _HOLDING:
             document = _PLAIN[suffix](data, cfg)
-        elif contents.depth <= cfg.archive_depth:
+        elif suffix == ".pdf" or contents.depth <= cfg.archive_depth:  # the pages of one are there at any depth
             document = _HOLDING[suffix](data, cfg, contents)
         else:
             raise ReadError("nested too deeply", "raise ingest.archive_depth, or unpack it into the folder")
@@ -120,6 +154,8 @@ def _read(data: bytes, suffix: str, contents: Contents) -> Document:
         raise ReadError(f"damaged {suffix} file: {kind}: {_words(error)}", _RESTORE) from error
     if not document.text.strip():
         raise ReadError("no text in it", "there is nothing to index; leave it out with ingest.exclude")
+    if suffix != given:
+        document = replace(document, notes=(f"read as {suffix}, which its first bytes say it is", *document.notes))
     return document
 
 

@@ -56,7 +56,7 @@ def plan(
 ) -> Plan:
     """Compare a folder with what is known of it.
 
-    `supported` says by name whether there is a reader. `known(path)` gives the files at or below a path ("" is all of
+    `supported` says by path whether there is a reader. `known(path)` gives the files at or below a path ("" is all of
     them) in order of path. A file that is as it was when it could not be read, by `failures`, is not tried again.
     `only` limits the comparison to some paths, files or folders; `apart` is a folder that is never entered.
     Raises `ReadError` where the folder itself is missing, no folder, or closed to us.
@@ -148,13 +148,16 @@ def _hashed(folder: Path, entry: FileEntry, result: Plan) -> FileEntry | None:
 
 
 def _pair_moves(folder: Path, new: list[FileEntry], gone: list[KnownFile], result: Plan) -> None:
-    """A path that has the content of one that is gone is a move; of several, the one that kept its name."""
-    left: dict[str, list[KnownFile]] = {}
+    """A path that has the content of one that is gone is a move; of several, the one that kept its name.
+
+    With another suffix it is none: another reader may make something else of the same content.
+    """
+    left: dict[tuple[str, str], list[KnownFile]] = {}
     for file in gone:
-        left.setdefault(file.hash, []).append(file)
+        left.setdefault(_read_alike(file), []).append(file)
 
     def moved(entry: FileEntry) -> bool:
-        candidates = left.get(entry.hash, [])
+        candidates = left.get(_read_alike(entry), [])
         name = entry.path.rpartition("/")[2]
         old = next((f for f in candidates if f.path.rpartition("/")[2] == name), next(iter(candidates), None))
         if old is not None:
@@ -165,7 +168,7 @@ def _pair_moves(folder: Path, new: list[FileEntry], gone: list[KnownFile], resul
     while overwritten := [(old, entry) for old, entry in result.changed if moved(entry)]:
         result.changed = [pair for pair in result.changed if pair not in overwritten]
         for old, _ in overwritten:  # what stood there may have moved on itself
-            left.setdefault(old.hash, []).append(old)
+            left.setdefault(_read_alike(old), []).append(old)
             gone.append(old)
     sizes = {file.size for file in gone}
     for entry in new:
@@ -175,6 +178,10 @@ def _pair_moves(folder: Path, new: list[FileEntry], gone: list[KnownFile], resul
     result.moved.reverse()  # whoever makes room goes first
     taken = {old.id for old, _ in result.moved}
     result.deleted = [file for file in gone if file.id not in taken]
+
+
+def _read_alike(file: FileEntry | KnownFile) -> tuple[str, str]:
+    return file.hash, os.path.splitext(file.path)[1].lower()
 
 
 class _Walker:
@@ -273,7 +280,7 @@ class _Walker:
             return None
         if not stat.S_ISREG(info.st_mode):
             self.result.skipped.append(FileError(relative, "not a regular file"))
-        elif not self.supported(entry.name):
+        elif not self.supported(os.fspath(entry)):
             suffix = os.path.splitext(entry.name)[1]
             self.result.skipped.append(FileError(relative, f"no reader for {suffix or 'a file'!r}"))
         else:

@@ -17,10 +17,23 @@ from core.types import Chunk, Document, Section
 if TYPE_CHECKING:
     from llama_index.core.node_parser import SentenceSplitter
 
-SPLITTER = "sections-sentences-2"
+SPLITTER = "sections-sentences-4"
 
 # llama-index drops what its clause expression does not match, so this one matches every character.
 _CLAUSE = r"[^,，、;；:：]+[,，、;；:：]*|[,，、;；:：]+"
+_NOISE = 200  # characters
+_FEW_WORDS, _FEW_CHARACTERS = 3, 6  # in all of a text; characters are Chinese ones
+_LETTERS = re.compile(r"[^\W\d_]+")
+_ENCODED = re.compile(r"[A-Za-z0-9+/=_-]{40,}")
+_MIXED = re.compile(r"\d[A-Za-z]|[A-Za-z]\d|[a-z][A-Z]{2}")
+_ARTICLE = re.compile(
+    r"^[\s#>*_]*(第[零〇一二三四五六七八九十百千万两\d]+条|(?:Article|Clause|Section|§) ?\d+(?:\.\d+)*)", re.MULTILINE
+)
+_ITEM = re.compile(r"\s*(?:[-*+•·▪●–—]\s|[(（]?(?:\d{1,3}|[a-z]|[ivx]{1,5}|[一二三四五六七八九十]{1,3})[.)）、．]\s?)")
+_FAR = 20_000  # characters before a chunk that are looked at
+_LONGEST_LEAD = 200  # characters
+_LONGEST_TITLE, _TITLE_LINES = 100, 4  # characters of a line of a table's title; lines
+_ENDS = (".", "。", ";", "；", "!", "?", "！", "？")
 _LONG_RUN = 400  # characters without a space; longer runs (base64, minified code) are cut before they are measured
 
 
@@ -30,10 +43,68 @@ def split(document: Document, cfg: IngestConfig, count_tokens: Callable[[str], i
     for block in _merge_small(document, cfg.chunk_tokens, count_tokens):
         for start, end in _pieces(document.text, block, cfg, count_tokens):
             text = document.text[start:end]
-            chunks.append(
-                Chunk(len(chunks), start, end, text, block.headings, block.page, language(text), count_tokens(text))
+            headings = block.headings + _above(
+                document.text[max(block.start, start - _FAR) : start], text, block.headings
             )
+            tongue = "und" if says_nothing(text) else language(text)
+            chunks.append(Chunk(len(chunks), start, end, text, headings, block.page, tongue, count_tokens(text)))
     return chunks
+
+
+def says_nothing(text: str) -> bool:
+    """Whether a text is found by its words alone: one word over and over, bare figures, encoded data.
+
+    >>> says_nothing("word " * 100), says_nothing("A sentence of several words stands here. " * 10)
+    (True, False)
+    """
+    if len(text) < _NOISE:
+        return False
+    sample = text[:4000]
+    distinct = {word.casefold() for word in _LETTERS.findall(sample)}
+    if len(distinct) <= _FEW_WORDS and sum(c > "\u2e7f" for c in set("".join(distinct))) <= _FEW_CHARACTERS:
+        return True
+    encoded = sum(len(run) for run in _ENCODED.findall(sample) if _MIXED.search(run))
+    return encoded > 0.6 * sum(map(len, sample.split()))
+
+
+def _above(before: str, text: str, headings: tuple[str, ...]) -> tuple[str, ...]:
+    """What a chunk needs that stands before it: its article's number, its table's title, what leads into its list."""
+    if not before.strip():
+        return ()
+    found: list[str] = []
+    if not _ARTICLE.match(text):
+        numbers = _ARTICLE.findall(before)
+        found += [numbers[-1]] if numbers and not any(numbers[-1] in heading for heading in headings) else []
+    if text.startswith("|") and (title := _title_of_table(before)) and title not in headings:
+        found.append(title)
+    if _ITEM.match(text) and (lead := _lead_in(before)) and lead not in headings:
+        found.append(lead)
+    return tuple(found)
+
+
+def _title_of_table(before: str) -> str:
+    """The short lines above the table whose rows begin a text: what it is of, in which units, for which period."""
+    lines = before.rstrip().split("\n")
+    while lines and (not lines[-1].strip() or lines[-1].startswith("|")):
+        lines.pop()
+    found: list[str] = []
+    for line in reversed(lines):
+        line = line.strip()
+        if not line or line.startswith("|") or line.endswith(_ENDS) or len(line) > _LONGEST_TITLE:
+            break
+        found.append(line)
+        if len(found) == _TITLE_LINES:
+            break
+    return " ".join(reversed(found))
+
+
+def _lead_in(before: str) -> str:
+    """The line that leads into the list whose items end a text."""
+    for line in reversed(before.split("\n")):
+        if line.strip() and not _ITEM.match(line) and not line.startswith((" ", "\t")):
+            lead = line.strip()
+            return lead if lead.endswith((":", "：")) and len(lead) <= _LONGEST_LEAD else ""
+    return ""
 
 
 def _merge_small(document: Document, chunk_tokens: int, count_tokens: Callable[[str], int]) -> Iterator[Section]:
@@ -85,7 +156,12 @@ def _pieces(
     for piece in pieces:
         start = body.index(piece, cursor)  # pieces are in order and do not overlap: only white space lies between
         cursor = start + len(piece)
-        yield block.start + start - _overlap(body[:start], cfg.chunk_overlap, count_tokens), block.start + cursor
+        lap = (
+            0
+            if piece.startswith("|")
+            else _overlap(body[max(0, start - 8 * cfg.chunk_overlap - 1) : start], cfg.chunk_overlap, count_tokens)
+        )
+        yield block.start + start - lap, block.start + cursor
 
 
 def _overlap(before: str, budget: int, count_tokens: Callable[[str], int]) -> int:
@@ -119,8 +195,16 @@ def _splitter(size: int, limit: int, count_tokens: Callable[[str], int]) -> "Sen
 def _sentences(text: str, limit: int) -> list[str]:
     pieces: list[str] = []
     for sentence in sentences(text):
+        if len(sentence) > _LONG_RUN and " | " in sentence:  # a row of a sheet: each value stays with its name
+            pieces.extend(_cut_row(sentence, limit))
+            continue
         pieces.extend(_cut_runs(sentence, limit) if len(sentence) > _LONG_RUN else [sentence])
     return pieces
+
+
+def _cut_row(row: str, limit: int) -> Iterator[str]:
+    for cell in re.split(r"(?<= \| )", row):
+        yield from _cut_runs(cell, limit) if len(cell) > _LONG_RUN else [cell]
 
 
 def _cut_runs(sentence: str, limit: int) -> Sequence[str]:

@@ -28,7 +28,7 @@ from core.config import IngestConfig
 from core.errors import ConfigError, ReadError
 from core.types import Document, Section
 
-_READERS = 2  # raised when readers learn to read what they could not
+_READERS = 4  # raised when readers learn to read what they could not
 _ROOT = Path(__file__).resolve().parent.parent
 # `-P` and no `-m`: a module in the working folder, which may hold hostile documents, is never imported.
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from ingest.workers import main; main()"
@@ -43,6 +43,7 @@ class Reading:
     seconds: float
 
 
+_IDLE_MOST = max(2, os.cpu_count() or 1)  # workers that wait for a file, a hundred MiB or two each
 _idle: list["subprocess.Popen[bytes]"] = []
 _mutex = threading.Lock()
 
@@ -82,7 +83,11 @@ def _apart(task: dict[str, Any], cfg: IngestConfig) -> dict[str, Any]:
         code = _died(worker)
         raise _too_slow(cfg) if code == -signal.SIGALRM else _crashed(code, cfg)
     with _mutex:
-        _idle.append(worker)
+        kept = len(_idle) < _IDLE_MOST
+        if kept:
+            _idle.append(worker)
+    if not kept:
+        _end(worker)
     if "error" in reply:
         if reply["config"]:
             raise ConfigError(reply["error"], reply["hint"])

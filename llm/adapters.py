@@ -1,6 +1,8 @@
 """LoRA adapters in a running vLLM: loaded, swapped and unloaded, one for each knowledge base that wants one.
 
-vLLM opens whatever folder it is told to, so an adapter is named, lies in one allowed folder, and is examined first.
+vLLM opens whatever folder it is told to, so an adapter is named, lies in one allowed folder, and is examined first. It
+keeps what it computed for a prompt under the adapter's name and folder, also when it has unloaded the weights: so the
+name there holds their hash, and weights that were trained anew are another adapter.
 Which one a knowledge base uses stands in its own folder; it is loaded with the first question that needs it, so that a
 vLLM that was started again has it too. https://docs.vllm.ai/en/latest/features/lora/
 """
@@ -26,6 +28,8 @@ ASSIGNED = "adapter.json"
 _NAME = re.compile(r"[\w-][\w.-]{0,63}")
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _LONGEST = 1 << 20
+_OF_WEIGHTS = "@"  # stands between an adapter's name and the hash of its weights, and in no name
+_HASH = 12
 _TIMEOUT_S = 60.0
 
 
@@ -162,22 +166,38 @@ def _quantized_from(served: Path) -> str:
 
 
 def _identity(folder: str) -> str:
-    stamps = tuple(
-        (file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(Path(folder).glob("*.*"))
-    )
-    return _hashed(folder, stamps)
+    return _hashed(folder, _stamps(folder))
+
+
+def _stamps(folder: str) -> tuple[tuple[str, int, int, int], ...]:
+    told = [(file.name, file.stat()) for file in sorted(Path(folder).glob("*.*"))]
+    return tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in told)
 
 
 @lru_cache(maxsize=16)
-def _hashed(folder: str, stamps: tuple[tuple[str, int, int], ...]) -> str:
+def _hashed(folder: str, stamps: tuple[tuple[str, int, int, int], ...]) -> str:
     return registry.weights_hash(Path(folder))
+
+
+@lru_cache(maxsize=64)
+def _adapter_hash(folder: str, stamps: tuple[tuple[str, int, int, int], ...]) -> str:
+    return registry.folder_hash(Path(folder), lambda name: name in (_CONFIG, _WEIGHTS))
 
 
 # --- in a running vLLM -----------------------------------------------------------------------------------------------
 
 
+def name_of(model: str) -> str:
+    """What a person calls the adapter that a server names with the hash of its weights; other names are as they are."""
+    return model.partition(_OF_WEIGHTS)[0]
+
+
+def _served_name(folder: Path) -> str:
+    return f"{folder.name}{_OF_WEIGHTS}{_adapter_hash(str(folder), _stamps(str(folder)))[:_HASH]}"
+
+
 def loaded(url: str) -> dict[str, str]:
-    """The adapters of the vLLM at an address, each with the folder it came from."""
+    """The adapters of the vLLM at an address by their names there, each with the folder it came from."""
     response = _ask("GET", f"{url}/models", None)
     try:
         return {str(row["id"]): str(row.get("root")) for row in response.json()["data"] if row.get("parent")}
@@ -185,24 +205,43 @@ def loaded(url: str) -> dict[str, str]:
         raise ModelError(f"{url} answered, but not with a list of models", "is it a vLLM?") from None
 
 
-def load(urls: Sequence[str], root: Path, name: str, cfg: LlmConfig) -> None:
-    """Load an adapter into every replica that does not have it; one of that name from elsewhere is replaced.
+def load(urls: Sequence[str], root: Path, name: str, cfg: LlmConfig) -> str:
+    """Load an adapter into every replica that does not have it; its name there, which holds the hash of its weights.
 
-    Raises what `check` raises before vLLM is asked, and `ModelError` where vLLM refuses it.
+    Other weights that it was loaded with are unloaded. Raises what `check` raises before vLLM is asked, and
+    `ModelError` where vLLM refuses it.
     """
-    folder = str(check(root, name, cfg))
+    folder = check(root, name, cfg)
+    served = _served_name(folder)
     for url in urls:
-        there = loaded(url).get(name)
-        if there != folder:
-            body = {"lora_name": name, "lora_path": folder, "load_inplace": there is not None}
-            _ask("POST", f"{url}/load_lora_adapter", body)
+        there = loaded(url)
+        if served in there:
+            continue
+        try:
+            _ask("POST", f"{url}/load_lora_adapter", {"lora_name": served, "lora_path": str(folder)})
+        except ModelError:
+            if served not in loaded(url):  # else another process was quicker
+                raise
+        for before in there:
+            if before.startswith(name + _OF_WEIGHTS):
+                _unload(url, before)
+    return served
 
 
 def unload(urls: Sequence[str], name: str) -> None:
-    """Take an adapter out of every replica that has it."""
+    """Take an adapter, whatever its weights, out of every replica that has it."""
     for url in urls:
-        if name in loaded(url):
-            _ask("POST", f"{url}/unload_lora_adapter", {"lora_name": name})
+        for there in loaded(url):
+            if name_of(there) == name:
+                _unload(url, there)
+
+
+def _unload(url: str, served: str) -> None:
+    try:
+        _ask("POST", f"{url}/unload_lora_adapter", {"lora_name": served})
+    except ModelError:
+        if served in loaded(url):  # else another process was quicker
+            raise
 
 
 def swap(urls: Sequence[str], root: Path, old: str, new: str, cfg: LlmConfig) -> None:
@@ -220,8 +259,7 @@ def adapted(endpoint: Endpoint, root: Path, home: Path, cfg: LlmConfig) -> Endpo
     name = cfg.adapter or assigned(home)
     if not name:
         return endpoint
-    load((endpoint.base_url, *endpoint.others), root, name, cfg)
-    return replace(endpoint, model=name)
+    return replace(endpoint, model=load((endpoint.base_url, *endpoint.others), root, name, cfg))
 
 
 def report(status: Status) -> dict[str, Any]:
@@ -229,7 +267,7 @@ def report(status: Status) -> dict[str, Any]:
     rows = []
     for replica in status.replicas:
         try:
-            names = sorted(loaded(replica.base_url)) if replica.state == "running" else []
+            names = sorted(set(map(name_of, loaded(replica.base_url)))) if replica.state == "running" else []
         except ModelError:  # it crashed a moment ago
             names = []
         up = time.time() - replica.since if replica.pid else 0.0

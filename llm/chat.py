@@ -6,38 +6,64 @@ https://platform.openai.com/docs/api-reference/chat-streaming: server-sent event
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from core.config import LlmConfig
 from core.errors import ModelError
-from llm.endpoint import SERVERS, Endpoint, broke_off, certificates, garbled, is_local, late, refusal, unreachable
+from llm.endpoint import (
+    SERVERS,
+    Endpoint,
+    about_length,
+    broke_off,
+    certificates,
+    garbled,
+    is_local,
+    late,
+    no_answer,
+    refusal,
+    unreachable,
+)
+from llm.sampling import sampling, without_idle
+from llm.thinking import Anew, Splitter, Thought, thinks_first
 
 if TYPE_CHECKING:
     import aiohttp
     from langchain_core.messages import BaseMessage
 
 _FENCE = re.compile(r"^```(?:json)?\s*|\s*```$")
-_THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
+_THOUGHTS = ("reasoning_content", "reasoning")  # where servers put thoughts beside the content
 _AGAIN = frozenset({408, 409, 429, 500, 502, 503, 504})  # asked once more
 _AGAIN_S = 0.5
+_UNKNOWN_FIELD = frozenset({400, 422})  # how servers refuse a field that they do not know
 # An answer is read once in so long for each that is under way: a read costs as much as fifty words, and what has come
 # meanwhile is one piece. At most ten times as long, so that it still flows.
 _READ_S = 0.01
+_END_THOUGHTS_ALONE: set[tuple[str, str]] = set()  # (address, model) of those that did so last
+_KNOW_LITTLE: set[tuple[str, str]] = set()  # (address, model) of those that refused what changes nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Why an answer ends, as its server says: "stop", "length", "content_filter" ..."""
+
+    reason: str
+
+
+Piece = str | Thought | Anew | Finish
 
 
 async def stream(
     endpoint: Endpoint, cfg: LlmConfig, messages: "list[BaseMessage]", form: dict[str, Any] | None = None
-) -> AsyncGenerator[str, None]:
-    """Stream an answer piece by piece; closing the generator ends the request at the server.
+) -> AsyncGenerator[Piece, None]:
+    """Stream an answer piece by piece, at its end a `Finish`; closing the generator ends the request at the server.
 
-    `form` is the API's `response_format`. What a reasoning model writes between <think> tags is left out. Of several
-    addresses the least busy one is asked; another, where that one cannot be reached.
-    Raises `ModelError` for a server that is down, slow, refuses, is out of context or breaks off.
+    `form` is the API's `response_format`. What a reasoning model thinks comes as `Thought`. Of several addresses the
+    least busy one is asked; another, where that one cannot be reached.
+    Raises `ModelError` for a server that is down, slow, refuses, is out of context, breaks off or writes no answer.
     """
     urls = (endpoint.base_url, *endpoint.others)
     while True:
@@ -57,51 +83,83 @@ async def stream(
                 raise
 
 
+async def whole(pieces: AsyncGenerator[Piece, None]) -> str:
+    """All text of an answer. Raises as `stream` does."""
+    text = ""
+    async with aclosing(pieces):
+        async for piece in pieces:
+            text = joined(text, piece)
+    return text
+
+
+def joined(text: str, piece: Piece) -> str:
+    """The text of an answer with its next piece."""
+    if isinstance(piece, Anew):
+        return ""
+    return text + piece if isinstance(piece, str) else text
+
+
 class _Unreachable(Exception):
     """No answer was begun, because there is no connection."""
 
 
 async def _stream_from(
     endpoint: Endpoint, cfg: LlmConfig, messages: "list[BaseMessage]", form: dict[str, Any] | None
-) -> AsyncGenerator[str, None]:
-    finish = ""
-    async with aclosing(_pieces(endpoint, cfg, _body(endpoint, cfg, messages, form))) as pieces:
-        async for piece in _without_thinking(pieces):
-            if isinstance(piece, _Finish):
-                finish = piece.reason
-            else:
+) -> AsyncGenerator[Piece, None]:
+    served = (endpoint.base_url, endpoint.model)
+    splitter = Splitter(served in _END_THOUGHTS_ALONE or thinks_first(endpoint.model))
+    written = thought = False
+    events = _events(endpoint, cfg, _body(endpoint, cfg, messages, form))
+    async with aclosing(_split(endpoint.base_url, events, splitter)) as pieces:
+        async for piece in pieces:
+            written = written or (isinstance(piece, str) and not piece.isspace())
+            thought = thought or isinstance(piece, Thought)
+            if isinstance(piece, Finish) and not piece.reason:
+                raise broke_off(endpoint.base_url)
+            if isinstance(piece, Finish) and not written:
+                raise no_answer(endpoint.base_url, piece.reason, thought)
+            yield piece
+    (_END_THOUGHTS_ALONE.add if splitter.ended_alone else _END_THOUGHTS_ALONE.discard)(served)
+
+
+async def _split(url: str, events: "AsyncGenerator[_Event, None]", splitter: Splitter) -> AsyncGenerator[Piece, None]:
+    """Thoughts and answer, and at the end why it ended. Raises `ModelError` where something else came."""
+    finish, done = "", False
+    async with aclosing(events):
+        async for event in events:
+            finish, done = event.finish or finish, done or event.done
+            if event.thought:
+                for piece in splitter.plain():
+                    yield piece
+                yield Thought(event.thought)
+            for piece in splitter.read(event.text):
                 yield piece
-    if not finish:
-        raise broke_off(endpoint.base_url)
-    if finish == "length":
-        yield " …"
+            if event.bad:
+                raise garbled(url, event.bad)
+    for piece in splitter.rest():
+        yield piece
+    yield Finish(finish or ("stop" if done else ""))  # some servers tell no reason before the mark of the end
 
 
 def _body(
     endpoint: Endpoint, cfg: LlmConfig, messages: "list[BaseMessage]", form: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """The request. What a server other than vLLM may not know is sent only where it changes anything."""
+    """The request."""
     from langchain_core.messages import convert_to_openai_messages
 
-    # OpenAI's own models refuse the name that all other servers know.
-    limit = "max_completion_tokens" if urlsplit(endpoint.base_url).hostname == "api.openai.com" else "max_tokens"
-    body: dict[str, Any] = {
-        "model": endpoint.model, "messages": convert_to_openai_messages(messages), "stream": True,
-        "temperature": cfg.temperature, "top_p": cfg.top_p, limit: cfg.max_tokens,
-    }  # fmt: skip
-    if cfg.seed >= 0:
-        body["seed"] = cfg.seed
-    if cfg.top_k > 0:
-        body["top_k"] = cfg.top_k
-    if cfg.repetition_penalty != 1.0:
-        body["repetition_penalty"] = cfg.repetition_penalty
+    body: dict[str, Any] = {"model": endpoint.model, "messages": convert_to_openai_messages(messages), "stream": True}
+    body |= sampling(cfg, endpoint.base_url)
+    if (endpoint.base_url, endpoint.model) in _KNOW_LITTLE:
+        body = without_idle(body)
     return body | ({"response_format": form} if form else {})
 
 
 async def _begun(
     endpoint: Endpoint, session: "aiohttp.ClientSession", body: dict[str, Any]
 ) -> "aiohttp.ClientResponse":
-    """The beginning of an answer; a server that is too busy is asked twice. Raises `ModelError` where it refuses."""
+    """The beginning of an answer; a server that is too busy is asked twice, and so is one that refuses a field that
+    changes nothing. Raises `ModelError` where it refuses.
+    """
     url = endpoint.base_url.rstrip("/") + "/chat/completions"
     headers = {"Authorization": f"Bearer {endpoint.api_key or 'none'}"}
     response = await session.post(url, json=body, headers=headers)
@@ -109,6 +167,14 @@ async def _begun(
         response.close()
         await asyncio.sleep(_AGAIN_S)
         response = await session.post(url, json=body, headers=headers)
+    plain = without_idle(body)
+    if response.status in _UNKNOWN_FIELD and plain.keys() != body.keys():
+        told = _json(await response.read())
+        if about_length(told):
+            raise refusal(endpoint, response.status, told)
+        response = await session.post(url, json=plain, headers=headers)
+        if response.status == HTTPStatus.OK:
+            _KNOW_LITTLE.add((endpoint.base_url, endpoint.model))
     if response.status != HTTPStatus.OK:
         raise refusal(endpoint, response.status, _json(await response.read()))
     return response
@@ -121,19 +187,27 @@ def _json(data: bytes) -> Any:
         return data.decode(errors="replace")
 
 
-@dataclass(frozen=True, slots=True)
-class _Finish:
-    reason: str
+@dataclass(slots=True)
+class _Event:
+    """What events bring: text, thoughts that the server tells apart, why the answer ends, the mark that it does; `bad`
+    is no part of one.
+    """
+
+    text: str = ""
+    thought: str = ""
+    finish: str = ""
+    done: bool = False
+    bad: str = ""
 
 
-async def _pieces(endpoint: Endpoint, cfg: LlmConfig, body: dict[str, Any]) -> AsyncGenerator[str | _Finish, None]:
-    """The text of the events as they come, those of one read together; then why it ended.
+async def _events(endpoint: Endpoint, cfg: LlmConfig, body: dict[str, Any]) -> AsyncGenerator[_Event, None]:
+    """What the events bring as they come, those of one read together.
 
     Over aiohttp, which gives all that has come at once, at a fifth of httpx's time for each event.
     """
     import aiohttp
 
-    url, rest, finish, begun = endpoint.base_url, b"", "", False
+    url, rest, begun, streams, ended = endpoint.base_url, b"", False, False, False
     waits = aiohttp.ClientTimeout(total=None, sock_connect=cfg.timeout_s, sock_read=cfg.timeout_s)
     connector = aiohttp.TCPConnector(ssl=certificates()) if url.startswith("https:") else None
     try:
@@ -143,22 +217,24 @@ async def _pieces(endpoint: Endpoint, cfg: LlmConfig, body: dict[str, Any]) -> A
         ):
             begun = True
             while data := await _read(response):
-                *lines, rest = (rest + data).split(b"\n")
+                rest += data
+                streams = streams or rest.lstrip()[:1] not in (b"", b"{")
+                if not streams:  # but comes whole, although a stream was asked for
+                    continue
+                *lines, rest = rest.split(b"\n")
                 SERVERS.heard(url)
-                text, reason, bad = _read_events(lines)
-                finish = reason or finish
-                if text:
-                    yield text
-                if bad:
-                    raise garbled(url, bad)
-                if text and not finish:
+                event = _read_events(lines)
+                ended = ended or event.done or bool(event.finish)
+                yield event
+                if event.text and not ended:
                     await _unread(response, _READ_S * min(SERVERS.writing, 10))
+            if not streams and rest.strip():
+                rest = b"data:" + rest
+            yield _read_events([rest])
     except TimeoutError:
         raise late(url, cfg.timeout_s) from None
     except aiohttp.ClientError as error:
         raise (broke_off(url) if begun else _Unreachable(str(error))) from error
-    if finish:
-        yield _Finish(finish)
 
 
 async def _read(response: "aiohttp.ClientResponse") -> bytes:
@@ -183,62 +259,67 @@ async def _unread(response: "aiohttp.ClientResponse", seconds: float) -> None:
         transport.resume_reading()
 
 
-def _read_events(lines: Iterable[bytes]) -> tuple[str, str, str]:
-    """The text of events, why the answer ends with them, what is no part of an answer; each "" where there is none."""
-    text = finish = ""
+def _read_events(lines: Iterable[bytes]) -> _Event:
+    """What several lines of a stream bring."""
+    brought = _Event()
     for line in lines:
         name, _, value = line.partition(b":")
-        if name == b"data" and value.strip() != b"[DONE]":
-            try:
-                more, reason = _read_event(value)
-            except ValueError as error:
-                return text, finish, str(error)
-            text, finish = text + more, reason or finish
-    return text, finish, ""
+        if name != b"data":
+            continue
+        if value.strip() == b"[DONE]":
+            brought.done = True
+            break
+        try:
+            one = _read_event(value)
+        except ValueError as error:
+            brought.bad = str(error)
+            break
+        brought.text, brought.thought = brought.text + one.text, brought.thought + one.thought
+        brought.finish = one.finish or brought.finish
+    return brought
 
 
-def _read_event(data: bytes) -> tuple[str, str]:
-    """The text of one event and its reason to end, "" where it has none. Raises `ValueError` for another form."""
+def _read_event(data: bytes) -> _Event:
+    """What one event brings, of a stream or of an answer that comes whole. Raises `ValueError` for another form."""
     try:
         event = json.loads(data)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    choice: Any = None
     match event:
-        case {"choices": []}:
-            return "", ""
-        case {"choices": [{"delta": {"content": str(text)}, **choice}, *_]}:
-            pass
-        case {"choices": [{"delta": {**delta}, **choice}, *_]} if delta.get("content") is None:
-            text = ""
-        case {"error": {"message": str(message)}}:
+        case {"error": {"message": str(message)}} | {"error": str(message)}:
             raise ValueError(message or "an error without a message")
-        case _:
-            raise ValueError(data.decode(errors="replace").strip())
+        case {"choices": [] | None} | {"usage": _} if not event.get("choices"):
+            return _Event()
+        case {"choices": [{**choice}, *_]}:
+            pass
+    said = (choice.get("delta") or choice.get("message") or {}) if isinstance(choice, dict) else None
+    if not isinstance(said, dict):
+        raise ValueError(data.decode(errors="replace").strip())
+    text, thought = _content(said.get("content"))
+    thought += next((told for key in _THOUGHTS if isinstance(told := said.get(key), str)), "")
     reason = choice.get("finish_reason")
-    return text.encode(errors="replace").decode(), reason if isinstance(reason, str) else ""  # no half surrogate pairs
+    return _Event(_whole_text(text), _whole_text(thought), reason if isinstance(reason, str) else "")
 
 
-async def _without_thinking(pieces: AsyncIterator[str | _Finish]) -> AsyncIterator[str | _Finish]:
-    held, state = "", "start"
-    async for piece in pieces:
-        if isinstance(piece, _Finish):
-            if state == "start" and held:
-                yield held
-            yield piece
-            return
-        if state == "answer":
-            yield piece
-            continue
-        held += piece
-        if state == "start" and not _THINK_OPEN.startswith(held.lstrip()[: len(_THINK_OPEN)]):
-            state = "answer"
-            yield held
-        elif _THINK_CLOSE in held:
-            state = "answer"
-            if rest := held.partition(_THINK_CLOSE)[2].lstrip():
-                yield rest
-        elif held.lstrip().startswith(_THINK_OPEN):
-            state = "thinking"
+def _content(content: Any) -> tuple[str, str]:
+    """The text and the thoughts of a content, which is text or a list of parts. Raises `ValueError`."""
+    if content is None or isinstance(content, str):
+        return content or "", ""
+    if not isinstance(content, list):
+        raise ValueError(f"a content is text, not {content!r:.80}")
+    text = thought = ""
+    for part in content:
+        match part:
+            case str() | {"type": "text", "text": str()}:
+                text += part if isinstance(part, str) else part["text"]
+            case {"type": "thinking", "thinking": told}:
+                thought += _content(told)[0]
+    return text, thought
+
+
+def _whole_text(text: str) -> str:
+    return text.encode(errors="replace").decode()  # no half surrogate pairs
 
 
 async def ask_json(
@@ -250,11 +331,11 @@ async def ask_json(
     """
     held = {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": True}}
     try:
-        text = await _whole(stream(endpoint, cfg, messages, held))
+        text = await whole(stream(endpoint, cfg, messages, held))
     except ModelError as error:
         if error.retryable:
             raise
-        text = await _whole(stream(endpoint, cfg, messages))
+        text = await whole(stream(endpoint, cfg, messages))
     try:
         return read_json(text)
     except ValueError:
@@ -271,8 +352,3 @@ def read_json(reply: str) -> Any:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     return value
-
-
-async def _whole(pieces: AsyncGenerator[str, None]) -> str:
-    async with aclosing(pieces):
-        return "".join([piece async for piece in pieces])

@@ -1,6 +1,7 @@
 """Servers of models: what answers at an address, which of several is asked, and what each failure is called."""
 
 import asyncio
+import re
 import threading
 import time
 from collections import Counter
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _PROBE_TIMEOUT_S = 3.0
 _LEFT_OUT_S = 10.0
 _ALIVE_S = 2.0
+# What servers that send neither a code nor a parameter say of a prompt that is too long: vLLM before 0.6, LM Studio.
+_CONTEXT = re.compile(r"maximum context length|context (?:length|window|size)|max_model_len", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +159,7 @@ async def probe(base_url: str, cfg: LlmConfig) -> Endpoint:
     if response.status_code in (401, 403):
         raise _unauthorised(base_url)
     try:
-        served = {row["id"]: row.get("max_model_len") for row in response.json()["data"]}
+        served = {row["id"]: row for row in response.json()["data"]}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ModelError(
             f"{url} answered HTTP {response.status_code}, but not with a list of models",
@@ -167,7 +170,20 @@ async def probe(base_url: str, cfg: LlmConfig) -> Endpoint:
     model = cfg.model or next(iter(served))
     if model not in served:
         raise ModelError(f"{base_url} does not serve model {model!r}", f"set llm.model to one of: {', '.join(served)}")
-    return Endpoint(base_url, model, cfg.api_key, served[model])
+    return Endpoint(base_url, model, cfg.api_key, _context(served, model))
+
+
+def _context(served: dict[str, Any], model: str) -> int | None:
+    """The context of a model; vLLM tells an adapter's by the name of its parent alone."""
+    asked: set[str] = set()
+    while model in served and model not in asked:
+        asked.add(model)
+        if isinstance(length := served[model].get("max_model_len"), int):
+            return length
+        model = str(served[model].get("parent"))
+    wholes = {row.get("max_model_len") for row in served.values() if not row.get("parent")}
+    length = wholes.pop() if model != "None" and len(wholes) == 1 else None  # its parent has another name here
+    return length if isinstance(length, int) else None
 
 
 def client_of(url: str, timeout_s: float) -> "httpx.AsyncClient":
@@ -195,8 +211,6 @@ def is_local(url: str) -> bool:
 
 def refusal(endpoint: Endpoint, status: int, told: Any) -> ModelError:
     """An answer other than 200; `told` is its JSON, in OpenAI's form or without the frame around it."""
-    detail = told.get("error", told) if isinstance(told, dict) else {}
-    detail = detail if isinstance(detail, dict) else {"message": detail}
     where = endpoint.base_url
     if status in (401, 403):
         return _unauthorised(where)
@@ -206,16 +220,43 @@ def refusal(endpoint: Endpoint, status: int, told: Any) -> ModelError:
         return ModelError(f"{where} refuses more requests for now", "wait a little and try again", retryable=True)
     if status not in (400, 413, 422):
         return ModelError(f"{where} answered HTTP {status}", "see the server's log", retryable=True)
-    text = str(detail.get("message") or told)[:300]
-    about_length = detail.get("code") == "context_length_exceeded" or detail.get("param") in (
-        "input_tokens", "input_text", "max_tokens", "max_completion_tokens", "messages", "prompt",
-    )  # fmt: skip
-    if about_length:
+    text = str(_detail(told).get("message") or told)[:300]
+    if about_length(told):
         return ModelError(
             f"the prompt and the answer do not fit the model's context: {text}",
             "lower retrieval.context_tokens or llm.max_tokens, or serve the model with a longer context",
         )
     return ModelError(f"{where} refused the request: {text}", "check the sampling settings under [llm]")
+
+
+def about_length(told: Any) -> bool:
+    """Whether a refusal says that prompt and answer are too long."""
+    detail = _detail(told)
+    named = detail.get("code") == "context_length_exceeded" or detail.get("param") in (
+        "input_tokens", "input_text", "max_tokens", "max_completion_tokens", "messages", "prompt",
+    )  # fmt: skip
+    return named or "n_ctx" in detail or _CONTEXT.search(str(detail.get("message") or told)[:300]) is not None
+
+
+def _detail(told: Any) -> dict[str, Any]:
+    detail = told.get("error", told) if isinstance(told, dict) else {}
+    return detail if isinstance(detail, dict) else {"message": detail}
+
+
+def no_answer(base_url: str, finish: str, thought: bool) -> ModelError:
+    """A reply that ended without a word of an answer."""
+    why, hint = "", "ask again, or use another model"
+    if finish == "length":
+        why, hint = "llm.max_tokens were used up", "raise llm.max_tokens"
+        why += " by its thoughts" if thought else ""
+    elif finish == "tool_calls":
+        why, hint = "it called a tool instead", "serve it without tools, or use another model"
+    elif finish == "content_filter":
+        why, hint = "a filter of its server held it back", "see the server's settings"
+    elif thought:
+        why = "all that it wrote was taken for its thoughts"
+        hint = "check the reasoning parser that the server has for the model (vLLM: --reasoning-parser)"
+    return ModelError(f"the model wrote no answer at {base_url}" + (f": {why}" if why else ""), hint)
 
 
 def late(base_url: str, seconds: float) -> ModelError:

@@ -1,129 +1,236 @@
-"""Answers without a model: the sentences of the found passages that say most about the question, quoted with [n]."""
+"""Answers without a model: what of the found passages says most about the question, quoted with [n].
 
-import re
+The best units by their words, and those of the best passages, are compared with the question by meaning too: as many as
+a fixed number of tokens allows, so that an answer takes no longer where passages are long.
+"""
+
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import zip_longest
 
-from core.text import held, keywords, numbered, openings, sentences, tokens
+from core.text import fold, keywords, numbered, openings, query_terms, sentences, tokens
 from core.types import Source
+from llm.quotes import Quote, marked, span, whole
+from llm.units import Unit, units, width
+from llm.wanted import Kind, about, holds, wanted
 
-_MOST = 3  # quotes
-_SHORT = 60  # search tokens: a quote below this takes the next sentence along
-_ROWS = 10  # a table of no more rows is quoted whole
-_HEADING = re.compile(r"#{1,6}\s+(.*)")
-_RULE = re.compile(r"[\s|:\-=_*]*")
+_MOST = 4  # quotes
+_LEAST = 0.6  # of the best score: what is below is not quoted
+_ENOUGH = 400  # characters, in the width of Chinese, after which no further quote is begun
+_EMBEDDED = 300  # tokens, by estimate, of the units that are compared by meaning: a quarter of a second on one core
+_BEFORE = 0.5  # of a word that stands in a sentence before the one that asks
+_LEFT = 12  # tokens that are too few for another
+_READ = 400  # characters of a unit that are compared
+_FIRSTS, _SOURCES, _TABLES = 2, 4, 3  # that many units of each of the first sources are among them, and tables
+# What a unit is worth: its words and its terms, what stands around it, the kind of thing that is asked for, whether it
+# is of the chunk that was found, how far its source is behind the first, how near it is; see dev/LOG.md.
+_OWN, _AROUND, _KIND, _HIT, _BEHIND, _MEANING = 0.5, 0.25, 0.1, 0.1, 0.3, 0.8
+_KNOWN = 0.4  # of a word that the title or heading says as well
+_NEAR = 0.06  # above unrelated texts, from which on the nearest unit has all that meaning gives
 
 Likeness = Callable[[Sequence[str]], Sequence[float]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    """A sentence, list item or table row; `shown` is how it is quoted: with the next sentence, or its table."""
+@dataclass(eq=False, slots=True)
+class _Place:
+    """A unit of a source, and what it is worth; `behind` is how far its source is behind the first, 0 to 1."""
 
     source: Source
-    place: int
-    text: str
-    around: str
-    shown: str
+    unit: Unit
+    behind: float
+    score: float = 0.0
+    fits: bool = False  # by a word, or by meaning
 
 
 def extract(
     question: str, sources: Sequence[Source], idf: Mapping[str, float], likeness: Likeness | None = None
 ) -> str:
-    """Up to three quotes, in the order of their sources, each with its [n].
+    """Up to four quotes, the best first, each with its [n]; what belongs together is quoted together.
 
-    A sentence scores the share of the question's keywords, weighted by rarity (`idf`), that it holds, and half of what
-    its heading and the sentence before it hold; and less the lower its source stands. An article that the question
-    names by its number comes first. Where the question can be
-    embedded, `likeness` gives the cosine of texts to it, and counts as much as the words.
+    A unit counts by the share of the question's terms, weighted by rarity (`idf`), that it holds, and less by those of
+    what it stands under and behind; by whether it holds the kind of thing that is asked for; and the less the lower its
+    source stands. An article that the question names by its number comes first. `likeness` says how far above the
+    cosine of unrelated texts those of some texts to the question are; it is asked once, for a bounded number of tokens.
     """
-    wanted = {term: idf.get(term, 1.0) for term in keywords(question)}
-    named = set(numbered(question))
-    units = [unit for source in sources for unit in _units(source)]
+    top = max((source.hit.score for source in sources), default=0.0)
+    behind = {source.n: 1 - source.hit.score / top if top > 0 else 0.0 for source in sources}
+    places = [_Place(source, unit, behind[source.n]) for source in sources for unit in _units(source)]
+    _score_words(question, places, idf)
     if likeness:
-        alike = likeness([f"{unit.source.hit.title} {unit.around}\n{unit.text}" for unit in units])
-    else:
-        alike = [0.0] * len(units)
-        units = [unit for unit in units if _weight(unit.text, wanted)]
-    scores = {
-        unit: (_words(unit, wanted) + max(cosine, 0.0) + _named(unit, named)) / (unit.source.n + 2) ** 0.2
-        for unit, cosine in zip(units, alike, strict=False)
-    }
-    chosen = _best(scores)
-    if not chosen and sources:  # found by meaning alone: no word in common
-        chosen = [_Unit(sources[0], 0, "", "", sources[0].hit.text.strip())]
-    return "\n\n".join(map(_marked, sorted(chosen, key=lambda unit: (unit.source.n, unit.place))))
+        _add_meaning(places, likeness)
+    quotes = _best(places)
+    if not quotes:  # found by meaning alone: no word in common
+        return f"{sources[0].hit.text.strip()} [{sources[0].n}]" if sources else ""
+    return "\n\n".join(map(marked, quotes))
 
 
-def _best(scores: Mapping[_Unit, float]) -> list[_Unit]:
-    """The best units that do not say the same, as long as they are not much worse than the first."""
-    chosen: list[_Unit] = []
-    for unit in sorted(scores, key=lambda unit: (-scores[unit], unit.source.n, unit.place)):
-        if scores[unit] <= 0 or len(chosen) == _MOST or (chosen and scores[unit] < 0.6 * scores[chosen[0]]):
+def _units(source: Source) -> list[Unit]:
+    return units(source.text, frozenset({source.hit.title, *source.hit.headings}))
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is looked for: keywords and all search tokens with their weights, kinds of things, named articles."""
+
+    words: Mapping[str, float]
+    terms: Mapping[str, float]
+    kinds: Sequence[Kind]
+    named: Set[str]
+
+
+def _score_words(question: str, places: Sequence[_Place], idf: Mapping[str, float]) -> None:
+    stripped = about(question)
+    words = {term: idf.get(term, 1.0) for term in keywords(stripped)}
+    terms = query_terms(stripped)
+    asked = _Question(
+        _stressed(stripped, words), _stressed(stripped, terms), wanted(question), set(numbered(question))
+    )  # fmt: skip
+    before: _Place | None = None
+    said = _Held("")
+    heads: dict[tuple[int, str], _Held] = {}
+    for place in places:
+        source, unit = place.source, place.unit
+        above = _above(unit)
+        key = (source.n, above)
+        if key not in heads:
+            heads[key] = _Held(f"{source.hit.title}\n{above}")
+        follows = before is not None and before.source is source and before.unit.heading == unit.heading
+        own, behind = _Held(unit.text), said if follows else _Held("")
+        _score(place, own, heads[key], behind, asked)
+        before, said = place, own
+
+
+def _stressed(question: str, weights: Mapping[str, float]) -> dict[str, float]:
+    """The weights, less where a term stands only in a sentence before the last one, which asks."""
+    asking = _Held(sentences(question)[-1] if question else "")
+    return {term: weight if asking.holds(term) else _BEFORE * weight for term, weight in weights.items()}
+
+
+def _above(unit: Unit) -> str:
+    """What a unit stands under: a heading, what leads into its list or table, the header of the table."""
+    if unit.group.kind not in ("list", "table"):
+        return unit.heading
+    lead = unit.group.lead.text if unit.group.lead else ""
+    return "\n".join([unit.heading, lead, *([unit.group.units[0].text] if unit.kind == "row" else [])])
+
+
+class _Held:
+    """The search tokens of a text, and the text as they were read from it."""
+
+    __slots__ = ("folded", "tokens")
+
+    def __init__(self, text: str) -> None:
+        self.tokens = set(tokens(text))
+        self.folded = fold(text)
+
+    def holds(self, term: str) -> bool:
+        """Whether it is there; a lone character also within a word."""
+        return term in self.tokens or (len(term) == 1 and term in self.folded)
+
+    def share(self, terms: Mapping[str, float], known: "_Held") -> float:
+        """The share of some terms, by weight, that stand here; what is known anyway counts less."""
+        there = (w * (_KNOWN if known.holds(term) else 1.0) for term, w in terms.items() if self.holds(term))
+        return sum(there) / (sum(terms.values()) or 1.0)
+
+
+def _score(place: _Place, own: _Held, head: _Held, behind: _Held, asked: _Question) -> None:
+    words, terms = own.share(asked.words, head), own.share(asked.terms, head)
+    missing = (w for term, w in asked.words.items() if not own.holds(term) and (head.holds(term) or behind.holds(term)))
+    around = sum(missing) / (sum(asked.words.values()) or 1.0)
+    unit, source = place.unit, place.source
+    kind = sum(holds(unit.text, kind) for kind in asked.kinds) / len(asked.kinds) if asked.kinds else 0.0
+    named = bool(asked.named) and not asked.named.isdisjoint(openings(unit.text))
+    place.fits = words > 0 or named
+    place.score = _OWN * words + _OWN * terms + _AROUND * around + _KIND * kind + named
+    place.score += _HIT * (unit.text in source.hit.text) - _BEHIND * place.behind
+
+
+def _add_meaning(places: Sequence[_Place], likeness: Likeness) -> None:
+    """Let meaning count for the best so far, as many as a fixed number of tokens allows.
+
+    Of a table that is quoted whole, one row stands for all.
+    """
+    left = _EMBEDDED
+    some: dict[object, str] = {}
+    for place in _in_turn(places):
+        text = _read(place)
+        cost = 6 + width(text) * 7 // 10
+        if _one(place) not in some and cost <= left:
+            left -= cost
+            some[_one(place)] = text
+        elif left < _LEFT:
             break
-        said = set(tokens(unit.shown))
-        if all(len(said & set(tokens(other.shown))) < 0.7 * len(said) for other in chosen):
-            chosen.append(unit)
-    return chosen
+    above = dict(zip(some, likeness(list(some.values())), strict=True)) if some else {}
+    nearest = max([_NEAR, *above.values()])
+    for place in places:
+        near = max(above.get(_one(place), 0.0), 0.0)
+        place.score += _MEANING * near / nearest
+        place.fits = place.fits or near > 0
 
 
-def _words(unit: _Unit, wanted: Mapping[str, float]) -> float:
-    own, around = _weight(unit.text, wanted), _weight(unit.around, wanted)
-    return (own + 0.5 * max(around - own, 0)) / (sum(wanted.values()) or 1.0)
+def _in_turn(places: Sequence[_Place]) -> Iterator[_Place]:
+    """In turn the best of all, the best of each of the first sources, and the small tables there.
+
+    A source where words say little may answer, and so may a table, which says things in few words.
+    """
+    ranked = sorted(places, key=lambda place: -place.score)
+    sources: dict[int, list[_Place]] = {}
+    for place in ranked:
+        sources.setdefault(place.source.n, []).append(place)
+    first = [sources[n] for n in sorted(sources)[:_SOURCES]]
+    others = [own[rank] for rank in range(_FIRSTS) for own in first if rank < len(own)]
+    rows = {
+        _one(row): row for own in first for row in reversed(own) if row.unit.kind == "row" and whole(row.unit.group)
+    }
+    spread = [place for pair in zip_longest(others, list(rows.values())[:_TABLES]) for place in pair if place]
+    for pair in zip_longest(ranked, spread):
+        yield from (place for place in pair if place)
 
 
-def _named(unit: _Unit, named: Set[str]) -> bool:
-    return bool(named) and not named.isdisjoint(openings(unit.text))
+def _one(place: _Place) -> object:
+    """What is compared as one: a unit, or a table that is quoted whole."""
+    group = place.unit.group
+    return group if group.kind == "table" and whole(group) else place.unit
 
 
-def _weight(text: str, wanted: Mapping[str, float]) -> float:
-    return sum(wanted[term] for term in held(text, wanted))
+def _read(place: _Place) -> str:
+    """The beginning of a unit as it is compared: what is no sentence needs what it stands under."""
+    unit = place.unit
+    own = unit.text if unit.kind in ("sentence", "title") else f"{_above(unit)}\n{unit.text}".strip()
+    return own[:_READ]
 
 
-def _units(source: Source) -> Iterator[_Unit]:
-    names = {source.hit.title, *source.hit.headings}
-    rows = [(heading, text) for heading, text in _lines(source.text) if text not in names]
-    for place, (heading, text) in enumerate(rows):
-        before = rows[place - 1][1] if place and rows[place - 1][0] == heading else ""
-        after = rows[place + 1][1] if place + 1 < len(rows) and rows[place + 1][0] == heading else ""
-        shown = text
-        if text.startswith("|"):
-            shown = _table([row for _, row in rows], place)
-        elif after and not after.startswith("|") and len(tokens(text)) < _SHORT:
-            shown = f"{text}{_gap(text)}{after}"
-        yield _Unit(source, place, text, f"{heading}\n{before}", shown)
+def _best(places: Sequence[_Place]) -> list[Quote]:
+    """The best units with what belongs to them, as long as they are not much worse than the first; nothing twice."""
+    quotes: list[Quote] = []
+    there: dict[int, list[Unit]] = {}
+    for place in places:
+        there.setdefault(place.source.n, []).append(place.unit)
+    said: list[set[str]] = []
+    shown: set[Unit] = set()
+    count = 0
+    ranked = sorted((place for place in places if place.fits), key=lambda place: -place.score)
+    for place in ranked:
+        long = sum(unit.length for unit in shown) > _ENOUGH
+        if count == _MOST or place.score <= 0 or place.score < _LEAST * ranked[0].score or (count and long):
+            break
+        if place.unit in shown or _said(place.unit, said):
+            continue
+        together = [u for u in span(place.unit, there[place.source.n]) if u not in shown and not _said(u, said)]
+        count += 1
+        shown.update(together)
+        said += [set(tokens(unit.text)) for unit in together]
+        quote = Quote(place.source, sorted(together, key=lambda unit: unit.place))
+        met = [other for other in quotes if other.takes(quote)]
+        for other in met:
+            quote.add(other)
+        at = min((quotes.index(other) for other in met), default=len(quotes))
+        quotes = [other for other in quotes if other not in met]
+        quotes.insert(at, quote)
+    return quotes
 
 
-def _table(rows: Sequence[str], place: int) -> str:
-    """The table around a row, as Markdown: whole where it is small, else its header and that row."""
-    first = last = place
-    while first and rows[first - 1].startswith("|"):
-        first -= 1
-    while last + 1 < len(rows) and rows[last + 1].startswith("|"):
-        last += 1
-    header, body = rows[first], rows[first + 1 : last + 1]
-    if len(body) > _ROWS:
-        body = [rows[place]] if place > first else body[:1]
-    return "\n".join([header, "|" + " --- |" * (header.count("|") - 1), *body])
-
-
-def _marked(unit: _Unit) -> str:
-    mark = f" [{unit.source.n}]"
-    return f"{unit.shown[:-1].rstrip()}{mark} |" if unit.shown.startswith("|") else unit.shown + mark
-
-
-def _lines(text: str) -> Iterator[tuple[str, str]]:
-    """(heading, sentence) in order; a table row or list item is a sentence, a heading or a rule is none."""
-    heading = ""
-    for line in (piece.strip() for piece in sentences(text) if piece.strip()):
-        if match := _HEADING.fullmatch(line):
-            heading = match[1]
-        elif not _RULE.fullmatch(line):
-            yield heading, line
-
-
-def _gap(sentence: str) -> str:
-    """What stands between two sentences: nothing in Chinese, a new line in lists."""
-    if sentence.startswith(("- ", "* ")):
-        return "\n"
-    return "" if sentence[-1] in "。！？；" else " "
+def _said(unit: Unit, said: Sequence[Set[str]]) -> bool:
+    """Whether a unit says hardly anything that was not said."""
+    own = set(tokens(unit.text))
+    return any(len(own & other) >= 0.7 * len(own) for other in said)

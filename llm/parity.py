@@ -3,9 +3,14 @@
 The reference is transformers (and peft) on the CPU, greedy. Its answer to each prompt is put to the server again token
 by token, so that both are asked for the next word after the same words: first choices and distributions are compared
 there, and one early difference does not spoil the rest.
+
+Both compute one conversation at a time and each from its first token: in bfloat16 the sums of a batch, or of a prompt
+whose beginning is cached, are rounded otherwise, and greedy answers part at near ties (He et al. 2025, "Defeating
+Nondeterminism in LLM Inference"). How many answers a batch changes is measured beside it, and is no drift.
 """
 
 import math
+import secrets
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,6 +34,7 @@ _NEUTRAL = {
     "presence_penalty": 0.0,
     "frequency_penalty": 0.0,
 }
+_TIE = 2  # units in the last place of the likeliest logit, within which either of two tokens may come out on top
 _DAMAGED = 0.01  # of a weight that should be equal: Frobenius norm of the difference by its own
 
 
@@ -53,12 +59,15 @@ class Found:
     """What was measured.
 
     template: share of prompts that the server renders to the reference's very token ids
-    tokens: share of the reference's greedy answer that the server generates before it first differs, over the chat
+    tokens: share of the reference's greedy answer that the server generates before it first differs, over the chat; an
+        answer that parts at a near tie counts whole, since what follows is another, as good a continuation
     first_choice: share of places where the server's likeliest token is the reference's
     kl: mean over these places of KL(reference || served), over the server's k likeliest tokens and all others taken as
         one: a lower bound of that over the whole vocabulary
     score, score_reference: token F1 with the data set's answers; exact, exact_reference: share that are those answers
     sampling: share of answers that the server's own sampling defaults change, in spite of temperature 0
+    batch: share of answers that stay the same when all are asked at once
+    ties: share of answers that part at a near tie, which the number format decides
     """
 
     template: float
@@ -71,6 +80,8 @@ class Found:
     exact: float
     exact_reference: float
     sampling: float
+    batch: float = 1.0
+    ties: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +248,15 @@ class Reference:
             for row, seen in zip(known, served, strict=True)
         ]
 
+    def ties(self, before: Sequence[int], other: int, dtype: str) -> bool:
+        """Whether another token than the likeliest after `before` is as likely, as far as a number format tells."""
+        import torch
+
+        with torch.no_grad():
+            logits = self.model(input_ids=torch.tensor([list(before)])).logits[0, -1].float()
+        unit = torch.finfo(getattr(torch, dtype)).eps
+        return bool(logits.max() - logits[other] <= _TIE * unit * logits.max().abs())
+
     def to(self, dtype: str) -> None:
         """Change the number format."""
         import torch
@@ -286,7 +306,7 @@ def strip(answer: list[int], ends: Sequence[int]) -> list[int]:
 
 
 class Served:
-    """A running vLLM, asked for token ids and log probabilities."""
+    """A running vLLM, asked for token ids and log probabilities; nothing is taken from its prefix cache."""
 
     def __init__(self, base_url: str, model: str, timeout_s: float = 900.0) -> None:
         import httpx
@@ -294,15 +314,22 @@ class Served:
         self._client = httpx.Client(base_url=base_url, timeout=timeout_s, trust_env=False)
         self._model = model
 
-    def chat(self, messages: list[dict[str, str]], most: int, *, neutral: bool) -> tuple[list[int], list[int], str]:
-        """The ids of the rendered prompt and of the answer, and its text, at temperature 0.
+    def chat(self, messages: list[dict[str, str]], most: int, *, neutral: bool) -> tuple[list[int], list[int]]:
+        """The ids of the rendered prompt and of the answer, its thoughts too, at temperature 0.
 
         `neutral` sets all else that the server would take from the model's generation_config.json.
         """
         body = {"messages": messages, "max_tokens": most, "temperature": 0.0, "return_token_ids": True}
         reply = self._post("/chat/completions", body | (_NEUTRAL if neutral else {}))
         choice = reply["choices"][0]
-        return reply["prompt_token_ids"], choice["token_ids"], choice["message"]["content"] or ""
+        return reply["prompt_token_ids"], choice["token_ids"]
+
+    def together(self, conversations: Sequence[list[dict[str, str]]], most: int) -> list[list[int]]:
+        """The ids of the answers to conversations that are asked at once, which the server computes as batches."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(max_workers=max(len(conversations), 1)) as pool:
+            return list(pool.map(lambda messages: self.chat(messages, most, neutral=True)[1], conversations))
 
     def rows(self, prompt: Sequence[int], answer: Sequence[int], top: int = 20) -> list[Row]:
         """The likeliest tokens at each place of an answer, given the prompt and the answer up to there."""
@@ -318,7 +345,8 @@ class Served:
         import httpx
 
         try:
-            response = self._client.post(path, json={"model": self._model} | body)
+            unshared = {"model": self._model, "cache_salt": secrets.token_hex(8)}
+            response = self._client.post(path, json=unshared | body)
             response.raise_for_status()
             return response.json()
         except httpx.HTTPStatusError as error:

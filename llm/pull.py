@@ -1,7 +1,8 @@
 """Models from a hub into the models folder: resumable, checked against the hub's hashes, whole or not there.
 
-huggingface_hub's own download resumes too, but compares sizes only, and knows one hub. Weights are taken as safetensors
-alone: the other formats are pickles, and to open a pickle is to run what its maker put in.
+huggingface_hub's own download resumes too, but compares sizes only, and knows one hub. Weights are taken as
+safetensors, or out of one GGUF file: the other formats are pickles, and to open a pickle is to run what its maker put
+in.
 """
 
 import hashlib
@@ -14,8 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ModelError
+from core.files import name_whole, sync_folder
 from core.text import digest
-from llm import registry
+from llm import gguf, registry
 from llm.hub import Hub, Listing, RemoteFile, check_repo, client, listing, unreachable
 
 if TYPE_CHECKING:
@@ -57,8 +59,12 @@ class _Broken(Exception):
         self.error, self.wait_s = error, wait_s
 
 
-def pull(data: Path, hub: Hub, repo: str, revision: str, name: str, progress: Progress) -> Pulled:
+def pull(
+    data: Path, hub: Hub, repo: str, revision: str, name: str, progress: Progress, *, file: str = ""
+) -> Pulled:  # fmt: skip
     """Fetch a repository's safetensors, tokenizer and configuration into `data/models/<name>` (default: its own name).
+
+    Where it has GGUF files alone, its only one, or the one that `file` names, is fetched and unpacked (see gguf.py).
 
     `revision` is a branch, tag or commit (default: the hub's main branch); run.json has the commit. A model that is
     there is left as it is, without a look at the hub. What was stopped goes on where it stopped, unless the branch has
@@ -67,30 +73,76 @@ def pull(data: Path, hub: Hub, repo: str, revision: str, name: str, progress: Pr
     """
     check_repo(repo, revision)
     folder = registry.home(data, name or repo.rpartition("/")[2])
-    key = digest(json.dumps(["pulled", hub.api, repo, revision])).hex()
+    key = digest(json.dumps(["pulled", hub.api, repo, revision, *([file] if file else [])])).hex()
     if record := registry.finished(folder, key):
         return _there(folder, record)
     with registry.alone(folder) as partial, client(hub) as session:
         progress(f"asking {hub.address} for {repo}")
         found = listing(session, hub, repo, revision)
-        files, left_out = _chosen(hub, found)
+        files, left_out = _chosen(hub, found, file)
         _begin(partial, key, found.revision, progress)
         fetched = _fetch_all(session, hub, files, partial, progress)
         _check_shards(partial, repo)
-        written = [
+        rows = [
             {"name": file.name, "size": file.size, "sha256": file.sha256 or registry.file_hash(partial / file.name)}
             for file in files
         ]
-        registry.finish(
-            partial,
-            {
-                "kind": "pulled", "hub": hub.address, "repo": repo, "revision": found.revision, "asked": revision,
-                "base": {"name": repo, "revision": found.revision}, "files": written, "left_out": list(left_out),
-                "key": key, "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
-            },
-        )  # fmt: skip
-    total = sum(file.size for file in files)
-    return Pulled(folder, repo, found.revision, len(files), total, fetched, left_out)
+        record = {"repo": repo, "revision": found.revision, "asked": revision, "hub": hub.address}
+        record = _unpacked(partial, record | {"files": rows}, progress)
+        record = _finished(partial, key, record | {"left_out": list(left_out)})
+    sizes = [row["size"] for row in record["files"]]
+    return Pulled(folder, repo, found.revision, len(sizes), sum(sizes), fetched, left_out)
+
+
+def take(data: Path, file: Path, name: str, progress: Progress) -> Pulled:
+    """Unpack a GGUF file of this machine into `data/models/<name>` (default: the file's name), as `pull` does.
+
+    Raises `ConfigError` for names, `ModelError` for a file that is none or cannot be made into a model.
+    """
+    gguf.header(file)  # before all of it is read for its hash
+    identity = registry.file_hash(file)
+    folder = registry.home(data, name or file.stem)
+    key = digest(json.dumps(["taken", file.name, identity])).hex()
+    if record := registry.finished(folder, key):
+        return _there(folder, record)
+    with registry.alone(folder) as partial:
+        registry.begin(partial, key, resume=False)
+        progress(f"unpacking {file}")
+        told = gguf.unpack(file, partial) | {"sha256": identity}
+        record = {"repo": file.name, "revision": identity, "hub": "", "gguf": told, "files": _rows(partial)}
+        record = _finished(partial, key, record | {"left_out": []})
+    sizes = [row["size"] for row in record["files"]]
+    return Pulled(folder, file.name, identity, len(sizes), sum(sizes), 0)
+
+
+def _unpacked(partial: Path, record: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """What run.json says of a repository; where its weights came as a GGUF file, that becomes the folder's files."""
+    weights = [row for row in record["files"] if row["name"].endswith(gguf.ENDING)]
+    if not weights:
+        return record
+    progress(f"unpacking {weights[0]['name']}")
+    source = partial / weights[0]["name"]
+    told = gguf.unpack(source, partial) | {"sha256": weights[0]["sha256"]}
+    source.unlink()
+    for above in source.relative_to(partial).parents:
+        if above != Path() and not any((partial / above).iterdir()):
+            (partial / above).rmdir()
+    return record | {"gguf": told, "files": _rows(partial)}
+
+
+def _rows(partial: Path) -> list[dict[str, Any]]:
+    names = sorted(file.relative_to(partial).as_posix() for file in partial.rglob("*") if file.is_file())
+    return [
+        {"name": name, "size": (partial / name).stat().st_size, "sha256": registry.file_hash(partial / name)}
+        for name in names
+        if name not in _OURS
+    ]
+
+
+def _finished(partial: Path, key: str, record: dict[str, Any]) -> dict[str, Any]:
+    base = {"name": record["repo"], "revision": record["revision"]}
+    told = {"kind": "pulled", "base": base, "key": key, "finished": time.strftime("%Y-%m-%d %H:%M:%S")}
+    return registry.finish(partial, told | record)
 
 
 def _there(folder: Path, record: dict[str, Any]) -> Pulled:
@@ -105,20 +157,40 @@ def _there(folder: Path, record: dict[str, Any]) -> Pulled:
     return Pulled(folder, record["repo"], record["revision"], len(sizes), sum(sizes), 0, tuple(record["left_out"]))
 
 
-def _chosen(hub: Hub, found: Listing) -> tuple[tuple[RemoteFile, ...], tuple[str, ...]]:
-    """The files that are wanted, and the names of the others. Raises `ModelError` where there are no safetensors."""
+def _chosen(hub: Hub, found: Listing, named: str) -> tuple[tuple[RemoteFile, ...], tuple[str, ...]]:
+    """The files that are wanted, and the names of the others. Raises `ModelError` where there are no such weights."""
     names = [file.name for file in found.files]
-    files = tuple(file for file in found.files if _wanted(file.name, names))
-    left_out = tuple(sorted(set(names) - {file.name for file in files}))
-    if not any(file.name.endswith(".safetensors") for file in files):
-        if pickles := [name for name in left_out if PurePosixPath(name).suffix in _PICKLES]:
+    packed = [name for name in names if name.endswith(gguf.ENDING) and "mmproj" not in name]  # that is for pictures
+    wanted = {name for name in names if _wanted(name, names)}
+    if named and named not in packed:
+        raise ModelError(
+            f"{found.repo} at {hub.address} has no GGUF file {named!r}",
+            f"name one of: {', '.join(packed[:10])}" if packed else "leave --file out: its weights are safetensors",
+        )
+    if not named and not any(name.endswith(".safetensors") for name in wanted):
+        if len(packed) > 1:
             raise ModelError(
-                f"{found.repo} at {hub.address} has its weights as pickles only ({', '.join(pickles[:3])}); to open "
-                "them is to run whatever their maker put in",
-                "name a revision that has safetensors (often refs/pr/1 on Hugging Face), or another model",
+                f"{found.repo} at {hub.address} has {len(packed)} GGUF files", f"--file {packed[0]}, or another of them"
             )
-        raise ModelError(f"{found.repo} at {hub.address} has no *.safetensors", "name a model in transformers' form")
-    return files, left_out
+        if not packed:
+            raise _no_weights(hub, found.repo, sorted(set(names) - wanted))
+        named = packed[0]
+    if named:  # its tokenizer and configuration are in the file, and others beside it may be of something else
+        wanted = {named, *(name for name in wanted if name.startswith(_NOTICES))}
+    files = tuple(file for file in found.files if file.name in wanted)
+    return files, tuple(sorted(set(names) - wanted))
+
+
+def _no_weights(hub: Hub, repo: str, left_out: list[str]) -> ModelError:
+    if pickles := [name for name in left_out if PurePosixPath(name).suffix in _PICKLES]:
+        return ModelError(
+            f"{repo} at {hub.address} has its weights as pickles only ({', '.join(pickles[:3])}); to open "
+            "them is to run whatever their maker put in",
+            "name a revision that has safetensors (often refs/pr/1 on Hugging Face), or another model",
+        )
+    return ModelError(
+        f"{repo} at {hub.address} has no *.safetensors and no *.gguf", "name a model in transformers' form"
+    )
 
 
 def _wanted(name: str, names: list[str]) -> bool:
@@ -158,6 +230,8 @@ def _fetch_all(
     bar = _Bar(sum(file.size for file in files), sum(file.size for file in files) - needed, progress)
     for file in sorted(missing, key=lambda file: file.size):  # what is wrong with the small ones is known at once
         _fetch(session, hub, file, partial / file.name, bar)
+    for folder in {above for file in missing for above in Path(file.name).parents}:
+        sync_folder(partial / folder)
     return bar.fetched
 
 
@@ -198,7 +272,10 @@ def _fetch(session: "httpx.Client", hub: Hub, file: RemoteFile, target: Path, ba
             bar.progress(f"{broken.error.message}; again in {wait:.0f} s")
             time.sleep(wait)
     _check(hub, file, part)
-    part.replace(target)
+    try:
+        name_whole(part, target)
+    except OSError as error:
+        raise _unwritten(target, error) from None
 
 
 def _transfer(session: "httpx.Client", hub: Hub, file: RemoteFile, part: Path, bar: _Bar) -> None:
@@ -229,10 +306,14 @@ def _transfer(session: "httpx.Client", hub: Hub, file: RemoteFile, part: Path, b
     except httpx.HTTPError as error:
         raise _Broken(unreachable(hub, error)) from None
     except OSError as error:
-        raise ModelError(
-            f"{str(part)!r} cannot be written: {error.strerror}",
-            "free some space, then give the same command again: it goes on where it stopped",
-        ) from None
+        raise _unwritten(part, error) from None
+
+
+def _unwritten(file: Path, error: OSError) -> ModelError:
+    return ModelError(
+        f"{str(file)!r} cannot be written: {error.strerror}",
+        "free some space, then give the same command again: it goes on where it stopped",
+    )
 
 
 def _check_status(hub: Hub, file: RemoteFile, response: "httpx.Response") -> None:

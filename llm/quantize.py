@@ -167,6 +167,8 @@ def compress(python: Path, folder: Path, job: dict[str, Any], progress: Progress
         finally:
             child.kill()
             child.wait()
+            if child.stdout:
+                child.stdout.close()
     if code:
         raise _failed(code, folder / LOG)
     return json.loads((folder / OUTCOME).read_text("utf-8"))

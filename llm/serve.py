@@ -6,6 +6,7 @@ it when the app is gone. Its output goes to a log file; a start that fails is ex
 
 import contextlib
 import json
+import logging
 import os
 import re
 import signal
@@ -14,20 +15,24 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from core.config import LlmConfig
 from core.errors import ModelError
 from llm.fit import config_of, quantized_as
+from llm.suits import parser_of
 from llm.vllm_env import Build, Progress, build_of, ensure
 from llm.vllm_log import explain, last_step
+
+log = logging.getLogger(__name__)
 
 _LAUNCHER = Path(__file__).with_name("vllm_launcher.py")
 _POLL_S, _REPORT_S = 0.25, 5.0
 _STOP_S = 20.0  # above the grace that the launcher gives vLLM
-_LOG_TAIL = 400_000
+_LOG_TAIL, _LOG_MOST = 400_000, 64 << 20  # bytes
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has kernels for
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -39,7 +44,9 @@ _NOT_PASSED_ON = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "RAGSTONE_LLM__API_
 def build_argv(cfg: LlmConfig, build: Build) -> list[str]:
     """The arguments after `vllm`. `llm.vllm_args` come last, so that they win."""
     argv = ["serve", model_path(cfg), "--served-model-name", model_name(cfg)]
-    argv += ["--host", cfg.vllm_host, "--port", str(cfg.vllm_port), "--enable-prefix-caching"]
+    argv += ["--host", cfg.vllm_host, "--port", str(cfg.vllm_port)]
+    if not _pools(cfg):  # an encoder keeps nothing that could be used again, and vLLM ends where it is told to
+        argv += ["--enable-prefix-caching"]
     if cfg.vllm_max_model_len:
         argv += ["--max-model-len", str(cfg.vllm_max_model_len)]
     if build == "gpu":
@@ -49,6 +56,9 @@ def build_argv(cfg: LlmConfig, build: Build) -> list[str]:
     if cfg.vllm_lora_rank:
         rank = next(allowed for allowed in _LORA_RANKS if allowed >= cfg.vllm_lora_rank)
         argv += ["--enable-lora", "--max-lora-rank", str(rank)]
+    own = any(arg.split("=")[0] == "--reasoning-parser" for arg in cfg.vllm_args)
+    if not own and not is_hub_name(cfg.vllm_model) and (parser := parser_of(Path(model_path(cfg)))):
+        argv += ["--reasoning-parser", parser]
     return [*argv, *cfg.vllm_args]
 
 
@@ -93,7 +103,10 @@ def base_url(cfg: LlmConfig) -> str:
 
 
 def check_model(cfg: LlmConfig) -> None:
-    """Raise `ModelError` where the model folder cannot be served as a chat model. A hub name is left to vLLM."""
+    """Raise `ModelError` where the model folder cannot be served, as a chat model unless `--runner` says otherwise.
+
+    A hub name is left to vLLM.
+    """
     if not cfg.vllm_model:
         raise ModelError("llm.vllm_model is empty: there is no model to serve", "set it to the folder of a model")
     if is_hub_name(cfg.vllm_model):
@@ -108,6 +121,8 @@ def check_model(cfg: LlmConfig) -> None:
             f"llm.vllm_model: {str(folder)!r} holds no config.json, so it is no model",
             "give the folder that holds config.json itself, not one above it; is the download complete?",
         )
+    if _pools(cfg):
+        return
     own = any(arg.split("=")[0] in ("--chat-template", "--tokenizer", "--tokenizer-mode") for arg in cfg.vllm_args)
     if not own and not _has_chat_template(folder, names):
         raise ModelError(
@@ -115,6 +130,12 @@ def check_model(cfg: LlmConfig) -> None:
             "use the instruct or chat version of the model, or name a template: "
             'vllm_args = ["--chat-template", "/path/to/template.jinja"]',
         )
+
+
+def _pools(cfg: LlmConfig) -> bool:
+    """Whether an embedder or a reranker is served: `--runner pooling`."""
+    words = [part for arg in cfg.vllm_args for part in arg.split("=", 1)]
+    return ("--runner", "pooling") in pairwise(words)
 
 
 def _has_chat_template(folder: Path, names: set[str]) -> bool:
@@ -202,9 +223,9 @@ def _kill_session(leader: int) -> None:
 class Server:
     """A running vLLM. `stop` ends it, and so does the end of this process, whatever ends that."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", cfg: LlmConfig, log_path: Path) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", cfg: LlmConfig, log_path: Path, written: BinaryIO) -> None:
         self.base_url, self.model_name, self.log_path = base_url(cfg), model_name(cfg), log_path
-        self._process = process
+        self._process, self._written = process, written  # open here too, so that a log that was deleted can be read
         self._stopped = False
 
     @classmethod
@@ -231,19 +252,19 @@ class Server:
             log_path.parent.mkdir(parents=True, exist_ok=True)
             if log_path.exists():
                 log_path.replace(log_path.with_name(log_path.name + ".1"))
-            with log_path.open("wb") as log:
-                process = subprocess.Popen(
-                    argv,
-                    env=environment(cfg, build, os.environ) | dict(env or {}),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,  # so that Ctrl-C in the terminal reaches the app alone, which then stops it
-                )
+            written = log_path.open("ab+")  # what is appended goes on at the end after `bound_log`
+            process = subprocess.Popen(
+                argv,
+                env=environment(cfg, build, os.environ) | dict(env or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=written,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # so that Ctrl-C in the terminal reaches the app alone, which then stops it
+            )
         except OSError as error:
             what = f"vLLM could not be started: {error.strerror} ({error.filename})"
             raise ModelError(what, "check llm.vllm_env, and that the data folder can be written") from error
-        server = cls(process, cfg, log_path)
+        server = cls(process, cfg, log_path, written)
         try:
             server._wait(cfg.vllm_start_timeout_s, progress, cancel)
         except BaseException:  # Ctrl-C too must not leave it running
@@ -322,10 +343,22 @@ class Server:
         if self._process.returncode < 0:  # the launcher was killed, so it could not end the others
             _kill_session(self._process.pid)
 
+    def bound_log(self, most: int = _LOG_MOST) -> None:
+        """Begin the log anew where it has more bytes; what it said is kept as `<log_path>.1`, if it can be."""
+        if os.fstat(self._written.fileno()).st_size <= most:
+            return
+        try:
+            with open(f"{self.log_path}.1", "wb") as kept:
+                offset = 0
+                while part := os.pread(self._written.fileno(), 1 << 20, offset):
+                    offset += kept.write(part)
+        except OSError as error:
+            log.warning("%s.1 could not be written: %s", self.log_path, error)
+        os.ftruncate(self._written.fileno(), 0)
+
     def _log(self) -> str:
-        with self.log_path.open("rb") as log:
-            log.seek(max(0, self.log_path.stat().st_size - _LOG_TAIL))
-            return log.read().decode("utf-8", errors="replace")
+        size = os.fstat(self._written.fileno()).st_size
+        return os.pread(self._written.fileno(), _LOG_TAIL, max(0, size - _LOG_TAIL)).decode("utf-8", errors="replace")
 
     def __enter__(self) -> Self:
         return self

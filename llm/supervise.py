@@ -250,6 +250,7 @@ class Supervisor:
         if not limit or now - kept.asked < _ASK_S:
             return None
         kept.asked = now
+        server.bound_log()
         if server.healthy():
             kept.heard = time.monotonic()
         if time.monotonic() - kept.heard <= limit or self._ended.is_set():

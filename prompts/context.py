@@ -1,16 +1,14 @@
 """Passages -> numbered sources in a token budget; an answer's [n] -> checked citations."""
 
-import re
-from collections.abc import AsyncIterator, Container, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from core.text import language, query_tokens, sentences, tokens
 from core.types import Citation, Hit, Source
+from prompts.delimiters import in_line, inert
+from prompts.marks import Reader, pieces, written
 
-# [1]  [1, 2]  [1][2]  [^1]  【1】  ［1］
-_MARK = re.compile(r"([ \t]*)[\[【［]\^?(\d{1,3}(?:\s?[,，、;]\s?\d{1,3}){0,7})[\]】］]")
-_OPEN_MARK = re.compile(r"[ \t]*(?:[\[【［]\^?[\d\s,，、;]{0,50})?$")  # what may yet become one
 _QUOTE = 300  # characters of a quote
 FRAME_TOKENS = 30  # what a source takes in a prompt beside its text: number, path, headings
 
@@ -62,72 +60,67 @@ def render(sources: Sequence[Source]) -> str:
     blocks = []
     for source in sources:
         place = f' page="{source.hit.page}"' if source.hit.page else ""
-        heading = " > ".join(dict.fromkeys(h for h in (source.hit.title, *source.hit.headings) if h))
-        body = re.sub(r"<(/?\s*source)", r"‹\1", source.text, flags=re.IGNORECASE)
-        path = quoted_path(source.hit.path)
-        head = heading.replace('"', "'").replace("\n", " ").replace("<", "‹")
-        blocks.append(f'<source n="{source.n}" path="{path}"{place} heading="{head}">\n{body}\n</source>')
+        names = (source.hit.title, *source.hit.headings)
+        heading = " > ".join(dict.fromkeys(in_line(name) for name in names if name))
+        head = f'<source n="{source.n}" path="{in_line(source.hit.path)}"{place} heading="{heading}">'
+        blocks.append(f"{head}\n{inert(source.text)}\n</source>")
     return "\n".join(blocks)
 
 
-def quoted_path(path: str) -> str:
-    """A path as it stands in a source's head."""
-    return path.replace('"', "'").replace("\n", " ")
+def bodies(sources: Iterable[Source]) -> dict[int, str]:
+    """The passages by their number."""
+    return {source.n: source.text for source in sources}
 
 
 def cite(text: str, sources: Sequence[Source]) -> Cited:
     """Read the marks of an answer back: marks without a source are taken out, the others become citations.
 
-    A citation's quote is the sentence of its source that shares most with the sentence it stands behind.
+    What is a mark, and what is code, a subscript or a passage's own, `prompts.marks` tells. A citation's quote is the
+    sentence of its source that shares most with the sentence it stands behind.
     """
     by_number = {source.n: source for source in sources}
     citations: dict[int, Citation] = {}
     unknown: list[int] = []
-    for match in _MARK.finditer(text):
-        for n in _numbers(match):
-            if n not in by_number:
-                unknown.append(n)
-            elif n not in citations:
-                hit = by_number[n].hit
-                citations[n] = Citation(n, hit.path, hit.page, quote(_claim(text, match.start()), by_number[n].text))
-    return Cited(
-        keep_known(text, by_number), tuple(citations[n] for n in sorted(citations)), tuple(dict.fromkeys(unknown))
-    )
+    claim: list[str] = []  # the text since the last mark or paragraph; the last that says something stays for `[1][2]`
+    said = ""
+    shown: list[str] = []
+    for piece in pieces(text, bodies(sources)):
+        shown.append(written(piece))
+        if piece.kind != "mark":
+            claim.append(piece.text)
+            continue
+        paragraphs = "".join(claim).rpartition("\n\n")
+        if paragraphs[1] or paragraphs[2].strip(" .,;。，；\n"):
+            said = paragraphs[2].strip()
+        claim = []
+        unknown += piece.unknown
+        for n in piece.numbers:
+            hit = by_number[n].hit
+            citations.setdefault(n, Citation(n, hit.path, hit.page, quote(said, by_number[n].text)))
+    return Cited("".join(shown), tuple(citations[n] for n in sorted(citations)), tuple(dict.fromkeys(unknown)))
 
 
-def keep_known(text: str, known: Container[int]) -> str:
-    """The text with its marks written as `[n]`, one by one; those that point nowhere go, and the space before them."""
+def keep_known(text: str, known: Mapping[int, str], numbers: Mapping[int, int] | None = None) -> str:
+    """The text with its marks written as `[n]`, one by one; those that point nowhere go, and the space before them.
 
-    def kept(match: re.Match[str]) -> str:
-        marks = "".join(f"[{n}]" for n in _numbers(match) if n in known)
-        return match[1] + marks if marks else ""
-
-    return _MARK.sub(kept, text)
+    `known` are the passages by their number; `numbers` gives the marks other numbers.
+    """
+    return "".join(written(piece, numbers) for piece in pieces(text, known))
 
 
-async def stream_known(pieces: AsyncIterator[str], known: Container[int]) -> AsyncIterator[str]:
-    """`keep_known` over a stream: an open bracket is held back until it is clear whether it is a mark."""
-    held = ""
-    async for piece in pieces:
-        held += piece
-        open_mark = _OPEN_MARK.search(held)
-        ready = open_mark.start() if open_mark else len(held)
-        if ready:
-            yield keep_known(held[:ready], known)
-            held = held[ready:]
-    if held:
-        yield keep_known(held, known)
+def without_marks(text: str) -> str:
+    """The text without citations, whatever they point to, and without the space before them."""
+    return "".join(piece.text for piece in pieces(text, None) if piece.kind != "mark")
 
 
-def _numbers(match: re.Match[str]) -> list[int]:
-    return [int(n) for n in re.findall(r"\d+", match[2])]
-
-
-def _claim(text: str, position: int) -> str:
-    """What a mark stands behind: the text of its paragraph since the last other mark, or the whole for `[1][2]`."""
-    paragraph = text[:position].rpartition("\n\n")[2]
-    pieces = [piece.strip() for piece in _MARK.sub("\0", paragraph).split("\0")]
-    return next((piece for piece in reversed(pieces) if piece.strip(" .,;。，；")), "")
+async def stream_known(read: AsyncIterator[str], known: Mapping[int, str]) -> AsyncIterator[str]:
+    """`keep_known` over a stream: what may yet become a mark, or code, is held back until it is clear."""
+    reader = Reader(known)
+    async for text in read:
+        if ready := "".join(map(written, reader.read(text))):
+            yield ready
+    if left := "".join(map(written, reader.read("", last=True))):
+        yield left
 
 
 def quote(claim: str, passage: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import PromptError
 from core.types import Turn
+from prompts.delimiters import SOURCE, inert
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -20,6 +21,7 @@ MAX_BYTES = 256 * 1024  # of one version
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _FILE = re.compile(r"v(\d{3,9})\.toml")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z]{2,8})?")
+_TAG = re.compile(r"</?([A-Za-z][A-Za-z_-]*)")
 _PARENT = re.compile(r"(?:([a-z][a-z0-9_-]{0,63})/)?v(\d{3,9})")
 _KEYS = {"parent", "notes", "variables"}
 _MOST_DEMOS = 32
@@ -57,7 +59,9 @@ class Prompt:
     def render(self, language: str, values: Mapping[str, str], history: Sequence[Turn] = ()) -> "list[BaseMessage]":
         """The messages to send: system, a turn for each demonstration, the conversation so far, the question.
 
-        A language without a section of its own is asked in English. Raises `PromptError` for missing values.
+        A language without a section of its own is asked in English. No value and no turn can write an element that the
+        prompt writes; `sources`, as `context.render` makes it, keeps those around its sources. Raises `PromptError` for
+        missing values.
         """
         from langchain_core.messages import AIMessage, HumanMessage
         from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
@@ -70,7 +74,10 @@ class Prompt:
         template = ChatPromptTemplate.from_messages(
             [("system", system), MessagesPlaceholder("history"), ("human", user)]
         )
-        turns = [turn for demo in self.demos.get(language, ()) for turn in _turns(user, demo)] + list(history)
+        own = SOURCE.union(tag.lower() for tag in _TAG.findall(f"{system}\n{user}"))
+        values = {key: inert(text, own - SOURCE if key == "sources" else own) for key, text in values.items()}
+        turns = [turn for demo in self.demos.get(language, ()) for turn in _turns(user, demo)]
+        turns += [Turn(turn.role, inert(turn.content, own)) for turn in history]
         messages = [(HumanMessage if t.role == "user" else AIMessage)(content=t.content) for t in turns]
         return template.format_messages(history=messages, **values)
 

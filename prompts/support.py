@@ -1,18 +1,19 @@
 """Whether an answer says what its sources say: each statement against the passages it cites."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.text import heading_line, language, query_tokens, sentences, tokens
 from core.types import Source
+from prompts.marks import spans
 
 OWN = re.compile(
     r"^[ \t*_#>]*(?:not from the documents|以下不来自文档)[*_]*[ \t]*[:：][*_ \t]*", re.IGNORECASE | re.MULTILINE
 )
 """The line behind which an answer says what no document does, as the prompt `answer-open` asks for it."""
 
-_MARK = re.compile(r"\[(\d{1,3})\]")
 _LEADS = re.compile(r"[:：]\s*$|^\s*(?:#|```|\|)")  # to a list; a heading, code, a table
 _HELD = 0.5  # share of a statement's search tokens that its passages must hold
 
@@ -38,14 +39,21 @@ def statements(text: str, question: str, sources: Sequence[Source]) -> list[Stat
     A sentence that cites nothing is not supported.
     """
     bodies = {s.n: f"{heading_line(s.hit.title, s.hit.headings)}\n{s.text}" for s in sources}
+    marked = spans(text, {s.n: s.text for s in sources})
+    begins = [begin for begin, _, _ in marked]
+    bare, done = "", 0
+    for begin, end, _ in marked:  # so that a mark ends no sentence and begins none
+        bare += text[done:begin] + " " * (end - begin)
+        done = end
+    bare += text[done:]
     found: list[Statement] = []
     start = 0
-    for line in text.splitlines(keepends=True):
-        bare = _MARK.sub(lambda mark: " " * len(mark[0]), line)  # so that a mark ends no sentence and begins none
+    for line in bare.splitlines(keepends=True):
         pieces: list[tuple[int, str, list[int]]] = []
         at = 0
-        for piece in sentences(bare):
-            pieces.append((at, piece, [int(n) for n in _MARK.findall(line[at : at + len(piece)])]))
+        for piece in sentences(line):
+            own = slice(bisect_left(begins, start + at), bisect_left(begins, start + at + len(piece)))
+            pieces.append((at, piece, [n for _, _, numbers in marked[own] for n in numbers]))
             at += len(piece)
         cites: list[int] = []
         stated: list[Statement] = []

@@ -51,7 +51,7 @@ def save(library: Path, prompt: Prompt) -> Prompt:
             handle.write(raw)
             handle.flush()
             os.fsync(handle.fileno())
-        Path(handle.name).chmod(0o644)
+        Path(handle.name).chmod(folder.stat().st_mode & 0o644)  # no more open than its folder
         try:
             number = _placed(Path(handle.name), library, prompt.name)
         finally:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from core.errors import CatalogError
+from core.files import make_folder
 from core.types import F32, I64, Card, FileError, Hit, KnownFailure, KnownFile
 from retrieval.database import Database
 from retrieval.transaction import SCHEMA, SCHEMA_VERSION, Transaction
@@ -22,6 +23,7 @@ from retrieval.transaction import SCHEMA, SCHEMA_VERSION, Transaction
 _HIT_COLUMNS = """c.id, f.path, d.path, d.title, c.page, c.headings, c.start, c."end", c.text, c.language, c.ordinal,
     d.id, c.tokens, d.stale
     FROM chunks c JOIN documents d ON d.id = c.document_id JOIN folders f ON f.id = d.folder_id"""
+_LAST = chr(0x10FFFF)  # sorts behind all that a path may go on with
 DROP_UNUSED = "DELETE FROM embeddings WHERE key NOT IN (SELECT key FROM chunks WHERE key IS NOT NULL)"
 
 
@@ -30,6 +32,7 @@ class LexicalRow:
     """What the lexical index needs of a chunk."""
 
     chunk_id: int
+    document_id: int
     path: str
     title: str
     headings: tuple[str, ...]
@@ -75,7 +78,7 @@ class Version(NamedTuple):
 
 
 class Catalog(Database):
-    """The SQLite file of one knowledge base. Safe to share between threads: each has a connection of its own."""
+    """The SQLite file of one knowledge base. Safe to share between threads."""
 
     def __init__(self, file: Path) -> None:
         super().__init__(file)
@@ -88,29 +91,32 @@ class Catalog(Database):
         """Make an empty catalog. Raises `CatalogError` where the disk refuses."""
         catalog = cls(file)
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(file.parent)
         except OSError as error:
             raise CatalogError(f"{str(file)!r} cannot be made: {error.strerror}", "free some space") from error
-        with catalog._errors():
-            catalog._db.executescript(SCHEMA)
-            catalog._db.execute(
-                "INSERT INTO meta VALUES ('schema', ?), ('generation', '0'), ('unswept', ''),"
-                " ('chunks', '0'), ('blind_chunks', '0')",
-                [SCHEMA_VERSION],
+        with catalog.connection() as db:
+            db.executescript(SCHEMA)
+            db.execute(
+                "INSERT INTO meta VALUES ('generation', '0'), ('unswept', ''), ('chunks', '0'), ('blind_chunks', '0'),"
+                " ('languages', '{}')"
             )
         return catalog
 
     @contextmanager
     def transaction(self) -> Iterator["Transaction"]:
         """A write transaction: all of it is committed at the end, or none of it."""
-        with self._errors():
-            db = self._db
+        self.check_there()
+        with self.connection() as db:
             db.execute("BEGIN IMMEDIATE")
             try:
-                state = dict(db.execute("SELECT key, value FROM meta WHERE key IN ('generation', 'unswept')"))
+                wanted = "('generation', 'unswept', 'languages')"
+                state = dict(db.execute(f"SELECT key, value FROM meta WHERE key IN {wanted}"))
                 generation = int(state["generation"]) + 1
                 self._inherited |= state["unswept"] not in ("", self._writer)
-                yield Transaction(db, generation, self._dropped)
+                write = Transaction(db, generation, self._dropped)
+                if "languages" not in state:  # a catalog of before they were kept
+                    write.recount()
+                yield write
                 db.execute("UPDATE meta SET value = ? WHERE key = 'generation'", [str(generation)])
                 db.execute("UPDATE meta SET value = ? WHERE key = 'unswept'", [self._writer])
                 db.execute("COMMIT")
@@ -118,6 +124,14 @@ class Catalog(Database):
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+
+    def check_there(self) -> None:
+        """Raise `CatalogError` where the file is gone: SQLite would go on writing what nobody finds again."""
+        if not self.file.is_file():
+            raise CatalogError(
+                f"{str(self.file)!r} is not there any more",
+                "mount its disk again, or restore a backup; nothing more was written",
+            )
 
     @property
     def generation(self) -> int:
@@ -139,7 +153,7 @@ class Catalog(Database):
 
     def has_schema(self) -> bool:
         """Whether these are the tables that this version reads and writes."""
-        return self.meta("schema") == SCHEMA_VERSION
+        return self.rows("PRAGMA user_version") == [(SCHEMA_VERSION,)]
 
     def set_manifest(self, manifest: Manifest) -> None:
         """Write the manifest of a new catalog."""
@@ -211,9 +225,17 @@ class Catalog(Database):
         return Counts(documents, chunks, chunks - blind)
 
     def languages(self, unreadable_only: bool = False) -> dict[str, int]:
-        """Chunks per language; `unreadable_only` counts those the embedder could not read."""
+        """Chunks per language, most first, as each transaction kept them; `unreadable_only` counts those the embedder
+        could not read.
+        """
+        kept = "" if unreadable_only else self.meta("languages")
+        counts: dict[str, int] = json.loads(kept) if kept else self.counted_languages(unreadable_only)
+        return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+    def counted_languages(self, unreadable_only: bool = False) -> dict[str, int]:
+        """The same, counted one by one."""
         where = "WHERE key IS NULL" if unreadable_only else ""
-        return dict(self.rows(f"SELECT language, count(*) FROM chunks {where} GROUP BY language ORDER BY 2 DESC"))
+        return dict(self.rows(f"SELECT language, count(*) FROM chunks {where} GROUP BY language"))
 
     def missing(self, keys: Iterable[bytes]) -> set[bytes]:
         """The keys that have no embedding yet."""
@@ -269,18 +291,9 @@ class Catalog(Database):
                       + (SELECT count(*) FROM removed WHERE generation > ?1)"""
         return self.rows(sql, [generation])[0][0]
 
-    def sample_vectors(self, size: int) -> F32:
-        """The vectors of some chunks, (at most size, dimension); keys are hashes, so the first are a fair sample."""
-        sql = """SELECT vector FROM embeddings WHERE key IN
-                 (SELECT DISTINCT key FROM chunks WHERE key IS NOT NULL ORDER BY key LIMIT ?)"""
-        rows = self.rows(sql, [size])
-        vectors = np.frombuffer(b"".join(vector for (vector,) in rows), np.float16)
-        return vectors.reshape(len(rows), -1 if rows else 0).astype(np.float32)
-
     def vectors_since(self, generation: int, batch: int = 20_000) -> Iterator[tuple[I64, F32]]:
         """(ids, vectors) of chunks added by later transactions, a batch at a time, in order of id."""
-        sql = """SELECT c.id, e.vector FROM chunks c JOIN embeddings e ON e.key = c.key
-                 WHERE c.generation > ? ORDER BY c.id"""
+        sql = f"SELECT c.id, e.vector FROM chunks c JOIN embeddings e ON e.key = c.key {_since(generation)}"
         for rows in self._batches(sql, [generation], batch):
             ids = np.fromiter((r[0] for r in rows), np.int64, len(rows))
             vectors = np.frombuffer(b"".join(r[1] for r in rows), np.float16).reshape(len(rows), -1)
@@ -288,16 +301,22 @@ class Catalog(Database):
 
     def lexical_since(self, generation: int, batch: int = 5_000) -> Iterator[list[LexicalRow]]:
         """Chunks added by later transactions, a batch at a time, as the lexical index wants them."""
-        sql = """SELECT c.id, d.path, d.title, c.headings, c.text, c.language FROM chunks c
-                 JOIN documents d ON d.id = c.document_id WHERE c.generation > ? ORDER BY c.id"""
+        sql = f"""SELECT c.id, d.id, d.path, d.title, c.headings, c.text, c.language FROM chunks c
+                  JOIN documents d ON d.id = c.document_id {_since(generation)}"""
         for rows in self._batches(sql, [generation], batch):
-            yield [LexicalRow(i, p, t, tuple(json.loads(h)), x, lang) for i, p, t, h, x, lang in rows]
+            yield [LexicalRow(i, d, p, t, tuple(json.loads(h)), x, lang) for i, d, p, t, h, x, lang in rows]
+
+    def members_since(self, generation: int, batch: int = 20_000) -> Iterator[list[tuple[int, int, str]]]:
+        """(id, document id, language) of chunks added by later transactions, a batch at a time, in order of id."""
+        yield from self._batches(
+            f"SELECT id, document_id, language FROM chunks c {_since(generation)}", [generation], batch
+        )
 
     def forget_removed(self, generation: int) -> None:
         """Drop the removal log up to a generation that every cache on disk has reached; older readers reload."""
-        with self._errors(), self._db:  # both or none
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute("DELETE FROM removed WHERE generation <= ?", [generation])
+        with self.connection() as db, db:  # both or none
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("DELETE FROM removed WHERE generation <= ?", [generation])
             self.set_meta("log_starts", str(generation))
 
     def rename_folder(self, old: str, new: str) -> None:
@@ -309,11 +328,11 @@ class Catalog(Database):
 
         Raises `CatalogError` where a reader holds on to the old state for longer than half a minute.
         """
-        with self._errors():
-            self._db.execute("PRAGMA secure_delete = ON")
-            dropped = self._db.execute(DROP_UNUSED).rowcount
-            self._db.execute("VACUUM")
-            busy, _, _ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        with self.connection() as db:
+            db.execute("PRAGMA secure_delete = ON")
+            dropped = db.execute(DROP_UNUSED).rowcount
+            db.execute("VACUUM")
+            busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
             raise CatalogError(
                 f"{str(self.file)!r} is being read by another process, so its old state cannot be erased yet",
@@ -328,31 +347,37 @@ class Catalog(Database):
         """
         if not self.meta("unswept"):
             return
-        with self._errors(), self._db:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self.connection() as db, db:
+            db.execute("BEGIN IMMEDIATE")
             if self._inherited:
-                self._db.execute(DROP_UNUSED)
+                db.execute(DROP_UNUSED)
             else:
                 sql = "DELETE FROM embeddings WHERE key = ?1 AND NOT EXISTS (SELECT 1 FROM chunks WHERE key = ?1)"
-                self._db.executemany(sql, ((key,) for key in self._dropped))
-            self._db.execute("UPDATE meta SET value = '' WHERE key = 'unswept'")
+                db.executemany(sql, ((key,) for key in self._dropped))
+            db.execute("UPDATE meta SET value = '' WHERE key = 'unswept'")
         self._dropped.clear()
         self._inherited = False
 
-    def dated(self, since: str, until: str) -> Iterator[tuple[int, str, str]]:
-        """(id, path, tags as JSON) of documents whose own date, or that of their last change, is in between."""
+    def dated(self, since: str, until: str, beginnings: Sequence[str] = ("",)) -> Iterator[tuple[int, str, str]]:
+        """(id, path, tags as JSON) of documents whose own date, or that of their last change, is in between.
+
+        Of those alone whose path has one of some beginnings; each beginning is looked up in order of path.
+        """
         date = (
             "CASE date WHEN '' THEN strftime('%Y-%m-%d', mtime_ns / 1000000000, 'unixepoch', 'localtime') ELSE date END"
         )
-        where = f"WHERE {date} >= ? AND {date} < ?" if since or until else ""
-        sql = f"SELECT id, path, tags FROM documents {where}"
-        for rows in self._batches(sql, [since, until or "~"] if where else [], 5_000):
-            yield from rows
+        where = f"AND {date} >= ?3 AND {date} < ?4" if since or until else ""
+        sql = f"""SELECT id, path, tags FROM documents WHERE folder_id IN (SELECT id FROM folders)
+                  AND path >= ?1 AND path < ?2 {where}"""
+        for beginning in beginnings:
+            between = [beginning, beginning + _LAST]
+            for rows in self._batches(sql, [*between, since, until or "~"] if where else between, 5_000):
+                yield from rows
 
-    def chunks_of(self, document_ids: Sequence[int], languages: Sequence[str] = ()) -> list[int]:
-        """Ids of the chunks of documents; of some languages only, where these are given."""
-        rows = self._in("SELECT id, language FROM chunks WHERE document_id IN", document_ids)
-        return [chunk_id for chunk_id, language in rows if not languages or language in languages]
+
+def _since(generation: int) -> str:
+    """Chunks after a generation, in order of id. All lie in that order; a few are looked up and put into it."""
+    return f"WHERE c.generation > ? ORDER BY {'+' if generation else ''}c.id"
 
 
 def _hit(row: tuple[Any, ...]) -> Hit:

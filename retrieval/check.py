@@ -5,8 +5,10 @@ from contextlib import closing
 from pathlib import Path
 
 from core.errors import CatalogError
+from core.sqlite import schema
 from retrieval.catalog import DROP_UNUSED, Catalog
 from retrieval.home import current, no_writer, present, set_current, writer_lock
+from retrieval.migrations import current_schema, migrate
 
 _DAMAGED = "damaged"  # stands for the hash of a document that is to be read again
 
@@ -35,13 +37,79 @@ def problems(catalog: Catalog) -> list[str]:
                 ((count,),) = catalog.rows(f"SELECT count(*) FROM {table} WHERE {where}")
                 if count:
                     found.append(f"{count} {text}")
-            if catalog.counts() != catalog.counted():
+            if catalog.counts() != catalog.counted() or catalog.languages() != catalog.counted_languages():
                 found.append("the number of chunks that is kept is wrong")
     except CatalogError as error:
         if type(error.__cause__) is not sqlite3.DatabaseError:  # which is: malformed, or no database at all
             raise
         found.append(f"SQLite: {error.__cause__}")
     return found
+
+
+def problems_from_elsewhere(file: Path) -> list[str]:
+    """What is wrong with a catalog that somebody else may have made, before anything in it is used.
+
+    It must define what a catalog of ours does and nothing else: no trigger, view, virtual table, generated column or
+    further table, which SQLite would act upon. One of an older version is migrated. Then each value is looked at.
+    """
+    try:
+        with closing(sqlite3.connect(file)) as db:
+            db.execute("PRAGMA trusted_schema = OFF")  # https://www.sqlite.org/security.html
+            db.execute("PRAGMA cell_size_check = ON")
+            if damage := [row[0] for row in db.execute("PRAGMA integrity_check(5)") if row[0] != "ok"]:
+                return [f"SQLite: {text}" for text in damage]
+            strange = sorted(
+                f"{kind} {name!r}"
+                for kind, name, _, sql in schema(db)
+                if kind not in ("table", "index") or sql.startswith("CREATE VIRTUAL")
+            )
+        if strange:
+            return [f"it defines the {strange[0]}, which no catalog of ragstone has"]
+        migrate(file, keep_copy=False)
+        with closing(sqlite3.connect(file)) as db:
+            if other := sorted(f"{kind} {name!r}" for kind, name, _, _ in schema(db) ^ current_schema()):
+                return [f"its {other[0]} is not as ragstone makes it"]
+            if found := _values(db):
+                return found
+    except sqlite3.Error as error:
+        return [f"SQLite: {error}"]
+    except CatalogError as error:
+        return [error.message.replace(repr(str(file)), "it")]
+    with closing(Catalog(file)) as catalog:
+        return problems(catalog)
+
+
+_KINDS = {"INTEGER": ("integer",), "REAL": ("real", "integer"), "TEXT": ("text",), "BLOB": ("blob",)}
+_LISTS = ("headings", "empty_pages", "ocr_pages", "notes", "tags")  # columns of JSON
+_NUMBERS = ("generation", "chunks", "blind_chunks", "dimension", "vectors_saved", "log_starts")  # in `meta`
+_OUTSIDE = "path = '' OR path LIKE '/%' OR '/' || path || '/' LIKE '%/../%'"
+_WRONG = (  # what is counted, in which table, and where it is wrong
+    ("paths do not lie in their folder", "documents", _OUTSIDE),
+    ("paths do not lie in their folder", "failures", _OUTSIDE),
+    ("folders have no absolute path", "folders", "path != '' AND (path NOT LIKE '/%' OR path || '/' LIKE '%/../%')"),
+    ("vectors have another length", "embeddings",
+     "length(vector) IS NOT 2 * (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'dimension')"),
+    ("numbers are none", "meta", f"key IN {_NUMBERS} AND (value = '' OR value GLOB '*[^0-9]*')"),
+    ("settings of the embedder are not ours", "meta", """key = 'embedder_settings' AND CASE WHEN json_valid(meta.value)
+     THEN EXISTS(SELECT 1 FROM json_each(meta.value) setting WHERE setting.type != 'text' OR setting.key NOT IN
+     ('embedder', 'revision', 'query_prompt', 'passage_prompt')) ELSE 1 END"""),
+)  # fmt: skip
+
+
+def _values(db: sqlite3.Connection) -> list[str]:
+    """Which values are not what their column holds."""
+    wrong = list(_WRONG)
+    for table in sorted(name for kind, name, _, _ in schema(db) if kind == "table" and not name.startswith("sqlite_")):
+        for _, column, kind, needed, _, _ in db.execute(f"PRAGMA table_info({table})").fetchall():
+            kinds = (*_KINDS[kind], *(("null",) if not needed else ()))
+            wrong.append((f"values of {column} are of another kind", table,
+                          f'typeof("{column}") NOT IN ({", ".join(map(repr, kinds))})'))  # fmt: skip
+            if column in _LISTS:
+                is_none = f"CASE WHEN json_valid({column}) THEN json_type({column}) != 'array' ELSE 1 END"
+                wrong.append((f"values of {column} are no lists", table, is_none))
+    counted = ((text, table, db.execute(f"SELECT count(*) FROM {table} WHERE {where}").fetchone()[0])
+               for text, table, where in wrong)  # fmt: skip
+    return [f"{count} {text} ({table})" for text, table, count in counted if count]
 
 
 def mend(catalog: Catalog) -> None:
@@ -114,5 +182,9 @@ def _documents(generation: Path) -> int | None:
 
 
 def _sound(generation: Path) -> bool:
+    try:
+        migrate(generation / "catalog.sqlite")
+    except CatalogError:
+        return False
     with closing(Catalog(generation / "catalog.sqlite")) as catalog:
         return not problems(catalog)

@@ -9,14 +9,16 @@ from retrieval.catalog import Catalog
 from retrieval.versions import prefer_newest
 
 
-def choose(catalog: Catalog, hits: Sequence[Hit], cfg: RetrievalConfig, k: int) -> tuple[list[Hit], dict[int, str]]:
+def choose(
+    catalog: Catalog, hits: Sequence[Hit], cfg: RetrievalConfig, k: int, named: frozenset[str] = frozenset()
+) -> tuple[list[Hit], dict[int, str]]:
     """The k hits to be read, of some that are best first, and why each other one is not among them.
 
-    `cfg.prefer_newest` puts older versions behind, `cfg.per_document` limits the hits of one document, and
-    `cfg.diversity` holds back what repeats a better hit.
+    `cfg.prefer_newest` puts older versions behind, or those that are not `named` where some are, `cfg.per_document`
+    limits the hits of one document, and `cfg.diversity` holds back what repeats a better hit.
     """
     dropped: dict[int, str] = {}
-    ordered = prefer_newest(catalog, hits) if cfg.prefer_newest else list(hits)
+    ordered = prefer_newest(catalog, hits, named) if cfg.prefer_newest else list(hits)
     if cfg.per_document:
         ordered, over = _capped(ordered, cfg.per_document)
         dropped |= dict.fromkeys(over, "limit of one document")

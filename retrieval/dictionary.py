@@ -6,7 +6,6 @@
     年假 = 带薪年假 = annual leave   synonyms, in any language: each finds the others
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from core.text import digest, fold
 
 FILE = "dictionary.txt"
 _MOST = 100_000  # entries
+_LATIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 
 
 class Dictionary:
@@ -24,16 +24,26 @@ class Dictionary:
         self._names: dict[str, str] = {}
         for group in groups:
             words = [" ".join(fold(word).split()) for word in group]
-            for word in words:
+            for word in filter(None, words):  # of a mark alone nothing may be left
                 self._names.setdefault(word, "=" + words[0].replace(" ", "_"))
         self.identity = digest(repr(sorted(self._names.items()))).hex() if self._names else ""
-        longest_first = sorted(self._names, key=len, reverse=True)
-        self._words = re.compile("|".join(map(_expression, longest_first))) if self._names else None
+        self._lengths: dict[str, list[int]] = {}  # of the entries that begin with a character, the longest first
+        for first, length in sorted({(word[0], len(word)) for word in self._names}, key=lambda own: -own[1]):
+            self._lengths.setdefault(first, []).append(length)
 
     def names(self, text: str) -> list[str]:
-        """The tokens of the entries in a text, in order."""
-        matches = self._words.finditer(fold(text)) if self._words else ()
-        return [self._names[" ".join(match[0].split())] for match in matches]
+        """The tokens of the entries in a text, in order; of several that begin at one place the longest."""
+        if not self._names:
+            return []
+        text, at = " ".join(fold(text).split()), 0
+        found: list[str] = []
+        while at < len(text):
+            ends = (at + length for length in self._lengths.get(text[at], ()) if at + length <= len(text))
+            end = next((end for end in ends if text[at:end] in self._names and _stands_alone(text, at, end)), 0)
+            if end:
+                found.append(self._names[text[at:end]])
+            at = end or at + 1
+        return found
 
 
 def load(file: Path) -> Dictionary:
@@ -57,8 +67,7 @@ def load(file: Path) -> Dictionary:
     return Dictionary(groups)
 
 
-def _expression(word: str) -> str:
-    body = r"\s+".join(map(re.escape, word.split(" ")))
-    before = r"(?<![a-z0-9_])" if re.match(r"[a-z0-9_]", word) else ""
-    after = r"(?![a-z0-9_])" if re.search(r"[a-z0-9_]$", word) else ""
-    return before + body + after
+def _stands_alone(text: str, start: int, end: int) -> bool:
+    """Whether no Latin letter or digit goes on where a word ends with one, at either side."""
+    before, after = text[max(start - 1, 0) : start + 1], text[end - 1 : end + 1]
+    return not any(len(pair) == 2 and _LATIN.issuperset(pair) for pair in (before, after))

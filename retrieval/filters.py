@@ -1,16 +1,17 @@
-"""Which documents a search is limited to. Resolved to chunk ids first, so that both retrievers rank only these."""
+"""Which documents a search is limited to. Resolved to chunks first, so that both retrievers rank only these."""
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from core.errors import ConfigError
-from core.glob import matcher
-from core.types import I64
+from core.glob import matcher, prefix
+from retrieval.allowed import Allowed, Census
 from retrieval.catalog import Catalog
 
+_UNSTORED = re.compile("[\ud800-\udfff]")  # no path in a catalog has it, and SQLite does not take it
+_REMEMBERED = 16  # filters
 _DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
 
 
@@ -41,17 +42,46 @@ class Filter:
         return self == Filter()
 
 
-def chunk_ids(catalog: Catalog, where: Filter) -> I64:
-    """Ids of the chunks that a filter lets through, ascending."""
+class Filters:
+    """Finds out which chunks a filter lets through, once until the catalog changes."""
+
+    def __init__(self) -> None:
+        self._census = Census()
+        self._known: dict[Filter, Allowed] = {}  # at the census's generation
+
+    def allowed(self, catalog: Catalog, where: Filter) -> Allowed:
+        """The chunks that a filter lets through. One thread at a time may call this."""
+        with catalog.snapshot():
+            if self._census.generation != catalog.generation:
+                self._census.catch_up(catalog)
+                self._known.clear()
+            if where not in self._known:
+                if len(self._known) >= _REMEMBERED:
+                    del self._known[next(iter(self._known))]
+                self._known[where] = self._census.allowed(_documents(catalog, where), where.languages)
+            return self._known[where]
+
+
+def _documents(catalog: Catalog, where: Filter) -> list[int]:
+    """Ids of the documents that a filter lets through; of their languages it says nothing."""
     since, until = where.since, where.until + "~" if where.until else ""  # "~" sorts behind all days of a month
     suffixes = tuple("." + kind.lower().lstrip(".") for kind in where.types)
     tags = {tag.casefold() for tag in where.tags}
     matches = matcher(where.paths)
-    documents = [
+    found = {
         document_id
-        for document_id, path, own in catalog.dated(since, until)
+        for document_id, path, own in catalog.dated(since, until, _beginnings(where.paths))
         if (not suffixes or path.lower().endswith(suffixes))
         and (not where.paths or matches(path))
         and (not tags or not tags.isdisjoint(json.loads(own)))
-    ]
-    return np.sort(np.asarray(catalog.chunks_of(documents, where.languages), np.int64))
+    }
+    return list(found)
+
+
+def _beginnings(paths: Sequence[str]) -> list[str]:
+    """How paths begin that match one of the globs, none of which begins another; all do with nothing."""
+    found: list[str] = []
+    for beginning in sorted({_UNSTORED.split(prefix(glob))[0] for glob in paths} or {""}):
+        if not found or not beginning.startswith(found[-1]):
+            found.append(beginning)
+    return found

@@ -20,7 +20,7 @@ from pathlib import Path
 import filelock
 
 from core.errors import CatalogError
-from core.files import write_whole
+from core.files import make_folder, write_whole
 
 _NAME = re.compile(r"[\w][\w .-]{0,63}")
 _TAKEN = ("models", "datasets", "logs")  # beside the knowledge bases
@@ -162,7 +162,7 @@ def writer_lock(home: Path, *, wait: bool = True) -> Iterator[None]:
     holder = home / "writer.json"
     try:
         with _told(home):
-            home.mkdir(parents=True, exist_ok=True)
+            make_folder(home)
             lock = filelock.FileLock(home / "writer.lock", timeout=_LOCK_WAIT_S if wait else 0)
             lock.acquire()
     except filelock.Timeout:

@@ -9,26 +9,28 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from core.config import IngestConfig
 from core.errors import CatalogError
-from core.types import F32, I64, Hit
+from core.types import F32, Hit
 from retrieval import check, dictionary, segments, tuning
+from retrieval.allowed import Allowed
+from retrieval.background import Background
 from retrieval.catalog import Catalog, Counts, Manifest
 from retrieval.dictionary import Dictionary
 from retrieval.embed import Embedder
-from retrieval.filters import Filter, chunk_ids
+from retrieval.filters import Filter, Filters
 from retrieval.home import check_name, current, following, names, no_writer, promote, set_current, writer_lock
 from retrieval.lexical import Lexical
+from retrieval.made import begun, keeps_default, made_by, manifest, plain
+from retrieval.migrations import upgrade
 from retrieval.tuning import Tuning
-from retrieval.vectors import Vectors, damaged
+from retrieval.vectors import Vectors, damaged, has_form
 
 log = logging.getLogger(__name__)
 
 _UNSAVED = 200  # chunks that may have changed since the lexical index was saved: a reader adds them in some 20 ms
 _LEAST_RECALL = 0.95  # of dense search among the ten nearest; below, `verify` says so
-_SAMPLE = 256  # chunks that stand for all
+_QUESTIONS = 32  # whose vectors are remembered
 _SAVE_EVERY = 0.1  # share of the vectors that may be new before the FAISS file is written again
 
 
@@ -49,8 +51,9 @@ class Index:
         self._dictionary_file = home / dictionary.FILE
         self._dictionary_stamp = -1
         self._lexical = Lexical(folder / "lexical", Dictionary())
-        self._sample: tuple[int, F32] | None = None  # generation, vectors
-        self._among: tuple[int, Filter, I64] | None = None  # generation, filter, ids
+        self._background: Background | None = None
+        self._questions: dict[str, F32] = {}
+        self._filters = Filters()
         self._mutex = threading.RLock()
 
     @property
@@ -65,13 +68,20 @@ class Index:
         generation = check.answering(home)
         if generation is None:
             there = ", ".join(names(data)) or "none"
+            if not data.is_dir():
+                raise CatalogError(
+                    f"there is no knowledge base {name!r}: the data folder {str(data)!r} is not there",
+                    f"mount it, or set RAGSTONE_DATA; `ragstone index FOLDER --kb {name}` makes a new one",
+                )
             raise CatalogError(
                 f"there is no knowledge base {name!r} in {str(data)!r} (there: {there})",
                 f"make it with `ragstone index FOLDER --kb {name}`",
             )
+        upgrade(home, generation)
         index = cls(home, home / generation, embedder)
-        index.check_schema()
-        if index.catalog.manifest().embedder != embedder.identity:
+        if keeps_default(index.catalog, embedder):
+            index.embedder = index._own_embedder()
+        elif not made_by(data, index.catalog, embedder):
             index.embedder = index._own_embedder()
             hint = index._rebuild_hint()
             log.warning("knowledge base %r answers with %r until %s", name, index.embedder.name, hint)
@@ -82,14 +92,17 @@ class Index:
         """Open a knowledge base to write it; an absent one is made."""
         home = data / check_name(name)
         if check.answering(home) is None:
-            manifest = _manifest(embedder, chunker)  # an embedder that is not there leaves no folder behind
+            wanted = manifest(data, embedder, chunker)  # an embedder that is not there leaves no folder behind
             with writer_lock(home):
                 if current(home) is None:
-                    cls.create(home, "g0001", manifest)
+                    cls.create(home, "g0001", wanted)
                     set_current(home, "g0001")
-        index = cls(home, home / (current(home) or ""), embedder)
-        index.check_schema()
+        generation = current(home) or ""
+        upgrade(home, generation)
+        index = cls(home, home / generation, embedder)
         index.check_writable(embedder, chunker)
+        if keeps_default(index.catalog, embedder):
+            index.embedder = index._own_embedder()
         return index
 
     @classmethod
@@ -107,13 +120,13 @@ class Index:
         One that was begun with the same embedder and chunker is gone on with.
         """
         home = data / check_name(name)
-        manifest = _manifest(embedder, chunker)
+        wanted = manifest(data, embedder, chunker)
         generation = following(home)
         last = f"g{int(generation[1:]) - 1:04d}"
-        if not (home / "CURRENT").exists() and _begun(home / last / "catalog.sqlite", manifest):
+        if not (home / "CURRENT").exists() and begun(home / last / "catalog.sqlite", wanted):
             generation = last
-        if not _begun(home / generation / "catalog.sqlite", manifest):
-            cls.create(home, generation, manifest)
+        if not begun(home / generation / "catalog.sqlite", wanted):
+            cls.create(home, generation, wanted)
         return cls(home, home / generation, embedder)
 
     def promote(self, keep: int = 0) -> None:
@@ -130,23 +143,16 @@ class Index:
         """Close the catalog's connections."""
         self.catalog.close()
 
-    def check_schema(self) -> None:
-        """Raise `CatalogError` where the catalog was written by a version that keeps other tables."""
-        if not self.catalog.has_schema():
-            raise CatalogError(
-                f"knowledge base {self.name!r} was written by another version of ragstone", self._rebuild_hint()
-            )
-
     def check_writable(self, embedder: Embedder, chunker: str) -> None:
         """Raise `CatalogError` where vectors or chunks were made otherwise than the configuration asks for."""
         made = self.catalog.manifest()
-        if made.embedder != embedder.identity:
+        if not keeps_default(self.catalog, embedder) and not made_by(self.home.parent, self.catalog, embedder):
             raise CatalogError(
                 f"knowledge base {self.name!r} was embedded by {made.embedder_name!r}, "
                 f"the configuration asks for {embedder.name!r} (or other files, revision or prompts of it)",
                 f"set retrieval.embedder back, or re-embed: {self._rebuild_hint()}",
             )
-        if made.chunker != chunker:
+        if plain(made.chunker) != plain(chunker):
             raise CatalogError(
                 f"knowledge base {self.name!r} was cut by {made.chunker!r}, the configuration asks for {chunker!r}",
                 f"set ingest.chunk_tokens and chunk_overlap back, or cut again: {self._rebuild_hint()}",
@@ -156,7 +162,7 @@ class Index:
         """The embedder that this knowledge base was made with, where it is still to be had: it goes on answering."""
         made = self.catalog.manifest()
         own = Embedder(self.embedder.cfg.model_copy(update=json.loads(made.embedder_settings)))
-        if own.identity != made.embedder:
+        if not made_by(self.home.parent, self.catalog, own):
             raise CatalogError(
                 f"knowledge base {self.name!r} was embedded by {made.embedder_name!r}, whose files are not the same",
                 f"re-embed it: {self._rebuild_hint()}",
@@ -195,21 +201,25 @@ class Index:
         except CatalogError as error:  # nothing that a search needs
             log.warning("%s", error)
 
-    def dense(self, vector: F32, k: int, among: I64 | None = None) -> list[tuple[int, float]]:
-        """(chunk id, cosine) of the k nearest chunks, or of the k nearest whose id is `among`."""
+    def dense(self, vector: F32, k: int, among: Allowed | None = None) -> list[tuple[int, float]]:
+        """(chunk id, cosine) of the k nearest chunks, or of the k nearest that are `among`."""
         with self._mutex:
             return self._loaded().search(vector, k, among)
 
-    def background(self, vector: F32) -> float:
-        """The cosine of a question's vector to what has nothing to do with it: its mean over a sample of chunks.
+    def vector(self, question: str) -> F32:
+        """The vector of a question; that of the last ones is remembered, since a search and its answer ask for it."""
+        if len(self._questions) > _QUESTIONS:
+            self._questions = {}
+        if (found := self._questions.get(question)) is None:
+            found = self._questions[question] = self.embedder.embed_query(question)
+        return found
 
-        Embedders differ: unrelated texts have a cosine of about 0.1 by one and of 0.7 by another.
-        """
-        generation = self.catalog.generation
-        if self._sample is None or self._sample[0] != generation:
-            self._sample = (generation, self.catalog.sample_vectors(_SAMPLE))
-        sample = self._sample[1]
-        return float(np.mean(sample @ vector)) if len(sample) else 0.0
+    @property
+    def background(self) -> Background:
+        """What is near any question anyway."""
+        if self._background is None or self._background.generation != self.catalog.generation:
+            self._background = Background(self.catalog, self.embedder)
+        return self._background
 
     def languages(self) -> list[str]:
         """The languages that at least a twentieth of the chunks is written in, the most common first."""
@@ -229,19 +239,17 @@ class Index:
         """What the lexical search looks for: the question's tokens with their weights."""
         return self._lexical.terms(question)
 
-    def lexical(self, terms: Mapping[str, float], k: int, among: I64 | None = None) -> list[tuple[int, float]]:
-        """(chunk id, BM25 score) of the k best chunks that hold a term, or of those whose id is `among`."""
+    def lexical(self, terms: Mapping[str, float], k: int, among: Allowed | None = None) -> list[tuple[int, float]]:
+        """(chunk id, BM25 score) of the k best chunks that hold a term, or of those that are `among`."""
         with self._mutex:
             return self._lexical.search(terms, k, among)
 
-    def among(self, where: Filter | None) -> I64 | None:
-        """Ids of the chunks that a filter lets through; None where it lets all through."""
+    def among(self, where: Filter | None) -> Allowed | None:
+        """The chunks that a filter lets through; None where it lets all through."""
         if where is None or where.empty:
             return None
-        generation = self.catalog.generation
-        if self._among is None or self._among[:2] != (generation, where):
-            self._among = (generation, where, chunk_ids(self.catalog, where))
-        return self._among[2]
+        with self._mutex:
+            return self._filters.allowed(self.catalog, where)
 
     def idf(self, terms: Iterable[str]) -> dict[str, float]:
         """Weight of each search token by its rarity: ln(1 + (N - df + 0.5) / (df + 0.5)), as BM25 has it."""
@@ -272,12 +280,17 @@ class Index:
 
     @contextmanager
     def writing(self) -> Iterator[Catalog]:
-        """Hold the writer lock; at the end, even after an error, the caches are brought up to what was committed."""
+        """Hold the writer lock; at the end, even after an error, the caches are brought up to what was committed.
+
+        Raises `CatalogError` where somebody else writes, or the knowledge base is not there any more.
+        """
+        self.catalog.check_there()  # before the lock makes its folder
         with writer_lock(self.home):
             try:
                 yield self.catalog
             finally:
-                self.sync_caches()
+                if self.catalog.file.is_file():
+                    self.sync_caches()
 
     def sync_caches(self, *, whole: bool = False) -> None:
         """Save the caches where enough has changed since they were saved, or in any case; readers add the rest.
@@ -292,7 +305,7 @@ class Index:
                 whole or not behind or self.catalog.changes_since(behind) > _UNSAVED
             ):
                 self._lexical.catch_up(self.catalog)
-            if self._vectors is None and not self.catalog.changes_since(saved) and self._vectors_file.exists():
+            if self._vectors is None and not self.catalog.changes_since(saved) and has_form(self._vectors_file):
                 return  # nothing to write, and nobody searches here yet: do not read it
             vectors = self._loaded()
             vectors.catch_up(self.catalog)
@@ -340,7 +353,10 @@ class Index:
             problems.append("vectors.faiss is missing")
         if saved:
             problems += segments.problems(self.folder / "lexical", self.catalog)
+        unread = self._lexical.problems(self.catalog)
         with self._mutex:
+            if not problems and not unread and not self._lexical.finds(self.catalog):
+                problems.append("lexical/ finds none of the words that the chunks hold")
             self._vectors = None  # so that what is on disk is looked at
             vectors = self._loaded()
             if 0 < vectors.generation < int(self.catalog.meta("log_starts", "0")):
@@ -353,7 +369,7 @@ class Index:
                 f"approximate search finds {recall:.0%} of the nearest chunks; `ragstone verify --repair` makes its "
                 "index anew, a higher retrieval.exact_below makes it exact"
             )
-        return problems
+        return problems + unread
 
     def recall(self) -> float:
         """Share of the ten nearest chunks that dense search finds, against exact search; measured once a generation."""
@@ -364,23 +380,10 @@ class Index:
         """Build both caches anew from the catalog. Only the holder of the writer lock may call this."""
         with self._mutex:
             self._vectors_file.unlink(missing_ok=True)
-            shutil.rmtree(self.folder / "lexical", ignore_errors=True)
-            self._vectors, self._lexical = None, Lexical(self.folder / "lexical", self._lexical.dictionary)
+            self._vectors = None
+            self._lexical.rebuild(self.catalog)
             self.sync_caches(whole=True)
 
 
 def _idf(df: float, total: int) -> float:
     return math.log(1 + (max(total - df, 0) + 0.5) / (df + 0.5))
-
-
-def _begun(file: Path, manifest: Manifest) -> bool:
-    """Whether a catalog is there that can be gone on with; its manifest was the last to be written."""
-    try:
-        return file.is_file() and Catalog(file).manifest() == manifest
-    except CatalogError:  # ended before its tables were there
-        return False
-
-
-def _manifest(embedder: Embedder, chunker: str) -> Manifest:
-    settings = embedder.cfg.model_dump(include={"embedder", "revision", "query_prompt", "passage_prompt"})
-    return Manifest(embedder.identity, embedder.name, json.dumps(settings, sort_keys=True), chunker)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from core.types import F32, I64
+from retrieval.allowed import Allowed
 
 SAMPLE_PER_LIST = 40  # vectors to train on; FAISS asks for 39, with 20 recall is 0.005 lower
 _ROUNDS = 5  # of k-means; 10 find no more
@@ -88,8 +89,8 @@ class Nearest:
         parts = [faiss.rev_swig_ptr(held.get_ids(i), held.list_size(i)).copy() for i in range(self.lists)]
         return np.concatenate(parts)
 
-    def search(self, vector: F32, k: int, among: I64 | None, *, exact: bool) -> list[tuple[int, float]]:
-        """The k nearest to a (dimension,) vector of all, or of those whose id is `among`: (id, inner product).
+    def search(self, vector: F32, k: int, among: Allowed | None, *, exact: bool) -> list[tuple[int, float]]:
+        """The k nearest to a (dimension,) vector of all, or of those that are `among`: (id, inner product).
 
         Best first, fewer only where there are fewer. `exact` looks into every list; else as many allowed vectors are
         compared with as there would be without a limit.
@@ -103,10 +104,10 @@ class Nearest:
         found = self._probe(vector, k, among, lists)
         return found if len(found) == k or lists == self.lists else self._probe(vector, k, among, self.lists)
 
-    def _probe(self, vector: F32, k: int, among: I64 | None, lists: int) -> list[tuple[int, float]]:
+    def _probe(self, vector: F32, k: int, among: Allowed | None, lists: int) -> list[tuple[int, float]]:
         import faiss
 
-        sel = None if among is None else faiss.IDSelectorBitmap(_bits(among))  # type: ignore[call-arg]
+        sel = None if among is None else faiss.IDSelectorBitmap(among.bits)  # type: ignore[call-arg]
         params: Any = faiss.SearchParametersIVF() if self.lists else faiss.SearchParameters()
         params.sel = sel
         if self.lists:
@@ -130,11 +131,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(threads)
-
-
-def _bits(ids: I64) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """A bitmap in which the bit of each id is set."""
-    ids = ids[ids >= 0]
-    mask = np.zeros(int(ids.max(initial=0)) + 1, bool)
-    mask[ids] = True
-    return np.packbits(mask, bitorder="little")

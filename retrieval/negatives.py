@@ -12,6 +12,7 @@ import numpy as np
 from core.config import RetrievalConfig
 from core.text import fold, tokens
 from core.types import Hit
+from retrieval.allowed import Allowed
 from retrieval.index import Index
 from retrieval.search import search
 
@@ -73,7 +74,7 @@ def copy_of(one: str, other: str) -> bool:
 
 
 def _scores(index: Index, question: str, chunk_ids: list[int]) -> dict[int, float]:
-    among = np.unique(np.asarray(chunk_ids, np.int64))
+    among = Allowed(np.unique(np.asarray(chunk_ids, np.int64)))
     if index.embedder.read([question])[0].readable:
         return dict(index.dense(index.embedder.embed_query(question), len(among), among))
     return dict(index.lexical(index.terms(question), len(among), among))

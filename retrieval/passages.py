@@ -129,6 +129,7 @@ def _joined(chunks: Sequence[Hit]) -> str:
     text, end = chunks[0].text, chunks[0].end
     for chunk in chunks[1:]:
         gap = chunk.start - end
-        text += ("\n" if gap > 1 else " " * gap) + chunk.text if gap >= 0 else chunk.text[-gap:]
+        parted = gap > 1 or (gap and " | " in text.rpartition("\n")[2])  # a row of a sheet is a line by itself
+        text += ("\n" if parted else " " * gap) + chunk.text if gap >= 0 else chunk.text[-gap:]
         end = chunk.end
     return text

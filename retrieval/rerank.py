@@ -4,19 +4,22 @@ The endpoint speaks the form that vLLM, llama.cpp, Jina and Cohere share: POST /
 answered by `results` of `index` and `relevance_score`.
 """
 
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from functools import cached_property, lru_cache
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from core.config import RetrievalConfig
 from core.errors import ModelError
-from retrieval.embed import keep_memory_steady, load_errors, own_tokenizer, precision, quiet_loading
+from core.once import once
+from retrieval.loading import cut_to, keep_memory_steady, load_errors, own_tokenizer, precision, quiet_loading
 
 if TYPE_CHECKING:
     import httpx
@@ -26,6 +29,14 @@ if TYPE_CHECKING:
 _BATCH_TOKENS = 8192  # pairs times the longest of them: bounds memory at any length
 _BATCH_DOCUMENTS = 100  # of one request
 _TIMEOUT_S = 60.0  # of one request
+# How servers refuse a pair beyond their model's context: vLLM and Jina with 400, TEI 413, Cohere 422, llama.cpp 500.
+_TOO_LONG = re.compile(
+    r"too (?:long|large)|context|max\w*[ _-](?:model[ _-])?(?:len|seq|input|token)|less than \d+ tokens"
+)
+_TOO_LONG_STATUS = frozenset({400, 413, 422, 500})
+_LEAST_CUT = 200  # characters of a passage below which it is not cut further
+# vLLM's way to have the end of a pair left out; others refuse it or do not know it, and are sent shorter passages.
+_CUT_THERE = {"truncate_prompt_tokens": -1, "truncation_side": "right"}
 _REPLY_BYTES = 16 << 20  # beyond what was sent: some servers send the documents back
 
 
@@ -37,6 +48,14 @@ def reranker_of(cfg: RetrievalConfig) -> "Reranker | None":
 @lru_cache(maxsize=2)
 def _shared(settings: str) -> "Reranker":
     return Reranker(RetrievalConfig.model_validate_json(settings))
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Scores in the order of the passages, and what is to be known of them: "" where all were read whole."""
+
+    scores: list[float]
+    note: str = ""
 
 
 class Reranker:
@@ -59,12 +78,20 @@ class Reranker:
 
         A local model's logit goes through a sigmoid; so do an endpoint's scores where they are not all within 0 and 1.
         """
+        return self.scored(query, passages).scores
+
+    def scored(self, query: str, passages: Sequence[str]) -> Scored:
+        """The scores, and a note where an endpoint's model did not read all of a passage; a local one cuts as it is
+        told to, and says nothing.
+        """
         if not passages:
-            return []
+            return Scored([])
         if not self.cfg.rerank_url:
-            return _sigmoid(self._logits(query, passages))
-        scores = np.array(self._served(query, passages))
-        return scores.tolist() if scores.min() >= 0 and scores.max() <= 1 else _sigmoid(scores)
+            return Scored(_sigmoid(self._logits(query, passages)))
+        notes: list[str] = []
+        scores = np.array(self._served(query, passages, notes))
+        found = scores.tolist() if scores.min() >= 0 and scores.max() <= 1 else _sigmoid(scores)
+        return Scored(found, notes[0] if notes else "")
 
     def _logits(self, query: str, passages: Sequence[str]) -> np.ndarray:
         """The model's log-odds of relevance, (n,) float64; a question keeps up to half of the model's length."""
@@ -76,8 +103,8 @@ class Reranker:
             bare = len(self._tokenizer.encode("a", add_special_tokens=False))
             around = model.preprocess([("a", "a")])["input_ids"].shape[-1] - 2 * bare  # special tokens, or a template
             room = min(model.max_seq_length or 512, 1 << 20) - around
-            [(question, used)] = _cut(self._tokenizer, [query], max(room // 2, 1))
-            cut = _cut(self._tokenizer, passages, max(room - used, 1))
+            [(question, used)] = cut_to(self._tokenizer, [query], max(room // 2, 1))
+            cut = cut_to(self._tokenizer, passages, max(room - used, 1))
             for rows in _batches([around + used + length for _, length in cut]):
                 pairs = [(question, cut[i][0]) for i in rows]
                 found = model.predict(
@@ -92,7 +119,7 @@ class Reranker:
             )
         return logits
 
-    @cached_property
+    @once
     def _model(self) -> "CrossEncoder":
         path = Path(self.cfg.reranker).expanduser()
         if not path.is_dir() and (path.is_absolute() or self.cfg.reranker.startswith(".")):
@@ -136,42 +163,36 @@ class Reranker:
                 "set retrieval.reranker to a CrossEncoder with one score (or the two classes no and yes)",
             )
 
-    @cached_property
+    @once
     def _tokenizer(self) -> "Tokenizer":
         tokenizer = own_tokenizer(self._model.tokenizer)
         if tokenizer is None:
             raise ModelError(f"reranker {self.name!r} has no fast tokenizer", "choose a model with a tokenizer.json")
         return tokenizer
 
-    def _served(self, query: str, passages: Sequence[str]) -> list[float]:
+    def _served(self, query: str, passages: Sequence[str], notes: list[str]) -> list[float]:
         starts = range(0, len(passages), _BATCH_DOCUMENTS)
-        return [s for start in starts for s in self._ask(query, passages[start : start + _BATCH_DOCUMENTS])]
+        return [s for start in starts for s in self._ask(query, passages[start : start + _BATCH_DOCUMENTS], notes)]
 
-    def _ask(self, query: str, documents: Sequence[str]) -> list[float]:
-        """One request: the scores in the order of the documents."""
-        import httpx
-
+    def _ask(self, query: str, documents: Sequence[str], notes: list[str]) -> list[float]:
+        """One request: the scores in the order of the documents, cut where the server refuses them as too long."""
         url = self.cfg.rerank_url.rstrip("/") + "/rerank"
-        body = {"query": query, "documents": list(documents), "top_n": len(documents)}
-        if self.cfg.reranker:
-            body["model"] = self.cfg.reranker
-        limit = _REPLY_BYTES + 6 * sum(map(len, documents))  # a character may come back as \uXXXX
-        try:
-            if (httpx.URL(url).port or 0) > 65535:
-                raise httpx.InvalidURL("a port is at most 65535")
-            with self._client.stream("POST", url, json=body) as response:
-                content = _read(response, limit)
-        except httpx.TimeoutException:
-            hint = "the server may be busy or loading its model; try again, or lower retrieval.rerank_top"
-            raise ModelError(f"{url} did not answer within {_TIMEOUT_S:g} s", hint, retryable=True) from None
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-            raise ModelError(
-                f"no rerank server answers at {url} ({str(error) or 'connection failed'})",
-                "start it, or correct retrieval.rerank_url",
-                retryable=True,
-            ) from None
-        if response.status_code != 200:
-            raise self._refused(url, response.status_code, content)
+        status, content = self._post(url, query, documents, {})
+        if _says_too_long(status, content):
+            first, sent = (status, content), documents
+            status, content = self._post(url, query, sent, _CUT_THERE)
+            most = max(map(len, sent))
+            while _says_too_long(status, content) and most > _LEAST_CUT:
+                most //= 2
+                sent = [document[:most] for document in documents]
+                status, content = self._post(url, query, sent, {})
+            if status == 200:
+                told = f"cut to {most} characters" if sent is not documents else "its end was not read"
+                notes.append(f"a passage is longer than reranker {self.name} reads: {told}")
+            elif status in _TOO_LONG_STATUS:
+                status, content = first
+        if status != 200:
+            raise self._refused(url, status, content)
         try:
             results = _Reply.model_validate_json(content).results
         except ValidationError as error:
@@ -183,7 +204,30 @@ class Reranker:
             raise _malformed(url, f"{len(documents)} documents were sent, results name {sorted(scores)}"[:200])
         return [scores[i] for i in range(len(documents))]
 
-    @cached_property
+    def _post(self, url: str, query: str, documents: Sequence[str], more: dict[str, Any]) -> tuple[int, bytes]:
+        """A request's status and the body of its reply."""
+        import httpx
+
+        body: dict[str, Any] = {"query": query, "documents": list(documents), "top_n": len(documents)} | more
+        if self.cfg.reranker:
+            body["model"] = self.cfg.reranker
+        limit = _REPLY_BYTES + 6 * sum(map(len, documents))  # a character may come back as \uXXXX
+        try:
+            if (httpx.URL(url).port or 0) > 65535:
+                raise httpx.InvalidURL("a port is at most 65535")
+            with self._client.stream("POST", url, json=body) as response:
+                return response.status_code, _read(response, limit)
+        except httpx.TimeoutException:
+            hint = "the server may be busy or loading its model; try again, or lower retrieval.rerank_top"
+            raise ModelError(f"{url} did not answer within {_TIMEOUT_S:g} s", hint, retryable=True) from None
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            raise ModelError(
+                f"no rerank server answers at {url} ({str(error) or 'connection failed'})",
+                "start it, or correct retrieval.rerank_url",
+                retryable=True,
+            ) from None
+
+    @once
     def _client(self) -> "httpx.Client":
         """Speaks with the configured address only: no proxy and no .netrc of the environment, no redirect."""
         import httpx
@@ -231,6 +275,11 @@ class _Reply(BaseModel):
     results: list[_Result]
 
 
+def _says_too_long(status: int, content: bytes) -> bool:
+    said = content[:2000].decode("utf-8", "replace").lower()
+    return status in _TOO_LONG_STATUS and _TOO_LONG.search(said) is not None
+
+
 def _malformed(url: str, detail: str) -> ModelError:
     return ModelError(
         f"{url} sent something that is no ranking ({detail})",
@@ -254,14 +303,6 @@ def _read(response: "httpx.Response", limit: int) -> bytes:
 
 def _sigmoid(logits: np.ndarray) -> list[float]:
     return (0.5 * (1 + np.tanh(logits / 2))).tolist()  # in this form nothing overflows
-
-
-def _cut(tokenizer: "Tokenizer", texts: Sequence[str], tokens: int) -> list[tuple[str, int]]:
-    """Each text cut to so many tokens, and how many it has then."""
-    return [
-        (text[: e.offsets[tokens - 1][1]], tokens) if len(e.ids) > tokens else (text, len(e.ids))
-        for text, e in zip(texts, tokenizer.encode_batch(list(texts), add_special_tokens=False), strict=True)
-    ]
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:

@@ -12,16 +12,20 @@ from typing import Literal
 
 from core.config import RetrievalConfig
 from core.text import heading_line, held, keywords, language
-from core.types import Candidate, Hit, Place, Query, SearchMode, Trace
+from core.types import F32, Candidate, Hit, Place, Query, SearchMode, Trace
 from retrieval.catalog import Spot
 from retrieval.choose import choose
 from retrieval.filters import Filter
 from retrieval.fuse import convex, places, rrf
 from retrieval.index import Index
 from retrieval.rerank import Reranker
+from retrieval.versions import named_versions
 
 DENSE_WEIGHT = 0.5  # where neither the configuration nor a calibration says otherwise
 MIN_RELEVANCE = 0.22
+_EVIDENCE = 5  # best passages of each ranking that show how far words can be trusted
+_COVERED = 0.7  # share of the keywords, by rarity, from which on they are trusted whole
+_UNRELATED, _CLOSE = 0.2, 0.75  # how far a cosine stands above the background, as a share of what is left to 1
 _SPARE = 30  # hits beyond the first k that may stand in for those that are held back
 _MAX_QUERY = 4_000  # characters; what is beyond adds time and no meaning
 _TRACED = 100  # candidates that a trace keeps
@@ -86,16 +90,61 @@ def retrieve(
     for query in (replace(q, text=_clean(q.text)) for q in queries):
         if not query.text:
             continue
-        dense = mode != "lexical" and index.embedder.read([query.text])[0].readable
-        share = _dense_share(query, cfg, tuned) if mode == "hybrid" and dense else float(dense)
-        if dense:
-            vector = index.embedder.embed_query(query.text)
-            found = index.dense(vector, n, among)
-            rankings.append(Ranking(query, "dense", query.weight * share, found, index.background(vector)))
+        own: list[Ranking] = []
+        if mode != "lexical" and index.embedder.read([query.text])[0].readable:
+            vector = index.vector(query.text)
+            own.append(Ranking(query, "dense", 1.0, _dense(index, vector, n, where), index.background.of(vector)))
         if mode != "dense":
-            found = index.lexical(index.terms(query.text), n, among)
-            rankings.append(Ranking(query, "lexical", query.weight * (1 - share), found))
+            own.append(Ranking(query, "lexical", 1.0, index.lexical(index.terms(query.text), n, among)))
+        share = tuned.get(language(query.text), DENSE_WEIGHT) if cfg.dense_weight == "auto" else cfg.dense_weight
+        rankings += weighed(own, share, trust(index, own) if cfg.dense_weight == "auto" and len(own) > 1 else 1.0)
     return rankings
+
+
+def _dense(index: Index, vector: F32, n: int, where: Filter | None) -> list[tuple[int, float]]:
+    """The chunks nearest to a question, where what is of another language than the nearest is lifted towards them.
+
+    An embedder of several languages puts any text of the question's own language before all others. So each language is
+    searched by itself, and has most of what its background lacks to that of the nearest.
+    """
+    found = dict(index.dense(vector, n, index.among(where)))
+    among = where or Filter()
+    for name, lift in index.background.lifts(vector).items():
+        if lift > 0 and name in (among.languages or (name,)):
+            own = index.dense(vector, n, index.among(replace(among, languages=(name,))))
+            found |= {i: cosine + lift for i, cosine in own}
+    return sorted(found.items(), key=lambda row: (-row[1], row[0]))[:n]
+
+
+def weighed(rankings: Sequence[Ranking], dense: float, trusted: float) -> list[Ranking]:
+    """The two rankings of a wording with their weights: `dense` is the share of meaning where words are `trusted` (1).
+
+    Where they are trusted less, meaning has what they lose. A ranking that is alone, or is to have all, keeps it.
+    """
+    if len(rankings) < 2:
+        return [replace(r, weight=r.query.weight) for r in rankings]
+    words = (1 - dense) * (trusted if dense > 0 else 1.0)
+    return [replace(r, weight=r.query.weight * (words if r.retriever == "lexical" else 1 - words)) for r in rankings]
+
+
+def trust(index: Index, rankings: Sequence[Ranking]) -> float:
+    """How far the ranking by words can be trusted for a wording, 0 to 1, by what both rankings found.
+
+    Words that say little (another language, other terms) find few of the question's keywords, weighted by their rarity,
+    in their best passages. And where the passages nearest in meaning are of another language than the question, those
+    that share only some words with it are seldom the ones; half stays, since names and numbers cross languages.
+    """
+    meaning, words = (r.scored for r in rankings)
+    question = rankings[0].query.text
+    near, best = [i for i, _ in meaning[:_EVIDENCE]], [i for i, _ in words[:_EVIDENCE]]
+    hits = index.hits(list({*near, *best}))
+    idf = index.idf(keywords(question))
+    there = {term for i in best if i in hits for term in held(_body(hits[i]), idf)}
+    total = sum(idf.values())
+    covered = sum(idf[term] for term in there) / total if total else 1.0
+    spoken = language(question)
+    foreign = [hits[i].language not in (spoken, "und") for i in near if i in hits and spoken != "und"]
+    return min(covered / _COVERED, 1.0) * (1 - (1 - covered) * sum(foreign) / max(2 * len(foreign), 1))
 
 
 def rank(
@@ -126,10 +175,12 @@ def rank(
         _scored(found[i], fused[i], [place for place in stood[i] if place.query in asked]) for i in wanted if i in found
     ]
     clock.append(("fuse", time.perf_counter()))
+    note = ""
     if reranker and rankings:
-        hits = _reranked(hits, rankings[0].query.text, reranker, cfg.rerank_top)
+        hits, note = _reranked(hits, rankings[0].query.text, reranker, cfg.rerank_top)
         clock.append((f"rerank with {reranker.name}", time.perf_counter()))
-    hits, dropped = choose(index.catalog, hits[: k + _SPARE], cfg, k)
+    named = frozenset[str]().union(*(named_versions(queries[n].text) for n in asked))
+    hits, dropped = choose(index.catalog, hits[: k + _SPARE], cfg, k, named)
     hits = [replace(hit, rank=place) for place, hit in enumerate(hits, start=1)]
     clock.append(("choose", time.perf_counter()))
     stages = tuple((name, round(1000 * (at - before), 2)) for (_, before), (name, at) in pairwise(clock))
@@ -138,13 +189,7 @@ def rank(
         _candidate(i, spots[i], stood[i], fused[i], chosen.get(i), dropped.get(i, "fused score"))
         for i in order[:traced]
     )
-    return Result(hits, Trace(queries, candidates, stages))
-
-
-def _dense_share(query: Query, cfg: RetrievalConfig, tuned: Mapping[str, float]) -> float:
-    if cfg.dense_weight != "auto":
-        return cfg.dense_weight
-    return tuned.get(language(query.text), DENSE_WEIGHT)
+    return Result(hits, Trace(queries, candidates, stages, (note,) if note else ()))
 
 
 def _fuse(rankings: Sequence[Ranking], cfg: RetrievalConfig) -> dict[int, float]:
@@ -152,8 +197,21 @@ def _fuse(rankings: Sequence[Ranking], cfg: RetrievalConfig) -> dict[int, float]
     if cfg.fusion == "rrf":
         fused = rrf([ranking.scored for ranking in rankings], weights, k=cfg.rrf_k)
     else:
-        fused = convex([[(i, score - r.floor) for i, score in r.scored] for r in rankings], weights)
+        above = [[(i, score - r.floor) for i, score in r.scored] for r in rankings]
+        fused = convex(above, [weight * _worth(r) for weight, r in zip(weights, rankings, strict=True)])
     return {i: round(score, 6) for i, score in fused.items()}
+
+
+def _worth(ranking: Ranking) -> float:
+    """What of its weight a ranking keeps: less where the nearest of all is hardly nearer than what is unrelated."""
+    if ranking.retriever == "lexical" or not ranking.scored:
+        return 1.0
+    return min(max(_above(ranking.scored[0][1], ranking.floor) / _UNRELATED, 0.0), 1.0)
+
+
+def _above(cosine: float, floor: float) -> float:
+    """How far a cosine stands above that of what has nothing to do with it, as a share of what is left to 1."""
+    return (cosine - floor) / max(1 - floor, 1e-6)
 
 
 def _first(fused: Mapping[int, float], most: int) -> list[int]:
@@ -191,12 +249,15 @@ def _scored(hit: Hit, score: float, places: Sequence[Place]) -> Hit:
     )  # fmt: skip
 
 
-def _reranked(hits: Sequence[Hit], question: str, reranker: Reranker, top: int) -> list[Hit]:
-    """The first `top` hits in the reranker's order, the others behind them."""
-    texts = [f"{heading_line(hit.title, hit.headings)}\n{hit.text}".strip() for hit in hits[:top]]
-    scores = reranker.score(question, texts)
-    best = [replace(hit, rerank_score=score) for hit, score in zip(hits, scores, strict=False)]
-    return [*sorted(best, key=lambda hit: -(hit.rerank_score or 0.0)), *hits[top:]]
+def _reranked(hits: Sequence[Hit], question: str, reranker: Reranker, top: int) -> tuple[list[Hit], str]:
+    """The first `top` hits in the reranker's order, the others behind them; and its note."""
+    scored = reranker.scored(question, [_body(hit).strip() for hit in hits[:top]])
+    best = [replace(hit, rerank_score=score) for hit, score in zip(hits, scored.scores, strict=False)]
+    return [*sorted(best, key=lambda hit: -(hit.rerank_score or 0.0)), *hits[top:]], scored.note
+
+
+def _body(hit: Hit) -> str:
+    return f"{heading_line(hit.title, hit.headings)}\n{hit.text}"
 
 
 def _candidate(
@@ -219,18 +280,21 @@ def least_relevance(index: Index, cfg: RetrievalConfig) -> float:
 def relevance(index: Index, question: str, hits: Sequence[Hit]) -> float:
     """How far the best hits speak about a question, 0 to 1: the mean of how well one fits and how much all hold.
 
-    Fit is the larger of: the share of the question's keywords, weighted by their rarity, that a hit holds; and its
-    cosine, where the embedder can read the question, from 0.25 (unrelated texts) as 0 to 0.75 as 1. What all hold is
-    the share of the keywords that stand in any of them, or half of that cosine: the words may be of another language.
+    Fit is the larger of: the share of the question's keywords, weighted by their rarity, that a hit holds; and how far
+    its cosine stands above that of what has nothing to do with the question, from a fifth of the way to 1 as 0 to three
+    quarters as 1: by one embedder unrelated texts have a cosine of 0.1, by another of 0.8. What all hold is the share
+    of the keywords that stand in any of them, or half of that nearness: the words may be of another language.
     """
     idf = index.idf(keywords(question))
     total = sum(idf.values())
-    near = fit = 0.0
+    cosines = [hit.dense_score for hit in hits[:5] if hit.dense_score is not None]
+    floor = index.background.of(index.vector(question)) if cosines else 0.0
+    above = _above(max(cosines, default=floor), floor)
+    near = min(max((above - _UNRELATED) / (_CLOSE - _UNRELATED), 0.0), 1.0)
+    fit = near
     there: set[str] = set()
     for hit in hits[:5]:
-        body = f"{heading_line(hit.title, hit.headings)}\n{hit.text}"
-        own = held(body, idf)
+        own = held(_body(hit), idf)
         there.update(own)
-        near = max(near, ((hit.dense_score or 0.0) - 0.25) / 0.5)
-        fit = max(fit, near, sum(idf[term] for term in own) / total if total else 0.0)
-    return (min(fit, 1.0) + max(len(there) / max(len(idf), 1), min(near, 1.0) / 2)) / 2
+        fit = max(fit, sum(idf[term] for term in own) / total if total else 0.0)
+    return (min(fit, 1.0) + max(len(there) / max(len(idf), 1), near / 2)) / 2

@@ -20,7 +20,10 @@ from typing import TYPE_CHECKING, Any
 from core.config import RetrievalConfig
 from core.errors import ModelError
 from core.files import write_whole
-from retrieval.embed import BUILTIN, Embedder, _fingerprint, load_errors, quiet_loading
+from retrieval.bundled import ENGLISH
+from retrieval.embed import Embedder
+from retrieval.fingerprint import fingerprint
+from retrieval.loading import load_errors, quiet_loading
 from retrieval.rerank import Reranker
 
 if TYPE_CHECKING:
@@ -75,7 +78,7 @@ def base_identity(cfg: RetrievalConfig, base: str) -> str:
     """Names the weights that a run starts from: a hash of the folder, or name and revision on a hub."""
     folder = Embedder(cfg.model_copy(update={"embedder": base}))._folder()
     revision = cfg.reranker_revision if base == cfg.reranker else cfg.revision
-    return _fingerprint(folder) if folder else f"{base}@{revision}"
+    return fingerprint(folder) if folder else f"{base}@{revision}"
 
 
 def train_embedder(
@@ -164,7 +167,7 @@ def _reranker(cfg: RetrievalConfig, base: str) -> "CrossEncoder":
     if model.num_labels != 1:
         raise ModelError(
             f"reranker {base!r} sorts pairs into {model.num_labels} classes, and only one score can be trained",
-            f"give a CrossEncoder with one score as --base, or `--base builtin` ({BUILTIN} below a new head)",
+            f"give a CrossEncoder with one score as --base, or `--base builtin` ({ENGLISH} below a new head)",
         )
     return model
 
@@ -226,6 +229,7 @@ def _fit(trainer: Any, model: "SentenceTransformer | CrossEncoder", folder: Path
     import torch
     from transformers import PrinterCallback
 
+    model.model_card_data.local_files_only = True  # else a hub is asked for models named as the folders here
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_watcher(folder, progress))
     with quiet_loading():

@@ -3,14 +3,15 @@
 import json
 import sqlite3
 import time
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.types import Chunk, Document, FileEntry, FileError
 from retrieval.minhash import bands
 
-SCHEMA_VERSION = "3"
-SCHEMA = """
+SCHEMA_VERSION = 4  # kept as SQLite's user_version; a change of SCHEMA is a new number, and a step in migrations.py
+SCHEMA = f"""
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE folders(id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE);
 CREATE TABLE documents(
@@ -40,6 +41,7 @@ CREATE TABLE failures(
     folder_id INTEGER NOT NULL REFERENCES folders, path TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     ctime_ns INTEGER NOT NULL, checked_ns INTEGER NOT NULL, error TEXT NOT NULL, hint TEXT NOT NULL,
     reader TEXT NOT NULL, PRIMARY KEY(folder_id, path));
+PRAGMA user_version = {SCHEMA_VERSION};
 """
 
 
@@ -95,16 +97,17 @@ class Transaction:
                 for c, key in zip(new.chunks, new.keys, strict=True)
             ),
         )  # fmt: skip
-        self._count(len(new.chunks), sum(key is None for key in new.keys))
+        self._count(len(new.chunks), sum(key is None for key in new.keys), Counter(c.language for c in new.chunks))
         pairs = ((band, document_id) for band in bands(new.sketch))
         self.db.executemany("INSERT OR IGNORE INTO bands VALUES (?, ?)", pairs)
         self._forget_failure(folder_id, entry.path)
 
     def remove(self, document_id: int) -> None:
         """A document and its chunks leave."""
-        keys = [key for (key,) in self.db.execute("SELECT key FROM chunks WHERE document_id = ?", [document_id])]
+        rows = self.db.execute("SELECT key, language FROM chunks WHERE document_id = ?", [document_id]).fetchall()
+        keys = [key for key, _ in rows]
         self.dropped.update(key for key in keys if key is not None)
-        self._count(-len(keys), -keys.count(None))
+        self._count(-len(keys), -keys.count(None), Counter(language for _, language in rows))
         self.db.execute(
             "INSERT INTO removed SELECT id, ? FROM chunks WHERE document_id = ?", [self.generation, document_id]
         )
@@ -150,6 +153,11 @@ class Transaction:
             if path not in paths:
                 self._forget_failure(folder_id, path)
 
+    def read_all_again(self, chunker: str) -> None:
+        """Have the next run of each folder read all its documents, which then are cut by another chunker."""
+        self.db.execute("UPDATE documents SET hash = '', checked_ns = 0")
+        self.db.execute("UPDATE meta SET value = ? WHERE key = 'chunker'", [chunker])
+
     def read_again(self, folder_id: int, paths: Collection[str]) -> None:
         """The next run reads these files of a folder as if nobody had; until then, what they said stays."""
         for path in paths:
@@ -172,11 +180,21 @@ class Transaction:
         for key, where in (("chunks", ""), ("blind_chunks", " WHERE key IS NULL")):
             (count,) = self.db.execute(f"SELECT count(*) FROM chunks{where}").fetchone()
             self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [key, str(count)])
+        languages = dict(self.db.execute("SELECT language, count(*) FROM chunks GROUP BY language"))
+        self.db.execute("INSERT OR REPLACE INTO meta VALUES ('languages', ?)", [json.dumps(languages)])
 
-    def _count(self, chunks: int, blind: int) -> None:
-        """Keep the counts of all chunks, and of those without a vector: counting a million takes a second."""
+    def _count(self, chunks: int, blind: int, languages: Mapping[str, int]) -> None:
+        """Keep the counts of all chunks, of those without a vector, and of each language, whose chunks come or, where
+        `chunks` is negative, leave: counting a million takes a second.
+        """
         change = "UPDATE meta SET value = CAST(value AS INTEGER) + ? WHERE key = ?"
         self.db.executemany(change, [(chunks, "chunks"), (blind, "blind_chunks")])
+        (kept,) = self.db.execute("SELECT value FROM meta WHERE key = 'languages'").fetchone()
+        counts = json.loads(kept)
+        for language, count in languages.items():
+            counts[language] = counts.get(language, 0) + (count if chunks > 0 else -count)
+        present = {language: count for language, count in counts.items() if count}
+        self.db.execute("UPDATE meta SET value = ? WHERE key = 'languages'", [json.dumps(present)])
 
     def _forget_failure(self, folder_id: int, path: str) -> None:
         self.db.execute("DELETE FROM failures WHERE folder_id = ? AND path = ?", [folder_id, path])

@@ -7,17 +7,19 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from core.errors import CatalogError
 from core.files import sync_folder
 from core.types import F32, I64
+from retrieval.allowed import Allowed
 from retrieval.catalog import Catalog
 from retrieval.nearest import SAMPLE_PER_LIST, Nearest, lists_for
 
 _MARK = b"\nragstone-vectors "
+_FORM = 1  # of the file; one of another form is built anew from the catalog
 _TRAILER = 512  # bytes at the end of the file that hold the mark and a JSON record
 _GROWTH = 4  # times as many vectors as an index was made for, or a 4th: it is made anew
 _SHRUNK = 0.8  # of `exact_below`: from here down an approximate index is made anew as an exact one
@@ -47,7 +49,7 @@ class Vectors:
         """
         vectors = cls(dimension, exact_below)
         record = _read_record(file)
-        if record is None or record["dimension"] != dimension:
+        if record is None or record.get("dimension") != dimension:
             return vectors
         try:
             vectors._nearest = Nearest.read(file)
@@ -64,7 +66,7 @@ class Vectors:
             self._nearest.write(aside)
             with aside.open("r+b") as handle:
                 checksum = hashlib.file_digest(handle, "sha256").hexdigest()
-                record = {"generation": self.generation, "dimension": self.dimension, "sha256": checksum}
+                record = {"form": _FORM, "generation": self.generation, "dimension": self.dimension, "sha256": checksum}
                 handle.seek(0, os.SEEK_END)
                 handle.write((_MARK + json.dumps(record).encode()).rjust(_TRAILER, b" "))
                 handle.flush()
@@ -146,10 +148,10 @@ class Vectors:
             return True
         return n > 0 and not lists**2 / _GROWTH <= lists_for(n) ** 2 <= lists**2 * _GROWTH
 
-    def search(self, vector: F32, k: int, among: I64 | None = None) -> list[tuple[int, float]]:
+    def search(self, vector: F32, k: int, among: Allowed | None = None) -> list[tuple[int, float]]:
         """The k nearest chunks of a (dimension,) unit vector: (id, cosine), best first; fewer where there are fewer.
 
-        `among` limits the search to these chunk ids. Exact where fewer than `exact_below` chunks may be found.
+        `among` limits the search to these chunks. Exact where fewer than `exact_below` chunks may be found.
         Raises `CatalogError` for a vector of another length and `ValueError` for one that is not finite.
         """
         vector = np.ascontiguousarray(vector, np.float32)
@@ -192,29 +194,52 @@ class Vectors:
 
 def damaged(file: Path) -> bool:
     """Whether a file is there that is not what `save` wrote."""
-    return file.exists() and _read_record(file) is None
+    return has_form(file) and _read_record(file) is None
+
+
+def has_form(file: Path) -> bool:
+    """Whether a file is there that does not say it has another form than is written here; it may be damaged."""
+    try:
+        with file.open("rb") as handle:
+            record = _trailer(handle)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    return not record or record.get("form", 1) == _FORM
 
 
 def _read_record(file: Path) -> dict[str, Any] | None:
     """The record at the end of the file, if the file matches its checksum."""
     try:
-        size = file.stat().st_size - _TRAILER
         with file.open("rb") as handle:
-            handle.seek(max(size, 0))
-            trailer = handle.read(_TRAILER)
-            if _MARK not in trailer:
-                return None
-            record = json.loads(trailer.partition(_MARK)[2])
+            record = _trailer(handle)
+            size = handle.tell() - _TRAILER
             handle.seek(0)
             digest = hashlib.sha256()
-            while size > 0 and (block := handle.read(min(size, 1 << 20))):
+            while record and size > 0 and (block := handle.read(min(size, 1 << 20))):
                 digest.update(block)
                 size -= len(block)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise CatalogError(f"{str(file)!r} could not be read: {error}", "check the disk and the permissions") from error
-    return record if digest.hexdigest() == record["sha256"] else None
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    whole = digest.hexdigest() == record.get("sha256") and record.get("form", 1) == _FORM
+    return record if whole else None
+
+
+def _trailer(handle: IO[bytes]) -> dict[str, Any]:
+    """The record at the end of a file that is read to its end; empty where there is none."""
+    handle.seek(max(handle.seek(0, os.SEEK_END) - _TRAILER, 0))
+    _, _, text = handle.read().partition(_MARK)
+    try:
+        return dict(json.loads(text or b"{}"))
+    except (ValueError, TypeError):
+        return {}
+
+
+def _unreadable(file: Path, error: OSError) -> CatalogError:
+    return CatalogError(f"{str(file)!r} could not be read: {error}", "check the disk and the permissions")
 
 
 def cause(error: Exception) -> str:

@@ -4,29 +4,62 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from core.config import Config, load
 from retrieval.embed import Embedder
 
-pytest_plugins = ["tests.fixtures_vllm"]
+pytest_plugins = ["tests.fixtures_vllm", "tests.fixtures_smollm"]
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist ignores Ctrl-C, and what it starts would too
 
 ROOT = Path(__file__).resolve().parent.parent
+# The small English embedder, where what is tested does not depend on which it is; in float32, so that the same text
+# gives the same vector whatever it is batched with.
+os.environ.setdefault("RAGSTONE_RETRIEVAL__EMBEDDER", "english")  # of what tests start
+SMALL = {"retrieval.embedder": "english", "retrieval.precision": "float32"}
+
+
+_LONG = ("vllm", "compressor", "browser", "slow")  # markers, longest first
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file is a lane, since its tests share what they set up; so are all that need vLLM, which takes both cores.
+
+    (`--dist loadgroup` groups nothing with pytest 9.2: pytest-xdist 3.8 writes the group where it is no longer read.)
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Lanes(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "vllm" if "mark.vllm" in (ROOT / file).read_text("utf-8") else file
+
+    return Lanes(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long begin first; `--dist loadscope --no-loadscope-reorder` keeps this order."""
+    ranks: dict[str, int] = {}
+    for item in items:
+        rank = next((n for n, name in enumerate(_LONG) if item.get_closest_marker(name)), len(_LONG))
+        ranks[item.location[0]] = min(rank, ranks.get(item.location[0], rank))
+    items.sort(key=lambda item: ranks[item.location[0]])
 
 
 @pytest.fixture(scope="session")
 def embedder() -> Embedder:
-    """The built-in model, in float32 so that the same text gives the same vector whatever it is batched with."""
-    return Embedder(load(flags={"retrieval.precision": "float32"}, environ={}).config.retrieval)
+    """The small built-in model."""
+    return Embedder(load(flags=SMALL, environ={}).config.retrieval)
 
 
 @pytest.fixture
 def cfg(tmp_path: Path) -> Config:
-    """The default configuration with a data folder of its own."""
-    flags = {"app.data": str(tmp_path / "data"), "retrieval.precision": "float32", "llm.backend": "extractive"}
+    """The default configuration with a data folder of its own, and the small embedder."""
+    flags = {"app.data": str(tmp_path / "data"), "llm.backend": "extractive"} | SMALL
     return load(flags=flags, environ={}).config
 
 

@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from app.commands.terminal import AsJson, Kb, err, out, print_json, progress_bars
+from app.commands.terminal import AsJson, Kb, err, noted, out, print_json, progress_bars
 from core.config import Settings
 from llm.methods import Method, Stage
 
@@ -199,6 +199,8 @@ def _run(
     with progress_bars() as progress:
         report = run(settings.config, request, resume=resume, progress=progress)
         promoted = promoting and promote(settings.config, chosen, report, progress)
+    if promoted:
+        noted(settings, f"{kind}.promote", chosen, request.name)
     if as_json:
         print_json(report | {"verdict": verdict(report), "promoted": promoted})
         return

@@ -1,6 +1,8 @@
 """The commands that keep knowledge bases: index, files, remove, verify, backup, restore, rollback, purge."""
 
+import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -8,10 +10,10 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from app.commands.terminal import AsJson, Kb, err, opened, out, print_json, progress_bars
+from app.commands.terminal import AsJson, Kb, err, noted, opened, out, print_json, progress_bars
 from app.keeping.report import show_documents, show_failures, show_forecast, show_report
 from core.config import Settings
-from core.errors import ConfigError
+from core.errors import CatalogError, ConfigError
 from core.types import FileError
 
 manage = typer.Typer()
@@ -34,6 +36,8 @@ def index(
 ) -> None:
     """Bring a knowledge base up to date with folders: added, changed, moved and deleted files."""
     from app.keeping import index as recipe
+    from app.keeping.folders import known_folders
+    from retrieval.home import check_name
 
     settings: Settings = ctx.obj
     name = kb or settings.config.app.kb
@@ -48,13 +52,18 @@ def index(
             )
         show_forecast(result, as_json)
         return
-    started = time.time()
+    started, before = time.time(), list[str]()
+    with suppress(CatalogError):  # the run says so, or replaces what is damaged
+        before = known_folders(Path(settings.config.app.data) / check_name(name))
     with progress_bars() as progress:
         report = recipe.run(
             settings.config, name, folders or [], rebuild=rebuild, allow_empty=allow_empty, progress=progress
         )
     with opened(settings, name) as index_:
         known = index_.catalog.folders()
+        for folder in known:
+            if folder not in before:
+                noted(settings, "folder.add", name, folder)
         if as_json:
             print_json(report.as_json() | {"files": [asdict(card) for card in index_.catalog.cards(started)]})
     show_report(report, name, known, silent=as_json)
@@ -92,6 +101,7 @@ def remove(ctx: typer.Context, folder: Path, kb: Kb = None) -> None:
     with opened(ctx.obj, kb) as index_:
         path = str(folder.resolve())
         count = remove_folder(index_, path)
+        noted(ctx.obj, "folder.remove", index_.name, path)
         out.print(f"{count} documents of {escape(path)} left {escape(repr(index_.name))}; purge erases their text")
 
 
@@ -145,6 +155,7 @@ def rollback(ctx: typer.Context, kb: Kb = None) -> None:
     home = Path(settings.config.app.data) / check_name(name)
     newest = current(home)
     generation = back(home)
+    noted(settings, "base.rollback", name, generation)
     out.print(f"{escape(repr(name))} answers from generation {generation} again; {newest} was removed")
 
 
@@ -168,15 +179,21 @@ def restore(
     source: Path,
     kb: Kb = None,
     replace: Annotated[bool, typer.Option("--replace", help="Over an existing one; rollback leads back.")] = False,
+    maps: Annotated[
+        list[str] | None, typer.Option("--map", metavar="OLD=NEW", help="Where a folder of the backup lies here.")
+    ] = None,
 ) -> None:
-    """Make a knowledge base from a backup, after its checksums were compared; without --kb, of the name it had."""
-    from app.upkeep import backed_up
-    from app.upkeep import restore as read
+    """Make a knowledge base from a backup, after all in it was checked; without --kb, of the name it had."""
+    from app.restore import backed_up
+    from app.restore import restore as read
 
     settings: Settings = ctx.obj
     name = kb or backed_up(source)
-    manifest = read(Path(settings.config.app.data), name, source, replace=replace)
-    out.print(f"{escape(repr(name))} is as {escape(repr(manifest['kb']))} was on {manifest['made']}")
+    manifest, followed = read(Path(settings.config.app.data), name, source, replace=replace, maps=maps or [])
+    noted(settings, "base.restore", name, f"{source} of {manifest['made']}")
+    out.print(f"{escape(repr(name))} is as {escape(repr(manifest['kb']))} was on {escape(manifest['made'])}")
+    for folder in followed:
+        out.print(f"it follows {escape(folder)}" + ("" if Path(folder).is_dir() else ", which is not there"))
 
 
 @manage.command()
@@ -187,6 +204,7 @@ def purge(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
 
     config = ctx.obj.config
     receipt = erase(Path(config.app.data), kb or config.app.kb, Embedder(config.retrieval))
+    noted(ctx.obj, "base.purge", receipt.kb, f"{receipt.documents} documents stay")
     if as_json:
         print_json(receipt.as_json())
         return
@@ -203,9 +221,15 @@ def purge(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
 
 
 def _watch(settings: Settings, kb: str) -> None:
-    from app.keeping.watch import follow
+    from app.keeping.index import Report
+    from app.keeping.watch import keep_following
+
+    def tell(what: Report | Exception) -> None:
+        if isinstance(what, Report):
+            show_report(what, kb, index_.catalog.folders(), to=err)
+        else:
+            err.print(f"[red]error:[/red] {escape(str(what) or type(what).__name__)}; it is tried again")
 
     with opened(settings, kb) as index_:
         err.print(f"watching {escape(', '.join(index_.catalog.folders()))} (Ctrl-C ends)")
-        for later in follow(index_, settings.config.ingest):
-            show_report(later, kb, index_.catalog.folders(), to=err)
+        keep_following(lambda: index_, settings.config.ingest, tell, threading.Event())

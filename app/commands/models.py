@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.backend import PROMOTED
-from app.commands.terminal import AsJson, Kb, err, out, print_json, progress_bars
+from app.commands.terminal import AsJson, Kb, err, noted, out, print_json, progress_bars
 from core.config import Config
 from core.errors import ConfigError
 from llm import registry
@@ -59,6 +59,37 @@ def show(ctx: typer.Context, name: Model) -> None:
 
 
 @models.command()
+def suits(
+    ctx: typer.Context, name: Model,
+    target: Annotated[
+        str, typer.Option("--target", help="What is to serve it: auto (this machine), cpu, or e.g. cuda-8.9.")
+    ] = "auto",
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Say how a model can be trained, made smaller and served; a folder with its config.json is enough."""
+    from app.training.quantize import find
+    from llm.quantize import target_of
+    from llm.suits import suited
+
+    config: Config = ctx.obj.config
+    on = target_of(config.llm, target)
+    found = suited(find(Path(config.app.data), name), on)
+    if as_json:
+        print_json(asdict(found) | {"target": on})
+        return
+    rows = [*found.methods.items(), *((f"{scheme} on {on}", why) for scheme, why in found.schemes.items())]
+    table = Table(box=None, show_header=False)
+    for what, why in [*rows, ("LoRA adapters in vLLM", found.adapter)]:
+        table.add_row(escape(what), escape(f"no: {why}" if why else "yes"))
+    table.add_row("reasoning parser", found.parser or "none")
+    if found.parameters:
+        table.add_row("parameters", f"{found.parameters / 1e9:.3g} billion, {size(2 * found.parameters)} in 16 bits")
+    if found.token_bytes:
+        table.add_row("KV cache", f"{found.token_bytes / 1024:.4g} KiB a token in 16 bits")
+    out.print(table)
+
+
+@models.command()
 def merge(
     ctx: typer.Context, name: Model,
     base: Annotated[Path | None, typer.Option("--base", help="The base's folder, where it has moved.")] = None,
@@ -98,6 +129,7 @@ def rollback(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Undo the last promotion: the model before answers again."""
     data = Path(ctx.obj.config.app.data)
     before, now = registry.promoted(data), registry.roll_back(data)
+    noted(ctx.obj, "model.rollback", now)
     _changed(ctx.obj.config, before, now, as_json)
 
 
@@ -129,7 +161,9 @@ def promote(
 ) -> None:  # fmt: skip
     """Make a model the one that answers the chat; parity must have shown that it is served as it was trained."""
     config: Config = ctx.obj.config
-    _changed(config, promote_model(Path(config.app.data), name, force=force), name, as_json)
+    before = promote_model(Path(config.app.data), name, force=force)
+    noted(ctx.obj, "model.promote", name, "forced" if force else "")
+    _changed(config, before, name, as_json)
 
 
 @proofs.command()

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.commands.assess import tune
-from app.commands.terminal import AsJson, Kb, err, opened, out, print_json, progress_bars
+from app.commands.terminal import AsJson, Kb, err, noted, opened, out, print_json, progress_bars
 from core.config import Config, Settings
 from core.errors import ConfigError, PromptError
 from prompts import versions as library_of
@@ -203,6 +203,7 @@ def promote(
     text = ",".join([label, *(f"{key}={value}" for key, value in given.items() if value is not None)])
     home = _home(ctx.obj, kb)
     standing = promote_prompt(_library(ctx.obj.config), home, chosen(_library(ctx.obj.config), text))
+    noted(ctx.obj, "prompt.promote", home.name, standing.choice.label)
     _show_standing(ctx.obj.config, home.name, standing.choice.label, as_json)
 
 
@@ -213,6 +214,7 @@ def rollback(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None
 
     home = _home(ctx.obj, kb)
     roll_back(home)
+    noted(ctx.obj, "prompt.rollback", home.name)
     _show_standing(ctx.obj.config, home.name, present(ctx.obj.config, home).label, as_json)
 
 

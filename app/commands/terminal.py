@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from app.running.audit import at_terminal, record
 from core.config import Settings
 from core.errors import RagstoneError
 
@@ -30,6 +31,11 @@ def show_error(error: RagstoneError) -> None:
     err.print(f"[red]error:[/red] {escape(error.message)}", highlight=False, soft_wrap=True)
     if error.hint:
         err.print(f"  → {escape(error.hint)}", highlight=False, soft_wrap=True)
+
+
+def noted(settings: Settings, what: str, on: str = "", detail: str = "") -> None:
+    """Write what was just done into the audit log, as done at this terminal."""
+    record(Path(settings.config.app.data), at_terminal(), what, on, detail)
 
 
 def print_json(value: object) -> None:

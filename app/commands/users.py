@@ -1,6 +1,7 @@
 """The commands that keep users: who may log in, as what, to which knowledge bases, with which API keys."""
 
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, get_args
@@ -9,8 +10,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from app.commands.terminal import AsJson, err, out, print_json
-from app.running.accounts import Accounts, Role
+from app.commands.terminal import AsJson, err, noted, out, print_json
+from app.running.accounts import SHOWN, Accounts, Role, canonical
+from app.running.audit import entries, moment
+from app.running.chats import Chats
 from app.running.users import Users
 from core.config import Settings
 from core.errors import ConfigError
@@ -41,7 +44,8 @@ def add(
         raise ConfigError("--password-stdin and --no-password contradict each other", "give one of them")
     _warn_unknown(ctx, kb)
     accounts.add(name, role_, kb or None, None if no_password else _password(from_stdin))
-    out.print(f"{escape(name)} is {role_}, and may see {escape(', '.join(kb)) if kb else 'all knowledge bases'}")
+    noted(ctx.obj, "user.add", canonical(name), f"{role_}; {_seen(kb)}")
+    out.print(f"{escape(name)} is {role_}, and may see {escape(_seen(kb))}")
     if not Users(ctx.obj.config.app).on:
         err.print("note: nobody has to log in as long as app.host is 127.0.0.1 and app.users is 'auto'")
 
@@ -73,9 +77,14 @@ def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 @user.command()
 def remove(ctx: typer.Context, name: Name) -> None:
-    """Remove a user, with all keys; who is logged in is out at once."""
-    _accounts(ctx).remove(name)
-    out.print(f"{escape(name)} is removed")
+    """Remove a user, with all keys and conversations; who is logged in is out at once."""
+    accounts, chats = _accounts(ctx), Chats(Path(ctx.obj.config.app.data))
+    account = accounts.get(name)
+    deleted = chats.delete_all(account.id)  # before the account: where it fails, the command can be given again
+    accounts.remove(name)
+    deleted += chats.delete_all(account.id)  # what was asked meanwhile
+    noted(ctx.obj, "user.remove", account.name, f"{deleted} conversations")
+    out.print(f"{escape(name)} is removed, and {deleted} conversations")
 
 
 @user.command()
@@ -83,6 +92,7 @@ def role(ctx: typer.Context, name: Name, role: Annotated[str, typer.Argument(hel
     """Change what a user may do; who is logged in has to do so again."""
     role_ = _role(role)
     _accounts(ctx).set_role(name, role_)
+    noted(ctx.obj, "user.role", canonical(name), role_)
     out.print(f"{escape(name)} is {role_}")
 
 
@@ -91,13 +101,15 @@ def access(ctx: typer.Context, name: Name, kb: Kbs = None) -> None:
     """Change which knowledge bases a user may see; without --kb: all."""
     _warn_unknown(ctx, kb)
     _accounts(ctx).set_bases(name, kb or None)
-    out.print(f"{escape(name)} may see {escape(', '.join(kb)) if kb else 'all knowledge bases'}")
+    noted(ctx.obj, "user.access", canonical(name), _seen(kb))
+    out.print(f"{escape(name)} may see {escape(_seen(kb))}")
 
 
 @user.command()
 def password(ctx: typer.Context, name: Name, from_stdin: FromStdin = False) -> None:
     """Change a user's password; who is logged in has to do so again. API keys stay."""
     _accounts(ctx).set_password(name, _password(from_stdin))
+    noted(ctx.obj, "user.password", canonical(name))
     out.print(f"the password of {escape(name)} is changed")
 
 
@@ -111,6 +123,7 @@ def add_key(
 ) -> None:
     """Make an API key and show it, this once."""
     made = _accounts(ctx).add_key(name, label[:100], days)
+    noted(ctx.obj, "key.add", canonical(name), f"{made[:SHOWN]}… {label[:100]}".strip())
     if as_json:
         print_json({"key": made})
     else:
@@ -147,7 +160,30 @@ def revoke(
 ) -> None:
     """Revoke an API key: from now on it opens nothing."""
     _accounts(ctx).revoke_key(name, prefix)
+    noted(ctx.obj, "key.revoke", canonical(name), f"{prefix[:SHOWN]}…")
     out.print(f"{escape(prefix)}… of {escape(name)} is revoked")
+
+
+def audit(
+    ctx: typer.Context,
+    count: Annotated[int, typer.Option("--count", min=1, help="How many, from the newest back.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show who did what: users, keys, folders, promotions, purges, restores."""
+    rows = entries(Path(ctx.obj.config.app.data), count)
+    if as_json:
+        print_json({"entries": [asdict(row) for row in rows]})
+        return
+    table = Table(box=None)
+    for title in ("when", "who", "what", "on", "detail"):
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, (moment(row.at), row.who, row.what, row.on, row.detail)))
+    out.print(table if rows else "nothing was done yet")
+
+
+def _seen(kbs: list[str] | None) -> str:
+    return ", ".join(kbs) if kbs else "all knowledge bases"
 
 
 def _accounts(ctx: typer.Context) -> Accounts:

@@ -12,13 +12,14 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
+from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.openai_form import error_body
 from app.running.users import bearer
-from core.errors import AccessError
+from core.errors import AccessError, CatalogError
 
 if TYPE_CHECKING:
     from app.running.bases import State
@@ -28,7 +29,7 @@ _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _PROXIED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 _SAFE = frozenset({"GET", "HEAD"})
 _BODY = 10 * 2**20  # bytes of a request that carries no files
-_FILES = 50  # of the largest size, that one upload may hold
+_LOOKUPS = 8  # threads, apart from those that answer: where users.sqlite is slow, only who needs it waits
 
 
 class Gate:
@@ -36,6 +37,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, state: "State") -> None:
         self.app, self.state = app, state
+        self._lookups = CapacityLimiter(_LOOKUPS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request, or pass it on."""
@@ -56,11 +58,15 @@ class Gate:
                 self.state.metrics.request(request.method, scope["path"], message["status"], seconds)
             await send(message)
 
-        refusal = self._foreign(request) or self._unknown(request)
+        refusal = self._foreign(request)
+        if refusal is None and scope["path"] not in OPEN:
+            refusal = await to_thread.run_sync(self._unknown, request, limiter=self._lookups)
         if refusal:
             await refusal(scope, receive, counted)
         else:
-            await _bounded(self.app, self._room(request), scope, receive, counted)
+            room = self._room(request)
+            full = refused(413, f"the request is larger than {room // 2**20} MiB", "send less at a time")
+            await bounded(self.app, room, full, scope, receive, counted)
 
     def _foreign(self, request: Request) -> Response | None:
         """The refusal of a request that was not sent from where it may be."""
@@ -91,10 +97,10 @@ class Gate:
 
     def _unknown(self, request: Request) -> Response | None:
         """The refusal of a request of which nobody knows who sent it: browsers are sent to the login page."""
-        if request.scope["path"] in OPEN:
-            return None
         try:
-            self.state.users.of(request)
+            request.scope["user"] = self.state.users.of(request)
+        except CatalogError as error:
+            return refused(503, error.message, error.hint)
         except AccessError as error:
             if request.method in _SAFE and "text/html" in request.headers.get("accept", ""):
                 query = request.scope["query_string"].decode("latin-1")
@@ -107,7 +113,7 @@ class Gate:
     def _room(self, request: Request) -> int:
         """Bytes that the body may have; Gradio itself stops at a file that is larger than one may be."""
         if request.scope["path"].startswith("/gradio_api/upload"):
-            return self.state.cfg.app.max_upload_mb * 2**20 * _FILES
+            return self.state.cfg.app.pending_uploads_mb * 2**20
         return _BODY
 
 
@@ -121,9 +127,8 @@ class _TooLarge(Exception):
     """A body went over its limit while it was received."""
 
 
-async def _bounded(app: ASGIApp, room: int, scope: Scope, receive: Receive, send: Send) -> None:
+async def bounded(app: ASGIApp, room: int, refusal: Response, scope: Scope, receive: Receive, send: Send) -> None:
     """Pass a request on, but not more than so many bytes of it; one that announces more is not read at all."""
-    refusal = refused(413, f"the request is larger than {room // 2**20} MiB", "send less at a time")
     announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
     if not announced.isdigit() or int(announced) > room:
         await refusal(scope, receive, send)

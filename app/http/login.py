@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
 
-from app.running.accounts import LONGEST, SHORTEST, Accounts
+from app.running.accounts import LONGEST, SHORTEST, Account, Accounts, folded
 from app.running.limits import Backoff, address
 from app.running.users import SESSION_COOKIE
 from app.texts import Tongue
@@ -67,16 +68,17 @@ class _Guard:
         self.accounts = accounts
         self.by_name, self.by_address = Backoff(_FREE_BY_NAME), Backoff(_FREE_BY_ADDRESS)
 
-    async def known(self, request: Request, name: str, password: str) -> str | float:
-        """The account that a password opens, "" for none; or the seconds to wait before it may be tried."""
-        where, who = address(request), name.strip().casefold()
+    async def known(self, request: Request, name: str, password: str) -> Account | float | None:
+        """The account that a password opens, None for none; or the seconds to wait before it may be tried."""
+        name = name.strip()
+        where, who = address(request), folded(name)
         wait = self.by_address.attempt(where) or self.by_name.attempt(who)
         if wait > 0:
             return wait
-        known = await asyncio.to_thread(self.accounts.check, name.strip(), password)
+        known = await asyncio.to_thread(self.accounts.check, name, password)
         if known is None:
             log.warning("a password from %s was refused", where)
-            return ""
+            return None
         self.by_name.forgive(who, all_=True)
         self.by_address.forgive(where, all_=False)  # who has an account does not guess more for it at those of others
         return known
@@ -101,12 +103,12 @@ def add_login(api: FastAPI, state: "State") -> None:
             name, password = str(form.get("name", ""))[:200], str(form.get("password", ""))
             to = str(form.get("to", "/"))
         known = await guard.known(request, name, password)
-        if not isinstance(known, str):
+        if isinstance(known, float | int):
             return _login(said, to, name, wait_s=known)
-        if not known:
+        if known is None:
             return _login(said, to, name, TEXTS[said]["wrong"], 401)
-        _end(state, request)
-        return _begun(state, request, known, _own(to))
+        await run_in_threadpool(_end, state, request)
+        return await run_in_threadpool(_begun, state, request, known, _own(to))
 
     @api.get("/logout", response_model=None)
     def leave(request: Request) -> Response:
@@ -135,25 +137,26 @@ def _add_password(api: FastAPI, state: "State", guard: _Guard) -> None:
     async def change(request: Request) -> Response:
         if not users.on:
             return RedirectResponse("/", HTTPStatus.SEE_OTHER)
-        said, user = tongue(request), users.of(request)
+        said = tongue(request)
         texts = TEXTS[said]
         async with request.form(max_files=0, max_fields=2) as form:
             present, new = str(form.get("password", "")), str(form.get("new", ""))
+        user = await run_in_threadpool(users.of, request)
         known = await guard.known(request, user.name, present)
-        if not isinstance(known, str):
+        if isinstance(known, float | int):
             return _password(said, wait_s=known)
-        if not known:
+        if known is None:
             return _password(said, texts["refused"], 401)
         try:
             await asyncio.to_thread(users.accounts.set_password, user.name, new)
         except AccessError:
             return _password(said, texts["short"].format(SHORTEST, LONGEST), 400)
-        return _begun(state, request, user.name, "/")
+        return await run_in_threadpool(_begun, state, request, known, "/")
 
 
-def _begun(state: "State", request: Request, name: str, to: str) -> Response:
+def _begun(state: "State", request: Request, account: Account, to: str) -> Response:
     """Log somebody in, and lead the browser on."""
-    token = state.users.accounts.begin_session(name, state.cfg.app.session_hours)
+    token = state.users.accounts.begin_session(account, state.cfg.app.session_hours)
     response = RedirectResponse(to, HTTPStatus.SEE_OTHER, _NO_STORE)
     # Lax, so that a link from elsewhere opens the page and not the login; what changes anything passes the gate.
     response.set_cookie(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 
 from app.running.users import User
 from core.config import Settings
@@ -107,10 +108,9 @@ def build(state: "State", asking: Asking) -> "MCPServer[Any]":
         from retrieval.filters import Filter
 
         with _told():
-            user, who = asking(ctx)
-            kb = _chosen(state, user, kb)
+            who, kb = await _asked(state, asking, ctx, kb)
             where = Filter(tuple(paths), tuple(types), tuple(languages), tuple(tags), since, until)
-            with state.limits.answering(who):
+            with state.limits.admit(who):
                 return await _search(state, kb, query, k, None if where.empty else where)
 
     @server.tool(
@@ -119,9 +119,8 @@ def build(state: "State", asking: Asking) -> "MCPServer[Any]":
     )
     async def ask(question: Question, ctx: Context, kb: Kb = "") -> Cited:
         with _told():
-            user, who = asking(ctx)
-            kb = _chosen(state, user, kb)
-            with state.limits.answering(who):
+            who, kb = await _asked(state, asking, ctx, kb)
+            with state.limits.admit(who):
                 return await _ask(state, kb, question)
 
     return server
@@ -134,7 +133,7 @@ def of_request(state: "State") -> Asking:
     def asking(ctx: Any) -> tuple[User, str]:
         request = ctx.request_context.request
         user = state.users.of(request)
-        return user, caller(request, user.name)
+        return user, caller(request, user.id)
 
     return asking
 
@@ -175,6 +174,16 @@ def _told() -> Iterator[None]:
         yield
     except RagstoneError as error:
         raise ToolError(str(error)) from error
+
+
+async def _asked(state: "State", asking: Asking, ctx: Any, kb: str) -> tuple[str, str]:
+    """For whom a call counts, and the knowledge base that it means."""
+
+    def known() -> tuple[str, str]:
+        user, who = asking(ctx)
+        return who, _chosen(state, user, kb)
+
+    return await run_in_threadpool(known)
 
 
 def _chosen(state: "State", user: User, kb: str) -> str:

@@ -5,27 +5,32 @@ import json
 import math
 import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from contextlib import ExitStack, aclosing
 from dataclasses import asdict, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
-from app.answer import Done, Text, answer
+from app.answer import Done, Event, Text, answer
 from app.http.openai_form import ChatRequest, Cut, error_body
 from app.prompting.promotions import settings_for
 from app.running.bases import State
 from app.running.limits import LimitError, caller
+from app.running.users import User
 from core.config import Config
 from core.errors import AccessError, CatalogError, ConfigError, RagstoneError
 from core.types import Answer, Trace, Turn
 from prompts.context import estimate_tokens
 from retrieval.filters import Filter
 
+T = TypeVar("T")
 _TRACED = 20  # candidates of a trace that a reply carries
+_LEFT = 499  # nobody reads it: the client has left (nginx has it so too)
 
 
 def add_openai(api: FastAPI, state: State) -> None:
@@ -42,29 +47,31 @@ def add_openai(api: FastAPI, state: State) -> None:
         return _model(name) if name in known else _no_model(name)
 
     @api.post("/v1/chat/completions", response_model=None)
-    async def completions(asked: ChatRequest, request: Request) -> JSONResponse | StreamingResponse:
-        user = state.users.of(request)
+    async def completions(asked: ChatRequest, request: Request) -> Response:
+        user, known = await run_in_threadpool(_visitor, state, request)
         names = dict.fromkeys([asked.model, *(asked.ragstone.also if asked.ragstone else ())])
-        known = user.seen(state.bases.names())
         if absent := [name for name in names if name not in known]:
             return _no_model(absent[0])
         *earlier, last = asked.messages
         if last.role != "user" or not last.text().strip():
             raise RequestValidationError([{"loc": ("messages",), "msg": "the last message must be a user's question"}])
         history = [Turn(_role(m.role), m.text()) for m in earlier if m.role in ("user", "assistant")]
-        where, who = _where(asked), caller(request, user.name)
-        state.limits.admit(who)
-        index, *more = [await asyncio.to_thread(state.bases.get, name) for name in names]
-        also = [(other, where) for other in more]
-        cfg = _sampled(settings_for(state.cfg, index.home), asked)  # the request's own settings come last
-        events = _counted(state, who, answer(index, last.text(), cfg, history, where=where, also=also))
+        where = _where(asked)
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": asked.model}
-        if asked.stream:
-            return StreamingResponse(_sse(events, head, asked), media_type="text/event-stream")
-        done = await _last(events)
+        with ExitStack() as until:
+            until.enter_context(state.limits.admit(caller(request, user.id)))
+            index, *more = [await asyncio.to_thread(state.bases.get, name) for name in names]
+            cfg = await asyncio.to_thread(settings_for, state.cfg, index.home)
+            cfg = _sampled(cfg, asked)  # the request's own settings come last
+            events = answer(index, last.text(), cfg, history, where=where, also=[(other, where) for other in more])
+            if asked.stream:
+                return _Stream(_sse(events, head, asked), events, until.pop_all())
+            done = await _while_there(request, _last(events))
+        if done is None:
+            return Response(status_code=_LEFT)
         cut = Cut(asked.stops())
         message = {"role": "assistant", "content": cut.feed(done.text) + cut.rest(), "refusal": None}
-        choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+        choice = {"index": 0, "message": message, "finish_reason": done.finish, "logprobs": None}
         body = {"object": "chat.completion", "choices": [choice], "usage": _usage(asked, done)}
         return JSONResponse(head | body | {"ragstone": extension(done)})
 
@@ -134,14 +141,43 @@ def _trace(trace: Trace) -> dict[str, Any]:
     return asdict(replace(trace, candidates=trace.candidates[:_TRACED]))
 
 
-async def _counted(state: State, who: str, events: Any) -> AsyncIterator[Any]:
-    with state.limits.counted(who):
-        async with aclosing(events) as stream:
-            async for event in stream:
-                yield event
+def _visitor(state: State, request: Request) -> tuple[User, list[str]]:
+    """Who asks, and the knowledge bases that are there for them."""
+    user = state.users.of(request)
+    return user, user.seen(state.bases.names())
 
 
-async def _last(events: Any) -> Answer:
+class _Stream(StreamingResponse):
+    """A streamed answer. However it ends, even before its first byte, its events are closed and what `until` holds."""
+
+    def __init__(self, body: AsyncIterator[str], events: AsyncGenerator[Event, None], until: ExitStack) -> None:
+        super().__init__(body, media_type="text/event-stream")
+        self._events, self._until = events, until
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._until:
+            async with aclosing(self._events):
+                await super().__call__(scope, receive, send)
+
+
+async def _while_there(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
+    """What work returns; None where it was cancelled because its client has left."""
+    working, leaving = asyncio.create_task(work), asyncio.create_task(_left(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)  # what is cancelled closes what it holds
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _last(events: AsyncGenerator[Event, None]) -> Answer:
     async with aclosing(events) as stream:
         async for event in stream:
             if isinstance(event, Done):
@@ -149,8 +185,8 @@ async def _last(events: Any) -> Answer:
     raise ValueError("an answer stream ended without its answer")
 
 
-async def _sse(events: Any, head: dict[str, Any], asked: ChatRequest) -> AsyncIterator[str]:
-    """Server-sent events of a streamed answer; when the client leaves, the generator and the request are closed."""
+async def _sse(events: AsyncGenerator[Event, None], head: dict[str, Any], asked: ChatRequest) -> AsyncIterator[str]:
+    """Server-sent events of a streamed answer."""
     usage: dict[str, Any] = {"usage": None} if asked.wants_usage() else {}
 
     def event(delta: dict[str, Any] | None, finish: str | None = None, **more: object) -> str:
@@ -161,16 +197,15 @@ async def _sse(events: Any, head: dict[str, Any], asked: ChatRequest) -> AsyncIt
     yield event({"role": "assistant", "content": ""})
     cut = Cut(asked.stops())
     try:
-        async with aclosing(events) as stream:
-            async for item in stream:
-                if isinstance(item, Text) and (shown := cut.feed(item.delta)):
-                    yield event({"content": shown})
-                elif isinstance(item, Done):
-                    if rest := cut.rest():
-                        yield event({"content": rest})
-                    yield event({}, "stop", ragstone=extension(item.answer))
-                    if usage:
-                        yield event(None, usage=_usage(asked, item.answer))
+        async for item in events:
+            if isinstance(item, Text) and (shown := cut.feed(item.delta)):
+                yield event({"content": shown})
+            elif isinstance(item, Done):
+                if rest := cut.rest():
+                    yield event({"content": rest})
+                yield event({}, item.answer.finish, ragstone=extension(item.answer))
+                if usage:
+                    yield event(None, usage=_usage(asked, item.answer))
     except RagstoneError as error:
         yield f"data: {json.dumps(error_body(_status(error), str(error)), ensure_ascii=False)}\n\n"
     yield "data: [DONE]\n\n"

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from core.text import unfinished
+
 _CODES = {401: "invalid_api_key", 403: "permission_denied", 404: "not_found", 429: "rate_limit_exceeded"}
 
 
@@ -111,19 +113,14 @@ class Cut:
         if found:
             shown, self._held, self._over = self._held[: min(found)], "", True
             return shown
-        keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
-        shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        at = unfinished(self._held, self._stops)
+        shown, self._held = self._held[:at], self._held[at:]
         return shown
 
     def rest(self) -> str:
         """What was held back, at the end."""
         shown, self._held = self._held, ""
         return shown
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Characters at the end of a text with which a sequence begins."""
-    return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)
 
 
 def error_body(status: int, message: str, *, code: str | None = None, param: str | None = None) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """The HTTP surface: an OpenAI-compatible API over the knowledge bases, /healthz, and the UI mounted beside it."""
 
 import logging
+import signal
+import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,14 +11,16 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http import mcp
 from app.http.gate import Gate
+from app.http.headers import SecurityHeaders
 from app.http.login import add_login
 from app.http.openai_api import add_openai
 from app.http.openai_form import error_body
-from app.keeping.watch import follow
+from app.http.patience import patient
+from app.keeping.index import Report
+from app.keeping.watch import keep_following
 from app.running import model_server
 from app.running.bases import State
 from app.running.metrics import CONTENT_TYPE
@@ -25,15 +29,6 @@ from core.config import Settings
 from core.errors import ConfigError, RagstoneError, ReadError
 
 log = logging.getLogger(__name__)
-
-# The UI's own scripts and styles are inline; nothing is ever fetched from another host.
-_CSP = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' blob:; connect-src 'self'; "
-    "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
-)
-_HEADERS = ((b"content-security-policy", _CSP.encode()), (b"x-content-type-options", b"nosniff"),
-            (b"referrer-policy", b"same-origin"), (b"x-frame-options", b"DENY"))  # fmt: skip
 
 
 def build(state: State) -> FastAPI:
@@ -54,9 +49,15 @@ def build(state: State) -> FastAPI:
         if state.failure:
             why = {} if state.users.on else {"error": str(state.failure)}  # this page is for everybody
             return JSONResponse({"status": "failed"} | why, 500)
-        ready = state.ready.is_set()
-        served = {"vllm": [replica.state for replica in state.vllm.status().replicas]} if state.vllm else {}
-        return JSONResponse({"status": "ok" if ready else "starting"} | served, 200 if ready else 503)
+        if not state.ready.is_set():
+            return JSONResponse({"status": "starting"}, 503)
+        said: dict[str, Any] = {"status": "ok"}
+        if state.vllm:
+            replicas = [replica.state for replica in state.vllm.status().replicas]
+            said |= {"vllm": replicas} | ({"status": "degraded"} if "running" not in replicas else {})
+        if state.watching:  # questions are answered, from what was indexed before
+            said |= {"status": "degraded", "watching": "failing" if state.users.on else state.watching}
+        return JSONResponse(said)
 
     @api.get("/metrics")
     def metrics(request: Request) -> Response:
@@ -72,28 +73,13 @@ def build(state: State) -> FastAPI:
             picture = page_picture(state.bases.get(kb), chunk_id, state.cfg.ingest)
         except ReadError as error:
             return JSONResponse(error_body(409, str(error)), 409)
-        return Response(picture, media_type="image/png", headers={"cache-control": "private, max-age=300"})
+        return Response(picture, media_type="image/png", headers={"cache-control": "no-store"})
 
     add_login(api, state)
     add_openai(api, state)
     api.add_middleware(Gate, state=state)
-    api.add_middleware(_SecurityHeaders)
+    api.add_middleware(SecurityHeaders)
     return api
-
-
-class _SecurityHeaders:
-    """Adds the content security policy to every response; plain ASGI, so that streams are not buffered."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *_HEADERS]
-            await send(message)
-
-        await self.app(scope, receive, with_headers if scope["type"] == "http" else send)
 
 
 def run(settings: Settings, kb: str, port: int, *, with_ui: bool, watch: bool = False) -> None:
@@ -120,8 +106,10 @@ def run(settings: Settings, kb: str, port: int, *, with_ui: bool, watch: bool = 
     stop = threading.Event()
     if watch:
         threading.Thread(target=_follow, args=(state, kb, stop), daemon=True, name="watch").start()
+    # uvicorn ends in order, then sends itself the signal once more, by which nothing below would be reached.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=3)
+        uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=3, http=patient())
     finally:
         stop.set()
         if state.vllm:
@@ -140,13 +128,18 @@ def _prepare(state: State, kb: str, with_ui: bool) -> None:
 
 
 def _follow(state: State, kb: str, stop: threading.Event) -> None:
-    try:
-        for report in follow(state.bases.get(kb), state.cfg.ingest, stop):
-            log.info("watch added=%d changed=%d deleted=%d", report.added, report.changed, report.deleted)
-            for failure in report.failed:
-                log.warning("%s: %s", failure.path, failure.error)
-    except RagstoneError as error:
-        log.error("watching ended: %s", error)
+    def tell(what: Report | Exception) -> None:
+        if isinstance(what, Exception):
+            state.watching = str(what) or type(what).__name__
+            expected = isinstance(what, RagstoneError)
+            log.error("watching %r failed, and is tried again: %s", kb, what, exc_info=None if expected else what)
+            return
+        state.watching = ""
+        log.info("watch added=%d changed=%d deleted=%d", what.added, what.changed, what.deleted)
+        for failure in what.failed:
+            log.warning("%s: %s", failure.path, failure.error)
+
+    keep_following(lambda: state.bases.get(kb), state.cfg.ingest, tell, stop)
 
 
 def _start_vllm(state: State) -> None:

@@ -1,19 +1,21 @@
 """Which folders a run is about, and whether what they say can be meant."""
 
 import logging
+import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
 from core.config import Config
-from core.errors import CatalogError, ConfigError, ReadError
+from core.errors import AccessError, CatalogError, ConfigError, ReadError
 from core.types import FileError
 from ingest.scan import Plan, check_folder
 from retrieval import check
 from retrieval.catalog import Catalog
 from retrieval.home import check_name, current, no_writer
 from retrieval.index import Index
+from retrieval.migrations import upgrade
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ def known_folders(home: Path) -> list[str]:
     now = check.answering(home)
     if now is None:
         return []
+    upgrade(home, now)
     with closing(Catalog(home / now / "catalog.sqlite")) as catalog:
         return catalog.folders()
 
@@ -74,15 +77,28 @@ def _known_or_lost(home: Path) -> list[str]:
         return [str(uploads)] if uploads.is_dir() and any(uploads.iterdir()) else []
 
 
-def add_folder(cfg: Config, index: Index, folder: Path) -> str:
+def add_folder(cfg: Config, index: Index, folder: Path, *, anywhere: bool) -> str:
     """Have a knowledge base follow a folder from its next run on; returns its absolute path.
 
-    Raises as `folders_of` does, and `CatalogError` while somebody else writes.
+    Without `anywhere`, only one that lies in a folder of `app.folders`, as the disk has them (links followed); of
+    another nothing is told, not even whether it exists. Raises `AccessError` then, else as `folders_of` does, and
+    `CatalogError` while somebody else writes.
     """
-    (path,) = folders_of(cfg, index.name, [folder.expanduser()], rebuild=False)
+    folder = folder.expanduser()
+    if not anywhere and not _allowed(cfg, folder):
+        raise AccessError(
+            f"{str(folder)!r} may not be followed",
+            f"an admin can add it, or name it under app.folders (by now: {', '.join(cfg.app.folders) or '-'})",
+        )
+    (path,) = folders_of(cfg, index.name, [folder], rebuild=False)
     with index.writing() as catalog:
         catalog.folder_id(path)
     return path
+
+
+def _allowed(cfg: Config, folder: Path) -> bool:
+    real = Path(os.path.realpath(folder))
+    return any(real.is_relative_to(os.path.realpath(Path(one).expanduser())) for one in cfg.app.folders)
 
 
 def remove_folder(index: Index, folder: str) -> int:

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from app.keeping.folders import check_rebuilt, emptied, folders_of
-from app.texts import Tongue, blind_note
+from app.texts import Tongue, better_note, blind_note
 from core.config import Config, IngestConfig
 from core.errors import ConfigError, ReadError
 from core.text import digest, heading_line, language
 from core.types import Chunk, Document, FileEntry, FileError, KnownFile
+from ingest.columns import name_columns
 from ingest.read import supported
 from ingest.scan import Plan, plan
-from ingest.split import SPLITTER, split
+from ingest.split import SPLITTER, says_nothing, split
 from ingest.workers import read_apart, reader_identity
 from retrieval.embed import MULTILINGUAL, Embedder
 from retrieval.home import names
@@ -143,11 +144,11 @@ def look(
     """
     catalog, root, reader = index.catalog, str(folder), reader_identity(cfg)
     failures = {path: failure for path, failure in catalog.known_failures(root).items() if failure.reader == reader}
-    partly = catalog.read_in_part(reader)
+    partly, anew = catalog.read_in_part(reader), catalog.manifest().chunker != chunker(cfg)
 
     def known(below: str) -> Iterator[KnownFile]:
         files = catalog.known_files(root, below)
-        return (file.unread() if file.id in partly else file for file in files) if partly else files
+        return (file.unread() if anew or file.id in partly else file for file in files) if anew or partly else files
 
     todo = plan(folder, cfg, supported, known, failures, only=only, apart=index.home.parent.resolve())
     todo.failed, todo.skipped = (
@@ -178,6 +179,9 @@ def sync(
     report = Report()
     with index.writing() as catalog:
         progress("scan", 0, 0)
+        if catalog.manifest().chunker != chunker(cfg):  # of an earlier version, else it could not be written
+            with catalog.transaction() as write:
+                write.read_all_again(chunker(cfg))
         todo = look(index, folder, cfg, only, allow_empty=allow_empty)
         report.skipped, report.failed = todo.skipped, list(todo.failed)
         report.unchanged, report.moved, report.deleted = todo.unchanged, len(todo.moved), len(todo.deleted)
@@ -221,8 +225,14 @@ def _read_and_write(
 
 def language_notes(index: Index, tongue: Tongue = "en") -> list[str]:
     """Which languages the embedder cannot read, and which models would do; empty when it reads all."""
-    blind = index.catalog.languages(unreadable_only=True)
-    return [blind_note(index.embedder.name, blind, MULTILINGUAL, tongue)] if blind else []
+    blind, embedder = index.catalog.languages(unreadable_only=True), index.embedder
+    blind.pop("und", None)  # passages that say nothing in any language
+    if not blind:
+        return []
+    default = Embedder(embedder.cfg.model_copy(update={"embedder": "auto"}))
+    if embedder.is_default and default.name != embedder.name:
+        return [better_note(embedder.name, blind, default.name, index.name, tongue)]
+    return [blind_note(embedder.name, blind, MULTILINGUAL, tongue)]
 
 
 class _Pipeline:
@@ -327,13 +337,18 @@ def read_one(folder: Path, entry: FileEntry, cfg: IngestConfig, embedder: Embedd
 
 def prepare(entry: FileEntry, document: Document, cfg: IngestConfig, embedder: Embedder, seconds: float = 0.0) -> Work:
     """Cut a document and name the embedding of each chunk."""
+    document = name_columns(document, cfg, embedder.size)
     chunks = split(document, cfg, embedder.size)
+    silent = [chunk.language == "und" and says_nothing(chunk.text) for chunk in chunks]
+    if any(silent):
+        what = f"{sum(silent)} of {len(chunks)} passages say nothing (figures, repetition or encoded data)"
+        document = replace(document, notes=(*document.notes, f"{what}: they are found by their words only"))
     room = embedder.max_tokens - 2  # the model's own start and end tokens
     texts = [_in_context(document.title, chunk, room - chunk.tokens, embedder) for chunk in chunks]
     readings = embedder.read(texts)
     keys = [
-        digest(f"{embedder.identity}\0{text}") if reading.readable else None
-        for text, reading in zip(texts, readings, strict=True)
+        digest(f"{embedder.identity}\0{text}") if reading.readable and not empty else None
+        for text, reading, empty in zip(texts, readings, silent, strict=True)
     ]
     tongue = language(document.text)
     return Work(Indexed(entry, document, chunks, keys, tongue, sketch(document.text), seconds), texts)

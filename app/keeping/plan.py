@@ -19,6 +19,21 @@ from retrieval.index import Index
 
 _SAMPLE = 200  # files that are read for an estimate; where there are no more, it is a count
 _TIMED = 64  # texts that are embedded to learn how fast this machine is
+_FEW = 20  # of them, where what is asked for is not much
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """What embedding a knowledge base anew by today's default would bring, and cost.
+
+    `read`: chunks per language that are found by words only, which it reads. `seconds` to embed all `chunks` here.
+    """
+
+    old: str
+    new: str
+    read: dict[str, int]
+    chunks: int
+    seconds: float
 
 
 @dataclass(slots=True)
@@ -30,6 +45,7 @@ class Forecast:
     embed: int = 0
     seconds: float = 0.0
     exact: bool = True
+    switch: Switch | None = None
 
 
 @dataclass(slots=True)
@@ -60,10 +76,11 @@ def forecast(
     `ConfigError`, `CatalogError` and `ReadError` as the run would.
     """
     todo = folders_of(cfg, kb, folders, rebuild=rebuild)
-    embedder, data = embedder or Embedder(cfg.retrieval), Path(cfg.app.data)
-    index = Index.open(data, kb, embedder) if kb in names(data) and not rebuild else None
+    configured, data = embedder or Embedder(cfg.retrieval, remembers=False), Path(cfg.app.data)
+    index = Index.open(data, kb, configured) if kb in names(data) and not rebuild else None
     if index:
-        index.check_writable(embedder, chunker(cfg.ingest))
+        index.check_writable(configured, chunker(cfg.ingest))
+    embedder = index.embedder if index else configured
     result = Forecast()
     for path in todo:
         try:
@@ -82,12 +99,27 @@ def forecast(
     result.exact = len(files) <= _SAMPLE
     sample = _read_sample(files, cfg, embedder, index, progress)
     result.chunks, result.embed = round(sample.chunks), round(sample.embed)
-    result.seconds = max(sample.seconds, sample.embed * _seconds_a_text(sample, embedder))
+    result.seconds = max(sample.seconds, sample.embed * _seconds_a_text(list(sample.texts.values()), embedder))
     for path, failed in sample.failed.items():
         _leave_out(result.plans[path], failed)
     if index:
+        result.switch = _switch(index, configured)
         index.close()
     return result
+
+
+def _switch(index: Index, default: Embedder) -> Switch | None:
+    """None where the knowledge base was made with what is the default, or with what somebody chose."""
+    if default.cfg.embedder != "auto" or index.embedder is default:
+        return None
+    ids = [row[0] for row in index.catalog.rows("SELECT id FROM chunks ORDER BY key, id LIMIT ?", [_FEW])]
+    hits = list(index.hits(ids).values())  # those without a vector first
+    readings = default.read([hit.text for hit in hits])
+    read = {hit.language for hit, reading in zip(hits, readings, strict=True) if reading.readable}
+    blind = {code: n for code, n in index.catalog.languages(unreadable_only=True).items() if code in read}
+    chunks = index.counts().chunks
+    seconds = chunks * _seconds_a_text([hit.text for hit in hits], default)
+    return Switch(index.embedder.name, default.name, blind, chunks, seconds)
 
 
 def _plan(index: Index | None, folder: Path, cfg: Config, allow_empty: bool) -> Plan:
@@ -140,8 +172,8 @@ def _count(work: Work, scale: float, sample: _Sample, index: Index | None) -> No
     sample.embed += len(missing) * scale
 
 
-def _seconds_a_text(sample: _Sample, embedder: Embedder) -> float:
-    texts = list(sample.texts.values())[:: max(1, len(sample.texts) // _TIMED)][:_TIMED]
+def _seconds_a_text(texts: Sequence[str], embedder: Embedder) -> float:
+    texts = texts[:: max(1, len(texts) // _TIMED)][:_TIMED]
     if not texts:
         return 0.0
     embedder.embed_passages(texts[:4])  # the first call loads and warms up

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.commands.terminal import err, out, print_json
+from app.texts import TEXTS
 from core.types import Card, FileError
 
 if TYPE_CHECKING:
@@ -100,7 +101,9 @@ def show_forecast(result: "Forecast", as_json: bool) -> None:
         cost = {
             "chunks": result.chunks, "embed": result.embed, "seconds": round(result.seconds, 1), "exact": result.exact,
         }  # fmt: skip
-        print_json(rows | {"unchanged": unchanged} | cost)
+        print_json(
+            rows | {"unchanged": unchanged} | cost | ({"switch": asdict(result.switch)} if result.switch else {})
+        )
         return
     shown = shower(list(result.plans))
     for what, items in rows.items():
@@ -113,3 +116,11 @@ def show_forecast(result: "Forecast", as_json: bool) -> None:
     about = "" if result.exact else "about "
     out.print(", ".join(f"{len(items)} {what}" for what, items in rows.items()) + f", {unchanged} unchanged")
     out.print(f"{about}{result.chunks} chunks, {about}{result.embed} to embed, about {result.seconds:.0f} s here")
+    if switch := result.switch:
+        gain = ", ".join(f"{count} in {TEXTS['en'].get(f'lang_{code}', code)}" for code, count in switch.read.items())
+        found = f"passages that are found by words only would be found by meaning too: {gain}; " if gain else ""
+        out.print(
+            f"made with {switch.old}; today's default is {switch.new}: {found}`--rebuild` embeds {switch.chunks} "
+            f"chunks anew, about {switch.seconds:.0f} s here, while the old ones answer",
+            highlight=False,
+        )

@@ -7,7 +7,7 @@ too few (a full queue, a network drive) are made good by comparing whole folders
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ _BURST_MS = 5_000  # the longest that a burst is gathered
 _TICK_MS = 1_000
 _WRITTEN_S = 1.0  # a file younger than this may still be being written
 _LONGEST_WAIT_S = 30.0  # for a file that never rests, such as a log
+_FIRST_WAIT_S, _LONGEST_PAUSE_S = 1.0, 60.0  # after an error, before all is looked at once more
 _MANY = 1_000  # paths: from here on the whole folder is compared
 
 
@@ -36,12 +37,15 @@ class _Pending:
     whole: bool = False
 
 
-def follow(index: Index, cfg: IngestConfig, stop: threading.Event | None = None) -> Iterator[Report]:
+def follow(
+    index: Index, cfg: IngestConfig, stop: threading.Event | None = None, in_step: Callable[[], None] = lambda: None
+) -> Iterator[Report]:
     """Keep all folders of a knowledge base up to date; a report whenever something was done or failed.
 
-    Ends when `stop` is set. A folder that is away, or a knowledge base that another process writes, is tried again;
-    folders that are added meanwhile are followed too, and so is the generation that a rebuild put in the place of this.
-    Raises `ReadError` where the system allows no more watches.
+    `in_step` is called each time that all folders have been compared, also where nothing was to be done. Ends when
+    `stop` is set. A folder that is away, or a knowledge base that another process writes, is tried again; folders that
+    are added meanwhile are followed too, and so is the generation that a rebuild put in the place of this. Raises
+    `ReadError` where the system allows no more watches.
     """
     from watchfiles import watch
 
@@ -73,8 +77,39 @@ def follow(index: Index, cfg: IngestConfig, stop: threading.Event | None = None)
                 (away.discard if folder.is_dir() else away.add)(folder)
                 if not (told and folder in away):
                     yield report
+            if not any(waiting.whole for waiting in pending.values()):
+                in_step()
             if index.superseded or _folders(index) != there:
                 break
+
+
+def keep_following(
+    opened: Callable[[], Index], cfg: IngestConfig, tell: Callable[[Report | Exception], None], stop: threading.Event
+) -> None:
+    """Follow until `stop` is set, whatever fails on the way: `tell` is given each report, and each error.
+
+    `opened` gives the knowledge base, which may not be there yet. After an error, of the embedder for instance, all
+    folders are compared anew, a second later at first and a minute later at last, so that nothing is missed; once they
+    are in step again, an empty report says so where nothing had to be done.
+    """
+    wait_s, failing = _FIRST_WAIT_S, False
+
+    def in_step() -> None:
+        nonlocal wait_s, failing
+        if failing:
+            tell(Report())
+        wait_s, failing = _FIRST_WAIT_S, False
+
+    while not stop.is_set():
+        try:
+            for report in follow(opened(), cfg, stop, in_step):
+                failing = False
+                tell(report)
+        except Exception as error:  # nobody is above a thread that is meant to run for months
+            failing = True
+            tell(error)
+            stop.wait(wait_s)
+            wait_s = min(2 * wait_s, _LONGEST_PAUSE_S)
 
 
 def _told(events: Iterator[set[tuple[Any, str]]]) -> Iterator[set[tuple[Any, str]]]:

@@ -22,6 +22,7 @@ from core.text import language, query_tokens, sentences
 from core.types import Hit
 from llm import chat
 from llm.endpoint import Endpoint
+from prompts.delimiters import in_line
 from prompts.load import Prompt, load
 from retrieval.index import Index
 
@@ -31,6 +32,8 @@ _SHORTEST_PASSAGE = 120  # characters of a passage that a model is asked about, 
 _ASKED_PER_DRAFT = 3  # passages that a model is asked about at most for each question wanted
 _AT_ONCE = 4
 _LONGEST_REPLY = 8_000  # characters
+_LONGEST_NAME = 200
+_QUOTES = str.maketrans("“”„‟", "''''")  # which stand around a document's name in the prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,14 +323,14 @@ def _passages(papers: Iterable[_Paper]) -> Iterator[Hit]:
 
 async def _ask(prompt: Prompt, endpoint: Endpoint, llm: LlmConfig, hit: Hit) -> str:
     """The model's reply about a passage; what it could not end in time or length is cut."""
-    passage = re.sub(r"<(/?\s*passage)", r"‹\1", hit.text, flags=re.IGNORECASE)
     tongue = "zh" if hit.language == "zh" else "en"
-    messages = prompt.render(tongue, {"document": hit.title or hit.path, "passage": passage})
+    name = in_line(hit.title or hit.path).translate(_QUOTES)[:_LONGEST_NAME]
+    messages = prompt.render(tongue, {"document": name, "passage": hit.text})
     reply = ""
     with suppress(TimeoutError):
         async with asyncio.timeout(llm.timeout_s), aclosing(chat.stream(endpoint, llm, messages)) as pieces:
             async for piece in pieces:
-                reply += piece
+                reply = chat.joined(reply, piece)
                 if len(reply) > _LONGEST_REPLY:
                     break
     return reply

@@ -91,7 +91,7 @@ def final(text: str) -> str:
 
 def plain(text: str) -> str:
     """A text without citation marks."""
-    return context.keep_known(text, ()).strip()
+    return context.without_marks(text).strip()
 
 
 def exact(answer: str, gold: str) -> float:

@@ -1,7 +1,7 @@
 """Recipe: calibrate a knowledge base on questions: the weight of each retriever, and what is not covered."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from core.text import language
 from core.types import Query
 from retrieval import tuning
 from retrieval.index import Index
-from retrieval.search import DENSE_WEIGHT, Ranking, rank, relevance, retrieve
+from retrieval.search import DENSE_WEIGHT, rank, relevance, retrieve, trust, weighed
 from retrieval.tuning import Tuning
 
 WEIGHTS = tuple(round(i / 20, 2) for i in range(21))  # from words only to meaning only
@@ -66,7 +66,8 @@ def tune(
     settings = cfg.retrieval.model_copy(update={"mode": "hybrid"})
     for done, question in enumerate(testset.questions, start=1):
         rankings = retrieve(index, [Query(question.text)], settings)
-        hits = [rank(index, _weighed(rankings, weight), settings, k=_DEPTH).hits for weight in WEIGHTS]
+        trusted = trust(index, rankings) if len(rankings) > 1 else 1.0
+        hits = [rank(index, weighed(rankings, weight, trusted), settings, k=_DEPTH).hits for weight in WEIGHTS]
         scores = np.array([question.judge(found, settings.k).scores[_METRIC] for found in hits])
         values.setdefault(language(question.text), []).append(scores)
         answerable.append(relevance(index, question.text, hits[WEIGHTS.index(DENSE_WEIGHT)]))
@@ -81,13 +82,6 @@ def tune(
     found = Tuning({curve.language: curve.chosen for curve in curves}, coverage.threshold if coverage else None)
     tuning.save(index.home / tuning.FILE, found)
     return Tuned(curves, coverage, found)
-
-
-def _weighed(rankings: Sequence[Ranking], dense: float) -> list[Ranking]:
-    """The rankings with another share for the dense one; alone, a ranking keeps all of it."""
-    if len(rankings) < 2:
-        return list(rankings)
-    return [replace(r, weight=dense if r.retriever == "dense" else 1 - dense) for r in rankings]
 
 
 def _curve(code: str, values: NDArray[np.float64]) -> Curve:

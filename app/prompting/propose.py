@@ -32,8 +32,8 @@ async def propose(
     """
     asking = load(Path(cfg.prompts.library), "propose")
     shown = "\n\n".join(
-        f"Question: {question[:_CUT]}\nWanted: {wanted[:_CUT]}\nSaid: {said[:_CUT]}"
-        for question, wanted, said in failures[:_SHOWN]
+        f"Question: {question}\nWanted: {wanted}\nSaid: {said}"
+        for question, wanted, said in ([" ".join(text[:_CUT].split()) for text in row] for row in failures[:_SHOWN])
     )
     values = {"prompt": _shown(prompt), "failures": shown or "none"}
     creative = cfg.llm.model_copy(update={"temperature": 0.9, "seed": seed})

@@ -17,7 +17,7 @@ from app.prompting.promotions import Choice, applied
 from app.prompting.propose import propose
 from core.config import Config
 from core.errors import ModelError
-from core.files import write_whole
+from core.files import close_to_others, write_whole
 from prompts.load import Prompt, load, versions
 from prompts.versions import same_words, save
 from retrieval.index import Index
@@ -93,6 +93,7 @@ class Study:
         if not file.is_file():
             shutil.rmtree(self.library, ignore_errors=True)
             shutil.copytree(library, self.library)
+            close_to_others(self.library)  # the modes came along
             labels = [prompt.label for prompt in (*candidates, *self._proposed())]
             told = {**settings, "labels": labels, "notes": self.notes}
             write_whole(file, json.dumps(told, ensure_ascii=False, indent=1) + "\n")

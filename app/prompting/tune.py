@@ -111,7 +111,7 @@ def _settings(
         "candidates": {prompt.label: prompt.id for prompt in candidates},
         "sides": {side: [each.id for each in getattr(split, side)] for side in ("pool", "dev", "test")},
         "llm": base.llm.model_dump(include={"temperature", "top_p", "top_k", "repetition_penalty", "max_tokens"}),
-        "retrieval": base.retrieval.model_dump(exclude={"rerank_key"}),
+        "retrieval": base.retrieval.model_dump(exclude={"rerank_key", "embed_url"}),
     }  # fmt: skip
     asked = [(each.question, each.gold and asdict(each.gold)) for each in (*split.pool, *split.dev, *split.test)]
     return {"id": digest(json.dumps([decides, asked], sort_keys=True)).hex()[:12]} | decides

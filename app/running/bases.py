@@ -1,6 +1,5 @@
 """The knowledge bases of a running app: opened once, shared by every request, opened anew when one was swapped."""
 
-import shutil
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from app.running.metrics import Metrics
 from app.running.users import Users
 from core.config import Config, Settings
 from core.errors import CatalogError, RagstoneError, ReadError
+from core.files import copy_whole, make_folder
 from core.types import FileError
 from llm.supervise import Supervisor
 from retrieval.embed import Embedder
@@ -56,14 +56,25 @@ class Bases:
     def make(self, name: str) -> Index:
         """The knowledge base of a name, ready to be written; an absent one is made.
 
-        Raises `CatalogError` where it was made with another embedder or chunker than is configured.
+        Raises `CatalogError` where it was made with another embedder or chunker than is configured, or is gone.
         """
         cut = chunker(self.cfg.ingest)
+        self._check_not_gone(name)
         if name not in self.names():
             Index.open_or_create(self.data, name, self.embedder, cut).close()
         index = self.get(name)
         index.check_writable(self.embedder, cut)
         return index
+
+    def _check_not_gone(self, name: str) -> None:
+        """Raise `CatalogError` where a knowledge base that was open is not there: its disk may come back."""
+        with self._mutex:
+            gone = name in self._open and name not in self.names()
+        if gone:
+            raise CatalogError(
+                f"knowledge base {name!r} is not there any more: its folder in {str(self.data)!r} is gone",
+                "mount its disk again, or restore a backup; to begin anew, start the app again",
+            )
 
     def update(self, name: str, progress: Progress = quiet) -> Report:
         """Bring all folders of a knowledge base up to date; one that is away is a row of `Report.failed`."""
@@ -83,17 +94,15 @@ class Bases:
         Raises `ReadError` for a name that cannot be a file's or that there is no reader for, before anything is copied;
         `CatalogError` where the disk refuses.
         """
+        self._check_not_gone(name)
         folder = self.uploads(name)
         files = list(files)
         stored = [check_upload(file.name) for file in files]
-        folder.mkdir(parents=True, exist_ok=True)
         for file, plain in zip(files, stored, strict=True):
-            aside = folder / f".{plain}.writing"
             try:
-                shutil.copyfile(file, aside)
-                aside.replace(folder / plain)
+                make_folder(folder)
+                copy_whole(file, folder / plain)
             except OSError as error:
-                aside.unlink(missing_ok=True)
                 raise CatalogError(
                     f"{plain!r} could not be stored in {str(folder)!r}: {error.strerror}", "free some space"
                 ) from error
@@ -125,6 +134,7 @@ class State:
         self.vllm: Supervisor | None = None
         self.vllm_status = ""
         self.failure: RagstoneError | None = None
+        self.watching = ""  # why the folders are not followed at the moment
 
     @property
     def cfg(self) -> Config:

@@ -1,7 +1,8 @@
 """The conversations of the chat, data/chats.sqlite: trees of messages, of which one branch is shown at a time.
 
 An edited question and a repeated answer are new branches beside the old ones; nothing is overwritten. An answer keeps
-everything it rests on: passages, citations, trace, the prompt as it was sent.
+everything it rests on: passages, citations, trace, the prompt as it was sent. It is told only to who may see all of the
+knowledge bases that it rests on; that is checked here, in `_VISIBLE`, for the page, exports, search and follow-ups.
 """
 
 import json
@@ -9,35 +10,50 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from core.errors import AccessError, CatalogError
+from app.running.chats_schema import steps
+from app.running.store import Store
+from core.errors import AccessError
 from core.types import Answer, Turn
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 FILE = "chats.sqlite"
+_WAIT_S = 30.0  # for another thread or process that writes
 _TITLE = 60  # characters of a first question that name a conversation
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS chats(
-    id TEXT PRIMARY KEY, owner TEXT NOT NULL, title TEXT NOT NULL, bases TEXT NOT NULL, open_mode INTEGER NOT NULL,
-    made REAL NOT NULL, changed REAL NOT NULL, leaf INTEGER);
-CREATE INDEX IF NOT EXISTS chats_by_owner ON chats(owner, changed);
-CREATE TABLE IF NOT EXISTS messages(
-    id INTEGER PRIMARY KEY AUTOINCREMENT, chat TEXT NOT NULL REFERENCES chats ON DELETE CASCADE,
-    parent INTEGER REFERENCES messages ON DELETE CASCADE, role TEXT NOT NULL, text TEXT NOT NULL, made REAL NOT NULL,
-    answer TEXT, vote TEXT NOT NULL DEFAULT '');
-CREATE INDEX IF NOT EXISTS messages_by_chat ON messages(chat, parent);
-CREATE INDEX IF NOT EXISTS messages_by_parent ON messages(parent);
-"""
+_REMEMBERED = 16_000_000  # characters of answers that are kept as objects
 _CHAT = "id, title, bases, open_mode, made, changed"
 _ERASED = "(erased: a document it rested on was deleted / 已清除：它所依据的文档已被删除)"
+_HIDDEN = "(you may no longer see what this answer rests on / 您已无权查看此回答所依据的内容)"
+# Of a message m: whether :sees, a JSON list, holds all knowledge bases that it rests on.
+_VISIBLE = """NOT EXISTS (
+    SELECT 1 FROM json_each(m.rests_on) AS r WHERE r.value NOT IN (SELECT value FROM json_each(:sees)))"""
+_BRANCH = f"""
+WITH RECURSIVE shown(id, above) AS (
+    SELECT leaf, 0 FROM chats WHERE id = :chat
+    UNION ALL SELECT m.parent, above + 1 FROM shown JOIN messages m ON m.id = shown.id WHERE m.parent IS NOT NULL)
+SELECT m.id, m.parent, m.role, m.text, m.made, m.vote, m.rests_on, {_VISIBLE},
+    (SELECT count(*) FROM messages p WHERE p.chat = m.chat AND p.parent IS m.parent AND p.id <= m.id),
+    (SELECT count(*) FROM messages p WHERE p.chat = m.chat AND p.parent IS m.parent)
+FROM shown JOIN messages m ON m.id = shown.id ORDER BY above DESC
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Whose conversations are read, by the id of an account ("" without users), and the knowledge bases that are there
+    and may be seen.
+    """
+
+    owner: str
+    sees: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +76,8 @@ class Message:
     """A message of the branch that is shown: number `place` (from 1) among `siblings` that follow the same message.
 
     `answer` is what an assistant's message rests on; None for a question, and for an answer that was cut short.
+    `rests_on` are the knowledge bases that it was written from, itself or by way of the answers before it. A `hidden`
+    one rests on some that its reader may not see (any more): neither its text nor its `answer` is told.
     """
 
     id: int
@@ -71,6 +89,8 @@ class Message:
     vote: str = ""
     place: int = 1
     siblings: int = 1
+    rests_on: tuple[str, ...] = ()
+    hidden: bool = False
 
 
 class Chats:
@@ -78,211 +98,267 @@ class Chats:
 
     def __init__(self, data: Path) -> None:
         self.file = data / FILE
-        self._threads = threading.local()
+        self._store = Store(self.file, steps(data), _WAIT_S)
+        self._known: OrderedDict[tuple[int, float], tuple[Answer, int]] = OrderedDict()  # with its record's length
+        self._mutex = threading.Lock()
 
-    def begin(self, owner: str, bases: Sequence[str], open_mode: bool = False) -> Chat:
+    def close(self) -> None:
+        """Close the file."""
+        self._store.close()
+
+    def begin(self, reader: Reader, bases: Sequence[str], open_mode: bool = False) -> Chat:
         """A new conversation, nameless until its first question."""
         chat = Chat(uuid.uuid4().hex, "", tuple(bases), open_mode, time.time(), time.time())
-        with self._write() as db:
-            row = (chat.id, owner, "", json.dumps(chat.bases), open_mode, chat.made, chat.changed)
+        with self._store.writing() as db:
+            row = (chat.id, reader.owner, "", json.dumps(chat.bases), open_mode, chat.made, chat.changed)
             db.execute("INSERT INTO chats VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", row)
         return chat
 
-    def get(self, owner: str, chat_id: str) -> Chat:
+    def get(self, reader: Reader, chat_id: str) -> Chat:
         """A conversation. Raises `AccessError` where its owner has none of this id."""
-        return _chat(self._row(owner, chat_id, _CHAT))
+        with self._store.reading() as db:
+            return _chat(_own(db, reader, chat_id, _CHAT))
 
-    def latest(self, owner: str, search: str = "", limit: int = 200) -> list[Chat]:
-        """The conversations in which something was said, newest first; `search` must stand in a title or a message."""
-        sql = f"SELECT {_CHAT} FROM chats c WHERE owner = ? AND leaf IS NOT NULL"
-        values: list[object] = [owner]
-        for word in search.split():
-            like = "%" + word.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
-            found = r"SELECT 1 FROM messages m WHERE m.chat = c.id AND m.text LIKE ? ESCAPE '\'"
-            sql += rf" AND (title LIKE ? ESCAPE '\' OR EXISTS({found}))"
-            values += [like, like]
-        rows = self._rows(f"{sql} ORDER BY changed DESC LIMIT ?", [*values, limit])
-        return [_chat(row) for row in rows]
+    def latest(self, reader: Reader, search: str = "", limit: int = 200) -> list[Chat]:
+        """The conversations in which something was said, newest first.
 
-    def settle(self, owner: str, chat_id: str, bases: Sequence[str], open_mode: bool) -> None:
+        `search` must stand in a title or in a message that its reader may see.
+        """
+        sql = f"SELECT {_CHAT} FROM chats c WHERE owner = :owner AND leaf IS NOT NULL"
+        values = {"owner": reader.owner, "sees": _sees(reader), "limit": limit}
+        for n, word in enumerate(search.split()):
+            values[f"like{n}"] = "%" + word.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
+            like = rf"LIKE :like{n} ESCAPE '\'"
+            sql += f" AND (title {like} OR EXISTS(SELECT 1 FROM messages m WHERE m.chat = c.id AND m.text {like}"
+            sql += f" AND {_VISIBLE}))"
+        with self._store.reading() as db:
+            return [_chat(row) for row in db.execute(f"{sql} ORDER BY changed DESC LIMIT :limit", values)]
+
+    def settle(self, reader: Reader, chat_id: str, bases: Sequence[str], open_mode: bool) -> None:
         """What a conversation asks from now on."""
-        self._row(owner, chat_id, "id")
-        with self._write() as db:
+        with self._store.writing() as db:
+            _own(db, reader, chat_id)
             row = [json.dumps(bases), open_mode, chat_id]
             db.execute("UPDATE chats SET bases = ?, open_mode = ? WHERE id = ?", row)
 
-    def rename(self, owner: str, chat_id: str, title: str) -> None:
+    def rename(self, reader: Reader, chat_id: str, title: str) -> None:
         """Give a conversation another name."""
-        self._row(owner, chat_id, "id")
-        with self._write() as db:
+        with self._store.writing() as db:
+            _own(db, reader, chat_id)
             db.execute("UPDATE chats SET title = ? WHERE id = ?", [" ".join(title.split())[:200], chat_id])
 
-    def delete(self, owner: str, chat_id: str) -> None:
+    def delete(self, reader: Reader, chat_id: str) -> None:
         """Delete a conversation with all its branches; its text leaves the file at once."""
-        self._row(owner, chat_id, "id")
-        with self._write() as db:
+        with self._store.writing() as db:
+            _own(db, reader, chat_id)
             db.execute("DELETE FROM chats WHERE id = ?", [chat_id])
+        self._store.empty_log()
 
-    def branch(self, owner: str, chat_id: str) -> list[Message]:
-        """The messages that are shown, in order."""
-        (leaf,) = self._row(owner, chat_id, "leaf")
-        columns = "id, parent, role, text, made, answer, vote"
-        rows = {row[0]: row for row in self._rows(f"SELECT {columns} FROM messages WHERE chat = ?", [chat_id])}
-        beside: dict[int | None, list[int]] = {}
-        for row in rows.values():
-            beside.setdefault(row[1], []).append(row[0])
-        shown: list[Message] = []
-        while leaf is not None:
-            _, parent, role, text, made, answer, vote = rows[leaf]
-            peers = beside[parent]
-            said = _answers().validate_json(answer) if answer else None
-            shown.append(Message(leaf, parent, role, text, made, said, vote, peers.index(leaf) + 1, len(peers)))
-            leaf = parent
-        return shown[::-1]
+    def delete_all(self, owner: str) -> int:
+        """Delete all conversations of an account that is removed; returns how many there were."""
+        if not self.file.is_file():
+            return 0
+        with self._store.writing() as db:
+            deleted = db.execute("DELETE FROM chats WHERE owner = ?", [owner]).rowcount
+        self._store.empty_log()
+        return deleted
 
-    def ask(self, owner: str, chat_id: str, parent: int | None, question: str) -> int:
+    def outline(self, reader: Reader, chat_id: str) -> list[Message]:
+        """The messages that are shown, in order, each without its `answer`."""
+        with self._store.reading() as db:
+            return _outline(db, reader, chat_id)
+
+    def branch(self, reader: Reader, chat_id: str) -> list[Message]:
+        """The messages that are shown, in order, with what they rest on."""
+        with self._store.reading() as db:
+            return self._with_answers(db, _outline(db, reader, chat_id))
+
+    def message(self, reader: Reader, chat_id: str, message: int) -> tuple[Message, str] | None:
+        """A message that is shown, with what it rests on, and the question before it ("" for a question itself)."""
+        with self._store.reading() as db:
+            shown = {m.id: m for m in _outline(db, reader, chat_id)}
+            found = shown.get(message)
+            if found is None:
+                return None
+            question = shown.get(found.parent or 0)
+            return self._with_answers(db, [found])[0], question.text if question else ""
+
+    def ask(self, reader: Reader, chat_id: str, parent: int | None, question: str) -> int:
         """Put a question behind a message (None: first), and show it. The first one names its conversation."""
-        message = self._add(owner, chat_id, parent, "user", question)
-        with self._write() as db:
+        with self._store.writing() as db:
+            message = _add(db, reader, chat_id, parent, "user", question)
             title = " ".join(question.split())[:_TITLE]
             db.execute("UPDATE chats SET title = ? WHERE id = ? AND title = ''", [title, chat_id])
         return message
 
-    def reply(self, owner: str, chat_id: str, question: int, text: str, answer: Answer | None) -> int:
-        """Put an answer behind a question, and show it; without an `Answer` it was cut short."""
-        return self._add(owner, chat_id, question, "assistant", text, answer)
+    def reply(
+        self, reader: Reader, chat_id: str, question: int, text: str, answer: Answer | None, rests_on: Collection[str]
+    ) -> int:
+        """Put an answer behind a question, and show it; without an `Answer` it was cut short.
+
+        What was asked behind the question, before it was answered, follows the answer then, and goes on being shown.
+        `rests_on`: the knowledge bases that were asked, and those that the answers it follows rest on (`history`).
+        """
+        with self._store.writing() as db:
+            shown = db.execute("SELECT leaf FROM chats WHERE id = ?", [chat_id]).fetchone()
+            message = _add(db, reader, chat_id, question, "assistant", text, rests_on)
+            behind = "UPDATE messages SET parent = ? WHERE parent = ? AND role = 'user'"
+            if db.execute(behind, [message, question]).rowcount and shown:
+                db.execute("UPDATE chats SET leaf = ? WHERE id = ?", [*shown, chat_id])
+            _keep(db, message, answer)
+        return message
 
     def amend(self, reply: int, text: str, answer: Answer | None) -> None:
         """What an answer says by now; with an `Answer` it is complete. It may have been deleted meanwhile."""
-        record = _answers().dump_json(answer).decode() if answer else None
-        with self._write() as db:
-            row = [text.encode("utf-8", "replace").decode(), record, reply]
-            db.execute("UPDATE messages SET text = ?, answer = ? WHERE id = ?", row)
+        with self._store.writing() as db:
+            if db.execute("UPDATE messages SET text = ? WHERE id = ?", [_storable(text), reply]).rowcount:
+                _keep(db, reply, answer)
 
-    def turn(self, owner: str, chat_id: str, message: int, step: int) -> None:
+    def turn(self, reader: Reader, chat_id: str, message: int, step: int) -> None:
         """Show the branch `step` places beside a message, down to its newest message."""
-        self._row(owner, chat_id, "id")
-        self._check(chat_id, message)
-        same = "parent IS (SELECT parent FROM messages WHERE id = ?)"
-        sql = f"SELECT id FROM messages WHERE chat = ? AND {same} ORDER BY id"
-        peers = [i for (i,) in self._rows(sql, [chat_id, message])]
-        leaf = peers[min(max(peers.index(message) + step, 0), len(peers) - 1)]
-        while below := self._rows("SELECT max(id) FROM messages WHERE parent = ?", [leaf])[0][0]:
-            leaf = below
-        with self._write() as db:
+        with self._store.writing() as db:
+            _own(db, reader, chat_id)
+            _check(db, chat_id, message)
+            same = "parent IS (SELECT parent FROM messages WHERE id = ?)"
+            sql = f"SELECT id FROM messages WHERE chat = ? AND {same} ORDER BY id"
+            peers = [i for (i,) in db.execute(sql, [chat_id, message])]
+            leaf = peers[min(max(peers.index(message) + step, 0), len(peers) - 1)]
+            while below := db.execute("SELECT max(id) FROM messages WHERE parent = ?", [leaf]).fetchone()[0]:
+                leaf = below
             db.execute("UPDATE chats SET leaf = ? WHERE id = ?", [leaf, chat_id])
 
-    def vote(self, owner: str, chat_id: str, message: int, vote: str) -> None:
+    def vote(self, reader: Reader, chat_id: str, message: int, vote: str) -> None:
         """Remember what was thought of an answer: "up", "down", or "" for nothing any more."""
-        self._row(owner, chat_id, "id")
-        with self._write() as db:
+        with self._store.writing() as db:
+            _own(db, reader, chat_id)
             db.execute("UPDATE messages SET vote = ? WHERE id = ? AND chat = ?", [vote, message, chat_id])
 
-    def markdown(self, owner: str, chat_id: str) -> str:
+    def markdown(self, reader: Reader, chat_id: str) -> str:
         """The branch that is shown, with the passages that its answers cite, as Markdown."""
-        chat = self.get(owner, chat_id)
-        parts = [f"# {chat.title or chat.id}", f"{time.strftime('%Y-%m-%d %H:%M', time.localtime(chat.made))}"
-                 f" · {', '.join(chat.bases)}"]  # fmt: skip
-        for message in self.branch(owner, chat_id):
+        chat = self.get(reader, chat_id)
+        bases = ", ".join(kb for kb in chat.bases if kb in reader.sees)
+        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(chat.made))
+        parts = [f"# {chat.title or chat.id}", f"{made} · {bases}"]
+        for message in self.branch(reader, chat_id):
             if message.role == "user":
                 parts.append("\n".join(f"> {line}" for line in message.text.splitlines()))
                 continue
-            parts.append(message.text)
+            parts.append(_HIDDEN if message.hidden else message.text)
             for citation in message.answer.citations if message.answer else ():
                 page = f", p. {citation.page}" if citation.page else ""
                 parts.append(f"- [{citation.n}] `{citation.path}`{page}: {citation.quote}")
         return "\n\n".join(parts) + "\n"
 
-    def history(self, owner: str, chat_id: str, until: int) -> list[Turn]:
-        """What was said before a message of the branch that is shown."""
-        before: list[Turn] = []
-        for message in self.branch(owner, chat_id):
+    def history(self, reader: Reader, chat_id: str, until: int) -> tuple[list[Turn], frozenset[str]]:
+        """What was said before a message of the branch that is shown, and the knowledge bases that it rests on.
+
+        An answer that is hidden is left out with its question: a model is told nothing of it; so is a question that
+        was never answered: many models take questions and answers in turn alone.
+        """
+        before: list[Message] = []
+        for message in self.outline(reader, chat_id):
             if message.id == until:
                 break
-            before.append(Turn(message.role, message.text))
-        return before
+            if message.hidden:
+                del before[-1:]
+            elif message.role == "user" and before and before[-1].role == "user":
+                before[-1] = message
+            else:
+                before.append(message)
+        if before and before[-1].role == "user":
+            del before[-1]
+        return [Turn(m.role, m.text) for m in before], frozenset(kb for m in before for kb in m.rests_on)
 
     def forget(self, kb: str, documents: Collection[str]) -> int:
         """Erase the answers of all conversations that rest on documents of a knowledge base that are gone.
 
-        `documents` are the paths that are still there. Returns how many answers were erased.
+        `documents` are the paths that are still there. Returns how many answers were erased. The copies from before a
+        migration hold them too, and go.
         """
         if not self.file.is_file():
             return 0
         there, erased = set(documents), []
-        for message, text in self._rows("SELECT id, answer FROM messages WHERE answer IS NOT NULL"):
-            rests_on = {source.hit.path for source in _answers().validate_json(text).sources if source.hit.kb == kb}
-            if not rests_on <= there:
-                erased.append(message)
-        with self._write() as db:
-            rows = [(_ERASED, message) for message in erased]
-            db.executemany("UPDATE messages SET text = ?, answer = NULL WHERE id = ?", rows)
-        with closing(self._connect()) as db:
-            db.execute("VACUUM")
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with self._store.writing() as db:
+            for message, record in db.execute("SELECT message, record FROM answers"):
+                hits = (source["hit"] for source in json.loads(record)["sources"])
+                if not {hit["path"] for hit in hits if hit["kb"] == kb} <= there:
+                    erased.append(message)
+            db.executemany("UPDATE messages SET text = ? WHERE id = ?", [(_ERASED, message) for message in erased])
+            db.executemany("DELETE FROM answers WHERE message = ?", [(message,) for message in erased])
+        self._store.shrink()
         return len(erased)
 
-    def _add(
-        self, owner: str, chat_id: str, parent: int | None, role: str, text: str, answer: Answer | None = None
-    ) -> int:
-        self._row(owner, chat_id, "id")
-        if parent is not None:
-            self._check(chat_id, parent)
-        record = _answers().dump_json(answer).decode() if answer else None
-        text = text.encode("utf-8", "replace").decode()
-        with self._write() as db:
-            row = [chat_id, parent, role, text, time.time(), record]
-            added = db.execute(
-                "INSERT INTO messages(chat, parent, role, text, made, answer) VALUES (?, ?, ?, ?, ?, ?)", row
-            ).lastrowid
-            db.execute("UPDATE chats SET leaf = ?, changed = ? WHERE id = ?", [added, time.time(), chat_id])
-        assert added is not None  # of an INSERT it never is
-        return added
+    def _with_answers(self, db: sqlite3.Connection, shown: Sequence[Message]) -> list[Message]:
+        return [m if m.role == "user" or m.hidden else replace(m, answer=self._answer(db, m)) for m in shown]
 
-    def _check(self, chat_id: str, message: int) -> None:
-        if not self._rows("SELECT 1 FROM messages WHERE id = ? AND chat = ?", [message, chat_id]):
-            raise AccessError("this message is no part of the conversation", "open the conversation again")
+    def _answer(self, db: sqlite3.Connection, message: Message) -> Answer | None:
+        """The record of an answer. One that is complete does not change; it may have been erased."""
+        key = (message.id, message.made)  # of another file the number may be another message's
+        if not db.execute("SELECT 1 FROM answers WHERE message = ?", [message.id]).fetchone():
+            return None
+        with self._mutex:
+            if found := self._known.get(key):
+                self._known.move_to_end(key)
+                return found[0]
+        ((record,),) = db.execute("SELECT record FROM answers WHERE message = ?", [message.id]).fetchall()
+        answer = _answers().validate_json(record)
+        with self._mutex:
+            self._known[key] = (answer, len(record))
+            kept = sum(length for _, length in self._known.values())
+            while kept > _REMEMBERED:
+                kept -= self._known.popitem(last=False)[1][1]
+        return answer
 
-    def _row(self, owner: str, chat_id: str, columns: str) -> tuple[Any, ...]:
-        rows = self._rows(f"SELECT {columns} FROM chats WHERE id = ? AND owner = ?", [chat_id, owner])
-        if not rows:
-            raise AccessError("there is no such conversation, or it is somebody else's", "begin a new one")
-        return rows[0]
 
-    def _rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple]:
-        with self._told():
-            return self._db.execute(sql, values).fetchall()
+def _own(db: sqlite3.Connection, reader: Reader, chat_id: str, columns: str = "id") -> tuple[Any, ...]:
+    row = db.execute(f"SELECT {columns} FROM chats WHERE id = ? AND owner = ?", [chat_id, reader.owner]).fetchone()
+    if row is None:
+        raise AccessError("there is no such conversation, or it is somebody else's", "begin a new one")
+    return row
 
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._told(), self._db as db:
-            yield db
 
-    @property
-    def _db(self) -> sqlite3.Connection:
-        connection = getattr(self._threads, "connection", None)
-        if connection is None:
-            connection = self._threads.connection = self._connect()
-        return connection
+def _check(db: sqlite3.Connection, chat_id: str, message: int) -> None:
+    if not db.execute("SELECT 1 FROM messages WHERE id = ? AND chat = ?", [message, chat_id]).fetchone():
+        raise AccessError("this message is no part of the conversation", "open the conversation again")
 
-    def _connect(self) -> sqlite3.Connection:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self.file, timeout=30)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA secure_delete = ON")
-        connection.executescript(_SCHEMA)
-        return connection
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise CatalogError(
-                f"{str(self.file)!r} could not be read or written: {error}",
-                "check free space and permissions; moved aside, a new one is begun",
-            ) from error
+def _outline(db: sqlite3.Connection, reader: Reader, chat_id: str) -> list[Message]:
+    _own(db, reader, chat_id)
+    rows = db.execute(_BRANCH, {"chat": chat_id, "sees": _sees(reader)})
+    return [
+        Message(id_, parent, role, text if visible else "", made, None, vote, place, siblings,
+                tuple(json.loads(rests_on)), not visible)
+        for id_, parent, role, text, made, vote, rests_on, visible, place, siblings in rows
+    ]  # fmt: skip
+
+
+def _add(
+    db: sqlite3.Connection, reader: Reader, chat_id: str, parent: int | None, role: str, text: str,
+    rests_on: Collection[str] = (),
+) -> int:  # fmt: skip
+    _own(db, reader, chat_id)
+    if parent is not None:
+        _check(db, chat_id, parent)
+    row = [chat_id, parent, role, _storable(text), time.time(), json.dumps(sorted(rests_on))]
+    added = db.execute(
+        "INSERT INTO messages(chat, parent, role, text, made, rests_on) VALUES (?, ?, ?, ?, ?, ?)", row
+    ).lastrowid
+    db.execute("UPDATE chats SET leaf = ?, changed = ? WHERE id = ?", [added, time.time(), chat_id])
+    assert added is not None  # of an INSERT it never is
+    return added
+
+
+def _keep(db: sqlite3.Connection, message: int, answer: Answer | None) -> None:
+    if answer:
+        db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", [message, _answers().dump_json(answer).decode()])
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
+def _sees(reader: Reader) -> str:
+    return json.dumps(sorted(reader.sees))
 
 
 @cache

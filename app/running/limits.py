@@ -3,8 +3,8 @@
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -24,17 +24,45 @@ class LimitError(AccessError):
 
 
 def address(request: Any) -> str:
-    """Where a request comes from, for counting: an IPv4 address, or an IPv6 network, of which a house has a /64."""
-    host = request.client.host if request.client else ""
+    """Where a request comes from, for counting."""
+    return network(request.client.host) if request.client else ""
+
+
+def network(host: str) -> str:
+    """What counts as one address: an IPv4 address, or an IPv6 network, of which a house has a /64."""
     try:
         return str(ip_network((host, 64), strict=False)) if ip_address(host).version == 6 else host
     except ValueError:
         return host
 
 
-def caller(request: Any, name: str) -> str:
+def caller(request: Any, user_id: str) -> str:
     """For whom a request counts: its user, or, without users, its address."""
-    return f"user {name}" if name else f"address {address(request)}"
+    return f"user {user_id}" if user_id else f"address {address(request)}"
+
+
+class Ticket:
+    """An answer that was admitted: it counts until it is released, which a second time does nothing.
+
+    As a context it is released at the end, however that comes.
+    """
+
+    def __init__(self, release: Callable[[], None]) -> None:
+        self._release: Callable[[], None] | None = release
+        self._mutex = threading.Lock()
+
+    def release(self) -> None:
+        """The answer ended, failed, or nobody is there any more to read it."""
+        with self._mutex:
+            release, self._release = self._release, None
+        if release:
+            release()
+
+    def __enter__(self) -> "Ticket":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 class Limits:
@@ -48,15 +76,8 @@ class Limits:
         self._running: Counter[str] = Counter()
         self._mutex = threading.Lock()
 
-    @contextmanager
-    def answering(self, who: str) -> Iterator[None]:
-        """Admit an answer, and count it while it is written. Raises `LimitError`."""
-        self.admit(who)
-        with self.counted(who):
-            yield
-
-    def admit(self, who: str) -> None:
-        """Take one answer of a caller's allowance. Raises `LimitError` where nothing is left."""
+    def admit(self, who: str) -> Ticket:
+        """Admit an answer and count it, as one act, until its ticket is released. Raises `LimitError`."""
         with self._mutex:
             if self.at_once and self._running[who] >= self.at_once:
                 raise LimitError(
@@ -64,14 +85,21 @@ class Limits:
                     "wait for one of them; app.answers_at_once sets the number",
                     1.0,
                 )
-            if not self.per_minute:
-                return
-            now, rate = self._clock(), self.per_minute / 60
-            left, at = self._buckets.pop(who, (float(self.per_minute), now))
-            left = min(left + (now - at) * rate, float(self.per_minute))
-            self._buckets[who] = (left - 1 if left >= 1 else left, now)
-            if len(self._buckets) > _REMEMBERED:
-                self._buckets.popitem(last=False)
+            self._take(who)
+            self._running[who] += 1
+        self.metrics.answering()
+        return Ticket(partial(self._ended, who, time.monotonic()))
+
+    def _take(self, who: str) -> None:
+        """Take one answer of a caller's allowance."""
+        if not self.per_minute:
+            return
+        now, rate = self._clock(), self.per_minute / 60
+        left, at = self._buckets.pop(who, (float(self.per_minute), now))
+        left = min(left + (now - at) * rate, float(self.per_minute))
+        self._buckets[who] = (left - 1 if left >= 1 else left, now)
+        if len(self._buckets) > _REMEMBERED:
+            self._buckets.popitem(last=False)
         if left < 1:
             raise LimitError(
                 f"more than {self.per_minute} questions in a minute",
@@ -79,21 +107,12 @@ class Limits:
                 (1 - left) / rate,
             )
 
-    @contextmanager
-    def counted(self, who: str) -> Iterator[None]:
-        """Count an admitted answer while it is written."""
-        started = time.monotonic()
+    def _ended(self, who: str, started: float) -> None:
         with self._mutex:
-            self._running[who] += 1
-        try:
-            with self.metrics.answering():
-                yield
-        finally:
-            with self._mutex:
-                self._running[who] -= 1
-                if not self._running[who]:
-                    del self._running[who]
-            self.metrics.answered(time.monotonic() - started)
+            self._running[who] -= 1
+            if not self._running[who]:
+                del self._running[who]
+        self.metrics.answered(time.monotonic() - started)
 
 
 class Backoff:

@@ -3,7 +3,6 @@
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -49,20 +48,15 @@ class Metrics:
             self._requests[(method if method in _METHODS else "other", route, str(status))] += 1
             self._seconds.setdefault(route, _Histogram()).add(seconds)
 
-    @contextmanager
-    def answering(self) -> Iterator[None]:
-        """An answer is being written meanwhile."""
+    def answering(self) -> None:
+        """An answer is being written, until `answered`."""
         with self._mutex:
             self._running += 1
-        try:
-            yield
-        finally:
-            with self._mutex:
-                self._running -= 1
 
     def answered(self, seconds: float) -> None:
         """An answer is complete, was broken off, or failed; from question to last word."""
         with self._mutex:
+            self._running -= 1
             self._answers.add(seconds)
 
     def render(self, chunks: Mapping[str, int]) -> str:

@@ -17,12 +17,14 @@ SESSION_COOKIE = "ragstone_session"
 class User:
     """Somebody at the app: a reader asks, an editor changes knowledge bases and prompts, an admin everything.
 
-    `bases` are the knowledge bases that may be seen; None: all of them. Without users there is one nameless admin.
+    `bases` are the knowledge bases that may be seen; None: all of them. What is somebody's is known by the `id`, which
+    is never given again. Without users there is one admin without name and id.
     """
 
     name: str = ""
     role: Role = "admin"
     bases: tuple[str, ...] | None = None
+    id: str = ""
 
     def may(self, role: Role) -> bool:
         """Whether the user has at least this role."""
@@ -68,7 +70,7 @@ class Users:
                 "this key is unknown, revoked or expired" if key else "nobody is logged in",
                 "log in at /login, or send an API key as `Authorization: Bearer ...`",
             )
-        return User(account.name, account.role, account.bases)
+        return User(account.name, account.role, account.bases, account.id)
 
     def require(self, request: Any, role: Role, kb: str = "") -> User:
         """The same, who has at least this role and sees the knowledge base. Raises `AccessError`."""

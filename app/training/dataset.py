@@ -40,7 +40,7 @@ from retrieval.index import Index
 from retrieval.minhash import SIMILAR, bands, similarity, sketch
 
 _DISTINCTIVE = 20  # characters without white space: a shorter sentence may stand in two files by chance
-_SECRETS = {"rerank_key"}
+_DECIDES_NOTHING = {"rerank_key", "embed_url"}  # a secret; where the same vectors are made
 _NEAR = "nearly another example"
 
 
@@ -326,7 +326,7 @@ def _record(cfg: Config, request: Request, backend: Backend) -> dict[str, Any]:
         "answers": backend.model,
     }  # fmt: skip
     room = [cfg.llm.max_tokens, backend.endpoint.context if backend.endpoint else None]
-    decides = record | {"retrieval": cfg.retrieval.model_dump(exclude=_SECRETS), "room": room}
+    decides = record | {"retrieval": cfg.retrieval.model_dump(exclude=_DECIDES_NOTHING), "room": room}
     return record | {"key": _key(decides), "versions": {"ragstone": version("ragstone")}}
 
 

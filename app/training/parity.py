@@ -40,6 +40,7 @@ from llm.tokens import load_tokenizer
 from llm.vllm_env import build_of
 
 _MOST = 64  # tokens of an answer
+_ALONE = "compared one conversation at a time, each computed from its first token, as the reference is"
 # vLLM's CPU build compiles a counter of ranks for the first log probabilities, for 45 s; uncompiled it is the same.
 _UNCOMPILED = {"TORCHDYNAMO_DISABLE": "1"}
 _SERVED_AS, _HOST = "parity", "127.0.0.1"
@@ -97,6 +98,9 @@ def run(
     evidence |= {"damaged": _damaged(folder, record, reference, base, other=bool(request.against))}
     evidence |= {"generation": _generation(folder, base), "scheme": str(record.get("scheme", ""))}
     evidence |= {"other": request.against}
+    notes += [_ALONE + f"; asked all at once in {evidence['dtypes'][1]}, {found.batch:.0%} of the answers are the same"]
+    if found.ties:
+        notes.append(f"{found.ties:.0%} of the answers part from the reference's at a near tie, and count as alike")
     told, limits = Evidence(**evidence), QUANTIZED if record.get("scheme") else CLOSE
     done = checks(found, told, limits)
     report = {
@@ -216,31 +220,37 @@ def _compared(
     """What the server says to the same, and what a cause is told by."""
     same: list[bool] = []
     changed: list[bool] = []
-    heads: list[float] = []
+    heads: list[tuple[float, bool]] = []
+    trained = reference.dtype
+    computed = served_dtype(trained, vllm_args)
     texts: list[str] = []
+    alone: list[list[int]] = []
     rows = []
     difference = ""
     for number, each in enumerate(asked):
         progress("served", number, len(asked))
-        prompt, answer, text = served.chat(each.messages, _MOST, neutral=True)
+        prompt, said_ids = served.chat(each.messages, _MOST, neutral=True)
         same.append(prompt == each.prompt)
         difference = difference or ("" if same[-1] else _difference(tokenizer, each.prompt, prompt))
-        changed.append(served.chat(each.messages, _MOST, neutral=False)[1] != answer)
-        answer = strip(answer, ends)
-        longest = max(len(each.answer), len(answer))
-        heads.append(common(each.answer, answer) / longest if longest else 1.0)
-        texts.append(text)
+        changed.append(served.chat(each.messages, _MOST, neutral=False)[1] != said_ids)
+        answer = strip(said_ids, ends)
+        alone.append(answer)
+        heads.append(_head(reference, each, said_ids, ends, computed))
+        texts.append(tokenizer.decode(answer, skip_special_tokens=True))
         rows.append(served.rows(each.prompt, each.answer) if each.answer else [])
+    progress("all at once", 0, 1)
+    together = served.together([each.messages for each in asked], _MOST)
+    batch = fmean(strip(one, ends) == other for one, other in zip(together, alone, strict=True))
     places = _places(reference, asked, rows)
-    trained = reference.dtype
-    computed = served_dtype(trained, vllm_args)
     said = [tokenizer.decode(each.answer, skip_special_tokens=True) for each in asked]
     wanted = [each.wanted for each in asked]
     found = Found(
-        fmean(same), fmean(heads), fmean(alike for alike, _ in places), fmean(kl for _, kl in places),
-        max(kl for _, kl in places), fmean(map(token_f1, texts, wanted)), fmean(map(token_f1, said, wanted)),
+        fmean(same), fmean(head for head, _ in heads), fmean(alike for alike, _ in places),
+        fmean(kl for _, kl in places), max(kl for _, kl in places),
+        fmean(map(token_f1, texts, wanted)), fmean(map(token_f1, said, wanted)),
         fmean(a.strip() == b.strip() for a, b in zip(texts, wanted, strict=True)),
-        fmean(a.strip() == b.strip() for a, b in zip(said, wanted, strict=True)), fmean(changed),
+        fmean(a.strip() == b.strip() for a, b in zip(said, wanted, strict=True)), fmean(changed), batch,
+        fmean(tied for _, tied in heads),
     )  # fmt: skip
     kl_in_dtype = None
     if computed != trained and found.kl > CLOSE.kl:
@@ -248,6 +258,20 @@ def _compared(
         kl_in_dtype = fmean(kl for _, kl in _places(reference, asked, rows))
         reference.to(trained)
     return found, {"template": difference, "dtypes": (trained, computed), "kl_in_dtype": kl_in_dtype}
+
+
+def _head(
+    reference: Reference, each: _Asked, said: list[int], ends: list[int], dtype: str
+) -> tuple[float, bool]:  # fmt: skip
+    """The share of the reference's answer before the server's differs, all of it where that is at a near tie; and
+    whether it is.
+    """
+    answer = strip(said, ends)
+    longest, place = max(len(each.answer), len(answer)), common(each.answer, answer)
+    if place == longest:
+        return 1.0, False
+    tied = place < len(said) and reference.ties([*each.prompt, *each.answer[:place]], said[place], dtype)
+    return (1.0 if tied else place / longest), tied
 
 
 def _places(reference: Reference, asked: Sequence[_Asked], rows: Sequence[Any]) -> list[tuple[bool, float]]:

@@ -237,15 +237,18 @@ async def _answered(case: _Case, cfg: Config, endpoint: Endpoint | None) -> tupl
     if not good:
         return "", "the model's answer is not supported by what it cites"
     places = {one.n: other.n for one, other in zip(shown, case.gold, strict=True)}
-    text = context.keep_known(reply, places)
-    return re.sub(r"\[(\d{1,3})\]", lambda mark: f"[{places[int(mark[1])]}]", text), ""
+    return context.keep_known(reply, context.bodies(shown), places), ""
 
 
 async def _reply(cfg: Config, endpoint: Endpoint, question: str, sources: Sequence[Source]) -> str:
     sure = cfg.llm.model_copy(update={"temperature": 0.0})
     messages = request(cfg, question, context.render(sources))
+    reply = ""
     async with aclosing(chat.stream(endpoint, sure, messages)) as pieces:
-        return "".join([piece async for piece in pieces]).strip()
+        async for piece in pieces:
+            cut = isinstance(piece, chat.Finish) and piece.reason == "length"
+            reply = chat.joined(reply, piece) + (" …" if cut else "")  # what is cut supports nothing
+    return reply.strip()
 
 
 def supported(answer: str, question: str, sources: Sequence[Source]) -> bool:
@@ -260,7 +263,7 @@ def _quoted(case: _Case) -> str:
     located = case.asked.located
     assert located is not None
     question, holding = located.question, _holding(located, case.gold)
-    if answer := context.keep_known(question.answer, ()).strip():
+    if answer := context.without_marks(question.answer).strip():
         return marked(answer, sorted(set(holding.values())))
     gap = "" if language(question.evidence[0]) == "zh" else " "
     return gap.join(marked(s.strip(), [holding[n]]) for n, s in enumerate(question.evidence))

@@ -22,6 +22,7 @@ from llm.examples import (
     write_rows,
 )
 from prompts.context import quote
+from prompts.marks import spans
 
 SHEET = "review.md"
 _MARKS: dict[str, Status] = {" ": "draft", "x": "approved", "X": "approved", "-": "rejected"}
@@ -108,10 +109,10 @@ def _head(row: Example | Preference, kind: str) -> str:
 def _evidence(example: Example) -> Iterator[str]:
     """The sentence that each mark of the answer points to."""
     bodies = {int(n): (path, body) for n, path, body in _SOURCE.findall(example.messages[0].content)}
-    for n in dict.fromkeys(map(int, re.findall(r"\[(\d{1,3})\]", example.answer))):
-        if n in bodies:
-            path, body = bodies[n]
-            yield f"  - [{n}] {path}: {_one_line(quote(example.answer, body))}"
+    marks = spans(example.answer, {n: body for n, (_, body) in bodies.items()})
+    for n in dict.fromkeys(n for _, _, numbers in marks for n in numbers):
+        path, body = bodies[n]
+        yield f"  - [{n}] {path}: {_one_line(quote(example.answer, body))}"
 
 
 def _one_line(text: str) -> str:

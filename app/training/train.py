@@ -42,7 +42,7 @@ Kind = Literal["embedder", "reranker"]
 
 _LEAST = 10  # pairs to train on
 _DRAWS = 20  # passages that are tried in place of a negative that was not found
-_SECRETS = {"rerank_key"}
+_DECIDES_NOTHING = {"rerank_key", "embed_url"}  # a secret; where the same vectors are made
 _MORE = (
     "approve questions (`ragstone golden draft --kb {kb}`, then `golden approve`), give --from FILE.jsonl, or have "
     "pairs made from the documents: --drafted 500"
@@ -129,7 +129,7 @@ def _record(cfg: Config, request: Request) -> dict[str, Any]:
         "versions": {name: version(name) for name in ("ragstone", "sentence-transformers", "transformers", "torch")},
     }  # fmt: skip
     decides = {key: record[key] for key in ("base", "inputs", "settings")}
-    decides |= {"retrieval": cfg.retrieval.model_dump(exclude=_SECRETS), "ingest": cfg.ingest.model_dump()}
+    decides |= {"retrieval": cfg.retrieval.model_dump(exclude=_DECIDES_NOTHING), "ingest": cfg.ingest.model_dump()}
     return record | {"key": digest(json.dumps(decides, sort_keys=True)).hex()}
 
 

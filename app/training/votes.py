@@ -21,7 +21,8 @@ from core.errors import DatasetError
 from core.files import write_whole
 from core.types import Turn
 from llm.examples import Example, Message, Preference
-from prompts.context import keep_known, quoted_path
+from prompts.context import keep_known
+from prompts.delimiters import in_line
 from retrieval.home import check_name
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 FILE = "votes.jsonl"
 _LOCK_WAIT_S = 10.0
 _SOURCE = re.compile(r'<source n="(\d+)" path="([^"\n]*)"')  # as prompts.context.render writes it
+_BODY = re.compile(r'^<source n="(\d+)" path=[^\n]*>\n(.*?)\n</source>$', re.DOTALL | re.MULTILINE)
 _SOURCES = re.compile(r'^<source n="\d+" path=.*</source>$', re.DOTALL | re.MULTILINE)
 ROLES: dict[str, Literal["system", "user", "assistant"]] = {"system": "system", "human": "user", "ai": "assistant"}
 _Text = Annotated[str, StringConstraints(pattern=r"\S")]
@@ -87,9 +89,9 @@ def add_vote(file: Path, vote: Vote) -> None:
 
 def forget(file: Path, documents: Collection[str]) -> list[str]:
     """Drop the votes whose prompts quote a file that is not among `documents`; their ids."""
-    there = {quoted_path(path) for path in documents}
+    there = {in_line(path) for path in documents}
     kept = read_votes(file)
-    gone = [vote for vote in kept if not quoted_files(vote.prompt) <= there]
+    gone = [vote for vote in kept if not {in_line(path) for path in quoted_files(vote.prompt)} <= there]
     if gone:
         with filelock.FileLock(file.with_name("votes.lock"), timeout=_LOCK_WAIT_S):
             lines = (vote.model_dump_json() + "\n" for vote in read_votes(file) if vote not in gone)
@@ -187,7 +189,7 @@ def _corrected(vote: Vote) -> str:
         vote.prompt[0],
         vote.prompt[-1],
     )  # passages stand with the rules or the question
-    known = {int(n) for message in shown for n, _ in _SOURCE.findall(message.content)}
+    known = {int(n): body for message in shown for n, body in _BODY.findall(message.content)}
     return _model_words(keep_known(vote.correction or "", known))
 
 

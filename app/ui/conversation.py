@@ -1,21 +1,52 @@
 """A conversation as it is shown: its list entry, its messages, the evidence of one of them; and votes on answers."""
 
+import asyncio
 import html
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from app.answer import request
 from app.backend import HOW_TO
 from app.running.bases import State
-from app.running.chats import Chat, Message
+from app.running.chats import Chat, Message, Reader
+from app.running.users import User
 from app.texts import TEXTS, Tongue
 from app.training.variants import variant_for
 from app.training.votes import ROLES, Vote, add_vote, sent, votes_file
 from app.ui.render import evidence, safe_markdown, shown_answer
+from core.types import Answer
 from llm import examples
 from prompts.context import render
 from prompts.support import statements
+
+_REMEMBERED = 1000  # answers as they are shown
+_SHOWN: OrderedDict[tuple[int, float, Tongue], str] = OrderedDict()
+_MUTEX = threading.Lock()
+
+
+@dataclass(eq=False, slots=True, weakref_slot=True)
+class Writing:
+    """A conversation that is answered: one answer at a time, in `turn`; as what it was last shown; and the questions
+    that wait behind it, by their ids.
+    """
+
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    shown: list[dict[str, str]] = field(default_factory=list)
+    waiting: dict[int, dict[str, str]] = field(default_factory=dict)
+
+    def messages(self, shown: list[dict[str, str]]) -> list[dict[str, str]]:
+        """What is shown from now on, with what waits."""
+        self.shown = shown
+        return [*shown, *self.waiting.values()]
+
+
+def reader_of(state: State, user: User) -> Reader:
+    """Whose conversations a user reads, and what of them: what rests on knowledge bases that are there and seen."""
+    return Reader(user.id, frozenset(user.seen(state.bases.names())))
 
 
 def conversations(chats: Sequence[Chat], chosen: str, said: Tongue) -> str:
@@ -44,7 +75,7 @@ def messages(branch: Sequence[Message], said: Tongue) -> list[dict[str, str]]:
     shown = []
     for before, message in zip([None, *branch], branch, strict=False):
         if message.role == "user":
-            shown.append({"role": "user", "content": safe_markdown(message.text)})
+            shown.append({"role": "user", "content": safe_markdown(message.text, {})})
         else:
             shown.append({"role": "assistant", "content": _answer(message, before, said)})
     return shown
@@ -53,17 +84,37 @@ def messages(branch: Sequence[Message], said: Tongue) -> list[dict[str, str]]:
 def _answer(message: Message, question: Message | None, said: Tongue) -> str:
     """An answer, what its reader should know, and the ways to its other versions and those of its question."""
     texts, done = TEXTS[said], message.answer
-    if done is None:
+    if message.hidden:
+        parts = [f"*{texts['hidden']}*"]
+    elif done is None:
         parts = [safe_markdown(message.text) or "…", "" if "⚠️" in message.text else f"*{texts['cut']}*"]
     else:
-        judged = done.answered and done.backend != "extractive" and message.text == done.text
-        stated = statements(done.text, done.query, done.sources) if judged else []
-        parts = [shown_answer(message.text, stated, said, message.id)]
-        parts += [f"> {safe_markdown(note)}" for note in done.notes if note != HOW_TO]
+        parts = [_judged(message, done, said)]
+        parts += [f"> {safe_markdown(note, {})}" for note in done.notes if note != HOW_TO]
         if message.text != done.text:
             parts.append(f"*{texts['corrected']}*")
     ways = [_ways(m, texts[key], said) for m, key in ((question, "question_n"), (message, "answer_n")) if m]
     return "\n\n".join(filter(None, [*parts, " · ".join(filter(None, ways))]))
+
+
+def _judged(message: Message, done: Answer, said: Tongue) -> str:
+    """What an answer says, each statement marked as held by its sources or not.
+
+    That takes milliseconds, does not change, and a conversation is shown whole with every question: it is remembered.
+    """
+    key = (message.id, message.made, said)
+    with _MUTEX:
+        if (shown := _SHOWN.get(key)) is not None:
+            _SHOWN.move_to_end(key)
+            return shown
+    judged = done.answered and done.backend != "extractive" and message.text == done.text
+    stated = statements(done.text, done.query, done.sources) if judged else []
+    shown = shown_answer(message.text, stated, said, message.id, done.sources)
+    with _MUTEX:
+        _SHOWN[key] = shown
+        if len(_SHOWN) > _REMEMBERED:
+            _SHOWN.popitem(last=False)
+    return shown
 
 
 def _ways(message: Message, name: str, said: Tongue) -> str:

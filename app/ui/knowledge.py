@@ -9,8 +9,10 @@ from app.keeping.index import language_notes
 from app.texts import TEXTS as CHAT_TEXTS
 from app.texts import Tongue
 from app.ui import knowledge_files, knowledge_golden, knowledge_search, knowledge_sources, knowledge_view
-from app.ui.knowledge_job import begin, for_editors, latest, opened, told
+from app.ui.knowledge_job import begin, for_editors, latest, noted, opened, told
 from app.ui.knowledge_result import panel
+from app.ui.markup import markup
+from app.ui.together import Together, on_load
 from app.ui.visitor import tongue
 from core.errors import CatalogError, RagstoneError
 
@@ -55,14 +57,14 @@ def build(state: "State", say: Any, kb: str) -> None:
     with gr.Row():
         chosen = gr.Dropdown(label=say("kb"), elem_id="knowledge-kb", scale=4, min_width=200)
         refresh = gr.Button(say("refresh"), size="sm", elem_id="knowledge-refresh", scale=1, min_width=90)
-    summary = gr.HTML(elem_id="knowledge-summary")
-    job = gr.HTML(elem_id="knowledge-job")
+    summary = markup("knowledge-summary")
+    job = markup("knowledge-job")
     with gr.Row():
         apply = gr.Button(say("apply"), variant="primary", visible=False, elem_id="knowledge-apply")
         cancel = gr.Button(say("cancel"), variant="stop", visible=False, elem_id="knowledge-cancel")
     shown = gr.State("")
     timer = gr.Timer(_POLL_S, active=False)
-    poll = _poller(state)
+    poll, together = _poller(state), Together()
     watched = [job, cancel, apply, timer, shown]
     quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
@@ -71,26 +73,27 @@ def build(state: "State", say: Any, kb: str) -> None:
 
     with gr.Tabs(elem_id="knowledge-parts"):
         with gr.Tab(say("sources"), elem_id="knowledge-tab-sources"):
-            knowledge_sources.build(state, say, chosen, shown, follow)
+            knowledge_sources.build(state, say, chosen, shown, together, follow)
             with gr.Column(visible=False) as making, gr.Accordion(say("new"), open=False, elem_id="knowledge-new"):
                 name = gr.Textbox("", label=say("new_name"), max_lines=1, elem_id="knowledge-name")
                 make = gr.Button(say("make"), elem_id="knowledge-make")
+                made = markup()
         with gr.Tab(say("files"), elem_id="knowledge-tab-files"):
-            knowledge_files.build(state, say, chosen, shown, follow)
+            knowledge_files.build(state, say, chosen, shown, together, follow)
         with gr.Tab(say("search"), elem_id="knowledge-tab-search"):
-            knowledge_search.build(state, say, chosen)
+            knowledge_search.build(state, say, chosen, together)
         with gr.Tab(say("golden"), elem_id="knowledge-tab-golden"):
-            knowledge_golden.build(state, say, chosen, shown, follow)
+            knowledge_golden.build(state, say, chosen, shown, together, follow)
     for_editors(state, making)
     choices = _choices(state, kb)
-    gr.on(None, choices, chosen, [chosen, summary], **quietly)
+    on_load(choices, [chosen], [chosen, summary])
     again = refresh.click(choices, chosen, [chosen, summary], **quietly)
     follow(again.success(lambda: str(time.time()), None, shown, **quietly))
-    gr.on([chosen.change, shown.change], _summary(state), chosen, summary, **quietly)
-    chosen.change(poll, [chosen, shown], watched, **quietly)
+    together.when([chosen, shown], _summary(state), [chosen], [summary])
+    together.when([chosen], poll, [chosen, shown], watched)
+    together.wire()
     timer.tick(poll, [chosen, shown], watched, **quietly)
-    made = make.click(_maker(state), name, [chosen, name], **quietly)
-    made.success(None, None, None, js="() => document.querySelector('#knowledge-kb input')?.focus()")
+    make.click(_maker(state), name, [chosen, name, made], **quietly)
     follow(apply.click(_applier(state), chosen, None, **quietly))
     follow(cancel.click(_canceller(state), chosen, None, **quietly))
 
@@ -175,8 +178,10 @@ def _maker(state: "State") -> Any:
             texts = TEXTS[tongue(request)]
             raise CatalogError(texts["exists"].format(name), texts["choose_other"])
         state.bases.make(name)
+        noted(state, request, "base.make", name)
         names = user.seen(state.bases.names())
-        return gr.Dropdown(choices=names, value=name), ""
+        look_here = f'<span data-look="knowledge-kb" data-made="{html.escape(name)}"></span>'  # page.js does
+        return gr.Dropdown(choices=names, value=name), "", look_here
 
     return told(make)
 

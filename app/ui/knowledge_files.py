@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from app.errors_zh import says
 from app.running.library import FileRow, delete_upload, failed, file_row, files, first_chunk, read_again
 from app.texts import Tongue
-from app.ui import knowledge_view
-from app.ui.knowledge_job import CLICKS, begin, for_editors, opened, pressable, shown, told
+from app.ui import knowledge_view, pressed
+from app.ui.knowledge_job import begin, for_editors, noted, opened, pressable, shown, told
 from app.ui.knowledge_result import duration
+from app.ui.markup import markup
+from app.ui.together import Together
 from app.ui.visitor import tongue
 from core.types import Card
 
@@ -48,7 +50,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
 }  # fmt: skip
 
 
-def build(state: "State", say: Any, chosen: Any, turn: Any, follow: Any) -> None:
+def build(state: "State", say: Any, chosen: Any, turn: Any, together: Together, follow: Any) -> None:
     """The part of the tab. `chosen`: the knowledge base; `turn` changes when it may have; `follow` shows a job.
 
     The chosen file names its knowledge base, so that it is none of another's, however late a choice arrives.
@@ -61,31 +63,31 @@ def build(state: "State", say: Any, chosen: Any, turn: Any, follow: Any) -> None
     with gr.Row():
         which = gr.Radio(choices, value="all", label=say("state"), elem_id="knowledge-state", min_width=260)
         name = gr.Textbox("", label=say("name"), max_lines=1, elem_id="knowledge-search-name", min_width=160)
-    listed = gr.HTML(elem_id="knowledge-files", js_on_load=CLICKS)
+    listed, row = markup("knowledge-files"), pressed.box("knowledge-files")
     with gr.Row():
         earlier = gr.Button(say("earlier"), size="sm", min_width=60, elem_id="knowledge-earlier")
         later = gr.Button(say("later"), size="sm", min_width=60, elem_id="knowledge-later")
-    card = gr.HTML(elem_id="knowledge-card")
+    card = markup("knowledge-card")
     with gr.Column(visible=False) as editing:
         with gr.Row():
             again = gr.Button(say("reread"), size="sm", elem_id="knowledge-reread")
             again_all = gr.Button(say("reread_failed"), size="sm", elem_id="knowledge-reread-failed")
             delete = gr.Button(say("delete"), size="sm", elem_id="knowledge-delete", visible=False)
         with gr.Group(visible=False) as asking:
-            question = gr.HTML(elem_id="knowledge-delete-ask", padding=True)
+            question = markup("knowledge-delete-ask", padding=True)
             with gr.Row():
                 really = gr.Button(say("delete_yes"), variant="stop", elem_id="knowledge-delete-yes")
                 keep = gr.Button(say("delete_no"), elem_id="knowledge-delete-no")
     for_editors(state, editing)
-    chunk = knowledge_view.build(state, say, chosen, "knowledge-file")
+    chunk = knowledge_view.build(state, say, chosen, together, "knowledge-file")
     look, shown_list = _lister(state), [listed, first]
     inputs = [chosen, which, name, first, file]
-    gr.on([turn.change, file.change], look, inputs, shown_list, **quietly)
-    gr.on([chosen.change, which.change, name.change], look, [*inputs[:3], gr.State(0), file], shown_list, **quietly)
+    together.when([turn, file], look, inputs, shown_list)
+    together.when([chosen, which, name], look, [*inputs[:3], gr.State(0), file], shown_list)
     earlier.click(_lister(state, -_PAGE), inputs, shown_list, **quietly)
     later.click(_lister(state, _PAGE), inputs, shown_list, **quietly)
-    listed.select(_picker(state), chosen, [file, chunk], **quietly)
-    gr.on([chosen.change, file.change, turn.change], _carder(state), [chosen, file], [card, delete, asking], **quietly)
+    row.change(_picker(state), [chosen, row], [file, chunk], **quietly)
+    together.when([chosen, file, turn], _carder(state), [chosen, file], [card, delete, asking])
     follow(again.click(_reader(state), [chosen, file], None, **quietly))
     follow(again_all.click(_reader_of_failed(state), chosen, None, **quietly))
     delete.click(_asker(state), [chosen, file], [asking, question], **quietly)
@@ -163,8 +165,8 @@ def _cells(row: FileRow, said: Tongue) -> list[object]:
 def _picker(state: "State") -> Any:
     import gradio as gr
 
-    def pick(kb: str, event: gr.SelectData, request: gr.Request) -> Any:
-        row = _row(state, request, kb, str(event.value))
+    def pick(kb: str, what: str, request: gr.Request) -> Any:
+        row = _row(state, request, kb, pressed.read(what).get("value", ""))
         chunk = None if row.document_id is None else first_chunk(state.bases.get(kb), row.document_id)
         return _key(kb, row), (kb, chunk or 0)
 
@@ -253,6 +255,7 @@ def _deleter(state: "State") -> Any:
         row, user = _row(state, request, kb, file, "editor"), state.users.of(request)
         work = lambda progress: delete_upload(state.bases, kb, row.path)  # noqa: E731
         begin(state, "index", kb, user.name, work, tongue(request))
+        noted(state, request, "file.delete", kb, row.path)
         return "", (kb, 0)
 
     return told(delete)

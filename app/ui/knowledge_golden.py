@@ -23,8 +23,10 @@ from app.measuring.golden import (
 )
 from app.running.library import measure_golden
 from app.texts import Tongue
-from app.ui import knowledge_view
-from app.ui.knowledge_job import CLICKS, begin, for_editors, opened, pressable, shown, told
+from app.ui import knowledge_view, pressed
+from app.ui.knowledge_job import begin, for_editors, opened, pressable, shown, told
+from app.ui.markup import markup
+from app.ui.together import Together
 from app.ui.visitor import tongue
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
 }  # fmt: skip
 
 
-def build(state: "State", say: Any, chosen: Any, turn: Any, follow: Any) -> None:
+def build(state: "State", say: Any, chosen: Any, turn: Any, together: Together, follow: Any) -> None:
     """The part of the tab. `chosen`: the knowledge base; `turn` changes when it may have; `follow` shows a job."""
     import gradio as gr
 
@@ -73,7 +75,7 @@ def build(state: "State", say: Any, chosen: Any, turn: Any, follow: Any) -> None
         measuring = gr.Button(say("measure"), elem_id="knowledge-measure", min_width=140)
     choices = [(say("g_all"), "all"), *((say(status), status) for status in _MARKS)]
     which = gr.Radio(choices, value="all", label=say("g_status"), elem_id="knowledge-golden-status")
-    listed = gr.HTML(elem_id="knowledge-golden", js_on_load=CLICKS)
+    listed, row = markup("knowledge-golden"), pressed.box("knowledge-golden")
     with gr.Row():
         earlier = gr.Button(say("g_earlier"), size="sm", min_width=60, elem_id="knowledge-golden-earlier")
         later = gr.Button(say("g_later"), size="sm", min_width=60, elem_id="knowledge-golden-later")
@@ -90,14 +92,14 @@ def build(state: "State", say: Any, chosen: Any, turn: Any, follow: Any) -> None
             )
     for_editors(state, working)
     for_editors(state, editing)
-    chunk = knowledge_view.build(state, say, chosen, "knowledge-golden")
+    chunk = knowledge_view.build(state, say, chosen, together, "knowledge-golden")
     form = [question, evidence, answer, file]
     inputs, lists = [chosen, which, first, asked], [listed, first]
-    gr.on([turn.change, saved.change, asked.change], _lister(state), inputs, lists, **quietly)
-    gr.on([chosen.change, which.change], _lister(state), [chosen, which, gr.State(0), asked], lists, **quietly)
+    together.when([turn, saved, asked], _lister(state), inputs, lists)
+    together.when([chosen, which], _lister(state), [chosen, which, gr.State(0), asked], lists)
     earlier.click(_lister(state, -_PAGE), inputs, lists, **quietly)
     later.click(_lister(state, _PAGE), inputs, lists, **quietly)
-    listed.select(_picker(state), chosen, [asked, chunk, *form], **quietly)
+    row.change(_picker(state), [chosen, row], [asked, chunk, *form], **quietly)
     approve.click(_judge(state, "approved"), [chosen, asked], saved, **quietly)
     reject.click(_judge(state, "rejected"), [chosen, asked], saved, **quietly)
     save.click(_editor(state), [chosen, asked, question, evidence, answer], saved, **quietly)
@@ -141,10 +143,10 @@ def _label(row: GoldenQuestion, texts: dict[str, str]) -> str:
 def _picker(state: "State") -> Any:
     import gradio as gr
 
-    def pick(kb: str, event: gr.SelectData, request: gr.Request) -> Any:
+    def pick(kb: str, what: str, request: gr.Request) -> Any:
         """A question into the form, and the passage that holds its evidence now."""
-        index = opened(state, request, kb)
-        row = next((row for row in read(golden_file(state.bases.data, kb)) if row.id == event.value), None)
+        index, wanted = opened(state, request, kb), pressed.read(what).get("value", "")
+        row = next((row for row in read(golden_file(state.bases.data, kb)) if row.id == wanted), None)
         if row is None:
             raise shown(TEXTS[tongue(request)]["g_choose"])
         located, _ = locate(index, [row])

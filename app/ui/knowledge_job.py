@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from app.errors_zh import says
+from app.running.audit import record
 from app.running.jobs import Job
 from app.texts import Tongue
 from app.ui.knowledge_result import TEXTS, title
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from retrieval.index import Index
 
 _KINDS = ("plan", "index", "draft", "evaluate")
-CLICKS = """element.addEventListener('click', (event) => {
-  const row = event.target.closest('button[data-value]');
-  if (row) trigger('select', {index: 0, value: row.dataset.value});
-})"""  # a list in HTML: each of its rows is a button, and `select` tells which was pressed
 
 
 def told(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,6 +49,11 @@ def opened(state: "State", request: Any, kb: str | None, role: Any = "reader") -
     return state.bases.get(kb or "")
 
 
+def noted(state: "State", request: Any, what: str, on: str = "", detail: str = "") -> None:
+    """Write what somebody just did on the page into the audit log."""
+    record(state.bases.data, state.users.of(request).name or "page", what, on, detail)
+
+
 def latest(state: "State", kb: str | None) -> Job | None:
     """The job on a knowledge base that is running, or else the last that did."""
     jobs = [job for job in state.jobs.latest() if kb and job.key in [f"{kind} {kb}" for kind in _KINDS]]
@@ -68,7 +70,7 @@ def begin(state: "State", kind: str, kb: str, owner: str, work: Callable[[Any], 
 
 
 def pressable(value: object, label: str, chosen: bool = False) -> str:
-    """A row of a list with `CLICKS`; `value` is what `select` tells."""
+    """A row of a list that can be pressed (app/ui/pressed.py); `value` is what the press tells."""
     return (
         f'<button type="button" class="rs-row" data-value="{html.escape(str(value))}"'
         f"{' aria-current=true' if chosen else ''}>{label}</button>"

@@ -8,8 +8,10 @@ from app.errors_zh import says
 from app.find import find
 from app.texts import TEXTS as CHAT_TEXTS
 from app.texts import Tongue
-from app.ui import knowledge_view
-from app.ui.knowledge_job import CLICKS, opened, pressable, shown
+from app.ui import knowledge_view, pressed
+from app.ui.knowledge_job import opened, pressable, shown
+from app.ui.markup import markup
+from app.ui.together import Together
 from app.ui.visitor import tongue
 from core.config import Config
 from core.errors import RagstoneError
@@ -25,10 +27,6 @@ if TYPE_CHECKING:
 _TRACED = 40  # candidates that are shown
 _TERMS = 6  # of a wording, that a candidate holds
 _SHORT = 160  # characters of a passage in the list
-_OTHERS = """(kb, found) => {
-  const searched = document.querySelector('#knowledge-found [data-kb]');
-  return searched && searched.dataset.kb !== kb ? '' : found;
-}"""  # what was found elsewhere goes, however late the page hears of either
 
 TEXTS: dict[Tongue, dict[str, str]] = {
     "en": {
@@ -60,7 +58,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
 }  # fmt: skip
 
 
-def build(state: "State", say: Any, chosen: Any) -> None:
+def build(state: "State", say: Any, chosen: Any, together: Together) -> None:
     """The part of the tab. `chosen`: the knowledge base."""
     import gradio as gr
 
@@ -93,17 +91,23 @@ def build(state: "State", say: Any, chosen: Any) -> None:
                 for name in ("paths", "types", "langs", "tags", "since", "until")
             ]
     ask = gr.Button(say("ask"), variant="primary", elem_id="knowledge-ask")
-    found = gr.HTML(elem_id="knowledge-found", js_on_load=CLICKS)
-    chunk = knowledge_view.build(state, say, chosen, "knowledge-hit")
+    found, which, searched = markup("knowledge-found"), pressed.box("knowledge-found"), gr.State("")
+    chunk = knowledge_view.build(state, say, chosen, together, "knowledge-hit")
     inputs = [chosen, question, sentence, mode, k, candidates, weight, auto, variants, rerank, *filters]
-    gr.on([ask.click, question.submit], _searcher(state), inputs, found, api_visibility="private", concurrency_limit=4)
+    gr.on([ask.click, question.submit], _searcher(state), inputs, [found, searched], api_visibility="private",
+          concurrency_limit=4)  # fmt: skip
     quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
-    def pick(kb: str, event: gr.SelectData) -> tuple[str, int]:
-        return kb, int(event.value)
+    def pick(kb: str, what: str) -> tuple[str, int]:
+        number = pressed.read(what).get("value", "")
+        return kb, int(number) if number.isdecimal() else 0
 
-    found.select(pick, chosen, chunk, **quietly)
-    gr.on([chosen.change, found.change], None, [chosen, found], found, js=_OTHERS, **quietly)
+    def keep(kb: str, searched: str, _: gr.Request) -> Any:
+        """What was found elsewhere goes, however late the page hears of either."""
+        return gr.skip() if kb == searched else ""
+
+    which.change(pick, [chosen, which], chunk, **quietly)
+    together.when([chosen, searched], keep, [chosen, searched], [found])
 
 
 def _searcher(state: "State") -> Any:
@@ -113,7 +117,7 @@ def _searcher(state: "State") -> Any:
         kb: str | None, question: str, sentence: str, mode: Any, k: float, candidates: float, weight: float,
         auto: bool, variants: float, rerank: bool, paths: str, types: str, langs: str, tags: str, since: str,
         until: str, request: gr.Request,
-    ) -> str:  # fmt: skip
+    ) -> tuple[str, str]:  # fmt: skip
         texts = TEXTS[tongue(request)]
         if not question.strip():
             raise shown(texts["ask_none"])
@@ -129,7 +133,7 @@ def _searcher(state: "State") -> Any:
             backend = await resolve(cfg.llm)
             _, result = await find(index, question.strip(), cfg, backend, (), None if where.empty else where)
             told = fate(index, result.trace, sentence) if sentence.strip() else []
-            return described(index, result, told, tongue(request))
+            return described(index, result, told, tongue(request)), index.name
         except RagstoneError as error:
             raise shown(error, tongue(request)) from None
 

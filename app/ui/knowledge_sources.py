@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from app.keeping.folders import add_folder, remove_folder
 from app.keeping.plan import forecast
 from app.texts import Tongue
-from app.ui.knowledge_job import begin, for_editors, opened, shown, told
+from app.ui.knowledge_job import begin, for_editors, noted, opened, shown, told
 from app.ui.knowledge_result import table
+from app.ui.markup import markup
+from app.ui.together import Together
 from app.ui.visitor import tongue
 
 if TYPE_CHECKING:
@@ -39,12 +41,12 @@ TEXTS: dict[Tongue, dict[str, str]] = {
 }  # fmt: skip
 
 
-def build(state: "State", say: Any, chosen: Any, turn: Any, follow: Any) -> None:
+def build(state: "State", say: Any, chosen: Any, turn: Any, together: Together, follow: Any) -> None:
     """The part of the tab. `chosen`: the knowledge base; `turn` changes when it may have; `follow` shows a job."""
     import gradio as gr
 
     quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    folders = gr.HTML(elem_id="knowledge-folders")
+    folders = markup("knowledge-folders")
     with gr.Column(visible=False) as editing:
         plan = gr.Button(say("plan"), variant="primary", elem_id="knowledge-plan")
         with gr.Group():
@@ -56,21 +58,20 @@ def build(state: "State", say: Any, chosen: Any, turn: Any, follow: Any) -> None
             which = gr.Dropdown(label=say("remove_which"), elem_id="knowledge-which")
             remove = gr.Button(say("remove"), elem_id="knowledge-remove")
             with gr.Group(visible=False) as asking:
-                question = gr.HTML(elem_id="knowledge-remove-ask", padding=True)
+                question = markup("knowledge-remove-ask", padding=True)
                 with gr.Row():
                     really = gr.Button(say("really"), variant="stop", elem_id="knowledge-remove-yes")
                     keep = gr.Button(say("keep"), elem_id="knowledge-remove-no")
     for_editors(state, editing)
     look = _folders(state)
-    chosen.change(look, chosen, [folders, which, asking], **quietly)
-    turn.change(_again(look), [chosen, which], [folders, which, asking], **quietly)
+    together.when([chosen], look, [chosen], [folders, which, asking])
+    together.when([turn], _again(look), [chosen, which], [folders, which, asking])
     follow(plan.click(_planner(state), chosen, None, **quietly))
     follow(upload.click(_uploader(state), [files, chosen], files, **quietly))
     add.click(_adder(state), [path, chosen], path, **quietly).success(look, chosen, [folders, which, asking], **quietly)
     remove.click(_asker(state), [which, chosen], [asking, question], **quietly)
     keep.click(lambda: gr.update(visible=False), None, asking, **quietly)
-    gone = really.click(_remover(state), [which, chosen], turn, api_visibility="private")
-    gone.success(look, chosen, [folders, which, asking], **quietly)
+    really.click(_remover(state, look), [which, chosen], [turn, folders, which, asking], api_visibility="private")
 
 
 def _folders(state: "State") -> Any:
@@ -154,7 +155,9 @@ def _adder(state: "State") -> Any:
         index = opened(state, request, kb, "editor")
         if not path.strip():
             raise shown(TEXTS[tongue(request)]["path_none"])
-        add_folder(state.cfg, index, Path(path.strip()))
+        anywhere = state.users.of(request).may("admin")
+        added = add_folder(state.cfg, index, Path(path.strip()), anywhere=anywhere)
+        noted(state, request, "folder.add", kb, added)
         return ""
 
     return told(add)
@@ -173,11 +176,13 @@ def _asker(state: "State") -> Any:
     return told(ask)
 
 
-def _remover(state: "State") -> Any:
+def _remover(state: "State", look: Any) -> Any:
     import gradio as gr
 
-    def remove(folder: str, kb: str, request: gr.Request) -> str:
+    def remove(folder: str, kb: str, request: gr.Request) -> Any:
+        """What is chosen no longer is one of the choices: both change at once, else Gradio refuses what comes next."""
         remove_folder(opened(state, request, kb, "editor"), folder)
-        return f"without {folder} since {time.time()}"
+        noted(state, request, "folder.remove", kb, folder)
+        return f"without {folder} since {time.time()}", *look(kb, request)
 
     return told(remove)

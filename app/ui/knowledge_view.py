@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from app.errors_zh import says
 from app.texts import Tongue
 from app.ui.knowledge_job import opened, told
+from app.ui.markup import markup
+from app.ui.together import Together
 from app.ui.visitor import tongue
 from app.view import has_picture, neighbours, page_picture, passage, passage_text
 from core.errors import ReadError
@@ -31,7 +33,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
 _TURNS = ("previous_page", "previous", "next", "next_page")
 
 
-def build(state: "State", say: Any, chosen: Any, name: str) -> Any:
+def build(state: "State", say: Any, chosen: Any, together: Together, name: str) -> Any:
     """The viewer; returns the state that holds what it shows: (knowledge base, id of the passage, 0 for none).
 
     A passage of another knowledge base than the `chosen` one is not shown. `name` begins the viewer's ids.
@@ -40,7 +42,7 @@ def build(state: "State", say: Any, chosen: Any, name: str) -> Any:
 
     quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     chunk = gr.State(("", 0))
-    shown = gr.HTML(elem_id=f"{name}-passage")
+    shown = markup(f"{name}-passage")
     with gr.Row():
         labels = zip(_TURNS, ("page_before", "before", "after", "page_after"), strict=True)
         buttons = [
@@ -49,8 +51,7 @@ def build(state: "State", say: Any, chosen: Any, name: str) -> Any:
         ]
     for turn, button in zip(_TURNS, buttons, strict=True):
         button.click(_turner(state, turn), [chosen, chunk], chunk, **quietly)
-    gr.on([chosen.change, chunk.change], _shower(state), [chosen, chunk], [shown, *buttons],
-          api_visibility="private", concurrency_limit=None)  # fmt: skip
+    together.when([chosen, chunk], _shower(state), [chosen, chunk], [shown, *buttons])
     return chunk
 
 

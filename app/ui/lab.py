@@ -1,20 +1,21 @@
 """The Prompt lab: versions of prompts, side by side on questions, tuned, and chosen for a knowledge base."""
 
 import html
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import gradio as gr
 
 from app.prompting.promotions import present, promoted, roll_back
 from app.ui import lab_edit, lab_runs
-from app.ui.knowledge_job import opened, shown, told
+from app.ui.knowledge_job import noted, opened, shown, told
 from app.ui.lab_show import standing
 from app.ui.lab_texts import TEXTS
+from app.ui.markup import markup
+from app.ui.together import Together, on_load
 from app.ui.visitor import tongue
-from core.files import write_whole
-from prompts.versions import pack, read_file, take_over
+from prompts.versions import read_file, take_over
 
 if TYPE_CHECKING:
     from app.running.bases import State
@@ -31,9 +32,9 @@ def build(state: "State", say: Any, kb: str) -> None:
         base = gr.Dropdown(label=say("kb"), elem_id="lab-kb", scale=4, min_width=200)
         refresh = gr.Button(say("refresh"), size="sm", elem_id="lab-refresh", scale=1, min_width=90)
         back = gr.Button(say("rollback"), size="sm", elem_id="lab-rollback", scale=1, min_width=90)
-    now = gr.HTML(elem_id="lab-standing")
+    now = markup("lab-standing")
     turn, seen = gr.State(0), gr.State("")
-    timer = gr.Timer(_POLL_S, active=False)
+    timer, together = gr.Timer(_POLL_S, active=False), Together()
     watched: list[Any] = []
 
     def follow(event: Any) -> None:
@@ -46,7 +47,7 @@ def build(state: "State", say: Any, kb: str) -> None:
         with gr.Tab(say("compare"), elem_id="lab-tab-compare"):
             variants, compared, stop = lab_runs.build_compare(state, say, base, follow)
         with gr.Tab(say("tune"), elem_id="lab-tab-tune"):
-            studied, stop_study = lab_runs.build_tune(state, say, base, turn, follow)
+            studied, stop_study = lab_runs.build_tune(state, say, base, turn, together, follow)
         with gr.Tab(say("carry"), elem_id="lab-tab-carry"):
             given = gr.File(label=say("file"), file_count="single", file_types=[".toml"], height=110,
                             elem_id="lab-file")  # fmt: skip
@@ -54,17 +55,20 @@ def build(state: "State", say: Any, kb: str) -> None:
             taken = gr.Markdown(elem_id="lab-taken")
             exported = gr.Dropdown(label=say("chosen"), multiselect=True, elem_id="lab-chosen")
             exporting = gr.Button(say("export"), elem_id="lab-export")
-            packed = gr.File(label=say("pack"), interactive=False, visible=False, elem_id="lab-pack")
+            packed = markup("lab-pack")
     watched = [compared, stop, studied, stop_study, timer, seen, turn]
     poll = lab_runs.poller(state)
     for event in followed:
         event.success(poll, [base, seen, turn], watched, **_QUIETLY)
     choices = _choices(state, kb)
     lists = [base, version, variants, exported, now]
-    gr.on(None, choices, [base, version], lists, **_QUIETLY)
-    gr.on([refresh.click, turn.change], choices, [base, version], lists, **_QUIETLY)
-    base.change(_standing(state), base, now, **_QUIETLY)
-    gr.on([base.change, timer.tick], poll, [base, seen, turn], watched, **_QUIETLY)
+    on_load(choices, [base, version], lists)
+    refresh.click(choices, [base, version], lists, **_QUIETLY)
+    together.when([turn], choices, [base, version], lists)
+    together.when([base], _standing(state), [base], [now])
+    together.when([base], poll, [base, seen, turn], watched)
+    together.wire()
+    timer.tick(poll, [base, seen, turn], watched, **_QUIETLY)
     back.click(_roller(state), [base, turn], turn, **_QUIETLY)
     importing.click(_importer(state), [given, turn], [taken, turn], **_QUIETLY)
     exporting.click(_exporter(state), exported, packed, **_QUIETLY)
@@ -110,6 +114,7 @@ def _standing(state: "State") -> Any:
 def _roller(state: "State") -> Any:
     def back(kb: str | None, turn: int, request: gr.Request) -> int:
         roll_back(opened(state, request, kb, "editor").home)
+        noted(state, request, "prompt.rollback", kb or "")
         return turn + 1
 
     return told(back)
@@ -131,11 +136,11 @@ def _importer(state: "State") -> Any:
 
 
 def _exporter(state: "State") -> Any:
-    def give(labels: list[str] | None, request: gr.Request) -> Any:
+    def give(labels: list[str] | None, request: gr.Request) -> str:
+        """A link to a file of some versions."""
         prompts = [lab_edit.read(state, label, request) for label in labels or [None]]
         name = f"{prompts[0].name}-v{prompts[0].version:03d}.toml" if len(prompts) == 1 else "prompts.toml"
-        file = Path(tempfile.mkdtemp(prefix="ragstone-prompts-")) / name
-        write_whole(file, pack(prompts))
-        return gr.File(value=str(file), visible=True)
+        asked = urlencode([("label", prompt.label) for prompt in prompts])
+        return f'<a href="/prompts.toml?{html.escape(asked)}" download="{html.escape(name)}">⤓ {html.escape(name)}</a>'
 
     return told(give)

@@ -10,9 +10,10 @@ import gradio as gr
 from app.errors_zh import says
 from app.prompting.compare import scores_of
 from app.prompting.promotions import Choice, chosen, promote
-from app.ui.knowledge_job import shown, told
+from app.ui.knowledge_job import noted, shown, told
 from app.ui.lab_show import about, differences, messages, problem
 from app.ui.lab_texts import TEXTS
+from app.ui.markup import markup
 from app.ui.visitor import tongue
 from core.errors import ConfigError, PromptError
 from prompts.load import Prompt, load, parent_of, versions
@@ -36,6 +37,11 @@ def read(state: "State", label: str | None, request: gr.Request) -> Prompt:
     state.users.require(request, "editor")
     if not label:
         raise shown(TEXTS[tongue(request)]["pick_version"])
+    return of_label(state, label)
+
+
+def of_label(state: "State", label: str) -> Prompt:
+    """The version that a label such as answer/v001 names. Raises `PromptError`."""
     choice = chosen(Path(state.cfg.prompts.library), label)
     return load(Path(state.cfg.prompts.library), choice.name, choice.version)
 
@@ -44,10 +50,10 @@ def build(state: "State", say: Any, kb: Any, turn: Any) -> tuple[Any, Any]:
     """The part; returns the list of versions and the one to compare with. `turn` changes where a list may have."""
     quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     version = gr.Dropdown(label=say("version"), elem_id="lab-version")
-    described = gr.HTML(elem_id="lab-about")
+    described = markup("lab-about")
     with gr.Accordion(say("differs"), open=False, elem_id="lab-differs"):
         other = gr.Dropdown(label=say("other"), elem_id="lab-other")
-        difference = gr.HTML(elem_id="lab-diff")
+        difference = markup("lab-diff")
     boxes = []
     for language in _LANGUAGES:
         with gr.Row():
@@ -58,11 +64,11 @@ def build(state: "State", say: Any, kb: Any, turn: Any) -> tuple[Any, Any]:
     demos = gr.Textbox("", label=say("demos_toml"), lines=2, max_lines=16, elem_id="lab-demos")
     notes = gr.Textbox("", label=say("new_notes"), max_lines=2, elem_id="lab-notes")
     form = [version, *boxes, demos, notes]
-    wrong = gr.HTML(elem_id="lab-problem")
+    wrong = markup("lab-problem")
     saving = gr.Button(say("save"), variant="primary", elem_id="lab-save")
     said = gr.Markdown(elem_id="lab-said")
     with gr.Accordion(say("preview"), open=False, elem_id="lab-preview"):
-        preview = gr.HTML(elem_id="lab-messages")
+        preview = markup("lab-messages")
     settings = gr.Textbox("", label=say("settings"), info=say("settings_info"), max_lines=1, elem_id="lab-settings")
     promoting = gr.Button(say("promote"), elem_id="lab-promote")
 
@@ -172,17 +178,18 @@ def _promoter(state: "State") -> Any:
         prompt = read(state, label, request)
         if not kb:
             raise shown(texts["no_base"])
-        user = state.users.require(request, "editor", kb)
+        state.users.require(request, "editor", kb)
         given = [part for part in settings.split(",") if part.strip()]
         choice = chosen(Path(state.cfg.prompts.library), ",".join([prompt.label, *given]))
-        promote_for(state, kb, choice, user.name)
+        promote_for(state, kb, choice, request)
         return html.escape(texts["standing"].format(choice.label)), turn + 1
 
     return told(set_up)
 
 
-def promote_for(state: "State", kb: str, choice: Choice, by: str) -> None:
+def promote_for(state: "State", kb: str, choice: Choice, request: gr.Request) -> None:
     """Answer a knowledge base by a choice. Raises `ConfigError` where promotions do not count."""
-    promote(Path(state.cfg.prompts.library), state.bases.get(kb).home, choice, by)
+    promote(Path(state.cfg.prompts.library), state.bases.get(kb).home, choice, state.users.of(request).name)
+    noted(state, request, "prompt.promote", kb, choice.label)
     if not state.cfg.prompts.promoted:
         raise ConfigError("it is promoted, but prompts.promoted is false: the configuration decides", "set it to true")

@@ -17,6 +17,8 @@ from app.ui.knowledge_job import opened, shown, told
 from app.ui.lab_edit import promote_for
 from app.ui.lab_show import job_panel, study
 from app.ui.lab_texts import TEXTS
+from app.ui.markup import markup
+from app.ui.together import Together
 from app.ui.visitor import tongue
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ def build_compare(state: "State", say: Any, kb: Any, follow: Any) -> tuple[Any, 
     with gr.Row():
         run = gr.Button(say("run"), variant="primary", elem_id="lab-run")
         cancel = gr.Button(say("cancel"), variant="stop", visible=False, elem_id="lab-cancel")
-    panel = gr.HTML(elem_id="lab-compared")
+    panel = markup("lab-compared")
     follow(run.click(_comparer(state), [kb, variants, question, own, judge], None, **_QUIETLY))
     follow(cancel.click(_canceller(state, COMPARE), kb, None, **_QUIETLY))
     return variants, panel, cancel
@@ -88,7 +90,7 @@ def _comparer(state: "State") -> Any:
 # --- studies ---------------------------------------------------------------------------------------------------------
 
 
-def build_tune(state: "State", say: Any, kb: Any, turn: Any, follow: Any) -> tuple[Any, Any]:
+def build_tune(state: "State", say: Any, kb: Any, turn: Any, together: Together, follow: Any) -> tuple[Any, Any]:
     """The part; returns the panel of its job and the button that cancels it."""
     with gr.Row():
         trials = gr.Number(20, label=say("trials"), minimum=1, maximum=_MOST_TRIALS, precision=0, min_width=110,
@@ -101,14 +103,14 @@ def build_tune(state: "State", say: Any, kb: Any, turn: Any, follow: Any) -> tup
     with gr.Row():
         start = gr.Button(say("start"), variant="primary", elem_id="lab-start")
         cancel = gr.Button(say("cancel"), variant="stop", visible=False, elem_id="lab-tune-cancel")
-    panel = gr.HTML(elem_id="lab-studied")
+    panel = markup("lab-studied")
     earlier = gr.Dropdown(label=say("earlier"), elem_id="lab-studies")
-    report = gr.HTML(elem_id="lab-report")
+    report = markup("lab-report")
     winner = gr.Button(say("promote_best"), elem_id="lab-promote-best")
     said = gr.Markdown(elem_id="lab-tune-said")
     follow(start.click(_starter(state), [kb, trials, propose, demos, judge], None, **_QUIETLY))
     follow(cancel.click(_canceller(state, TUNE), kb, None, **_QUIETLY))
-    gr.on([kb.change, turn.change], _lister(state), [kb, earlier], earlier, **_QUIETLY)
+    together.when([kb, turn], _lister(state), [kb, earlier], [earlier])
     earlier.change(_teller(state), [kb, earlier], report, **_QUIETLY)
     winner.click(_winner(state), [kb, earlier, turn], [said, turn], **_QUIETLY)
     return panel, cancel
@@ -167,7 +169,7 @@ def _winner(state: "State") -> Any:
         if not kb or report is None or not report["choice"]:
             raise shown(texts["nothing_won"])
         choice = Choice.model_validate(report["choice"])
-        promote_for(state, kb, choice, state.users.of(request).name)
+        promote_for(state, kb, choice, request)
         return html.escape(texts["standing"].format(choice.label)), turn + 1
 
     return told(set_up)

@@ -1,16 +1,20 @@
 """`#` in a question: it names a knowledge base, or a file of one, that the question is put to."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 
 from app.find import Scope
 from app.running.bases import Bases
 from core.errors import CatalogError
+from retrieval.catalog import Catalog
 from retrieval.filters import Filter
 
 _MENTION = re.compile(r'(?:^|(?<=\s))#(?:"([^"\n]{1,500})"|([^\s#"]{1,500}))')
 _OFFERED = 20
+_BETWEEN = "\0"  # stands in no name
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +46,33 @@ def scopes(bases: Bases, named: dict[str, tuple[str, ...]]) -> list[Scope]:
 
 def offers(bases: Bases, seen: Sequence[str], typed: str) -> list[str]:
     """What can be mentioned and holds what was typed behind `#`: knowledge bases first, then files."""
-    typed = typed.casefold()
-    found = [kb for kb in seen if typed in kb.casefold()]
+    typed = typed.casefold().replace(_BETWEEN, "")
+    found = [kb for kb in seen if typed in kb.casefold()][:_OFFERED]
     for kb in seen:
-        if len(found) >= _OFFERED:
+        if len(found) == _OFFERED:
             break
         try:
-            rows = bases.get(kb).catalog.rows("SELECT path FROM documents ORDER BY path")
+            catalog = bases.get(kb).catalog
+            found += islice(_holding(*_files(catalog, kb, catalog.generation), typed), _OFFERED - len(found))
         except CatalogError:
             continue  # one that cannot be opened can be asked nothing
-        names = (f"{kb}/{path}" for (path,) in rows)
-        found += [name for name in names if typed in name.casefold()][: _OFFERED - len(found)]
-    return found[:_OFFERED]
+    return found
+
+
+@lru_cache(maxsize=8)
+def _files(catalog: Catalog, kb: str, generation: int) -> tuple[list[str], str]:
+    """The names of a knowledge base's files as of a generation, and in one text, folded: it is asked at every key."""
+    names = [f"{kb}/{path}" for (path,) in catalog.rows("SELECT path FROM documents ORDER BY path")]
+    return names, _BETWEEN.join(name.casefold() for name in names)
+
+
+def _holding(names: Sequence[str], folded: str, typed: str) -> Iterator[str]:
+    """The names that hold what was typed; each is passed over once."""
+    at = number = 0
+    while names and (found := folded.find(typed, at)) >= 0:
+        number += folded.count(_BETWEEN, at, found)
+        yield names[number]
+        end = folded.find(_BETWEEN, found)
+        if end < 0:
+            return
+        at, number = end + 1, number + 1

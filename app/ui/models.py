@@ -10,6 +10,7 @@ from app.texts import Tongue
 from app.ui import models_adapters, models_registry, models_training
 from app.ui.knowledge_job import told
 from app.ui.knowledge_result import table
+from app.ui.markup import markup
 from app.ui.visitor import tongue
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def build(state: "State", say: Any, kb: str) -> None:
             models_training.build(state, say, part)
         with gr.Tab(say("checks"), elem_id="models-tab-checks"):
             run = gr.Button(say("run_checks"), variant="primary", elem_id="models-run-checks")
-            checks = gr.HTML(elem_id="models-checks")
+            checks = markup("models-checks")
             run.click(_checker(state), None, checks, api_visibility="private")
 
 
@@ -77,12 +78,12 @@ def build(state: "State", say: Any, kb: str) -> None:
 def _server(state: "State", say: Any) -> None:
     import gradio as gr
 
-    status = gr.HTML(elem_id="models-status")
+    status = markup("models-status")
     with gr.Row():
         start = gr.Button(say("start"), variant="primary", elem_id="models-start", min_width=90)
         stop = gr.Button(say("stop"), variant="stop", elem_id="models-stop", min_width=90)
     with gr.Accordion(say("log"), open=False, elem_id="models-log-part"):
-        log = gr.HTML(elem_id="models-log")
+        log = markup("models-log")
     quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     look, shown = _looker(state), [status, log, start, stop]
     gr.on(None, look, None, shown, **quietly)

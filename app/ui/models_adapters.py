@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 from app.adapter import assign, listed, root_of
 from app.errors_zh import says
 from app.texts import Tongue
-from app.ui.knowledge_job import told
+from app.ui.knowledge_job import noted, told
 from app.ui.knowledge_result import table
+from app.ui.markup import markup
 from app.ui.visitor import tongue
 from core.errors import ConfigError, ModelError
 from llm import adapters
@@ -36,7 +37,7 @@ def build(state: "State", say: Any, part: Any) -> None:
     """What stands in `part`, a tab, which is filled when it is chosen."""
     import gradio as gr
 
-    shown = gr.HTML(elem_id="models-adapters")
+    shown = markup("models-adapters")
     with gr.Row(equal_height=True):
         kb = gr.Dropdown(label=say("a_kb"), elem_id="models-adapter-kb", min_width=160)
         name = gr.Dropdown(label=say("a_adapter"), elem_id="models-adapter", min_width=160)
@@ -83,7 +84,8 @@ def _loaded(state: "State") -> set[str]:
     """The adapters that a running vLLM has; of several replicas, those that all have."""
     replicas = state.vllm.status().replicas if state.vllm else ()
     try:
-        sets = [set(adapters.loaded(each.base_url)) for each in replicas if each.state == "running"]
+        urls = [each.base_url for each in replicas if each.state == "running"]
+        sets = [set(map(adapters.name_of, adapters.loaded(url))) for url in urls]
     except ModelError:  # it crashed a moment ago
         return set()
     return set.intersection(*sets) if sets else set()
@@ -95,6 +97,7 @@ def _giver(state: "State") -> Any:
     def give(kb: str | None, name: str, request: gr.Request) -> None:
         state.users.require(request, "admin", kb or "")
         assign(state.cfg, kb or "", name)
+        noted(state, request, "adapter.assign", kb or "", name)
 
     return told(give)
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from app.commands.models import parity_of, promote_model, size
 from app.running import model_server
 from app.texts import Tongue
-from app.ui.knowledge_job import told
+from app.ui.knowledge_job import noted, told
 from app.ui.knowledge_result import table
+from app.ui.markup import markup
 from app.ui.visitor import tongue
 from core.errors import ConfigError
 from llm import registry
@@ -47,14 +48,14 @@ def build(state: "State", say: Any, part: Any) -> None:
     """What stands in `part`, a tab, which is filled when it is chosen."""
     import gradio as gr
 
-    shown = gr.HTML(elem_id="models-registry")
+    shown = markup("models-registry")
     name = gr.Dropdown(label=say("r_model"), elem_id="models-model")
     force = gr.Checkbox(False, label=say("r_force"), elem_id="models-force")
     with gr.Row():
         promote = gr.Button(say("r_promote"), variant="primary", elem_id="models-promote", min_width=90)
         back = gr.Button(say("r_back"), elem_id="models-rollback", min_width=90)
         refresh = gr.Button(say("refresh"), elem_id="models-registry-refresh", min_width=90)
-    report = gr.HTML(elem_id="models-report")
+    report = markup("models-report")
     quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     look, describe = _looker(state), _describer(state)
     part.select(look, name, [shown, name], **quietly)
@@ -155,6 +156,7 @@ def _promoter(state: "State") -> Any:
         if not name:
             raise ConfigError("no model is chosen", "choose one in the list")
         promote_model(Path(state.cfg.app.data), name, force=force)
+        noted(state, request, "model.promote", name, "forced" if force else "")
 
     return told(promote)
 
@@ -164,6 +166,6 @@ def _roller(state: "State") -> Any:
 
     def roll_back(request: gr.Request) -> None:
         state.users.require(request, "admin")
-        registry.roll_back(Path(state.cfg.app.data))
+        noted(state, request, "model.rollback", registry.roll_back(Path(state.cfg.app.data)))
 
     return told(roll_back)

@@ -12,6 +12,7 @@ from app.texts import Tongue
 from app.training import runs
 from app.ui.knowledge_job import told
 from app.ui.knowledge_result import table
+from app.ui.markup import markup
 from app.ui.visitor import tongue
 from core.errors import ConfigError
 from llm.methods import METHODS, Method, Shape, Stage, default_rate
@@ -74,12 +75,12 @@ def build(state: "State", say: Any, part: Any) -> None:
         start = gr.Button(say("t_start"), variant="primary", elem_id="models-train", min_width=120)
         cancel = gr.Button(say("t_cancel"), variant="stop", visible=False, elem_id="models-train-cancel", min_width=90)
     command = gr.Textbox(label=say("t_command"), interactive=False, lines=2, buttons=["copy"], elem_id="models-command")
-    job = gr.HTML(elem_id="models-job")
-    shown = gr.HTML(elem_id="models-runs")
+    job = markup("models-job")
+    shown = markup("models-runs")
     with gr.Row(equal_height=True):
         run = gr.Dropdown(label=say("t_run"), elem_id="models-run", scale=4, min_width=160)
         refresh = gr.Button(say("refresh"), elem_id="models-runs-refresh", scale=1, min_width=90)
-    curve = gr.HTML(elem_id="models-curve")
+    curve = markup("models-curve")
     timer = gr.Timer(_POLL_S, active=False)
     quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     form = [name, base, data, method, stage, epochs, rate, batch, rank, steps, resume]

@@ -6,7 +6,15 @@
     const apply = () => document.body.classList.toggle('dark', stored === 'dark');
     for (const later of [0, 300, 1000]) setTimeout(apply, later); // Gradio sets its own once it has started
   }
-  const act = (action) => window.ragstone?.(action);
+  // Tells the app what was pressed in an HTML part: through an unseen text box, whose text differs each time.
+  let presses = 0;
+  const tell = (part, what) => {
+    const field = document.querySelector(`#${part}-pressed :is(textarea, input)`);
+    if (!field) return;
+    field.value = JSON.stringify({ ...what, press: `${Date.now()} ${++presses}` });
+    field.dispatchEvent(new Event('input', { bubbles: true }));
+  };
+  const act = (action) => tell('chat', { action });
 
   const reveal = (n) => {
     const card = document.getElementById(`source-${n}`);
@@ -50,6 +58,15 @@
     } else if (control?.dataset.page === 'chats') {
       document.getElementById('chat-side')?.classList.toggle('rs-open');
     }
+    const row = event.target.closest('button[data-value]');
+    const list = row?.closest('[id^="knowledge-"]');
+    if (list) return tell(list.id, { value: row.dataset.value });
+    const chat = event.target.closest('#chat-list [data-act]');
+    if (chat) {
+      const { act, id, ask, title } = chat.dataset;
+      const named = act === 'rename' ? prompt(ask, title) : act === 'delete' ? confirm(ask) && '-' : '-';
+      return named && tell('chat-list', { act, id, title: named });
+    }
     const link = event.target.closest('a[href^="#turn-"], a[href^="#source-"]');
     if (!link) return;
     event.preventDefault();
@@ -69,6 +86,8 @@
     }
     const panel = document.querySelector('.rs-evidence[data-focus]:not([data-focus="0"])');
     if (panel) { reveal(panel.dataset.focus); panel.dataset.focus = '0'; }
+    const look = document.querySelector('[data-look]:not([data-look=""])'); // where one goes on
+    if (look) { document.querySelector(`#${look.dataset.look} input`)?.focus(); look.dataset.look = ''; }
   }).observe(document.documentElement, { childList: true, subtree: true });
 
   // `#` offers knowledge bases and files.

@@ -5,17 +5,27 @@ which makes its widgets inside the tab; `say("key")` is a label that the browser
 """
 
 import html
+import os
+import secrets
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from fastapi import Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from gradio.themes import Soft
+from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.ui import chat, knowledge, lab, mention, models, settings
+from app.http.events import Events
+from app.http.headers import CSP
+from app.running.uploads import Uploads
+from app.ui import chat, knowledge, lab, lab_edit, mention, models, settings
+from app.ui.conversation import reader_of
+from app.ui.markup import markup
 from app.ui.visitor import tongue
+from prompts.versions import pack
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -23,11 +33,14 @@ if TYPE_CHECKING:
     from app.running.bases import State
 
 TABS = (chat, knowledge, lab, models, settings)
+# Pages that Gradio remembers, some 0.7 MB each; it forgets none by itself, and of 10,000 the machine may have no room.
+# The one that was silent for longest goes first; a page that is open speaks every few seconds.
+SESSIONS = 400
 _HERE = Path(__file__).parent
 
 
 # Gradio speaks the browser's first language, which it asks for at once; the one chosen on the page comes before it.
-_LANGUAGE = """<script>
+_LANGUAGE = """<head><script>
   const chosen = document.cookie.match(/(?:^|; )ragstone_language=(zh|en)/)?.[1];
   if (chosen) {
     const tag = chosen === 'zh' ? 'zh-CN' : 'en';
@@ -37,8 +50,12 @@ _LANGUAGE = """<script>
 </script>"""
 
 
-class _Language:
-    """Puts a script in front of all others of the page; plain ASGI, so that streams are not buffered."""
+class _Scripts:
+    """Puts a script in front of all others of the page, and names those that stand in it by a nonce of this response.
+
+    Any other that comes to stand there is not run (https://www.w3.org/TR/CSP3/#security-nonces). Plain ASGI, so that
+    streams are not buffered.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -57,9 +74,16 @@ class _Language:
                 return
             page.extend(message.get("body", b""))
             if not message.get("more_body"):
-                body = bytes(page).replace(b"<head>", b"<head>" + _LANGUAGE.encode(), 1)
-                kept = [(name, value) for name, value in head[0]["headers"] if name.lower() != b"content-length"]
-                await send(dict(head[0]) | {"headers": [*kept, (b"content-length", str(len(body)).encode())]})
+                nonce = secrets.token_urlsafe(16).encode()
+                body = bytes(page).replace(b"<head>", _LANGUAGE.encode(), 1)
+                for tag in (b"<script>", b"<script data-gradio-mode>"):
+                    body = body.replace(tag, tag[:-1] + b' nonce="' + nonce + b'">')
+                rows = [
+                    (name.lower(), value) for name, value in head[0]["headers"] if name.lower() != b"content-length"
+                ]
+                allowed = b"script-src 'self' 'nonce-" + nonce + b"'"
+                rows = [(n, v.replace(b"script-src 'self'", allowed) if n == CSP else v) for n, v in rows]
+                await send(dict(head[0]) | {"headers": [*rows, (b"content-length", str(len(body)).encode())]})
                 await send({"type": "http.response.body", "body": body})
 
         await self.app(dict(scope) | {"headers": plain}, receive, with_script)
@@ -68,31 +92,47 @@ class _Language:
 def mount(api: "FastAPI", state: "State", kb: str) -> "FastAPI":
     """The API with the UI at `/`."""
     _add_routes(api, state)
-    api.add_middleware(_Language)
+    api.add_middleware(_Scripts)
     font = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans CJK SC", "Microsoft YaHei", "sans-serif"]
     theme = Soft(primary_hue="teal", font=font, font_mono=["ui-monospace", "monospace"])
     words = {t: {f"{m.NAME}_{key}": text for m in TABS for key, text in m.TEXTS[t].items()} for t in ("en", "zh")}
     i18n = gr.I18n(**{"en": words["en"], "zh": words["zh"], "zh-CN": words["zh"]})
+    uploads = _uploads(state)
+    blocks = _blocks(state, kb, i18n)
+    blocks.has_launched = True  # else Gradio's own check of the files that an event names is left out
+    guard = Middleware(Events, uploads=uploads, inputs=_inputs(blocks))
     return gr.mount_gradio_app(
-        api, _blocks(state, kb, i18n), path="/", theme=theme, css=(_HERE / "page.css").read_text("utf-8"), i18n=i18n,
-        head=f"<script>{(_HERE / 'page.js').read_text('utf-8')}</script>", ssr_mode=False, show_error=True,
+        api, blocks, path="/", app_kwargs={"middleware": [guard]}, theme=theme, i18n=i18n,
+        css=(_HERE / "page.css").read_text("utf-8"),
+        head='<script src="/page.js"></script>', ssr_mode=False, show_error=True,
         max_file_size=state.cfg.app.max_upload_mb * 1024 * 1024, footer_links=[], blocked_paths=[state.cfg.app.data],
         enable_monitoring=False,
     )  # fmt: skip
 
 
+def _uploads(state: "State") -> Uploads:
+    """Where browsers' files are received: named by `GRADIO_TEMP_DIR`, which Gradio reads as components are made."""
+    named = os.environ.get("GRADIO_TEMP_DIR")
+    uploads = Uploads(state.cfg.app.pending_uploads_mb * 2**20, Path(named) if named else None)
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads.folder)
+    threading.Thread(target=uploads.keep_swept, daemon=True, name="uploads").start()
+    return uploads
+
+
+def _inputs(blocks: gr.Blocks) -> dict[int, list[str]]:
+    """Of each event of the page, the kinds of the components whose values it brings."""
+    return {number: [block.get_block_name() for block in event.inputs] for number, event in blocks.fns.items()}
+
+
 def _blocks(state: "State", kb: str, i18n: gr.I18n) -> gr.Blocks:
-    hourly = (3600, 3600)  # when to look for copies of uploads that could not be indexed, and how old they get: seconds
     shown: list[gr.Tab] = []
 
     def opened(request: gr.Request) -> Any:
         user = state.users.of(request)
         return _head(user.name, request), *(gr.Tab(visible=user.may(tab.ROLE)) for tab in TABS)
 
-    with gr.Blocks(
-        title="Ragstone", analytics_enabled=False, fill_height=True, fill_width=True, delete_cache=hourly
-    ) as blocks:
-        head = gr.HTML(elem_id="head")
+    with gr.Blocks(title="Ragstone", analytics_enabled=False, fill_height=True, fill_width=True) as blocks:
+        head = markup("head")
         with gr.Tabs(elem_id="tabs"):
             for tab in TABS:
                 say: Any = lambda key, name=tab.NAME: i18n(f"{name}_{key}")  # noqa: E731
@@ -100,6 +140,7 @@ def _blocks(state: "State", kb: str, i18n: gr.I18n) -> gr.Blocks:
                     tab.build(state, say, kb)
                 shown.append(one)
         blocks.load(opened, None, [head, *shown], api_visibility="private", show_progress="hidden")
+    blocks.state_session_capacity = SESSIONS
     return blocks
 
 
@@ -130,10 +171,22 @@ def _add_routes(api: "FastAPI", state: "State") -> None:
         seen = user.seen(state.bases.names())
         return JSONResponse(mention.offers(state.bases, seen, typed[:200]))
 
+    @api.get("/page.js", response_model=None)
+    def script() -> Response:
+        """What the page does by itself."""
+        return FileResponse(_HERE / "page.js", headers={"cache-control": "no-cache"})
+
+    @api.get("/prompts.toml", response_model=None)
+    def prompts(request: Request) -> Response:
+        """Versions of prompts as one file, `?label=answer/v001&label=...`."""
+        state.users.require(request, "editor")
+        chosen = [lab_edit.of_label(state, label) for label in request.query_params.getlist("label")]
+        return PlainTextResponse(pack(chosen), media_type="application/toml; charset=utf-8")
+
     @api.get("/chats/{chat_id}.md", response_model=None)
     def export(chat_id: str, request: Request) -> Response:
         """A conversation as Markdown."""
         user = state.users.require(request, "reader")
-        text = state.chats.markdown(user.name, chat_id)
+        text = state.chats.markdown(reader_of(state, user), chat_id)
         named = {"content-disposition": 'attachment; filename="chat.md"'}
         return PlainTextResponse(text, media_type="text/markdown; charset=utf-8", headers=named)

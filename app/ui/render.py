@@ -2,8 +2,8 @@
 
 import html
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 from urllib.parse import quote
 
 from app.errors_zh import says
@@ -11,29 +11,32 @@ from app.texts import TEXTS, Tongue, version_notes
 from app.view import has_picture
 from core.text import keywords, marks
 from core.types import Answer, Candidate, Source, Trace
+from prompts.context import bodies
+from prompts.marks import pieces, spans
 from prompts.support import OWN, Statement
 
 _DISPLAY: dict[str, Any] = {"left": "$$", "right": "$$", "display": True}
 _INLINE: dict[str, Any] = {"left": "\\(", "right": "\\)", "display": False}
 LATEX = [_DISPLAY, _INLINE]
-_APART = re.compile(  # code and mathematics, of which the rest of Markdown is not read
-    r"^ {0,3}(?P<fence>`{3,}|~{3,}).*?(?:^ {0,3}(?P=fence)|\Z)|(?<!`)(?P<ticks>`+)(?!`)[^\n]+?(?<!`)(?P=ticks)(?!`)"
-    r"|\$\$(?P<display>[^$]++)\$\$|\\\[(?P<brackets>(?:(?!\\[][]).)++)\\\]|\\\((?P<inline>(?:(?!\\[()])[^\n])++)\\\)"
+_FORMULA = re.compile(
+    r"\$\$(?P<display>[^$]++)\$\$|\\\[(?P<brackets>(?:(?!\\[][]).)++)\\\]|\\\((?P<inline>(?:(?!\\[()])[^\n])++)\\\)"
     r"|(?<![\w$\\])\$(?! )(?P<dollars>[A-Za-z]|(?=[^$\n\\^_{]*+[\\^_{])[^$\n]++)(?<! )\$(?![\w$])",  # not "$5 and $7"
-    re.DOTALL | re.MULTILINE,
+    re.DOTALL,
 )
-_OPENS = re.compile(r"<(?=[^\s<])|!(?=\[)|(?<=\])[(:]|:(?=//)|(?<=www)\.|@", re.IGNORECASE)
-_OPENS_IN_CODE = re.compile(r"<(?=[^\s<=])|!(?=\[)|\](?=[(:])")
+_OPENS = re.compile(r"[<`]|~{3,}|!(?=\[|\Z)|(?<=\])[(:]|:(?=//)|(?<=www)\.|@|\\\Z", re.IGNORECASE)
+_OPENS_IN_CODE = re.compile(r"[^\w ,;/?=%{}+.'\"()-]|_|(?<=www)\.", re.IGNORECASE)
 _OPENS_IN_LATEX = re.compile(r"!(?=\[)|(?<=\])(?=[(:])|:(?=//)|(?<=www)(?=\.)|@", re.IGNORECASE)
 _VAST = re.compile(  # LaTeX that may ask for a mile of space, or that defines what might
     r"\\(?:rule|raisebox|m?kern|[hm]skip|hspace|above|genfrac)(?![a-z]).*?\d{3}|\\\\\s*\[[^\]]*\d{3}"
     r"|\\(?:[gex]?def|let|(?:re)?newcommand|providecommand)(?![a-z])",
     re.DOTALL,
 )
-_MARK = re.compile(r"\[(\d{1,3})\]")
+_SHOWN_CODE = re.compile(r'<pre><code(?: class="language-([\w+#.-]+)")?>([^<]*)</code></pre>|<code>([^<]*)</code>')
+_INFO = re.compile(r"[`~]+[ \t]*([\w+#.-]*)")
 _SHOWN_MARK = re.compile(r"\[\\\[(\d{1,3})\\\]\]\(#source-(?:\d+-)?\1\)")
 _SIGN = re.compile(r'<sup class="rs-(?:un)?supported"[^>]*></sup>|\n\n[^\n]*\(#turn-[^\n]*')  # none of it was said
 _HELD, _BARE = "\ue000", "\ue001"  # stand behind a statement until what was written is inert
+_SIGNS = (_HELD, _BARE)
 _NO_SIGNS = {ord(_HELD): None, ord(_BARE): None}
 _NO_TRACE = Trace()
 _TRACED = 20  # candidates that are shown
@@ -41,66 +44,157 @@ _WORD_JOINER = "\u2060"  # is not seen
 _TURNS_ROUND = dict.fromkeys(range(0x202A, 0x202F))  # signs that show what stands behind them in another order
 
 
-def safe_markdown(text: str) -> str:
-    """Model output as Markdown without HTML, images or links; `[n]` leads to the passage.
+def safe_markdown(text: str, known: Mapping[int, str] | None = None) -> str:
+    """Model output as Markdown without HTML, images or links but ours: a citation leads to its passage.
 
     Remote images and links in an answer could carry what was read to another host, so none is left: what would open
-    one is written as an entity, and so is shown as it was written. Code knows no entities: an invisible character
-    stands there behind it, inert too if the browser does not take for code what is taken for it here. In LaTeX a space
-    does. Formulas are between the signs of `LATEX`, whatever they were written between; a vast one is shown as text.
-    What would show the characters behind it in another order is left out.
+    one is written as an entity, and so is shown as it was written. Code becomes elements of ours, in which all that
+    means something in Markdown is an entity, line ends included: whatever the browser takes for code, no part of what
+    it is given holds an address. In LaTeX a space does. Formulas are between the signs of `LATEX`, whatever they were
+    written between; a vast one is shown as text. What would show the characters behind it in another order is left out.
+
+    `known` are the passages that a citation may point to, by number; None: any number is one's.
     """
     text = text.translate(_TURNS_ROUND)
-    pieces, position = [], 0
-    for apart in _APART.finditer(text):
-        pieces += [_inert(text[position : apart.start()]), _inert_apart(apart)]
-        position = apart.end()
-    return "".join(pieces) + _inert(text[position:])
+    places = [place for place, character in enumerate(text) if character not in _SIGNS]
+    marks = {}
+    for start, end, numbers in spans("".join(text[place] for place in places), known):
+        marks[places[start]] = (places[end - 1] + 1, numbers)
+    shown = []
+    for kind, start, end in _segments(text):
+        if kind == "text":
+            shown.append(_inert(text, start, end, marks))
+        elif kind == "formula":
+            formula = _FORMULA.fullmatch(text[start:end])
+            shown.append(_formula(formula) if formula else _inert(text, start, end, {}))
+        else:
+            shown.append(_code(text[start:end].translate(_NO_SIGNS), kind == "block"))
+    return "".join(shown)
 
 
-def _inert_apart(apart: re.Match[str]) -> str:
-    display, inline = apart["display"] or apart["brackets"], apart["inline"] or apart["dollars"]
-    latex = display or inline
-    if not latex:
-        return _OPENS_IN_CODE.sub(rf"\g<0>{_WORD_JOINER}", apart[0])
+def _segments(text: str) -> Iterator[tuple[Literal["text", "formula", "code", "block"], int, int]]:
+    """What of a text is code, a formula, or neither, in order."""
+    start = at = 0
+    block: int | None = None
+    for piece in pieces(text, {}):
+        end = at + len(piece.text)
+        if piece.kind in ("code", "fence") and block is None:
+            yield from _formulas(text, start, at)
+            start = at
+        if piece.kind == "code":
+            yield "code", at, end
+            start = end
+        elif piece.kind == "fence" and block is None:
+            block = at
+        elif piece.kind == "fence":
+            yield "block", start, end
+            start, block = end, None
+        at = end
+    if block is not None:
+        yield "block", start, at
+    else:
+        yield from _formulas(text, start, at)
+
+
+def _formulas(text: str, start: int, end: int) -> Iterator[tuple[Literal["text", "formula"], int, int]]:
+    for match in _FORMULA.finditer(text, start, end):
+        if match.start() > start:
+            yield "text", start, match.start()
+        yield "formula", match.start(), match.end()
+        start = match.end()
+    if end > start:
+        yield "text", start, end
+
+
+def _code(written: str, block: bool) -> str:
+    if not block:
+        content = written.strip("`")
+        if content.strip() and content[0] == content[-1] == " ":
+            content = content[1:-1]
+        return f"<code>{_entities(_OPENS_IN_CODE, content)}</code>"
+    first, *lines = written.splitlines(keepends=True)
+    lead = re.match(r"[^`~]*", first)[0]  # type: ignore[index]
+    sign = _INFO.match(first, len(lead))
+    closed = bool(lines) and sign and re.fullmatch(rf"[ \t>]*[{sign[0][0]}]{{3,}}\s*", lines[-1])
+    after = "\n" if lines and closed and lines[-1].endswith("\n") else ""
+    body = "".join(re.sub(rf"^[ \t>]{{0,{len(lead)}}}", "", line) for line in (lines[:-1] if closed else lines))
+    language = f' class="language-{sign[1]}"' if sign and sign[1] else ""
+    return f"{_entities(_OPENS, lead)}<pre><code{language}>{_entities(_OPENS_IN_CODE, body)}</code></pre>{after}"
+
+
+def _formula(match: re.Match[str]) -> str:
+    display, inline = match["display"] or match["brackets"], match["inline"] or match["dollars"]
+    latex = (display or inline).translate(_NO_SIGNS)
     sign = _DISPLAY if display else _INLINE
     if _VAST.search(latex):
         left, right = (f"{sign[side][0]}{_WORD_JOINER}{sign[side][1]}" for side in ("left", "right"))
-        return f"{left}{_inert(latex)}{right}"
+        return f"{left}{_entities(_OPENS, latex)}{right}"
     return sign["left"] + _OPENS_IN_LATEX.sub(r"\g<0> ", latex.replace("<", r"\lt ")) + sign["right"]
 
 
-def _inert(text: str) -> str:
-    text = _OPENS.sub(lambda match: f"&#{ord(match[0])};", text)
-    return _MARK.sub(r"[\\[\1\\]](#source-\1)", text)
+def _inert(text: str, start: int, end: int, marks: Mapping[int, tuple[int, tuple[int, ...]]]) -> str:
+    shown = []
+    for at in sorted(at for at in marks if start <= at < end):
+        shown.append(_entities(_OPENS, text[start:at]))
+        start, numbers = marks[at]
+        shown += [f"[\\[{n}\\]](#source-{n})" for n in numbers]
+    return "".join(shown) + _entities(_OPENS, text[start:end])
+
+
+def _entities(opens: re.Pattern[str], text: str) -> str:
+    return opens.sub(lambda match: "".join(f"&#{ord(character)};" for character in match[0]), text)
 
 
 def plain(shown: str) -> str:
-    """What `safe_markdown` was given, from what it or `shown_answer` made of it, without signs and ways to versions."""
+    """What `safe_markdown` was given, from what it or `shown_answer` made of it, without signs and ways to versions.
+
+    Code is fenced anew.
+    """
+    text, at = "", 0
+    for code in _SHOWN_CODE.finditer(shown):
+        text += _plain_text(shown[at : code.start()])
+        content = html.unescape(code[2] if code[3] is None else code[3])
+        ticks = "`" * (max(map(len, re.findall("`+", content)), default=0) + 1)
+        if code[3] is None:
+            fence = ticks.rjust(3, "`")
+            text += (
+                f"{fence}{code[1] or ''}\n{content}{'' if content.endswith(chr(10)) or not content else chr(10)}{fence}"
+            )
+        else:
+            gap = " " if "`" in content[:1] + content[-1:] else ""
+            text += f"{ticks}{gap}{content}{gap}{ticks}"
+        at = code.end()
+    return text + _plain_text(shown[at:])
+
+
+def _plain_text(shown: str) -> str:
     return html.unescape(_SHOWN_MARK.sub(r"[\1]", _SIGN.sub("", shown)).replace(_WORD_JOINER, ""))
 
 
-def shown_answer(text: str, stated: Sequence[Statement], tongue: Tongue, message: int) -> str:
+def shown_answer(
+    text: str, stated: Sequence[Statement], tongue: Tongue, message: int, sources: Sequence[Source]
+) -> str:
     """An answer as Markdown: each statement marked as supported or not, `[n]` leading to the passages of its message,
     and what the model says of its own knowledge set apart.
     """
     texts = TEXTS[tongue]
-    apart = [match.span() for match in _APART.finditer(text)]
+    apart = [(start, end) for kind, start, end in _segments(text) if kind != "text"]
     own = OWN.search(text)
     until = own.start() if own else len(text)
-    pieces, position = [], 0
+    signed, position = [], 0
     for statement in stated:
         if statement.end > until or any(a < statement.end and statement.start < b for a, b in apart):
             continue
         sign = {True: _HELD, False: _BARE, None: ""}[statement.supported]
-        pieces += [text[position : statement.end].translate(_NO_SIGNS), sign]
+        signed += [text[position : statement.end].translate(_NO_SIGNS), sign]
         position = statement.end
-    shown = safe_markdown("".join(pieces) + text[position:until].translate(_NO_SIGNS))
+    known = bodies(sources)
+    shown = safe_markdown("".join(signed) + text[position:until].translate(_NO_SIGNS), known)
     for sign, kind in ((_HELD, "supported"), (_BARE, "unsupported")):  # the sign itself is the style sheet's
         label = html.escape(texts[kind], quote=True)
         shown = shown.replace(sign, f'<sup class="rs-{kind}" role="img" title="{label}" aria-label="{label}"></sup>')
     if own:
-        said = safe_markdown(text[own.end() :].strip()).replace("\n", "\n> ")
+        said = safe_markdown(text[own.end() :].strip(), known).replace("\n", "\n> ")
         shown = f"{shown.rstrip()}\n\n> **{html.escape(texts['own'])}**\n>\n> {said}"
     return shown.replace("](#source-", f"](#source-{message}-")
 
@@ -134,11 +228,16 @@ def evidence(
 
 
 def _sent(answer: Answer, texts: Mapping[str, str]) -> str:
-    """The prompt as a model was sent it, and the milliseconds of each step."""
+    """What the model thought, the prompt as it was sent, and the milliseconds of each step."""
     stages = " · ".join(f"{name} {ms:g} ms" for name, ms in answer.stages)
     blocks = "".join(f"<h4>{html.escape(role)}</h4><pre>{html.escape(text)}</pre>" for role, text in answer.prompt)
     sent = f'<details class="rs-prompt"><summary>{html.escape(texts["prompt"])}</summary>{blocks}</details>'
-    return (sent if blocks else "") + f'<p class="rs-stages">{html.escape(stages)}</p>'
+    thoughts = (
+        f'<details class="rs-thoughts"><summary>{html.escape(texts["thoughts"])}</summary>'
+        f"<pre>{html.escape(answer.thoughts)}</pre></details>"
+    )
+    told = (thoughts if answer.thoughts else "") + (sent if blocks else "")
+    return told + f'<p class="rs-stages">{html.escape(stages)}</p>'
 
 
 def _traced(trace: Trace, tongue: Tongue) -> str:

@@ -5,10 +5,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from app.errors_zh import says
+from app.running.audit import entries, moment
 from app.settings_help import changed, meanings, not_default
 from app.texts import Tongue
 from app.ui.knowledge_job import told
 from app.ui.knowledge_result import table
+from app.ui.markup import markup
+from app.ui.together import on_load
 from app.ui.visitor import tongue
 from core.errors import ConfigError
 
@@ -26,6 +29,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "command line takes effect with the next start. Only what a request itself states (sampling settings, "
         "filters), prompts and the adapters of knowledge bases take effect at once, and a promoted model with the "
         "next start of the model server.",
+        "audit": "Who did what", "when": "when", "who": "who", "what": "what", "on": "on", "how": "how",
         "no_file": "a config.toml", "waits": "{} says {} now: it takes effect with the next start.",
     },
     "zh": {
@@ -34,6 +38,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "default": "默认", "flag": "命令行", "count": "{} / {} 项设置",
         "restart": "设置在应用启动时读取：在 {}、环境变量或命令行中的修改，下次启动后才生效。只有请求自带的内容"
         "（采样设置、筛选条件）、提示词和知识库的适配器立即生效，启用的模型在模型服务下次启动时生效。",
+        "audit": "操作记录", "when": "时间", "who": "操作者", "what": "操作", "on": "对象", "how": "说明",
         "no_file": "config.toml", "waits": "{} 现在是 {}：下次启动后生效。",
     },
 }  # fmt: skip
@@ -47,13 +52,16 @@ def build(state: "State", say: Any, kb: str) -> None:
         words = gr.Textbox("", label=say("filter"), max_lines=1, elem_id="settings-filter", scale=4, min_width=200)
         only = gr.Checkbox(False, label=say("only"), elem_id="settings-only", scale=2, min_width=160)
         refresh = gr.Button(say("refresh"), elem_id="settings-refresh", scale=1, min_width=90)
-    shown = gr.HTML(elem_id="settings-rows")
+    shown = markup("settings-rows")
     look = _looker(state)
     gr.on(
         [words.change, only.change, refresh.click], look, [words, only], shown, api_visibility="private",
         show_progress="hidden", trigger_mode="always_last",
     )  # fmt: skip
-    gr.on(None, look, [words, only], shown, api_visibility="private", show_progress="hidden")
+    on_load(look, [words, only], [shown])
+    with gr.Accordion(say("audit"), open=False, elem_id="settings-audit-part") as part:
+        done = markup("settings-audit")
+    gr.on([part.expand, refresh.click], _auditor(state), None, done, api_visibility="private", show_progress="hidden")
 
 
 def _looker(state: "State") -> Any:
@@ -77,6 +85,18 @@ def _looker(state: "State") -> Any:
         lines = [f'<div class="rs-note">{html.escape(note)}</div>', *_waiting(state, said)]
         lines.append(f'<div class="rs-line">{texts["count"].format(len(found), len(settings.rows()))}</div>')
         return "".join(lines) + f'<div class="rs-settings">{table(head, found)}</div>'
+
+    return told(look)
+
+
+def _auditor(state: "State") -> Any:
+    import gradio as gr
+
+    def look(request: gr.Request) -> str:
+        state.users.require(request, "admin")
+        texts = TEXTS[tongue(request)]
+        rows = [(moment(row.at), row.who, row.what, row.on, row.detail) for row in entries(state.bases.data)]
+        return table([texts[key] for key in ("when", "who", "what", "on", "how")], rows)
 
     return told(look)
 

@@ -19,6 +19,7 @@ from core.errors import ReadError
 from core.types import Document
 from ingest.readers.encoding import decode, signature
 from ingest.readers.text import Part, assemble, parts_of
+from ingest.readers.unseen import joined
 
 _MAX_MEMBERS = 100_000  # with or without a reader; a member takes a kilobyte before anything is unpacked
 _MAX_RATIO, _RATIO_FROM = 200, 50_000_000
@@ -90,10 +91,11 @@ class Contents:
 
     def notes(self) -> list[str]:
         """What was not read, files without a reader in one line."""
+        failures = joined(self.failures)
         if not self.unknown:
-            return self.failures
+            return failures
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in self.unknown.most_common(10))
-        return [*self.failures, f"files inside without a reader: {kinds}"]
+        return [*failures, f"files inside without a reader: {kinds}"]
 
 
 def budget_of(data: bytes, cfg: IngestConfig) -> Budget:

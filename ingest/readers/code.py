@@ -10,7 +10,7 @@ from core.config import IngestConfig
 from core.errors import ReadError
 from core.types import Document, Section
 from ingest.readers.encoding import decode
-from ingest.readers.text import HeadingPath, clean, descend, names
+from ingest.readers.text import HeadingPath, clean, descend, names, shapeless
 
 _MAX_LINE = 4000  # characters; longer ones are not written by hand
 _MODIFIERS = (
@@ -46,13 +46,13 @@ _NO_DEFINITION = re.compile(r"[ \t]*(?://|/?\*|#|--|%|;)")
 
 def read_code(data: bytes, cfg: IngestConfig) -> Document:
     """Source code; the names of the definitions around a line are its headings. Minified code is refused."""
-    text, encoding = decode(data, cfg)
-    text = clean(text)
+    written, encoding = decode(data, cfg)
+    text = clean(written)
     lines = text.split("\n")
     if 2 * sum(len(line) for line in lines if len(line) > _MAX_LINE) > len(text):
         hint = "leave it out with ingest.exclude: its source is what can be read"
         raise ReadError(f"minified or generated: lines of more than {_MAX_LINE:,} characters", hint)
-    return Document(text, "", tuple(_sections(text, lines)), encoding=encoding)
+    return Document(text, "", tuple(_sections(text, lines)), encoding=encoding, notes=tuple(shapeless(written)))
 
 
 def _sections(text: str, lines: list[str]) -> Iterator[Section]:

@@ -17,6 +17,7 @@ from core.types import Document
 from ingest.readers.markup import read_html
 from ingest.readers.package import check_package, parse_xml
 from ingest.readers.text import Part, assemble, clean, collapse, date_of, meaningful, parts_of, tags_of
+from ingest.readers.unseen import joined
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -64,12 +65,13 @@ def read_epub(data: bytes, cfg: IngestConfig) -> Document:
             parts += [part if part.headings or not label else replace(part, headings=(label,))
                       for part in parts_of(chapter)]  # fmt: skip
             tables += chapter.tables
+            notes += chapter.notes
     if len(parts) == 1 or not any(part.text.strip() for part in parts[1:]):
         raise ReadError("no text in the chapters of the book", "it may consist of pictures; leave it out with exclude")
     title = next(map(meaningful, about.get("title", ())), "")
     date = next(filter(None, map(date_of, about.get("date", ()))), "")
     return replace(
-        assemble(parts, title, tables=tables, notes=notes), tags=tags_of(about.get("subject", ())), date=date
+        assemble(parts, title, tables=tables, notes=joined(notes)), tags=tags_of(about.get("subject", ())), date=date
     )
 
 

@@ -20,12 +20,13 @@ from core.config import IngestConfig
 from core.errors import ReadError
 from core.types import Document
 from ingest.readers.encoding import code_page, decode, decode_as, signature
+from ingest.readers.grid import plain_table
 from ingest.readers.markup import read_html, read_xml
 from ingest.readers.office import read_docx
 from ingest.readers.package import locked, read_stream
 from ingest.readers.rtf import read_rtf
 from ingest.readers.table import read_delimited, read_sheets
-from ingest.readers.text import HeadingPath, Part, assemble, clean, collapse, descend, meaningful, names, row_line
+from ingest.readers.text import HeadingPath, Part, assemble, clean, collapse, descend, meaningful, names
 
 if TYPE_CHECKING:
     from olefile import OleFileIO
@@ -148,6 +149,7 @@ class _Word:
         self.parts: list[Part] = []
         self.path: HeadingPath = ()
         self.lines: list[str] = []
+        self.rows: list[list[str]] = []  # of the present table
         self.tables = 0
         self.text = _without_fields(self.read_pieces())
         self.read_runs()
@@ -232,15 +234,24 @@ class _Word:
                 self.path = descend(self.path, kind.level, name)
                 self.lines.append(name)
             elif text:
-                self.lines.append(text)
+                self.line(text)
         self.row([*cells, *cell])
 
     def row(self, cells: list[str]) -> None:
-        line = row_line([clean(cell) for cell in cells]) if len(cells) > 1 else "".join(cells).strip()
-        if line:
-            follows = bool(self.lines) and " | " in self.lines[-1]
-            self.tables += len(cells) > 1 and not follows
-            self.lines += [line] if follows else ["", line]
+        if len(cells) > 1:
+            self.rows.append([clean(cell) for cell in cells])
+        elif line := "".join(cells).strip():
+            self.line(line)
+
+    def line(self, line: str) -> None:
+        self.end_table()
+        self.lines.append(line)
+
+    def end_table(self) -> None:
+        rows, self.rows = self.rows, []
+        if lines := plain_table(rows):
+            self.lines += ["", *lines, ""]
+            self.tables += 1
 
     def plain(self, start: int, end: int) -> str:
         """Text outside the body, without marks."""
@@ -248,6 +259,7 @@ class _Word:
         return "\n".join(line for line in lines if clean(line).strip())
 
     def close(self) -> None:
+        self.end_table()
         self.parts.append(Part("\n".join(self.lines), names(self.path)))
         self.lines = []
 

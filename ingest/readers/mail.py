@@ -1,52 +1,26 @@
 """Mails -> subject, sender, recipients and date, the text, then what is attached, each by its own reader.
 
-`.eml` and `.mbox` hold messages after RFC 5322 and MIME; `.msg` is Outlook's own form (MS-OXMSG).
+`.eml` and `.mbox` hold messages after RFC 5322 and MIME; outlook.py reads Outlook's own forms.
 """
 
 import re
-import struct
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from email.message import Message
-from typing import TYPE_CHECKING
 
 from core.config import IngestConfig
 from core.errors import ReadError
 from core.types import Document
 from ingest.readers.archive import Contents
-from ingest.readers.encoding import code_page, decode_as, signature
-from ingest.readers.markup import read_html
-from ingest.readers.package import read_stream
-from ingest.readers.rtf import read_rtf
-from ingest.readers.text import Part, assemble, clean, collapse, date_of, parts_of
+from ingest.readers.encoding import decode, decode_as, signature
+from ingest.readers.mail_text import is_fuller, mail_page, noted, repeats, shown_picture
+from ingest.readers.outlook import SHOWN, tnef_parts
+from ingest.readers.text import Part, assemble, clean, collapse, date_of
 
-if TYPE_CHECKING:
-    from olefile import OleFileIO
-
-_SHOWN = ("Subject", "From", "To", "Cc", "Date")
 _EVIDENCE = frozenset("from to subject date received message-id return-path mime-version content-type sender".split())
 _SEPARATOR = re.compile(rb"^From [^\r\n]*\d\d:\d\d[^\r\n]*\r?\n", re.M)
+_NAMED = re.compile(r"""\b(?:file)?name\s*=\s*(?:"([^"]*)"|([^;\s"]+))""", re.I)
 _RAW = re.compile("[\udc80-\udcff]")  # bytes beyond ASCII as Python keeps them
-_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-_Properties = dict[int, tuple[int, bytes]]  # MAPI: number -> type, value
-_LONG, _STRING8, _UNICODE, _TIME, _BINARY = 0x03, 0x1E, 0x1F, 0x40, 0x102
-_SUBJECT, _SENDER, _ADDRESS, _SMTP, _TO, _CC = 0x0037, 0x0C1A, 0x0C1F, 0x5D01, 0x0E04, 0x0E03
-_BODY, _RTF, _HTML, _NAME, _DATA, _MIME, _CONTENT_ID = 0x1000, 0x1009, 0x1013, 0x3001, 0x3701, 0x370E, 0x3712
-_DATES, _FILE_NAMES, _CODE_PAGES = (0x0039, 0x0E06), (0x3707, 0x3704, 0x3001), (0x3FFD, 0x3FDE)
-_READ = (
-    _SUBJECT, _SENDER, _ADDRESS, _SMTP, _TO, _CC, _BODY, _RTF, _HTML, _NAME, _DATA, _MIME, _CONTENT_ID, *_FILE_NAMES,
-)  # fmt: skip
-_RTF_START = (  # what the window of compressed RTF holds at the start
-    rb"{\rtf1\ansi\mac\deff0\deftab720{\fonttbl;}{\f0\fnil \froman \fswiss \fmodern \fscript \fdecor MS Sans Serif"
-    rb"SymbolArialTimes New RomanCourier{\colortbl\red0\green0\blue0"
-    b"\r\n"
-    rb"\par \pard\plain\f0\fs20\b\i\u\tab\tx"
-)
-_TNEF_SIZES = {2: 4, 3: 4, 4: 4, 0x0A: 4, 0x0B: 4, 5: 8, 6: 8, 7: 8, 0x14: 8, 0x40: 8, 0x48: 16} | dict.fromkeys(
-    (0x0D, 0x1E, 0x1F, 0x102), 0
-)  # bytes; 0: stated before the value
-_EPOCH_GAP = 11_644_473_600  # seconds from 1601, where Windows counts from, to 1970
 
 
 def read_eml(data: bytes, cfg: IngestConfig, contents: Contents) -> Document:
@@ -58,7 +32,7 @@ def read_eml(data: bytes, cfg: IngestConfig, contents: Contents) -> Document:
         seen = signature(data)
         raise ReadError("not a mail" + (f": it looks like {seen}" if seen else ""), "give it the right suffix")
     parts = _message(message, cfg, contents)
-    title = _header(message, "Subject", cfg)
+    title = _header(message, "Subject", cfg, _charset_of(message, cfg))
     document = assemble([*parts, *contents.parts], title, tables=contents.tables, notes=contents.notes())
     return replace(document, date=date_of(_header(message, "Date", cfg)))
 
@@ -76,27 +50,45 @@ def read_mbox(data: bytes, cfg: IngestConfig, contents: Contents) -> Document:
         message = message_from_bytes(re.sub(rb"^>(>*From )", rb"\1", source, flags=re.M))
         first = len(contents.parts)
         own = [*_message(message, cfg, contents), *contents.parts[first:]]
-        subject = _header(message, "Subject", cfg)
+        subject = _header(message, "Subject", cfg, _charset_of(message, cfg))
         parts += [replace(part, headings=(subject, *part.headings)) if subject else part for part in own]
     return assemble(parts, tables=contents.tables, notes=contents.notes())
 
 
 def _message(message: Message, cfg: IngestConfig, contents: Contents) -> list[Part]:
     """The header and the text of a message; its attachments go to `contents`."""
-    shown = ((name, _header(message, name, cfg)) for name in _SHOWN)
+    hint = _charset_of(message, cfg)
+    shown = ((name, _header(message, name, cfg, hint)) for name in SHOWN)
     parts = [Part("\n".join(f"{name}: {value}" for name, value in shown if value))]
     for body in _bodies(message, cfg, contents):
-        parts += parts_of(body)
+        parts += noted(body, contents)
     return parts
 
 
-def _header(message: Message, name: str, cfg: IngestConfig) -> str:
+def _header(message: Message, name: str, cfg: IngestConfig, hint: str = "") -> str:
     value = next((str(value) for key, value in message.raw_items() if key.lower() == name.lower()), "")
-    return _words(value, cfg)
+    return _words(value, cfg, hint)
 
 
-def _words(value: str, cfg: IngestConfig) -> str:
-    """The text of a header: words encoded after RFC 2047, and bytes that came as they are."""
+def _charset_of(message: Message, cfg: IngestConfig) -> str:
+    """The encoding of bytes in a header that state none: what the texts of the message declare, or are found to be in.
+
+    A subject of three characters is too short to be guessed.
+    """
+    texts = [part for part in message.walk() if part.get_content_maintype() == "text"]
+    for part in texts:
+        charset = part.get_param("charset")
+        if isinstance(charset, str) and charset.lower() not in ("us-ascii", "ascii", "iso-8859-1", "unknown-8bit"):
+            return charset
+    for part in texts:
+        data = part.get_payload(decode=True)
+        if isinstance(data, bytes) and not data.isascii():
+            return decode(data, cfg, markup=part.get_content_subtype() == "html")[1]
+    return ""
+
+
+def _words(value: str, cfg: IngestConfig, hint: str = "") -> str:
+    """The text of a header: words encoded after RFC 2047, and bytes as they came, by `hint` if not in UTF-8."""
     from email.errors import HeaderParseError
     from email.header import decode_header
 
@@ -110,8 +102,18 @@ def _words(value: str, cfg: IngestConfig) -> str:
             texts.append(piece)
             continue
         data = piece if isinstance(piece, bytes) else piece.encode("utf-8", "surrogateescape")
+        if charset is None and hint and not _is_utf8(data):
+            charset = hint
         texts.append(decode_as(data, charset or "ascii", cfg) if data.strip() else " ")
     return collapse(clean("".join(texts)))
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _bodies(part: Message, cfg: IngestConfig, contents: Contents) -> Iterator[Document]:
@@ -132,17 +134,26 @@ def _children(part: Message) -> list[Message]:
 
 
 def _best(part: Message, cfg: IngestConfig, contents: Contents) -> Iterator[Document]:
-    """Of forms of the same text the first that has any, plain before HTML before the rest."""
-    order = {"text/plain": 0, "text/html": 1, "multipart/related": 1, "multipart/mixed": 1}
-    for child in sorted(_children(part), key=lambda child: order.get(child.get_content_type(), 2)):
+    """Of forms of the same text the fuller: plain before HTML before the rest, where it says as much.
+
+    HTML says more where it has a table, which plain text flattens, or words that the plain form lacks. Two that say
+    different things are both read.
+    """
+    forms = {"text/plain": 0, "text/html": 1, "multipart/related": 1, "multipart/mixed": 1}
+    chosen: list[Document] = []
+    rank = -1
+    for child in sorted(_children(part), key=lambda child: forms.get(child.get_content_type(), 2)):
+        form = forms.get(child.get_content_type(), 2)
+        if chosen and (form == 2 or form == rank):
+            continue
         bodies = [body for body in _bodies(child, cfg, contents) if body.text.strip()]
-        if bodies:
-            yield from bodies
-            return
+        if bodies and (not chosen or is_fuller(bodies, chosen)):
+            chosen, rank = bodies if repeats(bodies, chosen) else [*chosen, *bodies], form
+    yield from chosen
 
 
 def _leaf(part: Message, kind: str, cfg: IngestConfig, contents: Contents) -> Iterator[Document]:
-    name = _words(str(part.get_filename() or ""), cfg)
+    name = _file_name(part, cfg)
     if kind == "message/rfc822":
         for child in _children(part):
             contents.add(name or _header(child, "Subject", cfg) or "message", child.as_bytes(), ".eml")
@@ -153,13 +164,25 @@ def _leaf(part: Message, kind: str, cfg: IngestConfig, contents: Contents) -> It
     if kind in ("text/plain", "text/html") and not name and part.get_content_disposition() != "attachment":
         charset = part.get_param("charset")
         text = decode_as(data, charset if isinstance(charset, str) else "ascii", cfg)
-        yield _html(text, cfg) if kind == "text/html" else assemble([Part(_flowed(text, part))])
+        yield mail_page(text, cfg) if kind == "text/html" else assemble([Part(_flowed(text, part))])
     elif kind == "application/ms-tnef" or name.lower() == "winmail.dat":
-        yield assemble(_tnef(data, cfg, contents))
-    elif not (kind.startswith("image/") and part.get("Content-ID")):  # pictures that the HTML shows
+        yield assemble(tnef_parts(data, cfg, contents))
+    elif kind.startswith("image/") and part.get("Content-ID"):  # that the HTML shows
+        shown_picture(name or f"picture{_suffix(kind)}", data, cfg, contents)
+    else:
         name = name or f"attachment{_suffix(kind)}"
         if contents.readable(name):
             contents.add(name, data)
+
+
+def _file_name(part: Message, cfg: IngestConfig) -> str:
+    """The name of an attachment; `get_filename` loses bytes that came as they are."""
+    for key, value in part.raw_items():
+        if key.lower() in ("content-disposition", "content-type") and _RAW.search(str(value)):
+            found = _NAMED.search(str(value))
+            if found:
+                return _words(found[1] or found[2], cfg, _charset_of(part, cfg))
+    return _words(str(part.get_filename() or ""), cfg)
 
 
 def _suffix(kind: str) -> str:
@@ -168,217 +191,9 @@ def _suffix(kind: str) -> str:
     return mimetypes.guess_extension(kind) or ""
 
 
-def _html(text: str, cfg: IngestConfig) -> Document:
-    return read_html(b"\xef\xbb\xbf" + text.encode("utf-8", "replace"), cfg)
-
-
 def _flowed(text: str, part: Message) -> str:
     """Paragraphs of plain text whose lines were broken for sending only (RFC 3676)."""
     if str(part.get_param("format", "")).lower() != "flowed":
         return text
     seam = "" if str(part.get_param("delsp", "")).lower() == "yes" else " "
     return re.sub(r"(?<!\n--) \r?\n(?=[^>\s])", seam, text)
-
-
-def read_msg(data: bytes, cfg: IngestConfig, contents: Contents) -> Document:
-    """A message that Outlook saved; its subject is the title, the names of attachments are headings."""
-    from olefile import OleFileIO
-
-    if not data.startswith(_OLE):
-        seen = signature(data)
-        raise ReadError(
-            "not an Outlook message" + (f": it looks like {seen}" if seen else ""), "give it the right suffix"
-        )
-    with OleFileIO(data) as ole:
-        if not read_stream(ole, "__properties_version1.0"):
-            raise ReadError("not an Outlook message: it has no properties", "give it the right suffix")
-        parts, subject = _outlook(ole, (), cfg, contents)
-        sent = _sent(_properties(ole, (), 32))
-    document = assemble([*parts, *contents.parts], subject, tables=contents.tables, notes=contents.notes())
-    return replace(document, date=date_of(sent))
-
-
-def _outlook(ole: "OleFileIO", path: tuple[str, ...], cfg: IngestConfig, contents: Contents) -> tuple[list[Part], str]:
-    """The header and the text of the message in a storage, and its subject; attachments go to `contents`."""
-    properties = _properties(ole, path, 24 if path else 32)
-    storages = sorted({entry[len(path)] for entry in ole.listdir() if entry[: len(path)] == list(path)})
-    if _TO not in properties:
-        names = [_properties(ole, (*path, name), 8) for name in storages if name.startswith("__recip_")]
-        people = "; ".join(filter(None, (_text(recipient, _NAME, cfg) for recipient in names)))
-        properties[_TO] = (_UNICODE, people.encode("utf-16-le"))
-    subject = _text(properties, _SUBJECT, cfg)
-    for storage in storages:
-        if storage.startswith("__attach_"):
-            _attachment(ole, (*path, storage), cfg, contents)
-    return [Part(_mapi_header(properties, cfg)), *parts_of(_mapi_body(properties, cfg))], subject
-
-
-def _attachment(ole: "OleFileIO", path: tuple[str, ...], cfg: IngestConfig, contents: Contents) -> None:
-    properties = _properties(ole, path, 8)
-    name = next((text for key in _FILE_NAMES if (text := _text(properties, key, cfg))), "attachment")
-    message = (*path, f"__substg1.0_{_DATA:04X}000D")
-    if read_stream(ole, *message, "__properties_version1.0"):
-        if message.count(message[-1]) + contents.depth > cfg.archive_depth:
-            contents.failures.append(f"{name}: nested too deeply")
-            return
-        first = len(contents.parts)
-        own, subject = _outlook(ole, message, cfg, contents)
-        own += contents.parts[first:]
-        contents.parts[first:] = [replace(part, headings=(subject or name, *part.headings)) for part in own]
-    elif _DATA in properties:
-        shown = _CONTENT_ID in properties and _text(properties, _MIME, cfg).startswith("image/")
-        if not shown and contents.readable(name):
-            contents.add(name, properties[_DATA][1])
-
-
-def _properties(ole: "OleFileIO", path: tuple[str, ...], header: int) -> _Properties:
-    """The MAPI properties of a storage; `header` is the number of bytes before the entries of fixed size."""
-    properties: _Properties = {}
-    fixed = read_stream(ole, *path, "__properties_version1.0")
-    for at in range(header, len(fixed) - 15, 16):
-        kind, key = struct.unpack_from("<HH", fixed, at)
-        properties[key] = (kind, fixed[at + 8 : at + 16])
-    for key in _READ:
-        for kind in (_UNICODE, _STRING8, _BINARY):
-            data = read_stream(ole, *path, f"__substg1.0_{key:04X}{kind:04X}")
-            if data:
-                properties[key] = (kind, data)
-                break
-        else:
-            if key in properties and properties[key][0] not in (_LONG, _TIME):
-                del properties[key]  # the entry of a stream that is not there
-    return properties
-
-
-def _text(properties: _Properties, key: int, cfg: IngestConfig) -> str:
-    kind, data = properties.get(key, (0, b""))
-    if kind == _UNICODE:
-        return data.decode("utf-16-le", "replace").rstrip("\0")
-    pages = (int.from_bytes(properties[page][1][:4], "little") for page in _CODE_PAGES if page in properties)
-    if kind in (_STRING8, _BINARY) and data.strip(b"\0"):
-        return decode_as(data.rstrip(b"\0"), code_page(next(pages, 0)) or "ascii", cfg)
-    return ""
-
-
-def _mapi_header(properties: _Properties, cfg: IngestConfig) -> str:
-    sender, address = _text(properties, _SENDER, cfg), _text(properties, _SMTP, cfg) or _text(properties, _ADDRESS, cfg)
-    if "@" in address and address != sender:
-        sender = f"{sender} <{address}>"
-    subject, to, cc = (_text(properties, key, cfg) for key in (_SUBJECT, _TO, _CC))
-    values = zip(_SHOWN, (subject, sender, to, cc, _sent(properties)), strict=True)
-    return "\n".join(f"{name}: {collapse(clean(value))}" for name, value in values if value.strip())
-
-
-def _sent(properties: _Properties) -> str:
-    ticks = next((properties[key][1] for key in _DATES if key in properties), b"")
-    seconds = int.from_bytes(ticks, "little") // 10_000_000 - _EPOCH_GAP
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC") if 0 < seconds < 1 << 33 else ""
-
-
-def _mapi_body(properties: _Properties, cfg: IngestConfig) -> Document:
-    """The text of a message: the plain form, else HTML, else compressed RTF."""
-    plain = _text(properties, _BODY, cfg)
-    if plain.strip():
-        return assemble([Part(plain)])
-    kind, data = properties.get(_HTML, (0, b""))
-    if data.strip():
-        return read_html(data, cfg) if kind == _BINARY else _html(_text(properties, _HTML, cfg), cfg)
-    packed = properties.get(_RTF, (0, b""))[1]
-    return read_rtf(_unpacked_rtf(packed), cfg) if packed else Document("")
-
-
-def _unpacked_rtf(packed: bytes) -> bytes:
-    """RTF out of its compressed form (MS-OXRTFCP 2.2). Raises `ReadError`."""
-    if len(packed) < 16 or packed[8:12] not in (b"LZFu", b"MELA"):
-        raise ReadError("damaged message: its text is compressed in an unknown way", "save it again from Outlook")
-    if packed[8:12] == b"MELA":
-        return packed[16:]
-    window = bytearray(_RTF_START.ljust(4096, b"\0"))
-    written = bytearray()
-    at, to = 16, len(_RTF_START)
-    while at < len(packed):
-        control = packed[at]
-        at += 1
-        for bit in range(8):
-            if control >> bit & 1:
-                reference = int.from_bytes(packed[at : at + 2], "big")
-                at += 2
-                offset, length = reference >> 4, (reference & 15) + 2
-                if offset == to:
-                    return bytes(written)
-            else:
-                offset, length = to, 1
-                window[to] = packed[at] if at < len(packed) else 0
-                at += 1
-            for i in range(length):
-                byte = window[(offset + i) & 4095]
-                window[to] = byte
-                to = (to + 1) & 4095
-                written.append(byte)
-            if at >= len(packed):
-                break
-    return bytes(written)
-
-
-def _tnef(data: bytes, cfg: IngestConfig, contents: Contents) -> list[Part]:
-    """The text in a winmail.dat, which Outlook sends in place of MIME (MS-OXTNEF); its files go to `contents`."""
-    properties: _Properties = {}
-    files: list[tuple[str, bytes]] = []
-    at = 6
-    while data.startswith(b"\x78\x9f\x3e\x22") and at + 9 <= len(data):
-        attribute, length = struct.unpack_from("<HxxI", data, at + 1)
-        value = data[at + 9 : at + 9 + length]
-        at += 11 + length
-        if attribute == 0x9003:
-            properties |= _tnef_properties(value)
-        elif attribute == 0x800C:
-            properties.setdefault(_BODY, (_STRING8, value))
-        elif attribute == 0x9002:
-            files.append(("attachment", b""))
-        elif attribute == 0x8010 and files:
-            files[-1] = (decode_as(value.rstrip(b"\0"), "ascii", cfg), files[-1][1])
-        elif attribute == 0x800F and files:
-            files[-1] = (files[-1][0], value)
-        elif attribute == 0x9005 and files:
-            long_name = next((text for key in _FILE_NAMES if (text := _text(_tnef_properties(value), key, cfg))), "")
-            files[-1] = (long_name or files[-1][0], files[-1][1])
-    for name, content in files:
-        if content and contents.readable(name):
-            contents.add(name, content)
-    return parts_of(_mapi_body(properties, cfg))
-
-
-def _tnef_properties(data: bytes) -> _Properties:
-    """A list of MAPI properties (MS-OXTNEF 2.1.3.4), up to the first that is of no known kind."""
-    properties: _Properties = {}
-    at = 4
-    while at + 8 <= len(data):
-        kind, key = struct.unpack_from("<HH", data, at)
-        at += 4
-        if key >= 0x8000:  # named: a GUID, then a number or a string
-            named, size = struct.unpack_from("<II", data, at + 16)
-            at += 24 + (-(-size // 4) * 4 if named else 0)
-        values, at = _tnef_values(data, kind, at)
-        if not values:
-            break
-        properties[key] = (kind, values[0])
-    return properties
-
-
-def _tnef_values(data: bytes, kind: int, at: int) -> tuple[list[bytes], int]:
-    """The values of a property and where the next begins; none where the type is unknown."""
-    single, several = kind & 0x0FFF, kind & 0x1000
-    size = _TNEF_SIZES.get(single)
-    count = 1
-    if several or size == 0:
-        count = int.from_bytes(data[at : at + 4], "little")
-        at += 4
-    values: list[bytes] = []
-    while size is not None and len(values) < count and at < len(data):
-        length = size
-        if size == 0:
-            length = int.from_bytes(data[at : at + 4], "little")
-            at += 4
-        values.append(data[at : at + length])
-        at += -(-length // 4) * 4
-    return values, at

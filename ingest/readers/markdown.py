@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from core.config import IngestConfig
 from core.types import Document, Section
 from ingest.readers.encoding import decode
-from ingest.readers.text import HeadingPath, clean, collapse, date_of, descend, listed, names, tags_of
+from ingest.readers.text import HeadingPath, clean, collapse, date_of, descend, listed, names, shapeless, tags_of
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -33,8 +33,8 @@ _ANCHOR = re.compile(r"\s*\{#[^{}]*\}\s*$")
 
 def read_markdown(data: bytes, cfg: IngestConfig) -> Document:
     """A Markdown file: its source without front matter, whose title comes before that of the first top heading."""
-    source, encoding = decode(data, cfg)
-    source = clean(source)
+    written, encoding = decode(data, cfg)
+    source = clean(written)
     front = _front_matter(source)
     text = source[len(front) :]
     headings = list(_headings(text))
@@ -42,6 +42,7 @@ def read_markdown(data: bytes, cfg: IngestConfig) -> Document:
     title = next((group for group in found.groups() if group), "") if found else ""
     title = title or next((name for _, level, name in headings if level == 1), "")
     document = Document(text, collapse(title), tuple(_sections(text, headings)), encoding=encoding)
+    document = replace(document, notes=tuple(shapeless(written)))
     fields = _fields(front)
     values = (fields.get(name) for name in _DATE_FIELDS)
     dates = (date_of(str(value)) for value in values if isinstance(value, (str, date)))

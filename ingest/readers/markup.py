@@ -1,13 +1,18 @@
 """HTML and XML -> text that keeps headings, lists, code and tables. Nothing is fetched, no entity is expanded."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from core.config import IngestConfig
 from core.errors import ReadError
 from core.types import Document
-from ingest.readers.encoding import decode
+from ingest.readers.encoding import decode, decode_as
+from ingest.readers.grid import Cell, markdown_table
+from ingest.readers.page_marks import write_marks
+from ingest.readers.prose_xml import as_page, is_prose
+from ingest.readers.styles import leave_unseen
 from ingest.readers.text import (
     HeadingPath,
     Part,
@@ -19,22 +24,19 @@ from ingest.readers.text import (
     listed,
     meaningful,
     names,
-    row_line,
+    shapeless,
     tags_of,
 )
+from ingest.readers.unseen import BESIDE, Unseen
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
 
 # What is on a page but is not what the page says. `header` stays: it often holds the title.
 _DROPPED = (
-    "script", "style", "noscript", "template", "svg", "iframe", "object", "embed", "canvas", "audio",
-    "video", "select", "textarea", "annotation", "annotation-xml", "rt", "rp", "ix:header",
+    "script", "svg", "iframe", "object", "embed", "canvas", "audio", "video", "datalist", "rt", "rp", "ix:header",
 )  # fmt: skip
-_HIDDEN = (
-    "//nav|//footer|//*[@role='navigation' or @role='contentinfo' or @role='search']"
-    "|//body//*[contains(translate(@style, 'N ', 'n'), 'display:none')][not(self::main or self::article)]"
-)
+_ASIDE = "//nav|//footer|//*[@role='navigation' or @role='contentinfo' or @role='search']"
 _PARAGRAPHS = frozenset(
     "address article blockquote body center details dialog dl fieldset figure form h1 h2 h3 h4 h5 h6 hr main ol p pre "
     "section table ul".split()
@@ -44,9 +46,10 @@ _LINES = _PARAGRAPHS | frozenset(
 )
 _INLINE = frozenset(("a", "abbr", "b", "em", "font", "i", "span", "strong", "sub", "sup"))
 _HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
-_NO_DATA_TABLE = ("table", "h1", "h2", "h3", "h4", "ul", "ol", "pre", "form")
+_NO_NAMED_TABLE = ("table", "h1", "h2")
+_NO_DATA_TABLE = (*_NO_NAMED_TABLE, "h3", "h4", "ul", "ol", "pre", "form")
 _EMPTY_TAG = re.compile(r"<(script|style|title|iframe|textarea|noscript|div|span|p|a|td|th|li)\b([^<>]*)/>", re.I)
-_MAX_ROWSPAN, _MAX_COLUMNS = 1000, 300
+_MAX_SPAN = 1000
 _MAIN_CHARS = 200
 _DATES = (  # names of <meta>; what dates this version comes first
     "article:modified_time", "og:updated_time", "dcterms.modified", "last-modified", "datemodified",
@@ -54,14 +57,24 @@ _DATES = (  # names of <meta>; what dates this version comes first
 )  # fmt: skip
 
 
-def read_html(data: bytes, cfg: IngestConfig) -> Document:
-    """A web page: its main part without navigation, footer, scripts and what is not displayed."""
+def read_html(data: bytes, cfg: IngestConfig, quotes: bool = False) -> Document:
+    """A web page: its main part without navigation, footer, scripts and what is not displayed.
+
+    `quotes`: lines in a <blockquote> begin with `>`, as in a mail.
+    """
     source, encoding = decode(data, cfg, markup=True)
-    return _page(source, encoding)
+    return _page(source, encoding, quotes=quotes)
+
+
+def read_page(data: bytes, cfg: IngestConfig, charset: str, sheets: Mapping[str, str]) -> Document:
+    """A page that came with others: `charset` is what was stated beside it, `sheets` are style sheets by address."""
+    stated = charset.lower() not in ("", "us-ascii", "ascii")
+    source, encoding = (decode_as(data, charset, cfg), charset) if stated else decode(data, cfg, markup=True)
+    return _page(source, encoding, sheets)
 
 
 def read_xml(data: bytes, cfg: IngestConfig) -> Document:
-    """The text of an XML file, `element: text` a line; XHTML is read as a web page.
+    """The text of an XML file, `element: text` a line; XHTML and running text are read as a web page.
 
     Attributes are left out; entities that the file defines itself are never expanded.
     """
@@ -81,6 +94,9 @@ def read_xml(data: bytes, cfg: IngestConfig) -> Document:
     etree.strip_tags(root, etree.Entity)
     if etree.QName(root).localname == "svg":
         etree.strip_elements(root, "{*}script", "{*}style", with_tail=False)
+    if is_prose(root):
+        page = as_page(root)
+        return _text_of(page, "", leave_unseen(page), encoding, source)
     return assemble([Part("\n".join(_leaves(root)))], encoding=encoding)
 
 
@@ -99,7 +115,7 @@ def _leaves(root: "Element") -> list[str]:
     return lines
 
 
-def _page(source: str, encoding: str) -> Document:
+def _page(source: str, encoding: str, sheets: Mapping[str, str] | None = None, quotes: bool = False) -> Document:
     import lxml.etree as etree
 
     root = _tree(source)
@@ -107,17 +123,36 @@ def _page(source: str, encoding: str) -> Document:
         return Document("", encoding=encoding)
     title = meaningful(root.findtext(".//title"))
     tags, date = _stated(root)
+    for link in root.iter("link") if sheets else ():
+        if "stylesheet" in link.get("rel", "").lower() and sheets and link.get("href", "") in sheets:
+            link.tag, link.text = "style", sheets[link.get("href", "")]
+    etree.strip_elements(root, *_DROPPED, with_tail=False)
+    for aside in root.xpath(_ASIDE):
+        aside.clear(keep_tail=True)  # emptied, not removed: it still parts what stands before and behind it
+        aside.tag = "span" if aside.tag in _INLINE else "div"
+    unseen = leave_unseen(root)
+    etree.strip_elements(root, "style", "template", "noscript", with_tail=False)
     for head in root.findall("head"):
         root.remove(head)
-    etree.strip_elements(root, *_DROPPED, with_tail=False)
-    for hidden in root.xpath(_HIDDEN):
-        hidden.clear(keep_tail=True)  # emptied, not removed: it still parts what stands before and behind it
-        hidden.tag = "span" if hidden.tag in _INLINE else "div"
+    return replace(_text_of(root, title, unseen, encoding, source, quotes), tags=tags, date=date)
+
+
+def _text_of(root: "Element", title: str, unseen: Unseen, encoding: str, source: str, quotes: bool = False) -> Document:
+    """The text of a page of which only what is seen is left; `title` is what it states."""
+    write_marks(root)
     tops = [name for name in map(_flat, root.iter("h1")) if name]
-    writer = _Writer()
-    writer.walk(_main(root))
+    main = _main(root)
+    if main is not root:
+        unseen.leave("x" * (_letters(root) - _letters(main)), BESIDE)
+    writer = _Writer(quotes)
+    writer.walk(main)
     title = tops[0] if len(tops) == 1 or (tops and not title) else title
-    return replace(assemble(writer.parts, title, encoding=encoding, tables=writer.tables), tags=tags, date=date)
+    notes = (*unseen.notes(), *shapeless(source))
+    return assemble(writer.parts, title, encoding=encoding, tables=writer.tables, notes=notes)
+
+
+def _letters(element: "Element") -> int:
+    return sum(len(word) for text in element.itertext() for word in str(text).split())
 
 
 def _stated(root: "Element") -> tuple[tuple[str, ...], str]:
@@ -149,13 +184,15 @@ def _tree(source: str) -> "Element | None":
 
 
 def _main(root: "Element") -> "Element":
-    """The part that the page itself calls its main one, unless it holds next to nothing."""
-    for query in ("//main|//*[@role='main']", "//article"):
-        found = root.xpath(query)
-        if len(found) == 1:
-            size = len(collapse("".join(found[0].itertext())))
-            if size >= _MAIN_CHARS or 2 * size >= len(collapse("".join(root.itertext()))):
-                return found[0]
+    """The part that the page itself calls its main one, unless it holds next to nothing.
+
+    An <article> is none: what stands beside it belongs to the page as well.
+    """
+    found = root.xpath("//main|//*[@role='main']")
+    if len(found) == 1:
+        size = len(collapse("".join(found[0].itertext())))
+        if size >= _MAIN_CHARS or 2 * size >= len(collapse("".join(root.itertext()))):
+            return found[0]
     return root
 
 
@@ -175,52 +212,40 @@ def _flat(element: "Element") -> str:
 
 
 def _is_data(table: "Element") -> bool:
-    """Whether a table holds rows of values; others only place blocks on the page."""
-    if next(table.iterdescendants(*_NO_DATA_TABLE), None) is not None:
+    """Whether a table holds rows of values; others only place blocks on the page.
+
+    One that names its columns may hold lists and fields in its cells.
+    """
+    named = next(table.iterdescendants("th", "caption"), None) is not None
+    if next(table.iterdescendants(*(_NO_NAMED_TABLE if named else _NO_DATA_TABLE)), None) is not None:
         return False
     return any(len(row) > 1 for row in table.iter("tr"))
 
 
 def _rows(table: "Element") -> list[str]:
-    """A line a row. A cell over several rows is repeated in each; columns that are empty throughout are dropped."""
-    grid: list[list[str]] = []
-    below: dict[int, tuple[int, str]] = {}  # column -> rows still to fill, text
+    """The lines of a table, merged cells in each place that they cover."""
+    rows: list[list[Cell]] = []
     for row in table.iter("tr"):
-        cells: list[str] = []
-        for cell in row.iterchildren("td", "th"):
-            _fill(cells, below)
-            text = _flat(cell)
-            down = min(_span(cell, "rowspan"), _MAX_ROWSPAN)
-            across = min(_span(cell, "colspan"), max(_MAX_COLUMNS - len(cells), 1))
-            for column in range(len(cells), len(cells) + across):
-                if down > 1 and column < _MAX_COLUMNS:
-                    below[column] = (down - 1, text if column == len(cells) else "")
-            cells += [text, *[""] * (across - 1)]
-        _fill(cells, below)
-        grid.append(cells)
-    width = max(map(len, grid), default=0)
-    used = [c for c in range(width) if any(c < len(cells) and cells[c] for cells in grid)]
-    lines = (row_line([cells[c] for c in used if c < len(cells)]) for cells in grid)
-    return [line for line in lines if line]
-
-
-def _fill(cells: list[str], below: dict[int, tuple[int, str]]) -> None:
-    while len(cells) in below:
-        left, text = below.pop(len(cells))
-        if left > 1:
-            below[len(cells)] = (left - 1, text)
-        cells.append(text)
+        parent = row.getparent()
+        head = parent is not None and parent.tag == "thead"
+        rows.append([
+            Cell(_flat(cell), _span(cell, "colspan"), _span(cell, "rowspan"), head or cell.tag == "th")
+            for cell in row.iterchildren("td", "th")
+        ])  # fmt: skip
+    return markdown_table(rows)
 
 
 def _span(cell: "Element", name: str) -> int:
     value = cell.get(name, "1").strip()
-    return max(int(value), 1) if value.isdecimal() and len(value) < 6 else 1
+    return min(max(int(value), 1), _MAX_SPAN) if value.isdecimal() and len(value) < 6 else 1
 
 
 class _Writer:
     """Walks a page in reading order and collects a part for each heading."""
 
-    def __init__(self) -> None:
+    def __init__(self, quotes: bool = False) -> None:
+        self.quotes = quotes
+        self.quoted: list[int] = []  # of each open quotation where its lines begin
         self.parts: list[Part] = []
         self.path: HeadingPath = ()
         self.lines: list[str] = []
@@ -252,6 +277,9 @@ class _Writer:
             self._flush()
         if tag in _HEADINGS:
             self._heading(int(tag[1]), _flat(element))
+        elif tag == "blockquote" and self.quotes:
+            self.quoted.append(len(self.lines))
+            return False
         elif tag == "table" and _is_data(element):
             captions = [_flat(caption) for caption in element.iterchildren("caption")]
             rows = _rows(element)
@@ -274,6 +302,9 @@ class _Writer:
     def _end(self, tag: str) -> None:
         if tag in _LINES:
             self._flush()
+        if tag == "blockquote" and self.quoted:
+            start = self.quoted.pop()
+            self.lines[start:] = [f"> {line}" for text in self.lines[start:] for line in text.split("\n")]
         if tag in _PARAGRAPHS:
             self.lines.append("")
         if tag in ("ul", "ol") and self.lists:
@@ -286,7 +317,9 @@ class _Writer:
         self.bullet = "- " if number is None else f"{number + 1}. "
 
     def _heading(self, level: int, name: str) -> None:
-        if name:
+        if name and self.quoted:  # of another mail
+            self.lines.append(name)
+        elif name:
             self._close()
             self.path = descend(self.path, level, name)
             self.lines.append(name)

@@ -1,20 +1,29 @@
-"""Word documents -> text by heading: paragraphs, lists, tables, text boxes and notes, in the order of the body."""
+"""Word documents -> text by heading: paragraphs with their numbers, tables, boxes and notes, as pages show them."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 from core.config import IngestConfig
 from core.types import Document
+from ingest.readers.drawing import chart_lines, diagram_lines
+from ingest.readers.encoding import decode
+from ingest.readers.equations import linear
+from ingest.readers.grid import markdown_table
 from ingest.readers.markup import read_html
-from ingest.readers.package import check_package, plain_package, stated
-from ingest.readers.text import Outline, assemble, clean, collapse, meaningful, row_line
+from ingest.readers.package import check_package, parse_xml, plain_package, stated
+from ingest.readers.text import Outline, Part, assemble, clean, collapse, meaningful
+from ingest.readers.unseen import Unseen, joined
+from ingest.readers.word_line import Beside, chosen, fill_controls, line_of
+from ingest.readers.word_notes import Notes, margins
+from ingest.readers.word_numbers import BULLET, Numbers, value
+from ingest.readers.word_table import cells_of, inline, rows_of
+from ingest.readers.word_unseen import Looks
 
 if TYPE_CHECKING:
     from docx.document import Document as WordDocument
-    from docx.opc.part import Part as PackagePart
     from lxml.etree import _Element as Element
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
@@ -23,38 +32,37 @@ _HEADING_STYLE = re.compile(
     r"(?:heading|标题|標題|überschrift|titre|título|titolo|заголовок|見出し|제목)\s*([1-9])", re.I
 )
 _TITLE_STYLES = frozenset(("title", "标题", "標題", "titel"))
-# Deleted and moved-away text, what stands twice (Fallback), phonetic guides, and elements that hold no text.
-_SKIPPED = frozenset(("del", "moveFrom", "Fallback", "rt", "rPr", "pPr", "instrText", "delText", "posOffset"))
-_NOTES = ("/footnotes", "/endnotes", "/comments")
+_OPENED = frozenset("sdt sdtContent customXml ins moveTo smartTag".split())
+_NOT_FILLED, _NO_CHARACTER = "{} form fields are empty", "{} symbols have no character"
 
 
 @dataclass(frozen=True, slots=True)
 class _Style:
     level: int | None = None  # of a heading, from 1
     title: bool = False
-    listed: bool = False
+    number: tuple[str, int | None] | None = None  # list and level
 
 
 def read_docx(data: bytes, cfg: IngestConfig) -> Document:
-    """A Word document. Headers, footers and deleted text are left out; notes and comments follow at the end."""
+    """A Word document as its pages show it, tracked changes accepted.
+
+    Headers and footers come once, at the start and the end; notes and comments stand below the paragraph or the table
+    that they belong to.
+    """
     from docx import Document as open_document
 
     check_package(data, "Word")
     document = open_document(BytesIO(plain_package(data)))
     body = _Body(document, cfg)
+    above, below = body.margins()
     body.walk(document.element.body)
-    body.close()
-    for part in _note_parts(document):
-        body.notes(part)
+    body.finish()
+    parts = [part for part in body.parts if part.text.strip()]
+    ends = (parts[0].headings, parts[-1].headings) if parts else ((), ())
+    parts = [Part("\n".join(above), ends[0]), *parts, Part("\n".join(below), ends[1])]
     title = body.title or meaningful(document.core_properties.title) or body.first
     tags, date = stated(data)
-    return replace(assemble(body.parts, title, tables=body.tables), tags=tags, date=date)
-
-
-def _note_parts(document: "WordDocument") -> Iterator["PackagePart"]:
-    for rel in document.part.rels.values():
-        if not rel.is_external and rel.reltype.endswith(_NOTES):
-            yield rel.target_part
+    return replace(assemble(parts, title, tables=body.tables, notes=body.report()), tags=tags, date=date)
 
 
 def _styles(document: "WordDocument") -> dict[str, _Style]:
@@ -66,8 +74,8 @@ def _styles(document: "WordDocument") -> dict[str, _Style]:
         levels = (_style_level(style) for style in chain)
         styles[key] = _Style(
             next((level for level in levels if level), None),
-            any(_value(style, "name").casefold() in _TITLE_STYLES for style in chain),
-            any(style.find(f"{_W}pPr/{_W}numPr") is not None for style in chain),
+            any(value(style, "name").casefold() in _TITLE_STYLES for style in chain),
+            next((number for style in chain if (number := _style_number(style))), None),
         )
     return styles
 
@@ -77,22 +85,26 @@ def _ancestry(key: str, elements: "dict[str, Element]") -> "Iterator[Element]":
     while key in elements and key not in seen:
         seen.add(key)
         yield elements[key]
-        key = _value(elements[key], "basedOn")
+        key = value(elements[key], "basedOn")
 
 
 def _style_level(style: "Element") -> int | None:
-    named = _HEADING_STYLE.fullmatch(_value(style, "name").strip())
+    named = _HEADING_STYLE.fullmatch(value(style, "name").strip())
     return int(named[1]) if named else _outline_level(style.find(f"{_W}pPr"))
 
 
 def _outline_level(properties: "Element | None") -> int | None:
-    value = _value(properties, "outlineLvl") if properties is not None else ""
-    return int(value) + 1 if value.isdecimal() and int(value) < 9 else None
+    level = value(properties, "outlineLvl")
+    return int(level) + 1 if level.isdecimal() and int(level) < 9 else None
 
 
-def _value(parent: "Element", name: str) -> str:
-    child = parent.find(_W + name)
-    return child.get(f"{_W}val", "") if child is not None else ""
+def _style_number(style: "Element") -> tuple[str, int | None] | None:
+    """The list that a style stands in, and the level where it says one; the others say it in the list itself."""
+    stated = style.find(f"{_W}pPr/{_W}numPr")
+    if stated is None:
+        return None
+    level = value(stated, "ilvl")
+    return value(stated, "numId"), int(level) if level.isdecimal() else None
 
 
 def _tag(element: "Element") -> str:
@@ -108,6 +120,28 @@ class _Body(Outline):
         self.document = document
         self.cfg = cfg
         self.styles = _styles(document)
+        styles, body = document.styles.element, document.element.body
+        self.unseen, self.remarks = Unseen(), list[str]()
+        self.looks = Looks(styles, body)
+        self.filled = self.empty = 0
+        self.prepare(body)
+        parts = {rel.reltype.rpartition("/")[2]: rel.target_part for rel in document.part.rels.values()
+                 if not rel.is_external}  # fmt: skip
+        numbering = parts.get("numbering")
+        self.numbers = Numbers(parse_xml(numbering.blob) if numbering is not None else None, styles)
+        self.settings = parse_xml(parts["settings"].blob) if "settings" in parts else None
+        self.notes = Notes({kind: self.prepare(parse_xml(parts[f"{kind}s"].blob))
+                            for kind in ("footnote", "endnote", "comment") if f"{kind}s" in parts})  # fmt: skip
+        self.beside = Beside(marks=self.notes.marks(body, self.settings))
+        self.carried = ""  # of a paragraph that goes on in the next
+        self.flat = False  # headings are lines like others
+
+    def prepare(self, root: "Element") -> "Element":
+        """Take out of a part what is not seen, and write what controls hold."""
+        self.looks.leave_unseen(root, self.unseen)
+        filled, empty = fill_controls(root)
+        self.filled, self.empty = self.filled + filled, self.empty + empty
+        return root
 
     def walk(self, parent: "Element") -> None:
         for element in parent:
@@ -118,109 +152,140 @@ class _Body(Outline):
                 self.table(element)
             elif tag == "altChunk":
                 self.chunk(element)
-            elif tag in ("sdt", "sdtContent", "customXml", "ins", "moveTo", "smartTag"):
+            elif tag == "AlternateContent":
+                self.walk(chosen(element))
+            elif tag in ("oMathPara", "oMath"):
+                self.lines.append(linear(element))
+            elif tag in _OPENED:
                 self.walk(element)
 
-    def paragraph(self, element: "Element") -> None:
-        boxes: list[Element] = []
-        text = "".join(_flow(element, boxes)).strip()
-        properties = element.find(f"{_W}pPr")
-        key = _value(properties, "pStyle") if properties is not None else ""
-        style = self.styles.get(key, _Style())
-        level = _outline_level(properties) or style.level
-        if text and level:
-            self.heading(level, collapse(clean(text)))
-        elif text:
-            numbered = style.listed or (properties is not None and properties.find(f"{_W}numPr") is not None)
-            self.lines.append(f"- {text}" if numbered else text)
-            if style.title and not self.title:
-                self.title = collapse(clean(text))
-        for box in boxes:
-            self.walk(box)
-
-    def table(self, table: "Element") -> None:
-        rows = _table_rows(table)
-        if max((len(row) for row in rows), default=0) == 1:  # a frame around paragraphs
-            for cell in _cells(table):
-                self.walk(cell)
-            return
-        lines = [line for line in map(row_line, rows) if line]
-        self.lines += ["", *lines, ""]
-        self.tables += bool(lines)
-
-    def chunk(self, element: "Element") -> None:
-        """A foreign document inside this one: web pages are read."""
-        part = self.document.part.related_parts.get(element.get(_R_ID, ""))
-        if part is not None and "html" in part.content_type:
-            self.lines.append(read_html(part.blob, self.cfg).text)
-
-    def notes(self, part: "PackagePart") -> None:
-        """Footnotes, endnotes or comments, a line each."""
-        from docx.oxml import parse_xml
-
-        self.path = ()
-        for note in parse_xml(part.blob):
-            if _tag(note) in ("footnote", "endnote", "comment"):
-                self.lines.append(_cell_text(note))
+    def finish(self) -> None:
+        """End the body; comments that nothing refers to come last."""
+        self.lines += filter(None, [self.carried])
+        self.lines += self.notes.rest()
         self.close()
 
+    def report(self) -> list[str]:
+        """What the report card says of the document."""
+        remarks = list(self.remarks)
+        if self.empty:
+            remarks.append(_NOT_FILLED.format(self.empty))
+        if self.beside.strange:
+            remarks.append(_NO_CHARACTER.format(self.beside.strange))
+        return joined((*remarks, *self.unseen.notes()))
 
-def _flow(node: "Element", boxes: "list[Element]") -> Iterator[str]:
-    """The text in a paragraph; text boxes that are anchored in it are put into `boxes`."""
-    for child in node:
-        tag = _tag(child)
-        if tag == "txbxContent":
-            boxes.append(child)
-        elif tag == "t":
-            yield child.text or ""
-        elif tag == "tab":
-            yield "\t"
-        elif tag in ("br", "cr"):
-            yield "\n"
-        elif tag == "noBreakHyphen":
-            yield "-"
-        elif tag and tag not in _SKIPPED:
-            yield from _flow(child, boxes)
+    def line(self, element: "Element") -> str:
+        """The text of a paragraph with its number; empty where it goes on in the next."""
+        text = line_of(element, self.beside)
+        properties = element.find(f"{_W}pPr")
+        mark = properties.find(f"{_W}rPr") if properties is not None else None
+        if mark is not None and (mark.find(f"{_W}del") is not None or mark.find(f"{_W}moveFrom") is not None):
+            self.carried += text
+            return ""
+        frame = properties.find(f"{_W}framePr") if properties is not None else None
+        if frame is not None and frame.get(f"{_W}dropCap") in ("drop", "margin"):
+            self.carried += text.strip()
+            return ""
+        text, self.carried = (self.carried + text).strip(), ""
+        label = self.label(properties, text or (mark is None or mark.find(f"{_W}vanish") is None))
+        return label + text if text else ""
 
+    def label(self, properties: "Element | None", counts: object) -> str:
+        """The number of a paragraph. Each is asked once, in order; one that is not seen does not count."""
+        key = value(properties, "pStyle")
+        stated = properties.find(f"{_W}numPr") if properties is not None else None
+        number, level = self.styles.get(key, _Style()).number or ("", None)
+        if stated is not None:
+            number = value(stated, "numId") or number
+            own = value(stated, "ilvl")
+            level = int(own) if own.isdecimal() else level if level is not None else 0
+        if not number or not counts:
+            return ""
+        return self.numbers.label(number, self.numbers.level_of(number, key) if level is None else level)
 
-def _table_rows(table: "Element") -> list[list[str]]:
-    """The cells of each row. A cell merged over rows is repeated in each, so that every row can be understood alone."""
-    rows: list[list[str]] = []
-    above: dict[int, str] = {}  # column -> text that a merged cell goes on with
-    for row in _children(table, "tr"):
-        cells: list[str] = []
-        column = 0
-        for cell in _children(row, "tc"):
-            properties = cell.find(f"{_W}tcPr")
-            merge = properties.find(f"{_W}vMerge") if properties is not None else None
-            text = _cell_text(cell)
-            if merge is not None and merge.get(f"{_W}val") != "restart":
-                text = text or above.get(column, "")
-            above[column] = text if merge is not None else ""
-            cells.append(text)
-            span = _value(properties, "gridSpan") if properties is not None else ""
-            column += int(span) if span.isdecimal() else 1
-        rows.append(cells)
-    return rows
+    def paragraph(self, element: "Element") -> None:
+        text = self.line(element)
+        properties = element.find(f"{_W}pPr")
+        style = self.styles.get(value(properties, "pStyle"), _Style())
+        level = _outline_level(properties) or style.level
+        if text and level and not self.flat:
+            self.heading(level, collapse(clean(text.removeprefix(BULLET))))
+        elif text:
+            self.lines.append(text)
+            if style.title and not self.title:
+                self.title = collapse(clean(text))
+        self.stand_beside()
 
+    def stand_beside(self) -> None:
+        """Write what stands beside the lines since the last time."""
+        boxes, drawn, notes = self.beside.boxes, self.beside.drawn, self.beside.notes
+        self.beside.boxes, self.beside.drawn, self.beside.notes = [], [], []
+        for box in boxes:
+            self.walk(box)
+        for kind, key in drawn:
+            part = self.document.part.related_parts.get(key)
+            if part is not None:
+                self.lines += (chart_lines if kind == "chart" else diagram_lines)(parse_xml(part.blob))
+        for note in notes:
+            self.lines += self.notes.lines(note, lambda root: self.within(root))
 
-def _cells(table: "Element") -> Iterable["Element"]:
-    for row in _children(table, "tr"):
-        yield from _children(row, "tc")
+    def within(self, root: "Element") -> list[str]:
+        """The lines of a part with paragraphs of its own."""
+        outer = self.lines, self.flat
+        self.lines, self.flat = [], True
+        self.walk(root)
+        (inner, self.lines), self.flat = (self.lines, outer[0]), outer[1]
+        return [line for line in inner if line.strip()]
 
+    def table(self, table: "Element") -> None:
+        rows = rows_of(table)
+        if max((len(row) for row in rows), default=0) == 1:  # a frame around paragraphs
+            for cell in cells_of(table):
+                self.walk(cell)
+            return
+        lines = markdown_table([[cell.read(self.cell) for cell in row] for row in rows])
+        self.lines += ["", *lines, ""]
+        self.tables += bool(lines)
+        self.stand_beside()
 
-def _children(parent: "Element", tag: str) -> Iterator["Element"]:
-    for child in parent:
-        if _tag(child) == tag:
-            yield child
-        elif _tag(child) in ("sdt", "sdtContent", "customXml", "ins"):
-            yield from _children(child, tag)
+    def cell(self, cell: "Element") -> str:
+        """All text in a cell on one line; tables and boxes in it stand in their place."""
+        pieces: list[str] = []
+        for element in cell:
+            tag = _tag(element)
+            if tag == "p":
+                pieces.append(self.line(element))
+                boxes, self.beside.boxes = self.beside.boxes, []
+                pieces += [self.cell(box) for box in boxes]
+            elif tag == "tbl":
+                pieces.append(inline([[inner.read(self.cell) for inner in row] for row in rows_of(element)]))
+            elif tag in _OPENED:
+                pieces.append(self.cell(element))
+        return collapse("\n".join(pieces))
 
+    def chunk(self, element: "Element") -> None:
+        """A foreign document inside this one: web pages and plain text are read."""
+        part = self.document.part.related_parts.get(element.get(_R_ID, ""))
+        if part is None:
+            return
+        if "html" in part.content_type:
+            page = read_html(part.blob, self.cfg)
+            self.lines.append(page.text)
+            self.remarks += page.notes
+        elif part.content_type.startswith("text/plain"):
+            self.lines.append(clean(decode(part.blob, self.cfg)[0]))
 
-def _cell_text(cell: "Element") -> str:
-    """All text in a cell on one line, nested tables and text boxes in their place."""
-    pieces: list[str] = []
-    for paragraph in cell.iter(f"{_W}p"):
-        if not any(_tag(parent) == "Fallback" for parent in paragraph.iterancestors()):
-            pieces.append("".join(_flow(paragraph, [])))
-    return collapse("\n".join(pieces))
+    def margins(self) -> tuple[list[str], list[str]]:
+        """The lines of headers and of footers, each once."""
+        self.beside.margin = True
+        found = margins(self.document.element.body, self.settings)
+        related = self.document.part.related_parts
+        lines = [
+            list(dict.fromkeys(
+                line for key in dict.fromkeys(keys) if key in related
+                for line in self.within(self.prepare(parse_xml(related[key].blob)))
+            ))
+            for keys in found
+        ]  # fmt: skip
+        self.beside.margin = False
+        return lines[0], lines[1]

@@ -13,8 +13,9 @@ from zipfile import ZipFile
 from core.config import IngestConfig
 from core.errors import ReadError
 from core.types import Document
+from ingest.readers.grid import plain_table
 from ingest.readers.package import check_package, locked, parse_xml, stated_in
-from ingest.readers.text import Outline, Part, assemble, clean, collapse, meaningful, row_line
+from ingest.readers.text import Outline, Part, assemble, clean, collapse, meaningful
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -211,7 +212,7 @@ class _Writer(Outline):
                 self.walk(row[0])
             return
         below: dict[int, tuple[int, str]] = {}  # column -> rows that a merged cell still goes on for, its text
-        lines = [line for line in (row_line(self.cells(row, below)) for row in rows) if line]
+        lines = plain_table(self.cells(row, below) for row in rows)
         self.lines += ["", *lines, ""]
         self.tables += bool(lines)
 

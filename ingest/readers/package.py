@@ -58,7 +58,7 @@ def check_package(data: bytes, kind: str) -> None:
         text = f"the {kind} file unpacks from {len(data):,} to {unpacked:,} bytes: refused as a zip bomb"
         raise ReadError(text, "if you trust it, split it into smaller files")
     names = {member.filename for member in members}
-    if names.isdisjoint(("[Content_Types].xml", "mimetype", "META-INF/container.xml", "content.xml")):
+    if names.isdisjoint(("[Content_Types].xml", "mimetype", "META-INF/container.xml", "content.xml", "OFD.xml")):
         raise ReadError(f"an ordinary zip archive under the name of {a_kind} file", "unpack it into the folder")
 
 

@@ -43,4 +43,6 @@ def _hyphen(before: str, after: str, text: str) -> str:
 
 def _width(line: str) -> int:
     """Columns that a line takes: a CJK character fills two."""
+    if line.isascii():
+        return len(line)
     return len(line) + len(re.findall(f"[{_CJK}\u3000-\u303f\uff00-\uffef]", line))

@@ -6,15 +6,19 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from io import BytesIO
-from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import groupby
+from typing import TYPE_CHECKING
 
 from core.config import IngestConfig
 from core.errors import ReadError
 from core.types import Document
 from ingest.readers.encoding import signature
 from ingest.readers.ocr import MAX_PIXELS, next_page, ocr_obstacle, recognise
-from ingest.readers.paragraphs import CUT_MARK, unwrap
+from ingest.readers.paragraphs import unwrap
+from ingest.readers.pdf_layout import Item
+from ingest.readers.pdf_page import Layer, read_page
+from ingest.readers.pdf_running import join_pages
+from ingest.readers.pdf_tables import Table
 from ingest.readers.text import (
     HeadingPath,
     Part,
@@ -28,35 +32,27 @@ from ingest.readers.text import (
     names,
     tags_of,
 )
+from ingest.readers.unseen import Unseen
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from pypdfium2 import PdfDocument, PdfPage
+    from pypdfium2 import PdfDocument
+
+    from ingest.readers.archive import Contents
 
 Bookmark = tuple[int, int, str]  # (page from 0, level, name)
 
 _LOCK = threading.Lock()  # pdfium may only be called from one thread at a time
 _PASSWORD_CODE, _SECURITY_CODE = 4, 5
-# pdfium puts a mark for hyphen and line break where a word is cut; a soft hyphen elsewhere is a hyphen one can see.
-_CUT = re.compile("[\x02\ufffe][^\\S\n]*\n?|\xad[^\\S\n]*\n")
 _SCALE = 200 / 72  # pixels a point: 200 dpi
 _MAX_SIDE = 10_000  # pixels
-_STAMP = 100  # characters: a page number, a case number, who scanned it
-_SCANNED = 0.5  # of a page that pictures cover
-_OBJECTS = 1000  # of a page, that are looked at
 
 
-class _Layer(NamedTuple):
-    """The text layer of a page, and whether it cannot be all that the page says."""
-
-    text: str
-    lacking: bool
-
-
-def read_pdf(data: bytes, cfg: IngestConfig) -> Document:
+def read_pdf(data: bytes, cfg: IngestConfig, contents: "Contents | None" = None) -> Document:
     """A PDF with its pages; those without a text layer are recognised where OCR is at hand, else named as empty.
 
-    Raises `ReadError` for a password, damage beyond repair, and where no page has text and none can be recognised.
+    Attached files are put into `contents`. Raises `ReadError` for a password, damage beyond repair, and where no page
+    has text and none can be recognised.
     """
     opened = _open(data)
     if opened is None:
@@ -70,16 +66,18 @@ def read_pdf(data: bytes, cfg: IngestConfig) -> Document:
             else "damaged PDF: neither it nor a repaired copy can be opened",
             "open it in a viewer; if that works, print it to a new PDF, else restore it from a copy",
         )
-    pdf, layers = opened
+    pdf, layers, unseen = opened
     try:
-        return _document(pdf, layers, cfg)
+        attached = _attached(pdf, contents)
+        document = _document(pdf, layers, cfg, contents.parts if contents else [])
+        return replace(document, notes=(*document.notes, *unseen.notes(), *attached))
     finally:
         with _LOCK:
             pdf.close()
 
 
-def _open(data: bytes) -> "tuple[PdfDocument, list[_Layer]] | None":
-    """The file and the text layers of its pages; None where pdfium cannot open it or any page of it."""
+def _open(data: bytes) -> "tuple[PdfDocument, list[Layer], Unseen] | None":
+    """The file, the text layers of its pages and what they leave out; None where pdfium can open no page of it."""
     from pypdfium2 import PdfDocument, PdfiumError
 
     with _LOCK:
@@ -90,65 +88,127 @@ def _open(data: bytes) -> "tuple[PdfDocument, list[_Layer]] | None":
                 hint = "save a copy without the password, or leave it out with ingest.exclude"
                 raise ReadError("the PDF needs a password", hint) from None
             return None
-        layers = [_layer(pdf, index) for index in range(len(pdf))]
+        if pdf.get_formtype():
+            pdf.init_forms()
+        unseen = Unseen()
+        layers = [_layer(pdf, index, unseen) for index in range(len(pdf))]
         if any(layers):
-            return pdf, [layer or _Layer("", True) for layer in layers]
+            return pdf, [layer or Layer() for layer in layers], unseen
         pdf.close()
         return None
 
 
-def _layer(pdf: "PdfDocument", index: int) -> _Layer | None:
+def _layer(pdf: "PdfDocument", index: int, unseen: Unseen) -> Layer | None:
     """The text layer of a page; None where the page cannot be opened."""
     from pypdfium2 import PdfiumError
 
     try:
         page = pdf[index]
-        text = page.get_textpage().get_text_bounded()
-        size = sum(map(len, text.split()))
-        lacking = size == 0 or (size < _STAMP and _scanned(page))
+        layer = read_page(pdf, page, unseen)
         page.close()
     except PdfiumError:
         return None
-    text = _CUT.sub(f"{CUT_MARK}\n", text.replace("\r\n", "\n").replace("\r", "\n")).replace("\xad", "-")
-    return _Layer(clean(unwrap(text)), lacking)
+    return layer
 
 
-def _scanned(page: "PdfPage") -> bool:
-    """Whether pictures cover most of a page."""
-    from pypdfium2.raw import FPDF_PAGEOBJ_IMAGE
+def _attached(pdf: "PdfDocument", contents: "Contents | None") -> list[str]:
+    """Read the attached files; what could not be read."""
+    from pypdfium2 import PdfiumError
 
-    left, bottom, right, top = page.get_bbox()
-    covered = 0.0
-    for picture in islice(page.get_objects(filter=[FPDF_PAGEOBJ_IMAGE], max_depth=3), _OBJECTS):
-        x0, y0, x1, y1 = picture.get_bounds()
-        covered += max(0.0, min(x1, right) - max(x0, left)) * max(0.0, min(y1, top) - max(y0, bottom))
-    return covered >= _SCANNED * (right - left) * (top - bottom)
+    count = pdf.count_attachments()
+    if contents is None or contents.depth > contents.cfg.archive_depth:
+        return [f"{count} attached files were not read"] if count else []
+    for number in range(count):
+        try:
+            with _LOCK:
+                file = pdf.get_attachment(number)
+                name = collapse(clean(file.get_name())) or f"attachment {number + 1}"
+                data = bytes(file.get_data()) if contents.readable(name) else b""
+        except PdfiumError:
+            continue
+        contents.budget.size -= len(data)
+        if contents.budget.size < 0:
+            return [*contents.notes(), "attached files were not read: they unpack to too much (ingest.archive_mb)"]
+        if data:
+            contents.add(name, data)
+    return contents.notes()
 
 
-def _document(pdf: "PdfDocument", layers: Sequence[_Layer], cfg: IngestConfig) -> Document:
+def _document(pdf: "PdfDocument", layers: Sequence[Layer], cfg: IngestConfig, attached: Sequence[Part]) -> Document:
     with _LOCK:
         title, marks = meaningful(pdf.get_metadata_value("Title")), _bookmarks(pdf)
         keywords, *times = map(pdf.get_metadata_value, ("Keywords", "ModDate", "CreationDate"))
-    texts = [layer.text for layer in layers]
+    join_pages([layer.items for layer in layers])
+    texts = [written(layer.items, layer.comments) for layer in layers]
     lacking = [index for index, layer in enumerate(layers) if layer.lacking]
     obstacle = ocr_obstacle(cfg) if lacking else None
     recognised: list[int] = []
     for index in lacking[: cfg.ocr_pages] if obstacle is None else ():
         next_page(cfg)
         text = recognise(picture) if (picture := _render(pdf, index)) else ""
-        if len(text) > 2 * len(texts[index]):  # else it is no more than the stamp
-            texts[index] = text
+        if text and (both := _together(texts[index], text)):
+            texts[index] = both
             recognised.append(index + 1)
-    if not any(text.strip() for text in texts):
+    if not any(text.strip() for text in texts) and not attached:
         pages = f"{len(texts)} page{'s' if len(texts) != 1 else ''}"
         what, hint = obstacle or ("OCR found none", "leave it out with ingest.exclude")
         raise ReadError(f"no text in the PDF ({pages}): probably a scan, and {what}", hint)
     empty = [number for number, text in enumerate(texts, start=1) if not text.strip()]
-    left = len(lacking) - cfg.ocr_pages if obstacle is None else 0
-    notes = (f"{left} pages without text were left out: ingest.ocr_pages = {cfg.ocr_pages}",) if left > 0 else ()
-    document = assemble(_parts(texts, marks), title, len(texts), empty)
+    notes = _unread(lacking, recognised, empty, obstacle, cfg) + _garbled(layers, recognised)
+    tables = sum(not isinstance(item, str) for layer in layers for item in layer.items)
+    parts = [*_parts(texts, marks), *(Part(part.text, part.headings) for part in attached)]
+    document = assemble(parts, title, len(texts), empty, tables=tables)
     date = next(filter(None, map(date_of, times)), "")
     return replace(document, ocr_pages=tuple(recognised), notes=notes, tags=tags_of(listed(keywords)), date=date)
+
+
+def written(items: Sequence[Item], comments: Sequence[str] = ()) -> str:
+    """The text of a page: lines of a paragraph joined, tables in Markdown's form, comments at the end."""
+    pieces: list[str] = []
+    for plain, run in groupby(items, lambda item: isinstance(item, str)):
+        if plain:
+            pieces.append(unwrap("\n".join(str(item) for item in run)))
+        else:
+            pieces += [f"\n{item.markdown()}\n" for item in run if isinstance(item, Table)]
+    return clean("\n".join([*pieces, *comments])).strip("\n")
+
+
+def _together(typed: str, recognised: str) -> str:
+    """What was recognised of a page, and what of its text layer is not in it; nothing where OCR adds nothing."""
+    seen = set(_words(recognised))
+    if len(seen - set(_words(typed))) < 2 and len(recognised) <= 2 * len(typed):
+        return ""
+    lines = [line for line in typed.split("\n") if 2 * sum(word in seen for word in _words(line)) < len(_words(line))]
+    return "\n".join([recognised, *lines])
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[\u2e80-\u9fff]|[^\W_]+", text.casefold())
+
+
+def _unread(
+    lacking: Sequence[int], recognised: Sequence[int], empty: Sequence[int], obstacle: object, cfg: IngestConfig
+) -> tuple[str, ...]:
+    """What stays unread of pages that are pictures, or whose glyphs say no characters."""
+    left = len(lacking) - cfg.ocr_pages if obstacle is None else 0
+    if left > 0:
+        return (f"{left} pages without text were left out: ingest.ocr_pages = {cfg.ocr_pages}",)
+    half = [index + 1 for index in lacking if obstacle and index + 1 not in empty]
+    if not half:
+        return ()
+    return (f"pages that are mostly pictures, of which only the text beside them was read: {_some(half)}",)
+
+
+def _garbled(layers: Sequence[Layer], recognised: Sequence[int]) -> tuple[str, ...]:
+    pages = [number for number, layer in enumerate(layers, start=1) if layer.garbled and number not in recognised]
+    if not pages:
+        return ()
+    count = sum(layers[number - 1].garbled for number in pages)
+    return (f"{count} glyphs of which nothing says what characters they are were left out: page {_some(pages)}",)
+
+
+def _some(pages: Sequence[int]) -> str:
+    return ", ".join(map(str, pages[:12])) + (" ..." if len(pages) > 12 else "")
 
 
 def _render(pdf: "PdfDocument", index: int) -> "Image | None":

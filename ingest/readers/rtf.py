@@ -11,7 +11,8 @@ from core.config import IngestConfig
 from core.errors import ReadError
 from core.types import Document
 from ingest.readers.encoding import code_page, signature
-from ingest.readers.text import HeadingPath, Part, assemble, clean, collapse, descend, meaningful, names, row_line
+from ingest.readers.grid import plain_table
+from ingest.readers.text import HeadingPath, Part, assemble, clean, collapse, descend, meaningful, names
 
 _TOKEN = re.compile(
     rb"\\([A-Za-z]{1,32})(-?\d{1,10})? ?|\\'([0-9A-Fa-f]{2})|\\([^A-Za-z])|([{}])|[\r\n\0]+|([^\\{}\r\n\0]+)", re.S
@@ -88,7 +89,7 @@ class _Reader:
     path: HeadingPath = ()
     title: str = ""
     tables: int = 0
-    in_rows: bool = False
+    rows: list[list[str]] = field(default_factory=list)  # of the present table
 
     def run(self, data: bytes, at: int) -> None:
         while token := _TOKEN.match(data, at):
@@ -251,7 +252,7 @@ class _Reader:
         text = _joined(self.text).strip()
         self.text.clear()
         if text:
-            self.in_rows = False
+            self.table()
         if text and self.state.level:
             self.end_part()
             name = collapse(clean(text))
@@ -262,16 +263,20 @@ class _Reader:
 
     def row(self) -> None:
         cells, self.cells = self.cells, []
-        line = row_line([clean(cell) for cell in cells]) if len(cells) > 1 else "".join(cells).strip()
-        if not line:
-            return
-        if len(cells) > 1 and not self.in_rows:
-            self.lines.append("")
+        if len(cells) > 1:
+            self.rows.append([clean(cell) for cell in cells])
+        elif line := "".join(cells).strip():
+            self.table()
+            self.lines.append(line)
+
+    def table(self) -> None:
+        rows, self.rows = self.rows, []
+        if lines := plain_table(rows):
+            self.lines += ["", *lines, ""]
             self.tables += 1
-        self.in_rows = len(cells) > 1
-        self.lines.append(line)
 
     def end_part(self) -> None:
+        self.table()
         self.parts.append(Part("\n".join(self.lines), names(self.path)))
         self.lines = []
 

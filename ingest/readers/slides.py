@@ -1,19 +1,33 @@
-"""PowerPoint -> text, a page a slide: title, text, tables, diagrams, then the speaker's notes."""
+"""PowerPoint -> text, a page a slide: title, text, tables, charts, diagrams, then the speaker's notes and comments."""
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 from core.config import IngestConfig
 from core.types import Document
-from ingest.readers.package import check_package, plain_package, stated
-from ingest.readers.text import Part, assemble, clean, collapse, meaningful, row_line
+from ingest.readers.package import check_package, parse_xml, plain_package, stated
+from ingest.readers.slide_text import (
+    FOOTER,
+    TITLES,
+    UNREAD,
+    body_lines,
+    name_of,
+    placeholder,
+    shape_lines,
+    shapes_in,
+    title_of,
+)
+from ingest.readers.text import Part, assemble, clean, collapse, meaningful
+from ingest.readers.unseen import NOT_DISPLAYED, OUTSIDE, STRUCK, TINY, TRANSPARENT, Unseen
 
 if TYPE_CHECKING:
-    from pptx.shapes.base import BaseShape
+    from lxml.etree import _Element as Element
     from pptx.slide import Slide
 
+_TINY = 100  # hundredths of a point
 _DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 
 
@@ -26,56 +40,112 @@ def read_pptx(data: bytes, cfg: IngestConfig) -> Document:
     parts: list[Part] = []
     empty: list[int] = []
     tables = 0
+    hidden: list[str] = []
+    unseen = Unseen()
+    size = presentation.slide_width or 0, presentation.slide_height or 0
+    margin: dict[str, None] = {}  # lines of footers and masters, which are written once
     for number, slide in enumerate(presentation.slides, start=1):
-        title = _title(slide)
-        text = "\n".join(line for line in (title, *_lines(slide.shapes), *_diagrams(slide), *_notes(slide)) if line)
+        if slide.element.get("show") in ("0", "false"):
+            hidden.append(str(number))
+            parts.append(Part("", (), number))
+            continue
+        _leave_unseen(slide, size, unseen)
+        shapes = list(shapes_in(slide.shapes._spTree))
+        title = clean(title_of(shapes))
+        lines = [title, *_lines(slide, shapes), *_notes(slide), *_comments(slide)]
+        text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines).strip("\n"))
         if not text.strip():
             empty.append(number)
-        parts.append(Part(text, (title,) if title else (), number))
+        once = [line for line in dict.fromkeys(_margin(slide, shapes)) if line not in margin]
+        margin |= dict.fromkeys(once)
+        parts.append(Part("\n".join(filter(None, (text, *once))), (title,) if title else (), number))
         tables += sum(1 for _ in slide.element.iter(f"{_DRAWING}tbl"))
     first = next((part.headings[0] for part in parts if part.headings), "")
     title = meaningful(presentation.core_properties.title) or first
     tags, date = stated(data)
-    return replace(assemble(parts, title, len(parts), empty, tables=tables), tags=tags, date=date)
+    notes = [f"hidden slides were left out: {', '.join(hidden)}"] if hidden else []
+    document = assemble(parts, title, len(parts), empty, tables=tables, notes=(*notes, *unseen.notes()))
+    return replace(document, tags=tags, date=date)
 
 
-def _title(slide: "Slide") -> str:
-    shape = slide.shapes.title
-    return collapse(clean(shape.text_frame.text)) if shape is not None and shape.has_text_frame else ""
+def _leave_unseen(slide: "Slide", size: tuple[int, int], unseen: Unseen) -> None:
+    """Empty the text that is hidden, beside the slide, struck out, or without size or fill; count it."""
+    runs: dict[str, list[Element]] = {NOT_DISPLAYED: [], OUTSIDE: [], TINY: [], TRANSPARENT: [], STRUCK: []}
+    for about in slide.element.iter("{*}cNvPr"):
+        shape = about.getparent().getparent()
+        if about.get("hidden") in ("1", "true"):
+            runs[NOT_DISPLAYED] += shape.iter(f"{_DRAWING}t")
+        elif name_of(shape.getparent()) != "grpSp" and _is_beside(shape, size):
+            runs[OUTSIDE] += shape.iter(f"{_DRAWING}t")
+    for look in slide.element.iter(f"{_DRAWING}rPr"):
+        points = look.get("sz", "")
+        why = TINY if points.isdecimal() and int(points) <= _TINY else ""
+        if look.find(f"{_DRAWING}noFill") is not None and look.find(f"{_DRAWING}ln") is None:
+            why = TRANSPARENT
+        if look.get("strike", "noStrike") != "noStrike":
+            why = STRUCK
+        if why:
+            runs[why] += look.getparent().iter(f"{_DRAWING}t")
+    for why, texts in runs.items():
+        for text in texts:
+            unseen.leave(text.text or "", why)
+            text.text = ""
 
 
-def _lines(shapes: "Iterable[BaseShape]") -> Iterator[str]:
-    """The text of shapes in their order, groups opened; not the title, nor date, footer and slide number."""
-    from pptx.enum.shapes import PP_PLACEHOLDER
-    from pptx.shapes.autoshape import Shape
-    from pptx.shapes.graphfrm import GraphicFrame
-    from pptx.shapes.group import GroupShape
+def _is_beside(shape: "Element", size: tuple[int, int]) -> bool:
+    """Whether no part of a shape is on the slide; one whose place the layout tells is."""
+    frame = next((child for about in shape for child in (about, *about) if name_of(child) == "xfrm"), None)
+    place = frame.find(f"{_DRAWING}off") if frame is not None else None
+    extent = frame.find(f"{_DRAWING}ext") if frame is not None else None
+    if place is None or extent is None:
+        return False
+    try:
+        left, top, width, height = (int(each.get(name, "")) for each, name in (
+            (place, "x"), (place, "y"), (extent, "cx"), (extent, "cy")
+        ))  # fmt: skip
+    except ValueError:
+        return False
+    return left + width < 0 or top + height < 0 or left > size[0] or top > size[1]
 
-    title = (PP_PLACEHOLDER.TITLE, PP_PLACEHOLDER.CENTER_TITLE, PP_PLACEHOLDER.VERTICAL_TITLE)
-    margin = (PP_PLACEHOLDER.DATE, PP_PLACEHOLDER.FOOTER, PP_PLACEHOLDER.SLIDE_NUMBER)
+
+def _lines(slide: "Slide", shapes: "list[Element]") -> Iterator[str]:
+    """The lines of the shapes in their order; not the title, nor date, footer and slide number."""
+
+    def part(key: str) -> "Element | None":
+        found = slide.part.rels.get(key)
+        return None if found is None or found.is_external else parse_xml(found.target_part.blob)
+
     for shape in shapes:
-        if isinstance(shape, GroupShape):
-            yield from _lines(shape.shapes)
-        elif isinstance(shape, GraphicFrame) and shape.has_table:
-            for row in shape.table.rows:
-                yield row_line([cell.text for cell in row.cells])
-        elif isinstance(shape, Shape):
-            if shape.is_placeholder and shape.placeholder_format.type in (*title, *margin):
-                continue
-            yield shape.text_frame.text.strip()
+        kind = placeholder(shape)
+        if kind not in TITLES and kind not in UNREAD and kind != FOOTER:
+            yield from shape_lines(shape, part)
 
 
-def _diagrams(slide: "Slide") -> Iterator[str]:
-    """The words of SmartArt, which are kept in parts of their own."""
-    from pptx.oxml import parse_xml
-
-    for rel in slide.part.rels.values():
-        if not rel.is_external and rel.reltype.endswith("/diagramData"):
-            for element in parse_xml(rel.target_part.blob).iter(f"{_DRAWING}t"):
-                yield (element.text or "").strip()
+def _margin(slide: "Slide", shapes: "list[Element]") -> Iterator[str]:
+    """The footer of a slide, and what its layout and master write on it."""
+    layout = slide.slide_layout
+    behind = [shape for shape in shapes if placeholder(shape) == FOOTER]
+    if slide.element.get("showMasterSp") not in ("0", "false"):
+        behind += [shape for shape in shapes_in(layout.shapes._spTree) if placeholder(shape) is None]
+        if layout.element.get("showMasterSp") not in ("0", "false"):
+            behind += [shape for shape in shapes_in(layout.slide_master.shapes._spTree) if placeholder(shape) is None]
+    for shape in behind:
+        yield from filter(None, map(collapse, shape_lines(shape, lambda key: None)))
 
 
 def _notes(slide: "Slide") -> Iterator[str]:
-    frame = slide.notes_slide.notes_text_frame if slide.has_notes_slide else None
-    if frame is not None and frame.text.strip():
-        yield "\n" + frame.text.strip()
+    if slide.has_notes_slide:
+        for shape in shapes_in(slide.notes_slide.shapes._spTree):
+            body = shape.find("{*}txBody")
+            if body is not None and placeholder(shape) not in (*UNREAD, FOOTER) and (lines := body_lines(body)):
+                yield "\n" + "\n".join(lines)
+
+
+def _comments(slide: "Slide") -> Iterator[str]:
+    """What people remarked on a slide; newer programs write comments as paragraphs, older ones as one text."""
+    for rel in slide.part.rels.values():
+        if not rel.is_external and rel.reltype.endswith("/comments"):
+            for comment in parse_xml(rel.target_part.blob).iter("{*}cm"):
+                texts = [element.text or "" for element in comment.iter("{*}text", f"{_DRAWING}t")]
+                if said := collapse(" ".join(texts)):
+                    yield f"[comment] {said}"

@@ -1,104 +1,113 @@
-"""Spreadsheets and delimited text -> a line a row, each value beside the name of its column.
-
-A chunk holds a few rows, mostly far from the header. `Region: North | Sales: 100` can be found by either name or
-value, understood and quoted alone, and skips empty cells; repeating the header every so many rows does none of that
-reliably, because chunks are cut by tokens.
-"""
+"""Spreadsheets and delimited text -> a line a row, each value beside the name of its column (`named_rows.py`)."""
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from io import BytesIO, StringIO
 from itertools import islice
-from typing import TYPE_CHECKING
 from zipfile import ZipFile
 
 from core.config import IngestConfig
 from core.errors import ReadError
 from core.types import Document
+from ingest.readers import sheet_ods, sheet_xls, sheet_xlsx
 from ingest.readers.encoding import decode
-from ingest.readers.package import check_package, stated
-from ingest.readers.text import Part, assemble, clean, collapse, row_line
-
-if TYPE_CHECKING:
-    from python_calamine import CalamineWorkbook
+from ingest.readers.named_rows import lines
+from ingest.readers.package import check_package, locked, parse_xml, stated
+from ingest.readers.sheet import Sheet
+from ingest.readers.text import Part, assemble, clean, shapeless
 
 Cell = int | float | str | bool | time | date | datetime | timedelta
 
-_LOOK_AHEAD = 20  # rows in which a header is looked for
-_MAX_LABEL = 80
-_MAX_CELLS = 30_000_000  # of the area from the first to the last cell: calamine fills it whole, 25 bytes a cell
-_REFERENCE = re.compile(rb"""<(?:\w+:)?c\s(?:[^<>]*?\s)?r=["']([A-Z]{1,3})(\d{1,7})["'][^<>]*(?<!/)>""")
-_VALUE = re.compile(r"[-+]?[\d.,:/%\s年月日-]+|[-+]?[$¥€£]?[\d.,]+%?|true|false", re.I)
+_LOOK_AHEAD = 40  # lines by which the separator is judged
 _OLE = b"\xd0\xcf\x11\xe0"
-_SHEET_BLOCK = 4_000_000
+_STATED = re.compile(r"sep=([,;\t|])\n", re.I)  # as Excel has it in a first line
 
 
 def read_sheets(data: bytes, cfg: IngestConfig) -> Document:
     """An Excel or OpenDocument workbook; the name of a sheet is the heading of its section. Formulas: last values."""
-    from python_calamine import CalamineError, CalamineWorkbook, PasswordError
-
     if data[:1] == b"\t" and data[1:2] in b"\x00\x02\x04":
         raise ReadError("a spreadsheet older than Excel 97", "open it in Excel or LibreOffice and save it as .xlsx")
     if not data.startswith(_OLE) or "EncryptedPackage".encode("utf-16-le") in data:
         check_package(data, "spreadsheet")
-        _check_area(data)
-    try:
-        workbook = CalamineWorkbook.from_filelike(BytesIO(data))
-    except PasswordError:
-        hint = "save a copy without the password, or leave it out with ingest.exclude"
-        raise ReadError("the spreadsheet is password-protected", hint) from None
-    except CalamineError as error:
-        hint = "open it in Excel or LibreOffice and save it as .xlsx"
-        raise ReadError(f"damaged spreadsheet: {error}", hint) from None
-    sheets = list(_sheets(workbook))
+    notes: list[str] = []
+    parts = [part for sheet in _sheets(data) if (part := sheet.part(notes))]
     tags, changed = stated(data)
-    document = assemble(sheets, tables=sum(1 for sheet in sheets if sheet.text.strip()))
+    document = assemble(parts, tables=sum(1 for part in parts if part.text.strip()), notes=notes)
     return replace(document, tags=tags, date=changed)
 
 
 def read_delimited(data: bytes, cfg: IngestConfig) -> Document:
     """Comma-, semicolon-, pipe- or tab-separated text."""
-    text, encoding = decode(data, cfg)
-    text = clean(text)
+    written, encoding = decode(data, cfg)
+    text = clean(written)
     csv.field_size_limit(2**31 - 1)  # a cell may be a whole document; the size of the file is limited
-    rows = csv.reader(StringIO(text), delimiter=_delimiter(text))
-    return assemble([Part("\n".join(_lines(rows)))], encoding=encoding, tables=1)
+    stated_one = _STATED.match(text)
+    if stated_one:
+        text = text[stated_one.end() :]
+    rows = csv.reader(StringIO(text), delimiter=stated_one[1] if stated_one else _delimiter(text))
+    part = Part("\n".join(lines(enumerate(rows))))
+    return assemble([part], encoding=encoding, tables=1, notes=shapeless(written))
 
 
-def _sheets(workbook: "CalamineWorkbook") -> Iterator[Part]:
-    for name in workbook.sheet_names:
-        rows = workbook.get_sheet_by_name(name).iter_rows()
-        yield Part("\n".join(_lines([_text(cell) for cell in row] for row in rows)), (collapse(clean(name)),))
-
-
-def _check_area(data: bytes) -> None:
-    """Refuse an .xlsx of which two distant cells would fill the memory."""
+def _sheets(data: bytes) -> Iterator[Sheet]:
+    """The sheets of a workbook, by the reader of what it is."""
+    if data.startswith(_OLE):
+        yield from _old_sheets(data)
+        return
     with ZipFile(BytesIO(data)) as archive:
-        for member in archive.infolist():
-            if not re.fullmatch(r"xl/worksheets/[^/]+\.xml", member.filename, re.I):
-                continue
-            columns: set[bytes] = set()
-            last_row, rest = 0, b""
-            with archive.open(member) as sheet:
-                while block := sheet.read(_SHEET_BLOCK):
-                    found = _REFERENCE.findall(rest + block)
-                    columns.update(column for column, _ in found)
-                    last_row = max(last_row, max((int(row) for _, row in found), default=0))
-                    rest = block[-300:]
-            width = max(map(_column, columns), default=0)
-            if width * last_row > _MAX_CELLS:
-                text = f"a sheet of {last_row:,} rows x {width:,} columns: more than {_MAX_CELLS:,} cells"
-                raise ReadError(text, "delete the stray cells far from the table, or save it as .csv")
+        members = frozenset(archive.namelist())
+        if sheet_xlsx.WORKBOOK in members:
+            yield from sheet_xlsx.sheets(archive)
+        elif "content.xml" in members:
+            if "META-INF/manifest.xml" in members and b"encryption-data" in archive.read("META-INF/manifest.xml"):
+                raise locked("spreadsheet")
+            yield from sheet_ods.sheets(parse_xml(archive.read("content.xml")))
+        else:
+            yield from _values(data)
 
 
-def _column(letters: bytes) -> int:
-    number = 0
-    for letter in letters:
-        number = number * 26 + letter - 64
-    return number
+def _old_sheets(data: bytes) -> Iterator[Sheet]:
+    """Those of an .xls; where it is damaged or has a form that xlrd does not know, their values."""
+    try:
+        found = list(sheet_xls.sheets(data))
+    except ReadError:
+        raise
+    except Exception:  # xlrd lets nearly any type through; calamine says what is wrong, or reads it
+        found = list(_values(data))
+    yield from found
+
+
+def _damaged(why: str) -> ReadError:
+    return ReadError(f"damaged spreadsheet: {why}", "open it in Excel or LibreOffice and save it as .xlsx")
+
+
+def _values(data: bytes) -> Iterator[Sheet]:
+    """The sheets by calamine, which knows values and merged cells, and not how they are shown. Raises `ReadError`."""
+    from python_calamine import CalamineError, CalamineWorkbook, PasswordError, SheetVisibleEnum
+
+    try:
+        workbook = CalamineWorkbook.from_filelike(BytesIO(data))
+    except PasswordError:
+        raise locked("spreadsheet") from None
+    except CalamineError as error:
+        raise _damaged(str(error)) from None
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of Rust, where calamine did not think of this damage
+            raise
+        raise _damaged("cut short or overwritten") from None
+    for about in workbook.sheets_metadata:
+        sheet = Sheet(about.name, about.visible != SheetVisibleEnum.Visible)
+        found = workbook.get_sheet_by_name(about.name)
+        if not sheet.hidden and found.start:
+            for number, row in enumerate(found.iter_rows()):  # from row 1, and from the first used column
+                for column, cell in enumerate(row, start=found.start[1]):
+                    if cell != "":
+                        sheet.put(number, column, _text(cell))
+            sheet.merged = [(*start, *end) for start, end in found.merged_cell_ranges or ()]
+        yield sheet
 
 
 def _text(cell: Cell) -> str:
@@ -118,7 +127,7 @@ def _text(cell: Cell) -> str:
 
 def _delimiter(text: str) -> str:
     """The separator that gives the first lines the most columns, and the same number."""
-    sample = list(islice(StringIO(text), _LOOK_AHEAD * 2))
+    sample = list(islice(StringIO(text), _LOOK_AHEAD))
     best, best_score = ",", 0.0
     for delimiter in ",\t;|":
         widths = [len(row) for row in csv.reader(sample, delimiter=delimiter) if row]
@@ -127,42 +136,3 @@ def _delimiter(text: str) -> str:
         if score > best_score:
             best, best_score = delimiter, score
     return best
-
-
-def _lines(rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """What stands above the header and the header as they are, then every row with the names of its columns."""
-    rows = iter(rows)
-    head = list(islice(rows, _LOOK_AHEAD))
-    at = _header(head)
-    for row in head[: at + 1] if at is not None else head:
-        if line := row_line(row):
-            yield line
-    labels = [collapse(label).rstrip(":：") for label in head[at]] if at is not None else []
-    for group in (head[at + 1 :] if at is not None else [], rows):
-        for row in group:
-            line = _record(labels, row) if labels else row_line(row)
-            if line:
-                yield line
-
-
-def _record(labels: Sequence[str], row: Sequence[str]) -> str:
-    pieces: list[str] = []
-    for i, cell in enumerate(row):
-        value = collapse(cell)
-        label = labels[i] if i < len(labels) else ""
-        if value:
-            pieces.append(f"{label}: {value}" if label else value)
-    return " | ".join(pieces)
-
-
-def _header(head: Sequence[Sequence[str]]) -> int | None:
-    """The row that names the columns: the first that is as wide as the table and holds distinct words, no values."""
-    widths = [sum(1 for cell in row if cell.strip()) for row in head]
-    width = max(widths, default=0)
-    for i, row in enumerate(head[:-1]):
-        cells = [collapse(cell) for cell in row if cell.strip()]
-        if len(cells) < 2 or len(cells) < 0.6 * width or not any(widths[i + 1 :]):
-            continue
-        labels = [cell for cell in cells if len(cell) <= _MAX_LABEL and not _VALUE.fullmatch(cell)]
-        return i if len(labels) == len(cells) and len(set(cells)) * 2 > len(cells) else None
-    return None

@@ -9,6 +9,7 @@ from datetime import date
 from core.config import IngestConfig
 from core.types import Document, Section
 from ingest.readers.encoding import decode
+from ingest.readers.unseen import SHAPELESS, Unseen, joined
 
 HeadingPath = tuple[tuple[int, str], ...]  # (level, name), outermost first, levels rising
 
@@ -17,7 +18,12 @@ _BREAKS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 # space, word joiner, byte order mark, direction overrides, tags. Joiners stay: Persian, Hindi and emoji need them.
 _DROPPED = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
-    "\ud800-\udfff\U000e0000-\U000e007f]"
+    "\ud800-\udfff\U000e0000-\U000e007f]|[\ufe00-\ufe0f\U000e0100-\U000e01ef]{2,}"
+)
+# Of these, what can spell out a text that nobody sees: tags (not those of a flag, UTS 51), rows of variation selectors.
+_SHAPELESS = re.compile(
+    "(?<![\U0001f3f4\U000e0000-\U000e007f])[\U000e0000-\U000e007f]+|(?<=\U0001f3f4)[\U000e0000-\U000e007f]{8,}"
+    "|[\ufe00-\ufe0f\U000e0100-\U000e01ef]{2,}"
 )
 _RADICALS = re.compile("[\u2e80-\u2fdf]+")
 # Printed PDFs write these radicals for the characters; Unicode gives them no compatibility mapping.
@@ -57,9 +63,10 @@ class Part:
 
 def read_text(data: bytes, cfg: IngestConfig) -> Document:
     """A plain text file; its title is a first short line that stands alone."""
-    text, encoding = decode(data, cfg)
-    text = clean(_ANSI.sub("", text) if "\x1b" in text else text)
-    return Document(text, _first_line(text), (Section(0, len(text)),), encoding=encoding)
+    written, encoding = decode(data, cfg)
+    text = clean(_ANSI.sub("", written) if "\x1b" in written else written)
+    notes = tuple(shapeless(written))
+    return Document(text, _first_line(text), (Section(0, len(text)),), encoding=encoding, notes=notes)
 
 
 def read_captions(data: bytes, cfg: IngestConfig) -> Document:
@@ -73,10 +80,21 @@ def read_captions(data: bytes, cfg: IngestConfig) -> Document:
 
 def clean(text: str) -> str:
     """One kind of line end, no control or invisible characters but it and tabs, Kangxi radicals as the characters."""
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
     text = _DROPPED.sub("", _BREAKS.sub("\n", text))
     if text.isascii():
         return text
     return _RADICALS.sub(lambda run: unicodedata.normalize("NFKC", run[0]).translate(_SUPPLEMENT), text)
+
+
+def shapeless(*texts: str) -> list[str]:
+    """A note where a text, before it is cleaned, holds characters that spell something out and have no shape."""
+    unseen = Unseen()
+    for text in texts:
+        for run in _SHAPELESS.findall(text) if not text.isascii() else ():
+            unseen.leave(run, SHAPELESS)
+    return unseen.notes()
 
 
 def assemble(
@@ -91,8 +109,10 @@ def assemble(
     """Clean the parts and join them, a blank line between two; parts without text are left out."""
     texts: list[str] = []
     sections: list[Section] = []
+    found: list[str] = []
     end = 0
     for part in parts:
+        found += shapeless(part.text)
         text = clean(part.text).strip("\n")
         if not text.strip():
             continue
@@ -101,8 +121,9 @@ def assemble(
         texts.append(text)
         sections.append(Section(start, end, part.headings, part.page))
     return Document(
-        "\n\n".join(texts), title, tuple(sections), pages, tuple(empty_pages), encoding, tables, notes=tuple(notes)
-    )
+        "\n\n".join(texts), title, tuple(sections), pages, tuple(empty_pages), encoding, tables,
+        notes=tuple(joined((*notes, *found))),
+    )  # fmt: skip
 
 
 def parts_of(document: Document, above: tuple[str, ...] = ()) -> list[Part]:

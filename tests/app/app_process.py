@@ -49,17 +49,19 @@ def command(*args: str) -> list[str]:
     return [str(Path(sys.executable).with_name("ragstone")), *args]
 
 
-def index(folder: Path, kb: str, data: Path) -> dict[str, Any]:
+def index(folder: Path, kb: str, data: Path, env: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Index a folder by `ragstone index`; what it reports."""
     args = command("index", str(folder), "--kb", kb, "--json")
-    done = subprocess.run(args, env=environment(data), cwd=ROOT, capture_output=True, check=False, timeout=300)
+    done = subprocess.run(args, env=environment(data, env), cwd=ROOT, capture_output=True, check=False, timeout=300)
     if done.returncode not in (0, 1):
         raise AssertionError(f"index failed with {done.returncode}: {done.stderr.decode()}")
     return json.loads(done.stdout)
 
 
 @contextmanager
-def running(surface: str, data: Path, log: Path, env: Mapping[str, str] | None = None) -> Iterator[App]:
+def running(
+    surface: str, data: Path, log: Path, env: Mapping[str, str] | None = None, *, start_s: float = _START_S
+) -> Iterator[App]:
     """`ragstone ui` or `ragstone serve` on a free port, once /healthz answers 200; ended as by Ctrl-C or `kill`."""
     port = free_port()
     with log.open("wb") as sink:
@@ -73,7 +75,7 @@ def running(surface: str, data: Path, log: Path, env: Mapping[str, str] | None =
         )
     app = App(f"http://127.0.0.1:{port}", port, process, log, data)
     try:
-        _wait_healthy(app)
+        _wait_healthy(app, start_s)
         yield app
     finally:
         stop(app)
@@ -101,8 +103,8 @@ def health(url: str) -> int:
         return 0
 
 
-def _wait_healthy(app: App) -> None:
-    end = time.monotonic() + _START_S
+def _wait_healthy(app: App, start_s: float) -> None:
+    end = time.monotonic() + start_s
     while health(app.url) != 200:
         if app.process.poll() is not None or time.monotonic() > end:
             raise AssertionError(f"the app does not answer:\n{app.log.read_text(errors='replace')}")
@@ -124,29 +126,34 @@ class Visit:
         before = asked.count()
         self.page.fill("#question textarea", question)
         self.page.press("#question textarea", "Enter")
-        self.page.wait_for_function(
-            "n => document.querySelectorAll('#chat [data-testid=user]').length > n", arg=before, timeout=30_000
-        )
+        self.until(f"document.querySelectorAll('#chat [data-testid=user]').length > {before}")
 
-    def reload(self) -> None:
-        """Load the page anew; from then on it is no complaint that connections were cut off."""
+    def reload(self, url: str = "") -> None:
+        """Load the page anew, or at another address; from then on it is no complaint that connections were cut off."""
         self.cut.update(("AbortError", "Connection errored out", "ERR_ABORTED"))
-        self.page.reload()
+        self.page.goto(url) if url else self.page.reload()
         self.opened()
 
     def opened(self) -> None:
         """Wait until the page is there."""
         self.page.wait_for_selector("#question textarea", timeout=60_000)
-        self.page.wait_for_function("document.querySelector('#status')?.innerText.trim().length > 0", timeout=60_000)
+        self.until("document.querySelector('#status')?.innerText.trim().length > 0")
+
+    def until(self, condition: str, seconds: float = 60) -> None:
+        """Wait until a JavaScript expression is true; asked for from outside, since the page evaluates nothing."""
+        end = time.monotonic() + seconds
+        while not self.page.evaluate(condition):
+            assert time.monotonic() < end, f"waited in vain for {condition}"
+            self.page.wait_for_timeout(100)
 
     def answer(self, n: int = -1) -> str:
         """What an answer says at the moment, by default the last; "" where there is none."""
         texts = self.page.locator("#chat [data-testid=bot]").all_inner_texts()
         return texts[n].strip() if texts else ""
 
-    def finished(self) -> str:
+    def finished(self, seconds: float = 60) -> str:
         """The last answer once it is complete."""
-        self.page.wait_for_selector("#question .stop-button", state="detached", timeout=60_000)
+        self.page.wait_for_selector("#question .stop-button", state="detached", timeout=seconds * 1000)
         self.page.wait_for_selector(f"{RETRY}:not([disabled])", timeout=60_000)
         return self.answer()
 

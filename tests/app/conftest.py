@@ -1,10 +1,13 @@
 """Fixtures for tests of the app: an index to ask, a stand-in for a model, a browser."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 
 from tests.app.app_process import ROOT, chromium, index
 from tests.app.stub_model import Stub, serving
@@ -18,8 +21,15 @@ def handbook(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with the sample handbook indexed as `handbook`, once for all modules that ask; copy it to write."""
     data = tmp_path_factory.getbasetemp() / "handbook-data"
     if not data.exists():
-        report = index(ROOT / "examples" / "handbook", "handbook", data)
-        assert report["failed"] == [], report["failed"]
+        shared = "PYTEST_XDIST_WORKER" in os.environ  # the folders of all workers lie side by side
+        made = (data.parent.parent if shared else data.parent) / "handbook-made"
+        with FileLock(f"{made}.lock"):
+            if not made.exists():
+                part = made.with_name("handbook-part")
+                report = index(ROOT / "examples" / "handbook", "handbook", part)
+                assert report["failed"] == [], report["failed"]
+                part.rename(made)
+        shutil.copytree(made, data)
     return data
 
 

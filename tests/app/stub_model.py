@@ -76,6 +76,7 @@ class Stub:
     rewrite a question, `variants` those for other wordings of it (which are kept in `varied`, all others in `calls`),
     at once.
 
+    `unknown` are fields of a request that it refuses, `rows` what it says that it serves (else itself and adapters).
     `asked` is set by the first request for a completion; `probes` counts those for what it serves. Like vLLM it loads
     adapters, which `adapters` names with their folders.
     """
@@ -95,6 +96,8 @@ class Stub:
         self.asked = threading.Event()
         self.adapters: dict[str, str] = {}
         self.probes = 0
+        self.unknown: set[str] = set()
+        self.rows: list[dict[str, Any]] = []
 
     def answers(self) -> list[Call]:
         """The requests so far that were for an answer."""
@@ -117,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.stub.probes += 1
             rows = [{"id": MODEL, "object": "model", "max_model_len": 4096}]
             rows += [{"id": n, "object": "model", "root": f, "parent": MODEL} for n, f in self.stub.adapters.items()]
-            self._json(200, {"object": "list", "data": rows})
+            self._json(200, {"object": "list", "data": self.stub.rows or rows})
         else:
             self._json(404, {"detail": "Not Found"})
 
@@ -128,6 +131,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         call = Call(body, self.headers.get("Authorization", "").removeprefix("Bearer "))
         (self.stub.varied if call.varies else self.stub.calls).append(call)
+        if unknown := sorted(self.stub.unknown & body.keys()):
+            self._json(400, {"error": {"message": f"Unrecognized request argument supplied: {', '.join(unknown)}"}})
+            return
         reply = self.stub.variants if call.varies else self.stub.reply
         if not call.varies:
             self.stub.asked.set()

@@ -18,6 +18,7 @@ from app.http.server import build
 from app.running.bases import State
 from core.config import Settings, load
 from core.errors import ConfigError, ModelError
+from llm import adapters
 from llm.endpoint import Endpoint
 from tests.app.stub_model import MODEL, serving
 
@@ -80,11 +81,12 @@ def test_each_knowledge_base_is_answered_by_its_own_adapter_over_http(settings: 
             """The model that the server was asked for, and the one that the reply names."""
             messages = [{"role": "user", "content": "How many days of annual leave are there?"}]
             reply = client.post("/v1/chat/completions", json={"model": kb, "messages": messages})
-            return stub.answers()[-1].body["model"], reply.json()["ragstone"]["model"]
+            return adapters.name_of(stub.answers()[-1].body["model"]), reply.json()["ragstone"]["model"]
 
         with TestClient(build(State(replace(settings, config=config))), base_url="http://127.0.0.1") as client:
             assert asked(client, "handbook") == ("polite", "polite")
-            assert stub.adapters == {"polite": str(data / "models/polite")}
+            [(loaded, folder)] = stub.adapters.items()
+            assert (adapters.name_of(loaded), folder) == ("polite", str(data / "models/polite"))
             assert asked(client, "plain") == (MODEL, MODEL)
             told(settings, "--none")
             assert asked(client, "handbook") == (MODEL, MODEL)

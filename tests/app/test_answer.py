@@ -8,6 +8,7 @@ from app.backend import HOW_TO
 from core.config import Config
 from core.errors import ConfigError, ModelError
 from core.types import Answer, Turn
+from llm import chat
 from prompts.context import estimate_tokens
 from retrieval.embed import Embedder
 from retrieval.index import Index
@@ -70,7 +71,13 @@ def test_a_model_answers_from_numbered_sources(index: Index, cfg: Config, stub: 
     assert (sent["temperature"], sent["top_p"], sent["stream"]) == (cfg.llm.temperature, cfg.llm.top_p, True)
 
 
-@pytest.mark.parametrize("pieces", [("NO_ANSWER",), ("NO", "_ANS", "WER", "."), ("  NO_ANSWER",)])
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        ("NO_ANSWER",), ("NO", "_ANS", "WER", "."), ("  NO_ANSWER",), ("**NO_A", "NSWER**"), ("`NO_ANSWER`",),
+        ("<think>[1] says no", "thing</think>NO_ANSWER"),
+    ],
+)  # fmt: skip
 def test_a_refusal_of_the_model_is_told_in_words_and_never_shown_raw(
     index: Index, cfg: Config, stub: Stub, pieces: tuple[str, ...]
 ) -> None:
@@ -79,6 +86,47 @@ def test_a_refusal_of_the_model_is_told_in_words_and_never_shown_raw(
     shown = "".join(e.delta for e in stream if isinstance(e, Text))
     assert shown == done(stream).text == "文档中没有涉及这个问题的内容。"
     assert not done(stream).answered
+
+
+def seen(stream: list[Event]) -> str:
+    """What a reader sees in the end of what was streamed."""
+    shown = ""
+    for event in stream:
+        if isinstance(event, Text):
+            shown = "" if event.anew else shown + event.delta
+    return shown
+
+
+def test_a_refusal_behind_a_sentence_takes_it_back(index: Index, cfg: Config, stub: Stub) -> None:
+    stub.reply = Reply(("资料中没有", "提到。NO_ANS", "WER"))
+    stream = events(index, "年假有几天？", asking(cfg, stub))
+    assert seen(stream) == done(stream).text == "文档中没有涉及这个问题的内容。"
+    assert not done(stream).answered
+
+
+def test_what_is_answered_with_a_source_stands_whatever_else_is_refused(index: Index, cfg: Config, stub: Stub) -> None:
+    stub.reply = Reply(("年假15天 [1]。", "其他：NO_ANSWER"))
+    stream = events(index, "年假有几天？", asking(cfg, stub))
+    assert seen(stream) == done(stream).text == "年假15天 [1]。其他："
+    assert done(stream).answered
+
+
+def test_thoughts_are_kept_apart_and_not_cited(
+    index: Index, cfg: Config, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat, "_END_THOUGHTS_ALONE", set())
+    stub.reply = Reply(("资料[2]写的是", "……</think>\n\n年假", "15天（资料1）。"))
+    stream = events(index, "年假有几天？", asking(cfg, stub))
+    assert seen(stream) == done(stream).text == "年假15天[1]。"
+    assert [citation.n for citation in done(stream).citations] == [1]
+    assert done(stream).thoughts == "资料[2]写的是……"
+
+
+def test_an_answer_that_ran_into_the_limit_says_so(index: Index, cfg: Config, stub: Stub) -> None:
+    stub.reply = Reply(("年假15", "天 [1]"), finish="length")
+    answer = done(events(index, "年假有几天？", asking(cfg, stub)))
+    assert answer.finish == "length"
+    assert "回答达到 llm.max_tokens 的上限而中断。" in answer.notes
 
 
 def test_a_follow_up_is_rewritten_by_the_model(index: Index, cfg: Config, stub: Stub) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from app.keeping.index import run
-from app.upkeep import backed_up, backup, restore
+from app.restore import backed_up, restore
+from app.upkeep import backup
 from core.config import Config
 from core.errors import CatalogError
 from retrieval.embed import Embedder

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import openai
@@ -19,9 +20,10 @@ from tests.tiny_lm import REPLIES
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
 QUESTION = "Up to what turbidity does the LT-300 measure?"
+ENDLESS = "Is the list of turbidity values endless?"
 ANSWER = REPLIES[-1].text
 MOST_TOKENS = 12000  # of the endless reply
-_LONGER = "n => [...document.querySelectorAll('#chat [data-testid=bot]')].at(-1).innerText.trim().length > n"
+_LENGTH = "[...document.querySelectorAll('#chat [data-testid=bot]')].at(-1).innerText.trim().length"
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +62,16 @@ def test_an_answer_is_streamed_through_the_api_with_its_citations(client: openai
         deltas.append(chunk.choices[0].delta.content or "")
         more |= chunk.model_extra or {}
     assert "".join(deltas).strip() == ANSWER
-    assert len([delta for delta in deltas if delta]) > 1
     assert (more["ragstone"]["backend"], more["ragstone"]["model"]) == ("vllm", "tiny-lm")
     assert more["ragstone"]["citations"][0]["path"] == "products/lt-300-manual.pdf"
+
+
+def test_words_come_before_the_answer_has_ended(client: openai.OpenAI) -> None:
+    messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": ENDLESS}]
+    with client.chat.completions.create(model="handbook", messages=messages, stream=True) as chunks:
+        pieces = list(islice((chunk for chunk in chunks if chunk.choices[0].delta.content), 3))
+    assert len(pieces) == 3
+    assert all(piece.choices[0].finish_reason is None for piece in pieces)
 
 
 def test_a_refusal_of_the_model_is_said_in_the_language_of_the_question(client: openai.OpenAI) -> None:
@@ -80,14 +89,15 @@ def test_an_answer_is_streamed_and_stopped_in_the_browser(ui: App) -> None:
         seen.ask(QUESTION)
         assert seen.finished() == ANSWER
         expect(seen.page.locator(".rs-cited")).to_contain_text("products/lt-300-manual.pdf")
-        seen.ask("Is the list of turbidity values endless?")
+        seen.ask(ENDLESS)
         last = seen.page.locator("#chat [data-testid=bot]").last
         expect(last).to_contain_text("goes on", timeout=60_000)
         at_first = len(seen.answer())
-        seen.page.wait_for_function(_LONGER, arg=at_first, timeout=60_000)
+        seen.until(f"{_LENGTH} > {at_first}")
         expect(seen.page.locator("#question .stop-button")).to_be_visible()  # so it is still being written
         seen.page.locator("#question .stop-button").dispatch_event("click")
-        assert not seen.finished().endswith("…")  # which would show that it came to the most tokens
+        # A browser that has two cores with vLLM has frames to catch up with.
+        assert not seen.finished(180).endswith("…")  # which would show that it came to the most tokens
 
 
 def test_vllm_ends_with_the_app(ui: App, vllm_cfg: LlmConfig) -> None:

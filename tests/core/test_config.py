@@ -1,4 +1,5 @@
 import tomllib
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,50 @@ def test_a_file_that_is_no_toml_names_the_line_and_one_that_is_not_utf_8_says_so
     with pytest.raises(ConfigError, match="not in UTF-8") as error:
         load(tmp_path / "config.toml", environ={})
     assert error.value.hint == "save it as UTF-8 in your editor"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[server]\nport = 1\n", '[tool.app]\nx = 1\n[build]\ntext = "app"\n', "# [app]\n", "[broken\n", "x = [\n"],
+)
+def test_a_config_toml_of_another_program_is_passed_over_with_a_line(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(written(tmp_path, text).parent)
+    assert load(environ={}).file == ROOT / "config.toml"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'config.toml'} is another program's: it has none of our sections"
+    ]
+    with pytest.raises(ConfigError) if text and not text.startswith("#") else nullcontext():
+        load(tmp_path / "config.toml", environ={})  # one that is named is taken as it is
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[server]\nport = 1\n[ llm ]\n", r"\[server\]"),
+        ("[app\n", "not valid TOML"),
+        ("app.kv = 1\n", "app.kv"),
+        ('"retrieval" = {topk = 1}\n', "retrieval.topk"),
+        ("[app.data]\n", "app.data"),
+    ],
+)
+def test_a_config_toml_in_the_current_folder_with_a_section_of_ours_and_a_mistake_is_an_error(
+    text: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(written(tmp_path, text).parent)
+    with pytest.raises(ConfigError, match=words):
+        load(environ={})
+
+
+def test_a_config_toml_in_the_current_folder_is_ours_where_it_has_a_section(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(written(tmp_path, "\ufeff[app]\nkb = 'x'\n").parent)
+    with pytest.raises(ConfigError, match="not valid TOML"):  # as TOML has it, there is no byte order mark
+        load(environ={})
+    written(tmp_path, "[app]\nkb = 'x'\n")
+    assert load(environ={}).config.app.kb == "x"
+    (tmp_path / "config.toml").write_text("[app]\nkb = 'x'\n", encoding="utf-16")
+    with pytest.raises(ConfigError, match="not in UTF-8"):
+        load(environ={})

@@ -32,8 +32,8 @@ def test_an_article_is_the_same_question_in_either_numeral(question: str) -> Non
 
 def test_a_numbered_article_is_marked_where_it_begins_and_not_where_it_is_spoken_of() -> None:
     law = "## 第三章 处罚\n\n第十二条 违反第八条的，处以罚款。\n**Section 4.2** Leave\nsee section 5 and Article 7\n"
-    assert text.openings(law) == ["¶第3章", "¶第12条", "¶section4.2"]
-    assert text.numbered("第12条和 Section 4.2 说了什么？") == ["¶第12条", "¶section4.2"]
+    assert text.openings(law) == ["¶第3章", "¶第12条", "¶section4.2", "¶4.2"]
+    assert text.numbered("第12条和 Section 4.2 说了什么？") == ["¶第12条", "¶section4.2", "¶4.2"]
     assert text.numbered("第二名是谁？ part of it") == []
 
 
@@ -83,3 +83,43 @@ def test_marks_point_at_the_matching_words() -> None:
 
 def test_heading_line_names_each_part_once() -> None:
     assert text.heading_line("Leave", ["Leave", "Annual"]) == "Leave > Annual"
+
+
+@pytest.mark.parametrize(
+    "forms",
+    [
+        ("PPR-9087", "PPR9087", "ppr 9087", "ＰＰＲ－９０８７", "PPR\u20119087", "PPR–9087", "ppr_9087", "ppr/9087"),
+        ("ISO9001", "ISO 9001", "iso-9001"),
+        ("WiFi", "wi-fi", "Wi‑Fi"),
+        ("email", "e-mail", "E-Mails"),
+        ("青鸟-1182-玄武", "请查青鸟－1182－玄武的位置"),
+    ],
+)
+def test_a_code_has_one_token_however_it_is_written(forms: tuple[str, ...]) -> None:
+    common = set.intersection(*(set(text.tokens(form)) for form in forms))
+    assert max(map(len, common)) >= 4
+
+
+def test_marks_between_digits_tell_codes_apart() -> None:
+    assert not set(text.tokens("v2.1")) & set(text.tokens("v21"))
+    assert set(text.tokens("A-1-2")) & set(text.tokens("A-12")) == {"a"}
+
+
+def test_both_forms_of_a_particle_are_one_and_other_words_stay() -> None:
+    assert text.tokens("沿著河邊走") == text.tokens("沿着河边走")
+    assert text.tokens("土著居民") == text.tokens("土著居民")
+    assert set(text.tokens("土著")) <= set(text.tokens("台灣的土著文化"))
+
+
+@pytest.mark.parametrize(
+    ("sample", "question", "marked"),
+    [
+        ("差旅費報銷標準", "报销", ["報銷"]), ("第十二條　年假", "第12条", ["第十二條"]),
+        ("貨架ＰＰＲ－９０８７號", "ppr9087", ["ＰＰＲ－９０８７"]),
+        ("沿著河邊", "沿着", ["沿著"]), ("see ppr 9087 here", "PPR9087", ["ppr", "9087"]),
+        ("cafe\u0301 bar", "café", ["cafe\u0301"]),
+        ("ﬁle list", "file", ["ﬁle"]), ("库位青鸟-1182-玄武。", "青鸟-1182-玄武", ["青鸟-1182-玄武"]),
+    ],
+)  # fmt: skip
+def test_what_is_marked_is_what_was_matched(sample: str, question: str, marked: list[str]) -> None:
+    assert [sample[a:b] for a, b in text.marks(sample, text.tokens(question))] == marked

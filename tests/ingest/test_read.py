@@ -32,7 +32,7 @@ def failure(path: Path, cfg: IngestConfig = CFG) -> ReadError:
 def test_readers_are_picked_by_suffix_in_any_case(tmp_path: Path) -> None:
     assert supported("a/b.PDF")
     assert not supported("a/b.exe")
-    assert not supported("Makefile")
+    assert not supported(tmp_path / "Makefile")
     (tmp_path / "x.MD").write_text("# Heading\n\ntext", encoding="utf-8")
     assert read_file(tmp_path / "x.MD", CFG).title == "Heading"
 

@@ -220,3 +220,12 @@ def test_paths_come_in_the_order_in_which_a_catalog_sorts_them(tmp_path: Path) -
 def test_an_entry_says_when_it_was_seen(folder: Path) -> None:
     entry = planned(folder).added[0]
     assert entry.seen_ns >= entry.ctime_ns
+
+
+def test_a_file_that_gets_another_suffix_is_read_anew(folder: Path) -> None:
+    before = known(folder)
+    (folder / "a" / "x.md").rename(folder / "a" / "x.txt")
+    result = planned(folder, before)
+    assert [entry.path for entry in result.added] == ["a/x.txt"]
+    assert [old.path for old in result.deleted] == ["a/x.md"]
+    assert result.moved == []

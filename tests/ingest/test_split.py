@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from core.config import IngestConfig
 from core.types import Chunk, Document, Section
-from ingest.split import split
+from ingest.split import says_nothing, split
 from retrieval.embed import Embedder
 
 
@@ -116,3 +116,56 @@ def test_each_chunk_has_its_own_language() -> None:
 def test_a_line_of_which_a_tokenizer_sees_nothing_is_not_repeated(lead: int) -> None:
     text = "a. " * lead + "\n\ufffd\ufffd\n" + "b. " * 60
     assert "".join("".join(chunk.text for chunk in cut(text)).split()) == "".join(text.split())
+
+
+def test_a_part_of_an_article_keeps_its_number() -> None:
+    articles = [f"第{n}条 " + "承租人应当按时支付租金，逾期的按日计算违约金。" * 6 for n in "四五"]
+    chunks = split(document("\n".join(articles)), IngestConfig(chunk_tokens=60, chunk_overlap=0), words)
+    for chunk in chunks:
+        number = "第四条" if chunk.end <= len(articles[0]) else "第五条"
+        assert number in chunk.text or number in chunk.headings
+
+
+def test_a_part_of_a_list_keeps_what_leads_into_it() -> None:
+    lead = "The following must be handed in:"
+    text = lead + "\n" + "\n".join(f"- paper number {i} of the office in the town hall" for i in range(20))
+    chunks = split(document(text), IngestConfig(chunk_tokens=50, chunk_overlap=0), words)
+    assert len(chunks) > 3
+    assert all(lead in chunk.text or lead in chunk.headings for chunk in chunks)
+
+
+def test_each_value_of_a_long_row_stays_with_its_name() -> None:
+    row = " | ".join(f"Column {i}: value of {i}" for i in range(80))
+    for chunk in cut(row, 60):
+        assert re.match(r"Column \d+: ", chunk.text)
+
+
+@pytest.mark.parametrize(
+    ("text", "nothing"),
+    [
+        ("word " * 200, True), ("数据" * 300, True), ("x" * 900, True),
+        ("TWFuIGlzIGRpc3Rpbmd1aXNoZWQsIG5vdCBvbmx5IGJ5IGhpcyBy\n" * 20, True),
+        ("1,2,3,4,5,6,7,8,9\n" * 40, True), (" | ".join(f"c{i}: {i}" for i in range(90)), True), ("word", False),
+        ("Annual leave is twenty-five days for all staff, and more for those who work at night. " * 4, False),
+        ("员工每年享有带薪年假二十五天夜班人员另加五天" * 12, False),
+        ("Name: Ann | Score: 5\nName: Bob | Score: 7\n" * 8, False),
+        ("See https://example.org/a/very/long/path/that/goes/on/and/on/for/a/while for more on it, please. " * 3,
+         False),
+    ],
+)  # fmt: skip
+def test_text_that_says_nothing_is_known(text: str, nothing: bool) -> None:
+    assert says_nothing(text) is nothing
+
+
+def test_each_part_of_a_table_has_the_lines_above_the_table_as_its_title() -> None:
+    rows = [f"| Part {number} | {number}00 | {number}50 |" for number in range(30)]
+    table = "\n".join(["| Part | 2023 | 2022 |", "| --- | --- | --- |", *rows])
+    chunks = cut(f"We sell parts.\nBalance sheets\n(in millions)\n\n{table}\n\nThe end of it.")
+    inner = [chunk for chunk in chunks if chunk.text.startswith("|")]
+    assert len(inner) > 2
+    assert {chunk.headings for chunk in inner} == {("Balance sheets (in millions)",)}
+
+
+def test_a_sentence_above_a_table_is_no_title() -> None:
+    table = "\n".join(f"| Part {number} | {number}00 |" for number in range(30))
+    assert not any(chunk.headings for chunk in cut(f"We sell the parts that are listed here.\n\n{table}"))

@@ -260,11 +260,19 @@ sys.stdin.read()"""
 
 @pytest.mark.usefixtures("_alone")
 def test_threads_share_workers_and_each_gets_its_own_answer(cfg: Config, tmp_path: Path) -> None:
-    files = [tmp_path / f"{i}.txt" for i in range(60)]
+    files, before = [tmp_path / f"{i}.txt" for i in range(60)], threading.active_count()
     for i, file in enumerate(files):
         file.write_text(f"this is file {i}", encoding="utf-8")
     with ThreadPoolExecutor(3) as pool:
         texts = list(pool.map(lambda file: read_apart(file, cfg.ingest).document.text, files))
     assert texts == [f"this is file {i}" for i in range(60)]
     assert 1 <= len(mine()) <= 3
-    assert threading.active_count() < 10
+    assert threading.active_count() < before + 9
+
+
+@pytest.mark.usefixtures("_alone")
+def test_no_more_workers_wait_than_there_are_cores(cfg: Config, write: Write) -> None:
+    files = [write(f"{n}.md", f"text {n}") for n in range(24)]
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda file: read_apart(file, cfg.ingest), files))
+    assert 1 <= len(mine()) <= max(2, os.cpu_count() or 1)

@@ -14,7 +14,7 @@ from langchain_core.messages import HumanMessage
 from core.config import LlmConfig, load
 from core.errors import ConfigError, ModelError, RagstoneError
 from llm import adapters, registry
-from llm.chat import stream
+from llm.chat import stream, whole
 from llm.endpoint import Endpoint
 from llm.serve import Server
 from llm.supervise import Replica, Status
@@ -207,12 +207,8 @@ def greedy(base: Path, adapter: Path, question: str, count: int) -> str:
 
 
 def say(endpoint: Endpoint, cfg: LlmConfig, **sampling: float) -> str:
-    async def whole() -> str:
-        told = cfg.model_copy(update={"temperature": 0.0, "max_tokens": 4} | sampling)
-        pieces = stream(endpoint, told, [HumanMessage("How many days?")])
-        return "".join([piece async for piece in pieces]).removesuffix(" …")
-
-    return asyncio.run(whole())
+    told = cfg.model_copy(update={"temperature": 0.0, "max_tokens": 4} | sampling)
+    return asyncio.run(whole(stream(endpoint, told, [HumanMessage("How many days?")])))
 
 
 @real
@@ -226,7 +222,8 @@ def test_adapters_are_loaded_swapped_and_unloaded_in_a_running_vllm(
     assert adapters.adapted(base, root, tmp_path, vllm_cfg) == base
     adapters.assign(tmp_path, root, "one", vllm_cfg)
     one = adapters.adapted(base, root, tmp_path, vllm_cfg)
-    assert adapters.loaded(urls[0]) == {"one": str(root / "one")}
+    assert adapters.loaded(urls[0]) == {one.model: str(root / "one")}
+    assert adapters.name_of(one.model) == "one"
     assert adapters.adapted(base, root, tmp_path, vllm_cfg) == one  # once more: nothing to do
     expected = {name: greedy(tiny_lm, root / name, "How many days?", 4) for name in ("one", "two")}
     assert say(one, vllm_cfg) == expected["one"] != expected["two"]
@@ -249,10 +246,11 @@ def test_adapters_are_loaded_swapped_and_unloaded_in_a_running_vllm(
     assert "one" in "".join(rows[0]["log_tail"])  # vLLM logs that it was loaded
 
     adapters.swap(urls, root, "one", "two", vllm_cfg)
-    assert adapters.loaded(urls[0]).keys() == {"two"}
-    two = Endpoint(urls[0], "two", "")
+    [loaded] = adapters.loaded(urls[0])
+    assert adapters.name_of(loaded) == "two"
+    two = Endpoint(urls[0], loaded, "")
     assert say(two, vllm_cfg) == expected["two"]
-    with pytest.raises(ModelError, match="does not serve model 'one'"):
+    with pytest.raises(ModelError, match="does not serve model 'one@"):
         say(one, vllm_cfg)
     adapters.unload(urls, "two")
     assert adapters.loaded(urls[0]) == {}

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 import uvloop
@@ -11,7 +12,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 
 from core.config import LlmConfig
 from core.errors import ModelError
-from llm.chat import stream
+from llm.chat import Finish, Piece, stream, whole
 from llm.endpoint import Endpoint, probe, probe_all
 from tests.app.stub_model import MODEL, Failure, Reply, Stub, serving
 from tests.fixtures_vllm import free_port
@@ -25,13 +26,18 @@ def stub() -> Iterator[Stub]:
         yield stub
 
 
-async def _all(pieces: AsyncGenerator[str, None]) -> list[str]:
-    return [piece async for piece in pieces]
+async def _all(pieces: AsyncGenerator[Piece, None]) -> list[str]:
+    return [piece async for piece in pieces if isinstance(piece, str)]
 
 
 def said(stub: Stub, cfg: LlmConfig | None = None) -> list[str]:
     """What the stub's model says, piece by piece."""
     return asyncio.run(_all(stream(endpoint(stub), cfg or LlmConfig(), QUESTION)))
+
+
+def text(stub: Stub) -> str:
+    """What is left of it in the end."""
+    return asyncio.run(whole(stream(endpoint(stub), LlmConfig(), QUESTION)))
 
 
 def endpoint(stub: Stub) -> Endpoint:
@@ -60,7 +66,7 @@ def test_pieces_arrive_while_the_model_still_writes(stub: Stub) -> None:
         async with aclosing(stream(endpoint(stub), LlmConfig(), QUESTION)) as pieces:
             first = await anext(pieces)
             sent = stub.calls[0].sent
-            return sent, first + "".join([piece async for piece in pieces])
+            return sent, str(first) + "".join(await _all(pieces))
 
     sent, text = asyncio.run(first_seen_at())
     assert sent < 40
@@ -77,12 +83,54 @@ def test_the_request_carries_key_model_and_sampling(stub: Stub) -> None:
     assert call.body.get("max_completion_tokens", call.body.get("max_tokens")) == 77
 
 
-def test_further_sampling_settings_reach_the_server_where_they_change_anything(stub: Stub) -> None:
+def test_each_sampling_setting_is_said_also_where_it_changes_nothing(stub: Stub) -> None:
     said(stub, LlmConfig(top_k=40, repetition_penalty=1.1, seed=7))
-    said(stub, LlmConfig(top_k=-1))
-    told, plain = stub.calls
-    assert (told.body["top_k"], told.body["repetition_penalty"], told.body["seed"]) == (40, 1.1, 7)
-    assert not plain.body.keys() & {"top_k", "repetition_penalty", "seed"}
+    said(stub, LlmConfig(top_k=0))
+    told, plain = (call.body for call in stub.calls)
+    assert (told["top_k"], told["repetition_penalty"], told["seed"]) == (40, 1.1, 7)
+    assert told["repeat_penalty"] == 1.1  # llama.cpp's name for it
+    assert (plain["top_k"], plain["repetition_penalty"], plain["min_p"]) == (-1, 1.0, 0.0)
+    assert (plain["presence_penalty"], plain["frequency_penalty"]) == (0.0, 0.0)
+    assert not plain.keys() & {"seed", "repeat_penalty"}
+
+
+def test_a_server_that_refuses_what_changes_nothing_answers_without_it(stub: Stub) -> None:
+    stub.unknown = {"top_k", "min_p", "repetition_penalty"}
+    assert text(stub) == text(stub) == "".join(stub.reply.pieces)
+    refused, plain, again = (call.body for call in stub.calls)  # the second time it is known
+    assert stub.unknown <= refused.keys()
+    assert plain == again
+    assert not plain.keys() & {*stub.unknown, "presence_penalty", "frequency_penalty"}
+
+
+def test_a_setting_that_a_server_refuses_is_not_left_out_silently(stub: Stub) -> None:
+    stub.unknown = {"top_k"}
+    with pytest.raises(ModelError, match=r"refused the request: .*top_k"):
+        said(stub, LlmConfig(top_k=40))
+    assert stub.calls[-1].body["top_k"] == 40
+
+
+def test_a_prompt_that_is_too_long_is_not_asked_again(stub: Stub) -> None:
+    failure(stub, "overflow")
+    assert len(stub.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "model", "context"),
+    [
+        ([{"id": "base", "max_model_len": 512}, {"id": "tuned", "parent": "base"}], "tuned", 512),
+        ([{"id": "base", "max_model_len": 512}, {"id": "tuned", "parent": "maker/base"}], "tuned", 512),
+        ([{"id": "a", "max_model_len": 512}, {"id": "b", "max_model_len": 64}, {"id": "t", "parent": "b"}], "t", 64),
+        ([{"id": "a", "max_model_len": 512}, {"id": "b", "max_model_len": 64}, {"id": "t", "parent": "c"}], "t", None),
+        ([{"id": "a", "parent": "b"}, {"id": "b", "parent": "a"}], "a", None),
+        ([{"id": "base", "max_model_len": 512}, {"id": "other"}], "other", None),
+    ],
+)
+def test_the_context_of_an_adapter_is_its_parents(
+    stub: Stub, rows: list[dict[str, Any]], model: str, context: int | None
+) -> None:
+    stub.rows = rows
+    assert asyncio.run(probe(stub.base_url, LlmConfig(model=model))).context == context
 
 
 def test_a_seed_of_nought_is_a_seed(stub: Stub) -> None:
@@ -91,25 +139,52 @@ def test_a_seed_of_nought_is_a_seed(stub: Stub) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pieces", "text"),
+    ("pieces", "shown"),
     [
-        (["<think>", "Let me see", "</think>", "\n\nTwenty", " days"], "Twenty days"),
         (["<thi", "nk>hm</th", "ink>Twenty days"], "Twenty days"),
         (["\n<think>hm</think>\n", "Twenty days"], "Twenty days"),
-        (["<", "b>Twenty", " days"], "<b>Twenty days"),
         (["a <think> later stays"], "a <think> later stays"),
-        (["<thin"], "<thin"),
-        (["<think>", "never ends"], ""),
     ],
 )
-def test_what_a_model_thinks_is_left_out(stub: Stub, pieces: list[str], text: str) -> None:
+def test_what_a_model_thinks_is_left_out(stub: Stub, pieces: list[str], shown: str) -> None:
     stub.reply = Reply(pieces)
-    assert "".join(said(stub)).strip() == text
+    assert text(stub) == shown
 
 
-def test_an_answer_cut_at_the_token_limit_shows_it(stub: Stub) -> None:
+def test_thoughts_whose_beginning_is_not_marked_are_shown_to_nobody_from_the_second_answer_on(stub: Stub) -> None:
+    stub.reply = Reply(["I see. ", "</think>", "Twenty days"])
+    assert [said(stub), text(stub)] == [["I see. ", "Twenty days"], "Twenty days"]
+    assert said(stub) == ["Twenty days"]
+    stub.reply = Reply(["Twenty ", "days"], delay_s=0.1)
+    assert said(stub) == ["Twenty days"]  # once more it is waited for
+    assert said(stub) == ["Twenty ", "days"]
+
+
+def test_the_reason_why_an_answer_ended_comes_last(stub: Stub) -> None:
     stub.reply = Reply(("Twenty da",), finish="length")
-    assert "".join(said(stub)) == "Twenty da …"
+    assert asyncio.run(_last(stream(endpoint(stub), LlmConfig(), QUESTION))) == Finish("length")
+
+
+async def _last(pieces: AsyncGenerator[Piece, None]) -> Piece:
+    return [piece async for piece in pieces][-1]
+
+
+@pytest.mark.parametrize(
+    ("reply", "message", "hint"),
+    [
+        (Reply(()), "the model wrote no answer", "ask again"),
+        (Reply((), finish="length"), "llm.max_tokens were used up", "raise llm.max_tokens"),
+        (Reply((), finish="tool_calls"), "called a tool instead", "without tools"),
+        (Reply((), finish="content_filter"), "a filter of its server", "server's settings"),
+        (Reply(("<think>never ends",)), "taken for its thoughts", "--reasoning-parser"),
+        (Reply((" \n",)), "the model wrote no answer", "ask again"),
+    ],
+)
+def test_a_reply_without_an_answer_is_an_error_that_says_why(stub: Stub, reply: Reply, message: str, hint: str) -> None:
+    stub.reply = reply
+    with pytest.raises(ModelError, match=message) as caught:
+        said(stub)
+    assert hint in caught.value.hint
 
 
 def test_closing_the_generator_ends_the_request_at_the_server(stub: Stub) -> None:
@@ -219,7 +294,7 @@ def test_garbage_in_the_middle_of_an_answer_is_called_that(stub: Stub, raw: byte
 
     async def read() -> None:
         async for piece in stream(endpoint(stub), LlmConfig(), QUESTION):
-            pieces.append(piece)
+            pieces.append(str(piece))
 
     with pytest.raises(ModelError, match=f"{stub.base_url} sent something that is no answer") as caught:
         asyncio.run(read())
@@ -235,11 +310,57 @@ def test_garbage_in_the_middle_of_an_answer_is_called_that(stub: Stub, raw: byte
         b'data: {"choices": [], "usage": {"total_tokens": 7}}\n\n',
         b'data: {"choices": [{"delta": {"role": "assistant", "content": null}, "finish_reason": null}]}\n\n',
         b'data: {"choices": [{"delta": {"reasoning_content": "hm"}}]}\n\n',
+        b'data: {"choices": null, "usage": {"total_tokens": 7}}\n\n',
+        b'data: {"usage": {"total_tokens": 7}}\n\n',
+        b'data: {"choices": [{"index": 0}]}\n\n',
+        b'data: {"choices": [{"delta": null}]}\n\n',
+        b'data: {"choices": [{"delta": {"content": [{"type": "thinking", "thinking": "hm"}]}}]}\n\n',
     ],
 )
 def test_what_is_no_text_is_passed_over(stub: Stub, raw: bytes) -> None:
     stub.reply = Reply(("One ",), raw=raw)
     assert "".join(said(stub)) == "One "
+
+
+@pytest.mark.parametrize(
+    "content", ['"One two"', '[{"type": "text", "text": "One "}, {"type": "text", "text": "two"}]']
+)
+def test_an_answer_that_comes_whole_although_a_stream_was_asked_for_is_read(stub: Stub, content: str) -> None:
+    body = '{\n "choices": [\n {"message": {"content": ' + content + '}, "finish_reason": "stop"}]\n}'
+    stub.reply = Reply((), raw=body.encode(), failure="ended")
+    assert text(stub) == "One two"
+
+
+STREAM = (
+    b'data: {"choices": [{"delta": {"content": "One "}}]}\n\n'
+    b'data: {"choices": [{"delta": {"content": "two"}, "finish_reason": "length"}]}\n\ndata: [DONE]\n\n'
+)
+
+
+@pytest.mark.parametrize("at", [n for n in range(len(STREAM)) if STREAM[n : n + 1] == b"\n"])
+def test_where_the_network_cuts_a_stream_makes_no_difference(at: int) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
+        for part in (STREAM[:at], STREAM[at:]):
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(0.05)  # so that they are read one by one
+        writer.close()
+
+    async def ask() -> list[Piece]:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+            return [piece async for piece in stream(Endpoint(url, MODEL, ""), LlmConfig(), QUESTION)]
+
+    *said, last = asyncio.run(ask())
+    assert "".join(piece for piece in said if isinstance(piece, str)) == "One two"
+    assert last == Finish("length")
+
+
+def test_the_mark_of_the_end_ends_an_answer_that_gives_no_reason(stub: Stub) -> None:
+    stub.reply = Reply(("One two",), raw=b"data: [DONE]\n\n", failure="ended")
+    assert text(stub) == "One two"
 
 
 def test_half_a_surrogate_pair_becomes_a_question_mark(stub: Stub) -> None:
@@ -257,7 +378,7 @@ def test_an_answer_that_breaks_off_half_way_is_no_answer(
 
     async def read() -> None:
         async for piece in stream(endpoint(stub), LlmConfig(), QUESTION):
-            pieces.append(piece)
+            pieces.append(str(piece))
             await asyncio.sleep(0.05)  # meanwhile the rest comes and the connection breaks
 
     broke = pytest.raises(ModelError, match=f"{stub.base_url} broke off in the middle of the answer")

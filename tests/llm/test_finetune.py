@@ -24,6 +24,8 @@ from tests import learning_lm
 from tests.conftest import ROOT
 from tests.learning_lm import QUESTIONS, RIGHT, WRONG
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("trl")
 pytest.importorskip("peft")
 

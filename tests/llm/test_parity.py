@@ -153,3 +153,17 @@ def test_a_damaged_a_missing_and_an_unreadable_weight_are_named(model: Path, tmp
     assert "cannot be read" in reference.damaged(folder)[0]
     with pytest.raises(ModelError, match="cannot be loaded"):
         Reference(folder, None)
+
+
+def test_two_tokens_that_a_number_format_does_not_tell_apart_are_a_tie(model: Path) -> None:
+    reference = Reference(model, None)
+    tokenizer = load_tokenizer(model)
+    before = tokenizer("Which colour is sand?")["input_ids"]
+    with torch.no_grad():
+        logits = reference.model(input_ids=torch.tensor([before])).logits[0, -1]
+        first, second = (int(token) for token in logits.topk(2).indices)
+        assert not reference.ties(before, second, "bfloat16")  # far behind
+        head = reference.model.lm_head.weight
+        head[second] = head[first] * (1 - 1e-3)
+    assert [reference.ties(before, second, dtype) for dtype in ("bfloat16", "float32")] == [True, False]
+    assert reference.ties(before, first, "float32")

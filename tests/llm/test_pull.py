@@ -139,6 +139,31 @@ def test_a_download_that_was_killed_goes_on_where_it_stopped(hub: StandIn, data:
     assert not any("config.json" in asked.path for asked in hub.asked)  # what was whole did not come again
 
 
+def test_every_file_is_on_the_disk_before_it_has_its_name(
+    hub: StandIn, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[str, str]] = []
+    sync, name = os.fsync, Path.replace
+
+    def fsync(handle: int) -> None:
+        done.append(("on the disk", os.readlink(f"/proc/self/fd/{handle}")))
+        sync(handle)
+
+    def replace(part: Path, target: Path) -> Path:
+        done.append(("named", str(target)))
+        return name(part, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", replace)
+    model = pulled(hub, data).folder
+    for file in (path for path in model.rglob("*") if path.is_file() and path.name != registry.RECORD):
+        own = str(file).replace(str(model), f"{model}.partial")
+        place = done.index(("named", own))
+        assert ("on the disk", f"{own}.part") in done[:place]
+        assert ("on the disk", str(Path(own).parent)) in done[place:]
+    assert ("on the disk", f"{model}.partial") in done
+
+
 def test_what_is_left_of_another_commit_is_not_gone_on_with(hub: StandIn, data: Path) -> None:
     hub.breaks = [1000, 0, 0, 0, 0, 0]
     with pytest.raises(ModelError) as caught:

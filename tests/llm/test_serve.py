@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +55,18 @@ def test_the_arguments_come_from_the_configuration_and_vllm_args_come_last(confi
         "--enable-prefix-caching", "--max-model-len", "4096", "--enforce-eager",
         "--distributed-executor-backend", "uni", "--max-num-seqs", "4",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("args", [["--runner", "pooling"], ["--runner=pooling"]])
+def test_an_encoder_is_given_no_prefix_cache_and_needs_no_chat_template(
+    configure: Configure, model: Path, args: list[str]
+) -> None:
+    (model / "tokenizer_config.json").write_text("{}")
+    cfg = configure(vllm_args=args)
+    check_model(cfg)
+    assert "--enable-prefix-caching" not in build_argv(cfg, "cpu")  # vLLM's engine ends where an encoder is given one
+    with pytest.raises(ModelError, match="no chat template"):
+        check_model(configure(vllm_args=["--runner", "generate"]))
 
 
 def test_the_gpu_build_is_told_its_share_of_memory_and_compiles(configure: Configure) -> None:
@@ -229,6 +242,29 @@ def test_a_server_that_dies_later_says_why(configure: Configure, tmp_path: Path)
         assert failure is not None
         assert "signal 9" in failure.message
         assert of_session(server._process.pid) == []
+
+
+def test_a_log_that_was_deleted_is_read_all_the_same(configure: Configure, tmp_path: Path) -> None:
+    log = tmp_path / "vllm.log"
+    with Server.start(configure(), log, quiet) as server:
+        log.unlink()
+        assert "Starting to load model" in "".join(server.log_tail(5))
+        os.killpg(os.getsid(server.pid), signal.SIGKILL)
+        assert wait_for(lambda: server.failure() is not None)
+
+
+def test_a_log_that_has_grown_begins_anew_and_keeps_what_it_said(configure: Configure, tmp_path: Path) -> None:
+    log = tmp_path / "vllm.log"
+    with Server.start(configure(), log, quiet) as server:
+        server.bound_log()
+        assert "Starting to load model" in log.read_text()
+        server.bound_log(most=10)
+        assert log.read_text() == ""
+        assert "Starting to load model" in (tmp_path / "vllm.log.1").read_text()
+        with urllib.request.urlopen(f"{server.base_url}/models", timeout=10):
+            pass  # of which the stand-in writes a line
+        assert wait_for(lambda: "GET /v1/models" in log.read_text())
+        assert not log.read_text().startswith("\0")
 
 
 def test_stop_ends_all_even_where_the_launcher_was_killed(configure: Configure, tmp_path: Path) -> None:

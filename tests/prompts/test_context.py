@@ -1,13 +1,9 @@
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from core.types import Hit, Source
-from prompts.context import cite, estimate_tokens, keep_known, pack, quote, render, stream_known
+from prompts.context import cite, estimate_tokens, pack, quote, render
 
 
 def hit(text: str, **more: Any) -> Hit:
@@ -48,27 +44,6 @@ def test_marks_in_any_bracket_are_read(mark: str) -> None:
     cited = cite(f"So it is {mark}", SOURCES)
     assert cited.text == "So it is [1][2]"
     assert [c.n for c in cited.citations] == [1, 2]
-
-
-def test_brackets_that_are_no_marks_are_left_alone() -> None:
-    text = "Use a[i] and [note] and [2024-01-01]."
-    assert cite(text, SOURCES).text == text
-
-
-@given(
-    st.lists(
-        st.sampled_from(["So ", "it is ", "[", "1", "]", "[9]", " [2", ", 1]", "。", "\n", "[x]", "【1】", "a[i]"])
-    )
-)
-def test_a_streamed_answer_is_the_checked_answer(pieces: list[str]) -> None:
-    async def feed() -> AsyncIterator[str]:
-        for piece in pieces:
-            yield piece
-
-    async def collect() -> str:
-        return "".join([piece async for piece in stream_known(feed(), {1, 2})])
-
-    assert asyncio.run(collect()) == keep_known("".join(pieces), {1, 2})
 
 
 def test_packing_numbers_passages_and_keeps_to_the_budget() -> None:

@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -145,3 +146,31 @@ def test_damage_names_a_command_for_this_knowledge_base(cfg: Config, embedder: E
     with pytest.raises(CatalogError, match="is damaged: file is not a database") as error:
         Index.open(index.home.parent, "kb", embedder)
     assert "`ragstone index FOLDER --kb kb --rebuild`" in error.value.hint
+
+
+def test_threads_that_ended_leave_no_connection(cfg: Config, embedder: Embedder) -> None:
+    index = build(cfg, embedder)
+    for _ in range(3):
+        search(index, ["annual leave"], cfg.retrieval)
+    links = Path("/proc/self/fd")
+    if not links.is_dir():
+        pytest.skip("no /proc here")
+    before = len(list(links.iterdir()))
+    found: list[str] = []
+    for _ in range(50):
+        thread = Thread(target=lambda: found.append(search(index, ["annual leave"], cfg.retrieval)[0].path))
+        thread.start()
+        thread.join()
+    assert found == ["leave.md"] * 50
+    assert len(list(links.iterdir())) <= before
+
+
+def test_a_database_that_nobody_holds_any_more_is_closed(cfg: Config, embedder: Embedder) -> None:
+    index = build(cfg, embedder)
+    index.close()
+    catalog = Catalog(index.catalog.file)
+    with catalog.connection() as db:
+        db.execute("SELECT 1")
+    del catalog
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        db.execute("SELECT 1")

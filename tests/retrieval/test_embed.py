@@ -16,7 +16,7 @@ TEXTS = ["Annual leave is 25 days.", "The VPN port is 8443.", "word " * 400, "x"
 
 
 def cfg(**settings: object) -> RetrievalConfig:
-    return RetrievalConfig.model_validate(settings)
+    return RetrievalConfig.model_validate({"embedder": "english"} | settings)
 
 
 def test_vectors_are_unit_rows_in_the_order_of_the_texts(embedder: Embedder) -> None:
@@ -37,7 +37,7 @@ def test_questions_that_wait_are_embedded_together(embedder: Embedder, monkeypat
     asked = [f"How many days of leave are there in year {n}?" for n in range(9)]
     alone = [embedder.embed_query(text) for text in asked]
     batches: list[int] = []
-    encode = embedder._encode
+    encode = embedder._embed_questions
 
     def slow(texts: Sequence[str], *rest: Any) -> Any:
         while not batches and len(embedder._asked) < len(asked) - 1:
@@ -45,7 +45,7 @@ def test_questions_that_wait_are_embedded_together(embedder: Embedder, monkeypat
         batches.append(len(texts))
         return encode(texts, *rest)
 
-    monkeypatch.setattr(embedder, "_encode", slow)
+    monkeypatch.setattr(embedder, "_embed_questions", slow)
     with ThreadPoolExecutor(len(asked)) as threads:
         found = list(threads.map(embedder.embed_query, asked))
     assert batches == [1, 8]
@@ -53,14 +53,14 @@ def test_questions_that_wait_are_embedded_together(embedder: Embedder, monkeypat
 
 
 def test_a_batch_that_fails_is_embedded_one_by_one(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
-    encode = embedder._encode
+    encode = embedder._embed_questions
 
     def failing(texts: Sequence[str], *rest: Any) -> Any:
         if "bad" in texts:
             raise ModelError("a vector of NaN", "another embedder")
         return encode(texts, *rest)
 
-    monkeypatch.setattr(embedder, "_encode", failing)
+    monkeypatch.setattr(embedder, "_embed_questions", failing)
     with ThreadPoolExecutor(3) as threads:
         good, bad, more = (threads.submit(embedder.embed_query, text) for text in ("good", "bad", "more"))
         assert (good.result().shape, more.result().shape) == ((384,), (384,))
@@ -68,8 +68,16 @@ def test_a_batch_that_fails_is_embedded_one_by_one(embedder: Embedder, monkeypat
             bad.result()
 
 
+def test_many_texts_have_the_vectors_that_torch_gives_them(embedder: Embedder) -> None:
+    texts = [f"{text} {n} " * (1 + n % 7) for n in range(20) for text in TEXTS]
+    heard: list[int] = []
+    vectors = embedder.embed_passages(texts, heard.append)
+    assert sum(heard) == len(texts)
+    assert (vectors * embedder._encode(texts, "", None)).sum(axis=1).min() > 0.99999
+
+
 def test_bfloat16_stays_close_to_float32(embedder: Embedder) -> None:
-    fast = Embedder(cfg(precision="bfloat16")).embed_passages(TEXTS)
+    fast = Embedder(cfg(precision="bfloat16"))._encode(TEXTS, "", None)
     assert (fast * embedder.embed_passages(TEXTS)).sum(axis=1).min() > 0.999
 
 
@@ -125,9 +133,11 @@ def test_a_missing_model_folder_is_one_message(name: str) -> None:
 
 def test_vectors_that_are_no_numbers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Embedder(cfg())
-    monkeypatch.setattr(broken._model, "encode", lambda texts, **_: np.full((len(texts), 384), np.nan))
-    with pytest.raises(ModelError, match="NaN"):
-        broken.embed_passages(["x"])
+    monkeypatch.setattr(broken._model, "encode", lambda texts, **_: np.full((len(texts), 384), np.nan))  # loads it
+    monkeypatch.setattr(broken._light, "vectors", lambda texts: np.full((len(texts), 384), np.nan))
+    for embed in (broken.embed_passages, lambda texts: broken._encode(texts, "", None)):
+        with pytest.raises(ModelError, match="NaN"):
+            embed(["x"])
 
 
 def test_a_damaged_model_folder_is_one_message(tmp_path: Path, embedder: Embedder) -> None:

@@ -11,6 +11,8 @@ import pytest
 from app.keeping.index import chunker
 from core.config import Config, RetrievalConfig
 from core.errors import CatalogError
+from core.text import tokens
+from retrieval import lexical
 from retrieval.embed import Embedder
 from retrieval.home import check_name, names
 from retrieval.index import Index
@@ -53,7 +55,7 @@ class Other(Embedder):
 def test_writing_with_another_embedder_is_one_error_that_names_the_action(cfg: Config, embedder: Embedder) -> None:
     build(cfg, embedder)
     with pytest.raises(CatalogError, match="was embedded by 'all-MiniLM-L6-v2'") as error:
-        Index.open_or_create(data(cfg), "kb", Other(RetrievalConfig()), chunker(cfg.ingest))
+        Index.open_or_create(data(cfg), "kb", Other(RetrievalConfig(embedder="english")), chunker(cfg.ingest))
     assert "--rebuild" in error.value.hint
 
 
@@ -65,6 +67,26 @@ def test_reading_goes_on_with_the_embedder_that_made_it(
     assert index.embedder.identity == embedder.identity
     assert search(index, ["holidays"], cfg.retrieval, mode="dense")[0].path == "leave.md"
     assert "--rebuild" in caplog.text
+
+
+class NewDefault(Embedder):
+    """What the default is today; it never had to be loaded."""
+
+    def __init__(self) -> None:
+        super().__init__(RetrievalConfig(embedder="auto", precision="float32"))
+        self.chosen = "multilingual"
+
+
+def test_what_was_made_with_the_earlier_default_goes_on_with_it_unasked(
+    cfg: Config, embedder: Embedder, caplog: pytest.LogCaptureFixture
+) -> None:
+    build(cfg, embedder)
+    index = Index.open(data(cfg), "kb", NewDefault())
+    written = Index.open_or_create(data(cfg), "kb", NewDefault(), chunker(cfg.ingest))
+    for each in (index, written):
+        assert (each.embedder.name, each.embedder.identity) == (embedder.name, embedder.identity)
+    assert caplog.text == ""
+    assert search(index, ["holidays"], cfg.retrieval, mode="dense")[0].path == "leave.md"
 
 
 def test_another_chunk_size_is_one_error_that_names_the_action(cfg: Config, embedder: Embedder) -> None:
@@ -189,6 +211,38 @@ def test_verify_finds_what_is_wrong(cfg: Config, embedder: Embedder) -> None:
     problems = " ".join(index.verify())
     assert "do not match their offsets" in problems
     assert "lost their embedding" in problems
+
+
+def test_chunks_that_a_search_cannot_read_are_not_called_well(
+    cfg: Config, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = build(cfg, embedder)
+    assert index.verify() == []
+
+    def fails_at_times(text: str) -> list[str]:
+        if "E-4102" in text:
+            raise OverflowError("too much")
+        return tokens(text)
+
+    monkeypatch.setattr(lexical, "tokens", fails_at_times)
+    (problem,) = index.verify()
+    assert "1 chunks cannot be searched by words, such as one of 'vpn.md'" in problem
+    assert "too much" in problem
+
+
+def test_an_index_of_words_that_finds_nothing_is_not_called_well(
+    cfg: Config, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = build(cfg, embedder)
+    monkeypatch.setattr(lexical.Lexical, "search", lambda *args: [])
+    assert index.verify() == ["lexical/ finds none of the words that the chunks hold"]
+
+
+@pytest.mark.parametrize("number", ["9" * 5_000, "九" * 5_000, "九千" * 5_000], ids=["Arabic", "Chinese", "mixed"])
+def test_a_number_of_thousands_of_digits_stops_no_search(cfg: Config, embedder: Embedder, number: str) -> None:
+    index = build(cfg, embedder, {"law.md": f"总则\n\n第{number}条 年假每年二十五天。", "other.md": "病假超过三天。"})
+    assert {hit.path for hit in search(index, [f"年假 第{number}条"], cfg.retrieval)} >= {"law.md"}
+    assert index.verify(repair=True) == []
 
 
 def test_a_catalog_that_is_no_database_is_one_clear_error(cfg: Config, embedder: Embedder) -> None:

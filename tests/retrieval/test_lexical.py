@@ -92,6 +92,26 @@ def test_a_commit_that_was_not_recorded_is_not_counted_twice(catalog: Catalog, t
     assert again.search(query_terms("travel days"), 10) == before
 
 
+def test_a_reader_goes_on_finding_while_the_index_is_made_anew(catalog: Catalog, tmp_path: Path) -> None:
+    folder = tmp_path / "lexical"
+    before = caught_up(catalog, folder).search(query_terms("travel"), 10)
+    reader = Lexical(folder, Dictionary())
+    reader.follow(catalog)
+    seen: list[object] = []
+
+    class Watched(Dictionary):
+        def names(self, text: str) -> list[str]:
+            reader._disk.reload()  # as tantivy does by itself, some time after the files have changed
+            seen.append(reader.search(query_terms("travel"), 10))
+            return super().names(text)
+
+    Lexical(folder, Watched()).rebuild(catalog)
+    assert seen
+    assert all(found == before for found in seen)
+    assert reader.search(query_terms("travel"), 10) == before
+    assert [file.name for file in tmp_path.iterdir() if file.suffix == ".writing"] == []
+
+
 def test_an_article_is_found_where_it_begins(cfg: Config, embedder: Embedder) -> None:
     law = {
         "cites.md": "权益保护法：违反第十二条的，依照第十二条处罚。第十二条的解释另行规定。",

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from core.types import F32, I64
+from retrieval.allowed import Allowed
 from retrieval.nearest import SAMPLE_PER_LIST, Nearest, lists_for
 
 DIMENSION = 24
@@ -59,7 +60,7 @@ def test_a_limited_exact_search_is_that_of_numpy_over_the_allowed(
     nearest = make(rows, ids)
     for seed, query in enumerate(clustered(10, seed=2)):
         allowed = np.sort(np.random.default_rng(seed).choice(4_000, size, replace=False))
-        found = nearest.search(query, 10, ids[allowed], exact=True)
+        found = nearest.search(query, 10, Allowed(ids[allowed]), exact=True)
         assert same(found, best(rows[allowed], ids[allowed], query, 10))
 
 
@@ -90,7 +91,7 @@ def test_a_filter_on_what_is_far_from_the_question_is_filled() -> None:
     nearest = approximate_of(rows, ids)
     query = rows[0]
     far = np.argsort(rows @ query)[:6_000].astype(np.int64)  # the farther half: no list near the question holds them
-    found = nearest.search(query, 3_000, far, exact=False)
+    found = nearest.search(query, 3_000, Allowed(far), exact=False)
     assert len(found) == 3_000
     assert {i for i, _ in found} <= set(far.tolist())
 
@@ -99,9 +100,9 @@ def test_ids_that_are_not_there_are_not_found() -> None:
     rows, ids = clustered(500), np.arange(500, dtype=np.int64)
     for nearest in (exact_of(rows, ids), approximate_of(rows, ids)):
         strange = np.array([-5, 3, 3, 700, 499, 10**6], np.int64)
-        assert {i for i, _ in nearest.search(rows[0], 6, strange, exact=True)} == {3, 499}
-        assert nearest.search(rows[0], 6, np.zeros(0, np.int64), exact=True) == []
-        assert nearest.search(rows[0], 6, np.array([-1], np.int64), exact=True) == []
+        assert {i for i, _ in nearest.search(rows[0], 6, Allowed(strange), exact=True)} == {3, 499}
+        assert nearest.search(rows[0], 6, Allowed(np.zeros(0, np.int64)), exact=True) == []
+        assert nearest.search(rows[0], 6, Allowed(np.array([-1], np.int64)), exact=True) == []
 
 
 def test_k_may_be_anything() -> None:

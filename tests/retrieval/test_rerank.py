@@ -13,7 +13,7 @@ from core.config import RetrievalConfig
 from core.errors import ModelError
 from retrieval import rerank
 from retrieval.embed import Embedder
-from retrieval.rerank import Reranker, reranker_of
+from retrieval.rerank import Reranker, Scored, reranker_of
 
 WORDS = tuple(f"{a}{b}" for a in "ba be bi bo bu da de di do du".split() for b in "kan len mir nor pux ras sit".split())
 QUESTION = "bakan belen bimir"
@@ -29,7 +29,7 @@ def words(n: int, seed: int) -> str:
 PASSAGES = [words(n, seed=n) for n in (5, 90, 1, 12, 40, 26, 3, 25)]
 
 
-def build(folder: Path, labels: int = 1) -> Path:
+def build(folder: Path, labels: int = 1, hidden: int = 32) -> Path:
     """A one-layer BERT with a head, random but with weights large enough that every word matters."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -45,8 +45,8 @@ def build(folder: Path, labels: int = 1) -> Path:
     )  # fmt: skip
     torch.manual_seed(11)
     config = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48,
-        max_position_embeddings=64, initializer_range=0.5,
+        vocab_size=len(vocabulary), hidden_size=hidden, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=48, max_position_embeddings=64, initializer_range=0.5,
     )  # fmt: skip
     config.num_labels = labels
     BertForSequenceClassification(config).save_pretrained(folder)
@@ -175,11 +175,15 @@ class Endpoint:
     status: int = 200
     answer: Callable[[dict[str, Any]], object] | bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
+    refuses: Callable[[dict[str, Any]], tuple[int, str] | None] | None = None
     asked: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
 
     def score(self, passages: list[str], **settings: object) -> list[float]:
+        return self.scored(passages, **settings).scores
+
+    def scored(self, passages: list[str], **settings: object) -> Scored:
         cfg = RetrievalConfig.model_validate({"rerank_url": self.url, "rerank_key": KEY} | settings)
-        return Reranker(cfg).score(QUESTION, passages)
+        return Reranker(cfg).scored(QUESTION, passages)
 
 
 @pytest.fixture
@@ -193,7 +197,10 @@ def endpoint() -> Iterator[Endpoint]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             state.asked.append((self.path, self.headers.get("Authorization", ""), body))
             reply = state.answer if isinstance(state.answer, bytes) else json.dumps(state.answer(body)).encode()
-            self.send_response(state.status)
+            refused = state.refuses(body) if state.refuses else None
+            if refused:
+                reply = refused[1].encode()
+            self.send_response(refused[0] if refused else state.status)
             for name, value in ({"Content-Length": str(len(reply))} | state.headers).items():
                 self.send_header(name, value)
             self.end_headers()
@@ -239,6 +246,41 @@ def test_many_documents_go_in_several_requests(endpoint: Endpoint) -> None:
     passages = ["a" * (1 + i % 7) for i in range(250)]
     assert endpoint.score(passages) == [1 / len(passage) for passage in passages]
     assert [body["top_n"] for _, _, body in endpoint.asked] == [100, 100, 50]
+
+
+def longest(body: dict[str, Any]) -> int:
+    return max(map(len, body["documents"]))
+
+
+def test_an_endpoint_that_can_cut_is_asked_to_only_where_it_refuses_a_length_and_that_is_said(
+    endpoint: Endpoint,
+) -> None:
+    said = "This model's maximum context length is 32 tokens. However, your request has 90 input tokens."
+    endpoint.refuses = lambda body: (400, said) if longest(body) > 50 and "truncate_prompt_tokens" not in body else None
+    assert endpoint.scored(["a", "aa"]) == Scored([1.0, 0.5])
+    told = endpoint.scored(["a", "a" * 100], reranker="bge")
+    assert told.scores == [1.0, 0.01]
+    assert told.note == "a passage is longer than reranker bge reads: its end was not read"
+    assert ["truncate_prompt_tokens" in body for _, _, body in endpoint.asked] == [False, False, True]
+    assert endpoint.asked[-1][2]["truncate_prompt_tokens"] == -1
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (500, '{"error": {"message": "input (900 tokens) is too large to process. increase the physical batch size"}}'),
+        (413, '{"error": "`inputs` must have less than 512 tokens. Given: 900", "error_type": "Validation"}'),
+        (422, '{"message": "document is too long"}'),
+    ],
+)
+def test_an_endpoint_that_cannot_cut_is_sent_shorter_passages(endpoint: Endpoint, status: int, said: str) -> None:
+    endpoint.refuses = lambda body: (status, said) if longest(body) > 500 else None
+    told = endpoint.scored(["a", "a" * 1500, "a" * 300])
+    assert told.scores == [1.0, 1 / 375, 1 / 300]
+    assert "cut to 375 characters" in told.note
+    endpoint.refuses = lambda body: (status, said)  # whatever is sent
+    with pytest.raises(ModelError, match=f"HTTP {status}"):
+        endpoint.score(["a" * 1500])
 
 
 def test_logits_of_an_endpoint_become_scores(endpoint: Endpoint) -> None:

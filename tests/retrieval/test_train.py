@@ -25,6 +25,8 @@ from tests.conftest import ROOT
 from tests.retrieval.corpus import build as build_index
 from tests.retrieval.test_rerank import build as build_reranker
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("datasets")
 pytest.importorskip("accelerate")
 

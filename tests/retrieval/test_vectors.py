@@ -8,6 +8,7 @@ import pytest
 from core.config import RetrievalConfig
 from core.errors import CatalogError
 from core.types import Chunk, Document, FileEntry
+from retrieval.allowed import Allowed
 from retrieval.catalog import Catalog, Manifest
 from retrieval.embed import Embedder
 from retrieval.index import Index
@@ -181,7 +182,7 @@ def test_a_filter_to_few_is_exact_in_a_large_catalog(catalog: Catalog) -> None:
         allowed = np.random.default_rng(seed).choice(6_000, 400, replace=False)
         scores = rows[allowed] @ query
         order = np.argsort(-scores)[:10]
-        found = vectors.search(query, 10, ids[allowed])
+        found = vectors.search(query, 10, Allowed(ids[allowed]))
         assert [i for i, _ in found] == ids[allowed][order].tolist()
         assert [score for _, score in found] == pytest.approx(scores[order].tolist(), abs=1e-5)
 
@@ -282,7 +283,7 @@ def test_odd_questions_have_a_clear_answer(catalog: Catalog, exact_below: int) -
     put(catalog, "a", clustered(1_000, seed=0))
     vectors, query = caught_up(catalog, exact_below), clustered(1, seed=1)[0]
     assert vectors.search(query, 0) == []
-    assert vectors.search(query, 10, np.zeros(0, np.int64)) == []
+    assert vectors.search(query, 10, Allowed(np.zeros(0, np.int64))) == []
     everything = vectors.search(query, 1_000_000)
     assert {i for i, _ in everything} == vectors.ids()
     assert len(vectors.search(np.zeros(DIMENSION, np.float32), 10)) == 10
@@ -335,7 +336,7 @@ def test_a_knowledge_base_changes_its_kind_of_index_as_it_grows_and_shrinks(tmp_
             assert not one._loaded().outgrown
             ids, rows = stored(one.catalog)
             assert one.dense(rows[-1], 1)[0][0] == ids[-1]
-            assert one.dense(rows[-1], 1, ids[:3])[0][0] == ids[np.argmax(rows[:3] @ rows[-1])]
+            assert one.dense(rows[-1], 1, Allowed(ids[:3]))[0][0] == ids[np.argmax(rows[:3] @ rows[-1])]
         assert index.verify() == []
 
 

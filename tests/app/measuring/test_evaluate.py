@@ -131,7 +131,8 @@ def test_a_folder_is_indexed_twice_where_a_setting_needs_it(folder: Path, cfg: C
     assert result["questions"] == 2
 
 
-def test_another_setting_is_read_as_the_command_line_does() -> None:
+def test_another_setting_is_read_as_the_command_line_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAGSTONE_RETRIEVAL__EMBEDDER")
     settings = load(flags={"retrieval.k": "5", "llm.api_key": "secret"}, environ={})
     other, changed = varied(settings, ["retrieval.mode = dense", "retrieval.dense_weight=1"])
     assert changed == {"retrieval.mode": "dense", "retrieval.dense_weight": 1.0}

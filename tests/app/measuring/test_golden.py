@@ -6,6 +6,7 @@ import pytest
 from app import upkeep
 from app.measuring import golden
 from app.measuring.golden import GoldenQuestion, locate, made
+from app.restore import restore
 from core.config import Config
 from core.errors import EvalError
 from retrieval.embed import Embedder
@@ -188,7 +189,7 @@ def test_a_backup_keeps_what_people_wrote_and_purge_forgets_what_quotes_a_delete
     (data / "kb" / "dictionary.txt").write_text("PTO = annual leave\n", "utf-8")
 
     upkeep.backup(index, tmp_path / "kb.tar")
-    upkeep.restore(data, "copy", tmp_path / "kb.tar")
+    restore(data, "copy", tmp_path / "kb.tar")
     assert (data / "copy" / "dictionary.txt").read_text("utf-8") == "PTO = annual leave\n"
     assert len(golden.read(golden.golden_file(data, "copy"))) == 2
 

@@ -1,12 +1,19 @@
 """Conversations as they are kept: branches, search, owners, export, and what is erased with a document."""
 
+import threading
 from pathlib import Path
 
+import psutil
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from app.running.chats import Chats
+from app.running.chats import Chats, Reader
 from core.errors import AccessError, CatalogError
 from core.types import Answer, Citation, Hit, Source, Trace, Turn
+
+SEES = frozenset({"hr", "it"})
+ANN, BOB = Reader("ann", SEES), Reader("bob", SEES)
 
 
 @pytest.fixture
@@ -22,7 +29,7 @@ def answer(text: str, path: str = "leave.md", kb: str = "hr") -> Answer:
     )  # fmt: skip
 
 
-def talk(chats: Chats, *said: str, owner: str = "ann") -> tuple[str, list[int]]:
+def talk(chats: Chats, *said: str, owner: Reader = ANN) -> tuple[str, list[int]]:
     """A conversation of question, answer, question, ...; its id and those of its messages."""
     chat, ids = chats.begin(owner, ["hr"]), []
     for n, text in enumerate(said):
@@ -30,81 +37,99 @@ def talk(chats: Chats, *said: str, owner: str = "ann") -> tuple[str, list[int]]:
         ids.append(
             chats.ask(owner, chat.id, parent, text)
             if n % 2 == 0
-            else chats.reply(owner, chat.id, ids[-1], text, answer(text))
+            else chats.reply(owner, chat.id, ids[-1], text, answer(text), ["hr"])
         )
     return chat.id, ids
 
 
-def texts(chats: Chats, chat: str, owner: str = "ann") -> list[str]:
+def texts(chats: Chats, chat: str, owner: Reader = ANN) -> list[str]:
     return [message.text for message in chats.branch(owner, chat)]
 
 
 def test_what_was_said_is_there_after_a_restart_with_all_that_it_rests_on(chats: Chats, tmp_path: Path) -> None:
     chat, _ = talk(chats, "How many days?", "25 [1].")
-    question, reply = Chats(tmp_path).branch("ann", chat)
+    question, reply = Chats(tmp_path).branch(ANN, chat)
     assert (question.role, question.text, question.answer) == ("user", "How many days?", None)
     assert reply.answer == answer("25 [1].")
-    assert Chats(tmp_path).get("ann", chat).title == "How many days?"
+    assert Chats(tmp_path).get(ANN, chat).title == "How many days?"
+
+
+def test_questions_that_wait_follow_the_answer_that_they_waited_for(chats: Chats) -> None:
+    chat, (first,) = talk(chats, "First?")
+    second = chats.ask(ANN, chat, first, "Second?")
+    third = chats.ask(ANN, chat, second, "Third?")
+    assert texts(chats, chat) == ["First?", "Second?", "Third?"]
+    for question, text in ((first, "One."), (second, "Two."), (third, "Three.")):
+        chats.reply(ANN, chat, question, text, None, ["hr"])
+    assert texts(chats, chat) == ["First?", "One.", "Second?", "Two.", "Third?", "Three."]
+    assert all(message.siblings == 1 for message in chats.branch(ANN, chat))
+
+
+def test_a_model_is_not_told_of_a_question_that_was_never_answered(chats: Chats) -> None:
+    chat, (_, reply) = talk(chats, "First?", "One.")
+    lost = chats.ask(ANN, chat, reply, "Lost?")
+    last = chats.ask(ANN, chat, lost, "Last?")
+    assert chats.history(ANN, chat, last)[0] == [Turn("user", "First?"), Turn("assistant", "One.")]
 
 
 def test_an_edited_question_and_a_repeated_answer_are_branches_beside_the_old_ones(chats: Chats) -> None:
     chat, (first, reply) = talk(chats, "Days of leave?", "25.")
-    again = chats.reply("ann", chat, first, "Twenty-five.", None)
+    again = chats.reply(ANN, chat, first, "Twenty-five.", None, ["hr"])
     assert texts(chats, chat) == ["Days of leave?", "Twenty-five."]
-    assert [(m.place, m.siblings) for m in chats.branch("ann", chat)] == [(1, 1), (2, 2)]
-    other = chats.ask("ann", chat, None, "Days of sick leave?")
-    chats.reply("ann", chat, other, "Ten.", None)
+    assert [(m.place, m.siblings) for m in chats.branch(ANN, chat)] == [(1, 1), (2, 2)]
+    other = chats.ask(ANN, chat, None, "Days of sick leave?")
+    chats.reply(ANN, chat, other, "Ten.", None, ["hr"])
     assert texts(chats, chat) == ["Days of sick leave?", "Ten."]
 
-    chats.turn("ann", chat, other, -1)  # the newest branch below the first question
+    chats.turn(ANN, chat, other, -1)  # the newest branch below the first question
     assert texts(chats, chat) == ["Days of leave?", "Twenty-five."]
-    chats.turn("ann", chat, again, -1)
+    chats.turn(ANN, chat, again, -1)
     assert texts(chats, chat) == ["Days of leave?", "25."]
-    chats.turn("ann", chat, reply, -1)  # there is none before it
+    chats.turn(ANN, chat, reply, -1)  # there is none before it
     assert texts(chats, chat) == ["Days of leave?", "25."]
-    follow = chats.ask("ann", chat, reply, "And abroad?")
-    assert chats.history("ann", chat, follow) == [Turn("user", "Days of leave?"), Turn("assistant", "25.")]
+    follow = chats.ask(ANN, chat, reply, "And abroad?")
+    assert chats.history(ANN, chat, follow)[0] == [Turn("user", "Days of leave?"), Turn("assistant", "25.")]
 
 
 def test_an_answer_grows_until_it_is_complete(chats: Chats) -> None:
     chat, (question,) = talk(chats, "How many?")
-    reply = chats.reply("ann", chat, question, "", None)
+    reply = chats.reply(ANN, chat, question, "", None, ["hr"])
     chats.amend(reply, "25", None)
-    assert [(m.text, m.answer) for m in chats.branch("ann", chat)][1] == ("25", None)
+    assert [(m.text, m.answer) for m in chats.branch(ANN, chat)][1] == ("25", None)
     chats.amend(reply, "25 [1].", answer("25 [1]."))
-    assert chats.branch("ann", chat)[1].answer == answer("25 [1].")
+    assert chats.branch(ANN, chat)[1].answer == answer("25 [1].")
 
 
 def test_conversations_are_found_by_their_words_newest_first(chats: Chats) -> None:
     first, _ = talk(chats, "年假有几天？", "二十五天。")
     second, ids = talk(chats, "VPN address?", "vpn.example")
-    chats.begin("ann", ["hr"])  # in which nothing was said
-    assert [chat.id for chat in chats.latest("ann")] == [second, first]
-    assert [chat.id for chat in chats.latest("ann", "二十五")] == [first]
-    assert [chat.id for chat in chats.latest("ann", "vpn EXAMPLE")] == [second]
-    assert chats.latest("ann", "100%_") == []
-    chats.rename("ann", first, " Leave \n and more ")
-    assert [chat.title for chat in chats.latest("ann", "and more")] == ["Leave and more"]
-    chats.ask("ann", second, ids[-1], "x")
-    chats.delete("ann", second)
-    assert [chat.id for chat in chats.latest("ann")] == [first]
+    chats.begin(ANN, ["hr"])  # in which nothing was said
+    assert [chat.id for chat in chats.latest(ANN)] == [second, first]
+    assert [chat.id for chat in chats.latest(ANN, "二十五")] == [first]
+    assert [chat.id for chat in chats.latest(ANN, "vpn EXAMPLE")] == [second]
+    assert chats.latest(ANN, "100%_") == []
+    chats.rename(ANN, first, " Leave \n and more ")
+    assert [chat.title for chat in chats.latest(ANN, "and more")] == ["Leave and more"]
+    chats.ask(ANN, second, ids[-1], "x")
+    chats.delete(ANN, second)
+    assert [chat.id for chat in chats.latest(ANN)] == [first]
     assert b"vpn.example" not in b"".join(p.read_bytes() for p in chats.file.parent.glob("chats.sqlite"))
 
 
 def test_a_conversation_is_its_owners_alone(chats: Chats) -> None:
     chat, (question, reply) = talk(chats, "How many?", "25.")
-    mine, _ = talk(chats, "What?", owner="bob")
-    assert [c.id for c in chats.latest("bob")] == [mine]
+    mine, _ = talk(chats, "What?", owner=BOB)
+    assert [c.id for c in chats.latest(BOB)] == [mine]
     for attempt in (
-        lambda: chats.get("bob", chat),
-        lambda: chats.branch("bob", chat),
-        lambda: chats.markdown("bob", chat),
-        lambda: chats.delete("bob", chat),
-        lambda: chats.rename("bob", chat, "x"),
-        lambda: chats.ask("bob", chat, None, "x"),
-        lambda: chats.turn("bob", chat, question, 1),
-        lambda: chats.vote("bob", chat, reply, "up"),
-        lambda: chats.ask("bob", mine, reply, "behind a message of another conversation"),
+        lambda: chats.get(BOB, chat),
+        lambda: chats.branch(BOB, chat),
+        lambda: chats.markdown(BOB, chat),
+        lambda: chats.delete(BOB, chat),
+        lambda: chats.rename(BOB, chat, "x"),
+        lambda: chats.ask(BOB, chat, None, "x"),
+        lambda: chats.turn(BOB, chat, question, 1),
+        lambda: chats.vote(BOB, chat, reply, "up"),
+        lambda: chats.ask(BOB, mine, reply, "behind a message of another conversation"),
     ):
         with pytest.raises(AccessError):
             attempt()
@@ -113,27 +138,27 @@ def test_a_conversation_is_its_owners_alone(chats: Chats) -> None:
 
 def test_votes_and_what_a_conversation_asks_are_kept(chats: Chats) -> None:
     chat, (_, reply) = talk(chats, "How many?", "25.")
-    chats.vote("ann", chat, reply, "down")
-    chats.settle("ann", chat, ["it", "hr"], True)
-    assert chats.branch("ann", chat)[1].vote == "down"
-    assert (chats.get("ann", chat).bases, chats.get("ann", chat).open_mode) == (("it", "hr"), True)
+    chats.vote(ANN, chat, reply, "down")
+    chats.settle(ANN, chat, ["it", "hr"], True)
+    assert chats.branch(ANN, chat)[1].vote == "down"
+    assert (chats.get(ANN, chat).bases, chats.get(ANN, chat).open_mode) == (("it", "hr"), True)
 
 
 def test_a_conversation_leaves_as_markdown_with_its_citations(chats: Chats) -> None:
     chat, _ = talk(chats, "How many days?\nReally?", "25 [1].")
-    lines = chats.markdown("ann", chat).splitlines()
+    lines = chats.markdown(ANN, chat).splitlines()
     assert lines[0] == "# How many days? Really?"
     assert lines[4:] == ["> How many days?", "> Really?", "", "25 [1].", "", "- [1] `leave.md`, p. 3: 25 days."]
 
 
 def test_answers_that_rest_on_a_deleted_document_are_erased(chats: Chats) -> None:
     chat, (question, _) = talk(chats, "How many days?", "Secret 25 [1].")
-    kept = chats.reply("ann", chat, question, "Ten [1].", answer("Ten [1].", "sick.md"))
+    kept = chats.reply(ANN, chat, question, "Ten [1].", answer("Ten [1].", "sick.md"), ["hr"])
     elsewhere, _ = talk(chats, "Other?", "Also secret.")
-    chats.amend(chats.branch("ann", elsewhere)[1].id, "Also.", answer("Also.", kb="it"))
+    chats.amend(chats.branch(ANN, elsewhere)[1].id, "Also.", answer("Also.", kb="it"))
     assert chats.forget("hr", ["sick.md"]) == 1
-    assert chats.branch("ann", chat)[1].text == "Ten [1]."
-    chats.turn("ann", chat, kept, -1)
+    assert chats.branch(ANN, chat)[1].text == "Ten [1]."
+    chats.turn(ANN, chat, kept, -1)
     assert "erased" in texts(chats, chat)[1]
     assert texts(chats, elsewhere)[1] == "Also."
     assert b"Secret 25" not in b"".join(p.read_bytes() for p in chats.file.parent.iterdir())
@@ -142,4 +167,107 @@ def test_answers_that_rest_on_a_deleted_document_are_erased(chats: Chats) -> Non
 def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     (tmp_path / "chats.sqlite").write_bytes(b"this is no database at all, but long enough to be read as one" * 20)
     with pytest.raises(CatalogError, match=r"chats\.sqlite"):
-        Chats(tmp_path).latest("ann")
+        Chats(tmp_path).latest(ANN)
+
+
+def test_what_rests_on_a_knowledge_base_that_may_not_be_seen_is_not_told_and_is_given_back(chats: Chats) -> None:
+    chat, (_, reply) = talk(chats, "How many days?", "Secret 25 [1].")
+    less = Reader("ann", frozenset({"it"}))
+    shown = chats.branch(less, chat)[1]
+    assert (shown.hidden, shown.text, shown.answer) == (True, "", None)
+    assert chats.branch(less, chat)[0].text == "How many days?"
+    told = chats.markdown(less, chat)
+    assert "no longer see" in told
+    assert "已无权" in told
+    assert not any(word in told for word in ("25", "leave.md", "hr"))
+    assert chats.latest(less, "secret") == []
+    assert [found.id for found in chats.latest(less, "days")] == [chat]  # by its question
+    assert chats.message(less, chat, reply) == (shown, "How many days?")
+    follow = chats.ask(less, chat, reply, "And abroad?")
+    assert chats.history(less, chat, follow) == ([], frozenset())
+    assert chats.branch(ANN, chat)[1].answer == answer("Secret 25 [1].")
+    assert [found.id for found in chats.latest(ANN, "secret")] == [chat]
+    assert chats.history(ANN, chat, follow)[1] == {"hr"}
+
+
+def test_an_answer_that_was_written_from_an_earlier_one_is_hidden_with_it(chats: Chats) -> None:
+    chat, (_, reply) = talk(chats, "How many days?", "25 [1].")
+    follow = chats.ask(ANN, chat, reply, "In other words?")
+    _, rests_on = chats.history(ANN, chat, follow)
+    chats.reply(ANN, chat, follow, "Five weeks [1].", answer("Five weeks [1].", kb="it"), rests_on | {"it"})
+    assert [m.hidden for m in chats.branch(Reader("ann", frozenset({"it"})), chat)] == [False, True, False, True]
+    assert [m.hidden for m in chats.branch(Reader("ann", frozenset({"hr"})), chat)] == [False, False, False, True]
+    assert not any(m.hidden for m in chats.branch(ANN, chat))
+
+
+def test_an_answer_that_was_cut_short_is_hidden_as_well(chats: Chats) -> None:
+    chat, (question,) = talk(chats, "How many days?")
+    chats.amend(chats.reply(ANN, chat, question, "", None, ["hr"]), "Secret tw", None)
+    assert chats.branch(Reader("ann", frozenset()), chat)[1].text == ""
+    assert chats.branch(ANN, chat)[1].text == "Secret tw"
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    rests=st.lists(st.sets(st.sampled_from(["hr", "it", "a'b", "年假"]), min_size=1), min_size=1, max_size=5),
+    sees=st.sets(st.sampled_from(["hr", "it", "a'b", "年假"])),
+)
+def test_nobody_is_told_a_word_of_what_they_may_not_see(
+    tmp_path_factory: pytest.TempPathFactory, rests: list[set[str]], sees: set[str]
+) -> None:
+    chats, reader, parent = Chats(tmp_path_factory.mktemp("chats")), Reader("ann", frozenset(sees)), None
+    chat = chats.begin(reader, ["hr"]).id
+    for n, kbs in enumerate(rests):
+        parent = chats.ask(reader, chat, parent, f"question{n}")
+        parent = chats.reply(reader, chat, parent, f"word{n} [1].", answer(f"word{n} [1].", f"file{n}.md"), kbs)
+    last = chats.ask(reader, chat, parent, "more")
+    told = f"{chats.branch(reader, chat)}{chats.markdown(reader, chat)}{chats.history(reader, chat, last)}"
+    for n, kbs in enumerate(rests):
+        assert (
+            (f"word{n} " in told) == (f"file{n}.md" in told) == bool(chats.latest(reader, f"word{n}")) == (kbs <= sees)
+        )
+    chats.close()
+
+
+def test_an_account_that_is_removed_takes_its_conversations_along(chats: Chats) -> None:
+    talk(chats, "Secret question?", "25.")
+    kept, _ = talk(chats, "Other?", "Ten.", owner=BOB)
+    assert chats.delete_all("ann") == 1
+    assert (chats.latest(ANN), [chat.id for chat in chats.latest(BOB)]) == ([], [kept])
+    assert b"Secret question" not in b"".join(file.read_bytes() for file in chats.file.parent.iterdir())
+
+
+def test_threads_that_come_and_go_leave_nothing_behind(chats: Chats) -> None:
+    chat, _ = talk(chats, "How many?", "25.")
+    process = psutil.Process()
+    before = process.num_fds()
+
+    def look() -> None:
+        assert len(chats.branch(ANN, chat)) == 2
+
+    for _ in range(20):
+        threads = [threading.Thread(target=look) for _ in range(10)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert process.num_fds() <= before + 12  # the few that are kept: three descriptors each
+
+
+def test_a_conversation_that_was_read_is_not_parsed_again(chats: Chats, monkeypatch: pytest.MonkeyPatch) -> None:
+    chat, _ = talk(chats, "How many?", "25.", "Really?", "Yes.")
+    first = chats.branch(ANN, chat)
+    monkeypatch.setattr("app.running.chats._answers", lambda: pytest.fail("parsed again"))
+    assert chats.branch(ANN, chat) == first
+    assert [m.text for m in chats.outline(ANN, chat)] == [m.text for m in first]
+
+
+def test_what_was_written_by_another_process_counts_at_once(chats: Chats, tmp_path: Path) -> None:
+    chat, _ = talk(chats, "How many?", "25.")
+    other = Chats(tmp_path)
+    other.forget("hr", [])
+    assert "erased" in texts(chats, chat)[1]
+    assert chats.branch(ANN, chat)[1].answer is None
+    other.close()
+    chats.file.rename(tmp_path / "aside")
+    assert chats.latest(ANN) == []  # a new one was begun

@@ -34,7 +34,7 @@ def test_the_files_are_listed_by_state_name_and_page_with_those_that_were_never_
     for name in ("b.md", "c.md", "STALE.md"):
         write(name, f"# {name}\n\nText.")
     (docs / "never.pdf").write_bytes(b"%PDF-1.7 no")
-    add_folder(bases.cfg, bases.make("kb"), docs)
+    add_folder(bases.cfg, bases.make("kb"), docs, anywhere=True)
     assert bases.update("kb").added == 4
     (docs / "STALE.md").write_bytes(b"")
     assert {error.path for error in bases.update("kb").failed} == {"STALE.md", "never.pdf"}
@@ -63,7 +63,7 @@ def test_files_are_read_again_though_neither_they_nor_the_reader_changed(bases: 
     docs = write("good.md", "# Good\n\nText.").parent
     write("other.md", "# Other\n\nText.")
     (docs / "bad.pdf").write_bytes(b"%PDF-1.7 no")
-    add_folder(bases.cfg, bases.make("kb"), docs)
+    add_folder(bases.cfg, bases.make("kb"), docs, anywhere=True)
     bases.update("kb")
     report = bases.update("kb")
     assert (report.changed, report.unchanged) == (0, 2)
@@ -86,7 +86,7 @@ def test_a_run_that_is_stopped_keeps_what_it_committed_and_the_next_goes_on(base
     docs = write("00.txt", "The number 0.").parent
     for n in range(1, 80):
         write(f"{n:02}.txt", f"The number {n}.")
-    add_folder(bases.cfg, bases.make("kb"), docs)
+    add_folder(bases.cfg, bases.make("kb"), docs, anywhere=True)
     with pytest.raises(Stopped):
         bases.update("kb", stop)
     kept = bases.get("kb").counts().documents
@@ -99,15 +99,15 @@ def test_a_folder_that_is_away_is_a_row_and_the_others_are_read(bases: Bases, wr
     away = tmp_path / "away"
     away.mkdir()
     index = bases.make("kb")
-    assert add_folder(bases.cfg, index, away) == str(away)
-    add_folder(bases.cfg, index, docs)
+    assert add_folder(bases.cfg, index, away, anywhere=True) == str(away)
+    add_folder(bases.cfg, index, docs, anywhere=True)
     away.rmdir()
     report = bases.update("kb")
     assert (report.added, [error.path for error in report.failed]) == (1, [str(away)])
     with pytest.raises(ReadError):
-        add_folder(bases.cfg, index, away)
+        add_folder(bases.cfg, index, away, anywhere=True)
     with pytest.raises(ConfigError, match="lies in the data folder"):
-        add_folder(bases.cfg, index, index.home)
+        add_folder(bases.cfg, index, index.home, anywhere=True)
     assert remove_folder(index, str(docs)) == 1
     assert (index.counts().documents, index.catalog.folders()) == (0, [str(away)])
     with pytest.raises(CatalogError, match="is no folder of"):
@@ -130,7 +130,7 @@ def test_an_upload_is_checked_before_anything_is_stored_and_only_an_upload_is_de
 
 def test_a_plan_with_the_embedder_that_is_loaded_writes_nothing(bases: Bases, write: Write) -> None:
     docs = write("a.md", "# A\n\nText.").parent
-    add_folder(bases.cfg, bases.make("kb"), docs)
+    add_folder(bases.cfg, bases.make("kb"), docs, anywhere=True)
     found = forecast(bases.cfg, "kb", embedder=bases.embedder)
     assert [entry.path for entry in found.plans[str(docs)].added] == ["a.md"]
     assert (found.chunks, found.embed, found.exact) == (1, 1, True)
@@ -173,7 +173,7 @@ def test_whoever_is_no_editor_changes_nothing(cfg: Config, write: Write, monkeyp
         (knowledge._canceller(state), ("kb",)),
         (knowledge_sources._planner(state), ("kb",)), (knowledge_sources._uploader(state), ([str(note)], "kb")),
         (knowledge_sources._adder(state), (str(note.parent), "kb")), (knowledge_sources._asker(state), (folder, "kb")),
-        (knowledge_sources._remover(state), (folder, "kb")), (knowledge_files._reader(state), ("kb", row)),
+        (knowledge_sources._remover(state, lambda: ()), (folder, "kb")), (knowledge_files._reader(state), ("kb", row)),
         (knowledge_files._reader_of_failed(state), ("kb",)), (knowledge_files._asker(state), ("kb", row)),
         (knowledge_files._deleter(state), ("kb", row)), (knowledge_golden._judge(state, "approved"), ("kb", "x")),
         (knowledge_golden._editor(state), ("kb", "x", "q", "e", "")),

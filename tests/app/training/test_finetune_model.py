@@ -20,6 +20,8 @@ from llm.methods import METHODS, Method, Shape
 from llm.trainers import Settings
 from tests import learning_lm
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("trl")
 pytest.importorskip("peft")
 

@@ -28,6 +28,8 @@ from tests.app.tiny_embedder import build as build_embedder
 from tests.retrieval.corpus import build as build_index
 from tests.retrieval.test_rerank import build as build_reranker
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("datasets")
 pytest.importorskip("accelerate")
 

@@ -99,6 +99,23 @@ def test_a_folder_is_added_planned_applied_and_removed(ui: App, page: Page, tmp_
     assert (docs / "canteen.md").exists()
 
 
+def test_quick_changes_of_the_knowledge_base_come_to_an_end(page: Page) -> None:
+    make(page, "quick")
+    for _ in range(3):
+        for name in ("handbook", "quick"):
+            choose(page, name)
+    expect(page.locator("#knowledge-summary")).to_contain_text("0 documents")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.post_data or "") if "queue/join" in request.url else None)
+    quiet = 0
+    while quiet < 10:  # half seconds without anything that has to do with a knowledge base
+        asked.clear()
+        page.wait_for_timeout(500)
+        quiet = 0 if [text for text in asked if "quick" in text or "handbook" in text] else quiet + 1
+    expect(page.locator("#knowledge-summary")).to_contain_text("0 documents")
+    expect(page.locator("#knowledge-kb input")).to_have_value("quick")
+
+
 def test_an_uploaded_file_is_reported_found_and_deleted(ui: App, page: Page, tmp_path: Path) -> None:
     note = tmp_path / "garage-note.md"
     note.write_text("# Garage\n\nThe garage of the Suzhou office opens at 06:45 and its code is 4711.\n")
@@ -160,18 +177,18 @@ def test_a_passage_is_seen_on_its_page_and_one_turns_to_the_next_by_keyboard(ui:
     row.focus()
     page.keyboard.press("Enter")
     shown = page.locator("#knowledge-file-passage")
-    expect(shown).to_contain_text("page 1 / 2 · passage 1 of 3")
+    expect(shown).to_contain_text("page 1 / 2 · passage 1 of 6")
     leaf = shown.locator("img.rs-leaf")
     expect(leaf).to_have_attribute("alt", "Page 1 of finance/travel-expenses.pdf, passage marked")
     assert leaf.evaluate("img => img.naturalWidth") == 1075  # A4 at 130 dpi
     expect(page.locator("#knowledge-file-previous")).to_be_disabled()
     page.locator("#knowledge-file-next-page").focus()
     page.keyboard.press("Enter")
-    expect(shown).to_contain_text("page 2 / 2 · passage 2 of 3")
+    expect(shown).to_contain_text("page 2 / 2 · passage 3 of 6")
     expect(shown.locator("mark")).to_contain_text("第三章 住宿与补贴")
     page.locator("#knowledge-file-next").click()
-    expect(shown).to_contain_text("passage 3 of 3")
-    expect(page.locator("#knowledge-card")).to_contain_text("1,418")
+    expect(shown).to_contain_text("passage 4 of 6")
+    expect(page.locator("#knowledge-card")).to_contain_text("1,480")
 
 
 def test_the_search_test_shows_where_each_candidate_stood_and_what_lost_a_sentence(ui: App, page: Page) -> None:

@@ -3,13 +3,15 @@
 Every visit ends with the check that no request left 127.0.0.1 and that the browser blocked and missed nothing.
 """
 
+import json
 import re
 import shutil
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from app.training.votes import read_votes
 from tests.app.app_process import RETRY, App, Visit, Visiting, running, visiting
@@ -121,6 +123,49 @@ def test_stop_ends_the_answer_and_the_request_at_the_model(ui: App, stub: Stub, 
     expect(seen.page.locator("#chat [data-testid=bot]").last).to_contain_text("Another answer", timeout=30_000)
 
 
+def said(seen: Visit) -> list[str]:
+    """Who speaks in the conversation, in order, by the first word of each message."""
+    return [text.split()[0] for text in seen.page.locator("#chat [data-testid=user], #chat [data-testid=bot]")
+            .all_inner_texts()]  # fmt: skip
+
+
+def test_a_question_that_is_asked_while_another_is_answered_waits_for_its_turn(
+    ui: App, stub: Stub, visit: Visiting
+) -> None:
+    stub.reply = Reply([f"word{i} " for i in range(60)], delay_s=0.1)
+    seen = visit(ui)
+    seen.ask("First, up to what turbidity does it measure?")
+    answers, box = seen.page.locator("#chat [data-testid=bot]"), seen.page.locator("#question textarea")
+    expect(answers).to_contain_text("word3")
+    stub.reply = Reply(("Another answer [1].",))
+    seen.ask("Second, how is the LT-300 calibrated?")
+    expect(box).to_have_value("")
+    seen.ask("Third, what does the LT-300 weigh?")
+    seen.page.fill("#question textarea", "a draft")
+    expect(answers.nth(0)).to_contain_text("word59")
+    expect(answers.nth(2)).to_contain_text("Another answer")
+    seen.finished()
+    assert said(seen) == ["First,", "word0", "Second,", "Another", "Third,", "Another"]
+    expect(box).to_have_value("a draft")
+    seen.reload(f"{ui.url}/?chat={seen.page.locator('.rs-chats').get_attribute('data-chat')}")
+    expect(answers.nth(2)).to_contain_text("Another answer")
+    assert said(seen) == ["First,", "word0", "Second,", "Another", "Third,", "Another"]
+
+
+def test_stop_ends_what_waits_too_and_the_next_question_is_taken_at_once(ui: App, stub: Stub, visit: Visiting) -> None:
+    stub.reply = Reply([f"word{i} " for i in range(5000)], delay_s=0.05)
+    seen = visit(ui)
+    seen.ask("First, up to what turbidity does it measure?")
+    expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("word3")
+    seen.ask("Second, how is the LT-300 calibrated?")
+    stub.reply = Reply(("Another answer [1].",))
+    seen.page.locator("#question .stop-button").dispatch_event("click")
+    seen.ask("Third, what does the LT-300 weigh?")
+    expect(seen.page.locator("#chat [data-testid=bot]").last).to_contain_text("Another answer")
+    seen.finished()
+    assert said(seen) == ["First,", "word0", "Second,", "…", "Third,", "Another"]
+
+
 def test_leaving_the_page_ends_the_request_at_the_model(ui: App, stub: Stub, browser: Browser) -> None:
     stub.reply = Reply([f"word{i} " for i in range(5000)], delay_s=0.05)
     with visiting(browser, ui.url) as seen:
@@ -158,6 +203,33 @@ def test_retry_asks_again_and_an_edited_question_is_asked_instead(ui: App, stub:
     seen.page.locator("#chat a[href^='#turn-']").nth(2).click()  # of the answer
     expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("First answer [1].", timeout=30_000)
     assert len(stub.answers()) == 3
+
+
+def test_a_question_that_is_asked_while_the_page_still_loads_stays(ui: App, stub: Stub, visit: Visiting) -> None:
+    stub.reply = Reply(("Forty-one NTU [1].",))
+    seen = visit(ui)
+    with urllib.request.urlopen(f"{ui.url}/config") as response:
+        config = json.load(response)
+    (status,) = (part["id"] for part in config["components"] if part["props"].get("elem_id") == "status")
+    (opens,) = (
+        event["id"]
+        for event in config["dependencies"]
+        if status in event["outputs"] and [name for _, name in event["targets"]] == ["load"]
+    )
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route) if json.loads(route.request.post_data or "{}")["fn_index"] == opens else route.continue_()
+
+    seen.page.route("**/queue/join*", hold)
+    seen.reload()  # the line below the question comes by its timer
+    assert len(held) == 1
+    seen.ask(QUESTION)
+    assert seen.finished() == "Forty-one NTU [1]."
+    expect(seen.page.locator("#kb")).not_to_contain_text("handbook")
+    held[0].continue_()
+    expect(seen.page.locator("#kb")).to_contain_text("handbook")
+    assert seen.answer() == "Forty-one NTU [1]."
 
 
 def test_conversations_are_kept_found_renamed_exported_and_deleted(
@@ -213,7 +285,7 @@ def test_statements_are_marked_as_supported_or_not_and_the_prompt_is_shown(
     expect(seen.page.locator(".rs-prompt pre").first).to_contain_text('<source n="1" path="products/lt-300-manual.pdf"')
     assert re.search(r"find [\d.]+ ms · pack [\d.]+ ms", seen.page.inner_text(".rs-stages"))
     seen.page.locator("#source-1 .rs-view summary").click()  # the page of the PDF, drawn by this app
-    seen.page.wait_for_function("document.querySelector('#source-1 img')?.naturalWidth > 300", timeout=60_000)
+    seen.until("document.querySelector('#source-1 img')?.naturalWidth > 300")
 
 
 def test_votes_with_their_reasons_are_kept_with_the_knowledge_base(ui: App, stub: Stub, visit: Visiting) -> None:
@@ -262,7 +334,7 @@ def test_language_and_theme_are_switched_on_the_page(bare: App, visit: Visiting)
     seen.page.click("[data-page=language]")
     expect(seen.page.locator("#question textarea")).to_have_attribute("placeholder", "向你的文档提问……", timeout=60_000)
     expect(seen.page.locator("#status")).to_contain_text("尚未配置模型", timeout=60_000)
-    seen.page.wait_for_function("document.body.classList.contains('dark')", timeout=10_000)
+    seen.until("document.body.classList.contains('dark')")
     seen.page.click("[data-page=language]")
     expect(seen.page.locator("#status")).to_contain_text("No model is configured", timeout=60_000)
     seen.reload()

@@ -92,7 +92,7 @@ def test_nothing_a_model_writes_becomes_a_tag_an_image_or_a_link(text: str) -> N
         (r"\(a<b\) and $x_1$, $n$", r"\(a\lt b\) and \(x_1\), \(n\)"),
         ("$$\nx[1](2)\n$$", "$$\nx[1] (2)\n$$"),
         ("it costs $5, not $6_000 [1]", r"it costs $5, not $6_000 [\[1\]](#source-1)"),
-        ("`$x_1$` and US$5", "`$x_1$` and US$5"),
+        ("`$x_1$` and US$5", "<code>&#36;x&#95;1&#36;</code> and US$5"),
         (r"cut off \[x", r"cut off \[x"),
         (r"$$\rule{1em}{2.5em}$$", r"$$\rule{1em}{2.5em}$$"),
         (r"$$\rule{1em}{9999em}$$", "$\u2060$\\rule{1em}{9999em}$\u2060$"),
@@ -118,6 +118,22 @@ def test_marks_lead_to_their_passage() -> None:
         assert f'<a href="#source-{n}">[{n}]</a>' in shown
 
 
+def test_only_citations_lead_somewhere() -> None:
+    shown = safe_markdown("See args[0], `x[1]`, Meyer [27] and 资料[1], not [3].", {1: "Meyer [27]"})
+    assert re.findall(r"\(#[^)]*\)", shown) == ["(#source-1)"]
+    assert "args[0]" in shown
+    assert "Meyer [27]" in shown
+    assert "(#" not in safe_markdown("What is [1]?", {})
+
+
+def test_code_in_lists_and_quotes_is_shown_where_it_stands() -> None:
+    shown = html_of("1. do\n   ~~~sh\n   curl http://a.example\n   ~~~\n2. then\n\n> ```\n> a[0]\n> ```")
+    seen = html.unescape(shown)
+    assert '<pre><code class="language-sh">curl http://a.example\n</code></pre>' in seen
+    assert seen.index("<li>") < seen.index("curl") < seen.index("then") < seen.index("<blockquote>")
+    assert "<blockquote>\n<pre><code>a[0]\n</code></pre>" in seen
+
+
 def test_ordinary_markdown_and_text_stay() -> None:
     shown = html_of("**Twenty** days:\n\n- a < b & c\n- `x[0]`\n\n第二条 年假为二十天。")
     assert "<strong>Twenty</strong>" in shown
@@ -138,6 +154,8 @@ def test_code_is_shown_as_it_was_written() -> None:
     [
         "Twenty days [1][2], `x[0]` and <b> at http://a.example, a@b.example ![x](y)",
         "```\n<b>[x](y)\n```\n第二条 [3]。",
+        "```python\nx = `a` & &amp;\n```",
+        "see ``a`b`` and `<b>`",
         "a < b & c",
     ],
 )
@@ -217,7 +235,8 @@ def test_how_it_was_found_lists_wordings_places_and_what_was_lost_and_is_inert()
 
 def test_an_answer_that_is_edited_holds_no_signs_and_no_ways_to_its_versions() -> None:
     said = "Leave is 25 days [1]. Cats fly [1]."
-    shown = shown_answer(said, statements(said, "", [source("Leave is 25 days.")]), "en", 12)
+    sources = [source("Leave is 25 days.")]
+    shown = shown_answer(said, statements(said, "", sources), "en", 12, sources)
     assert "rs-supported" in shown
     assert "rs-unsupported" in shown
     assert plain(f'{shown}\n\nanswer [‹](#turn-12--1 "earlier") 1/2 [›](#turn-12-1 "later")') == said

@@ -89,8 +89,8 @@ def test_nothing_readable_and_no_archive_are_errors() -> None:
         read(zipped({"x.exe": b"MZ"}))
     with pytest.raises(ReadError, match="damaged zip"):
         read(zipped({"a.txt": b"words"})[:-30])
-    with pytest.raises(ReadError, match="looks like a PDF"):
-        read(b"%PDF-1.4")
+    with pytest.raises(ReadError, match="looks like a Windows program"):
+        read(b"MZ-1.4")
 
 
 def test_nothing_is_written_and_paths_that_climb_are_only_names(

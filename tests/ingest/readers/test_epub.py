@@ -45,7 +45,7 @@ def test_chapters_come_in_the_order_of_the_spine_under_their_names() -> None:
     assert [(s.headings, document.text[s.start : s.end]) for s in document.sections] == [
         ((), "Title: 差旅手册\nAuthor: Ann, Bob"),
         (("First chapter",), "sooner words"),
-        (("Second",), "Second\n\nlater\n\na | b"),
+        (("Second",), "Second\n\nlater\n\n| a | b |\n| --- | --- |"),
     ]
     assert (document.title, document.tables) == ("差旅手册", 1)
 

@@ -65,7 +65,7 @@ def test_pieces_of_both_widths_headings_rows_fields_and_notes() -> None:
     kinds = [HEADING, CELL, ROW, NORMAL, NORMAL]
     starts = [sum(map(len, texts[:i])) for i in range(len(texts))]
     document = read_doc(doc([("".join(texts), True)], list(zip(starts, kinds, strict=True)), notes=7), CFG)
-    assert document.text == "Café rules\n\nCity | Fa re\nsee here\nnext\n\na note"
+    assert document.text == "Café rules\n\n| City | Fa re |\n| --- | --- |\n\nsee here\nnext\n\na note"
     assert [s.headings for s in document.sections] == [("Café rules",), ()]
     assert (document.title, document.tables) == ("差旅手册", 1)
 

@@ -41,7 +41,7 @@ def test_a_table_becomes_a_line_a_row() -> None:
         "<table><tr><th>Region</th><th>Sales</th></tr><tr><td>North</td><td><p>100</p><p>net</p></td></tr>"
         "<tr><td>South</td><td></td></tr></table>"
     )
-    assert document.text == "Region | Sales\nNorth | 100 net\nSouth"
+    assert document.text == "| Region | Sales |\n| --- | --- |\n| North | 100 net |\n| South |  |"
 
 
 def test_a_cell_over_rows_is_repeated_and_empty_columns_are_dropped() -> None:
@@ -49,7 +49,7 @@ def test_a_cell_over_rows_is_repeated_and_empty_columns_are_dropped() -> None:
         "<table><tr><td rowspan=2>2024</td><td></td><td>Q1</td><td>5</td></tr>"
         "<tr><td></td><td>Q2</td><td>6</td></tr></table>"
     )
-    assert document.text == "2024 | Q1 | 5\n2024 | Q2 | 6"
+    assert document.text == "| 2024 | Q1 | 5 |\n| --- | --- | --- |\n| 2024 | Q2 | 6 |"
 
 
 def test_a_layout_table_is_read_as_blocks() -> None:

@@ -1,8 +1,10 @@
 """Word documents, built with python-docx and with XML where it has no words for it."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from datetime import datetime
 from io import BytesIO
+from zipfile import ZipFile
 
 import docx
 import pytest
@@ -11,9 +13,12 @@ from docx.enum.style import WD_STYLE_TYPE
 from docx.oxml import parse_xml
 
 from core.config import IngestConfig
+from core.errors import ReadError
 from core.types import Document
+from ingest.read import read_bytes
 from ingest.readers.office import read_docx
 
+NS = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
 
 
@@ -79,7 +84,9 @@ def test_tables_lists_and_paragraphs_keep_their_order() -> None:
             cell.text = text
         document.add_paragraph("point", style="List Bullet")
 
-    assert read(build).text.split("\n") == ["before", "", "Region | Sales", "North | 100", "", "- point"]
+    assert read(build).text.split("\n") == [
+        "before", "", "| Region | Sales |", "| --- | --- |", "| North | 100 |", "", "- point",
+    ]  # fmt: skip
 
 
 def test_a_cell_merged_over_rows_is_repeated_and_nested_tables_are_read() -> None:
@@ -89,7 +96,7 @@ def test_a_cell_merged_over_rows_is_repeated_and_nested_tables_are_read() -> Non
         table.cell(0, 1).text = "Q1"
         table.cell(1, 1).add_table(1, 1).cell(0, 0).text = "inner"
 
-    assert read(build).text == "2024 | Q1\n2024 | inner"
+    assert read(build).text == "| 2024 | Q1 |\n| --- | --- |\n| 2024 | inner |"
 
 
 def test_a_table_of_one_cell_is_a_frame_around_paragraphs() -> None:
@@ -125,15 +132,42 @@ def test_content_controls_are_opened() -> None:
     assert read(lambda document: add(document, xml)).text == "controlled"
 
 
-def test_comments_follow_at_the_end_and_headers_are_left_out() -> None:
+def test_a_comment_stands_below_its_paragraph() -> None:
     def build(document: WordDocument) -> None:
         run = document.add_paragraph("body").runs[0]
         document.add_comment(run, text="a remark", author="X")
-        document.sections[0].header.paragraphs[0].text = "page header"
+        document.add_paragraph("more")
 
     if not hasattr(WordDocument, "add_comment"):
         pytest.skip("this python-docx cannot write comments")
-    assert read(build).text == "body\n\na remark"
+    assert read(build).text == "body\n[comment by X] a remark\nmore"
+
+
+def test_headers_and_footers_are_read_once_and_without_page_numbers() -> None:
+    def build(document: WordDocument) -> None:
+        document.add_heading("Chapter", 1)
+        for section in (document.sections[0], document.add_section()):
+            section.header.is_linked_to_previous = section.footer.is_linked_to_previous = False
+            section.header.paragraphs[0].text = "Document QM-1"
+            section.first_page_header.paragraphs[0].text = "never seen"
+            footer = section.footer.paragraphs[0]
+            footer.text = "Room 4, page "
+            footer._p.append(parse_xml(f'<w:fldSimple {W} w:instr=" PAGE "><w:r><w:t>7</w:t></w:r></w:fldSimple>'))
+        document.add_paragraph("text")
+
+    document = read(build)
+    assert document.text == "Document QM-1\n\nChapter\ntext\n\nRoom 4, page"
+    assert {section.headings for section in document.sections} == {("Chapter",)}
+
+
+def test_the_header_of_a_first_page_counts_where_there_is_one() -> None:
+    def build(document: WordDocument) -> None:
+        section = document.sections[0]
+        section.different_first_page_header_footer = True
+        section.first_page_header.paragraphs[0].text = "Letter head"
+        document.add_paragraph("text")
+
+    assert read(build).text == "Letter head\n\ntext"
 
 
 def test_keywords_and_category_are_tags_and_the_last_change_is_the_date() -> None:
@@ -150,3 +184,37 @@ def test_keywords_and_category_are_tags_and_the_last_change_is_the_date() -> Non
 
 def test_the_date_of_the_template_is_not_that_of_the_document() -> None:
     assert read(lambda document: document.add_paragraph("x")).date == ""
+
+
+def test_a_header_that_all_sections_share_is_read_and_counted_once() -> None:
+    def build(document: WordDocument) -> None:
+        header = document.sections[0].header
+        header.is_linked_to_previous = False
+        run = header.paragraphs[0].add_run("old")
+        run.font.strike = True
+        header.paragraphs[0].add_run("QM-1")
+        reference = document.sections[0]._sectPr.find(f"{{{NS}}}headerReference")
+        for _ in range(3):
+            document.add_section()._sectPr.insert(0, deepcopy(reference))
+
+    document = read(build)
+    assert document.text == "QM-1"
+    assert document.notes == ("3 characters were left out: they are struck out",)
+
+
+@pytest.mark.parametrize("part", ["numbering", "settings", "footnotes", "header1"])
+@pytest.mark.parametrize("content", [b"", b"<", b"no xml", b"<w:x xmlns:w='w'><w:abstractNum/>", b"\0" * 50])
+def test_a_damaged_part_is_one_clear_error_or_loses_no_other_text(part: str, content: bytes) -> None:
+    document, memory = docx.Document(), BytesIO()
+    document.add_paragraph("kept", style="List Number")
+    document.sections[0].header.paragraphs[0].text = "head"
+    document.save(memory)
+    changed = BytesIO()
+    with ZipFile(memory) as whole, ZipFile(changed, "w") as archive:
+        for name in whole.namelist():
+            archive.writestr(name, content if name == f"word/{part}.xml" else whole.read(name))
+    try:
+        text = read_bytes("x.docx", changed.getvalue(), IngestConfig()).text
+    except ReadError as error:
+        text = f"kept {error.hint}"
+    assert "kept" in text

@@ -70,7 +70,7 @@ def test_tables_are_lines_with_merged_cells_repeated() -> None:
         + "<table:table-row><table:covered-table-cell/>" + cell.format("", "50") + "</table:table-row>"
     )  # fmt: skip
     document = read_odt(flat(f"<text:p>a</text:p><table:table>{rows}</table:table>").encode(), CFG)
-    assert document.text == "a\n\nCity | Fare\nBonn | 40\nBonn | 50"
+    assert document.text == "a\n\n| City | Fare |\n| --- | --- |\n| Bonn | 40 |\n| Bonn | 50 |"
     assert document.tables == 1
 
 

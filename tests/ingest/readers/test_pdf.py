@@ -130,6 +130,17 @@ def test_a_page_with_more_text_than_a_stamp_is_not_recognised_though_a_picture_l
     assert (document.text, document.ocr_pages) == (layer, ())
 
 
+def test_a_scanned_page_is_known_by_its_picture_however_long_its_stamp_is() -> None:
+    stamp = "Received by the registry of the district court on 12 May 2024 under number 4711 of the year and kept"
+    scanned = scan("Travel expenses are paid within ten days", stamp)
+    document = read(scanned)
+    assert document.ocr_pages == (1,)
+    assert "paid within ten days" in document.text
+    assert "4711" in document.text
+    (note,) = read_pdf(saved(scanned), IngestConfig(ocr="off")).notes
+    assert note == "pages that are mostly pictures, of which only the text beside them was read: 1"
+
+
 def test_a_scan_is_an_error_that_names_ocr_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     data = saved(scan("Travel expenses"))
     with pytest.raises(ReadError, match=r"1 page\).*scan.*OCR is off") as caught:

@@ -1,15 +1,27 @@
 """PowerPoint presentations."""
 
+from copy import deepcopy
 from datetime import datetime
 from io import BytesIO
+from typing import Any
 
+import lxml.etree as etree
 from pptx import Presentation
+from pptx.chart.data import CategoryChartData, XyChartData
+from pptx.enum.chart import XL_CHART_TYPE
+from pptx.opc.package import Part
+from pptx.opc.packuri import PackURI
+from pptx.oxml import parse_xml
 from pptx.shapes.placeholder import SlidePlaceholder
-from pptx.util import Inches
+from pptx.util import Inches, Pt
 
 from core.config import IngestConfig
 from core.types import Document
+from ingest.readers.drawing import diagram_lines
 from ingest.readers.slides import read_pptx
+
+A = 'xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main"'
+P = 'xmlns:p="http://schemas.openxmlformats.org/presentationml/2006/main"'
 
 
 def deck(changed: datetime | None = None) -> Document:
@@ -40,7 +52,7 @@ def test_a_slide_is_a_page_under_its_title_with_groups_tables_and_notes() -> Non
     document = deck()
     assert [(s.page, s.headings, document.text[s.start : s.end]) for s in document.sections] == [
         (1, ("年度总结",), "年度总结\nRevenue grew\ninside a group\n\nSay hello"),
-        (3, (), "Region | Sales\nNorth | 100"),
+        (3, (), "| Region | Sales |\n| --- | --- |\n| North | 100 |"),
     ]
 
 
@@ -53,3 +65,180 @@ def test_tags_and_date_come_from_the_properties_and_not_from_the_template() -> N
     document = deck(datetime(2025, 1, 2))
     assert (document.tags, document.date) == (("总结", "Sales"), "2025-01-02")
     assert deck().date == ""
+
+
+def test_hidden_slides_and_what_nobody_sees_on_a_slide_are_left_out_and_named() -> None:
+    presentation = Presentation()
+    for text in ("seen", "MARKER one"):
+        slide = presentation.slides.add_slide(presentation.slide_layouts[6])
+        slide.shapes.add_textbox(Inches(1), Inches(1), Inches(3), Inches(1)).text_frame.text = text
+    presentation.slides[1].element.set("show", "0")
+    slide = presentation.slides[0]
+    slide.shapes.add_textbox(Inches(-5), Inches(1), Inches(3), Inches(1)).text_frame.text = "MARKER two"
+    hidden = slide.shapes.add_textbox(Inches(1), Inches(1), Inches(3), Inches(1))
+    hidden.text_frame.text = "MARKER three"
+    next(hidden.element.iter("{*}cNvPr")).set("hidden", "1")
+    tiny = slide.shapes.add_textbox(Inches(1), Inches(1), Inches(3), Inches(1))
+    tiny.text_frame.text = "MARKER four"
+    tiny.text_frame.paragraphs[0].runs[0].font.size = Pt(1)
+    clear = slide.shapes.add_textbox(Inches(1), Inches(1), Inches(3), Inches(1))
+    clear.text_frame.text = "MARKER five"
+    clear.text_frame.paragraphs[0].runs[0].font.fill.background()
+    memory = BytesIO()
+    presentation.save(memory)
+    document = read_pptx(memory.getvalue(), IngestConfig())
+    assert (document.text, document.pages, document.empty_pages) == ("seen", 2, ())
+    assert document.notes == (
+        "hidden slides were left out: 2",
+        "11 characters that nobody sees were left out: they are not displayed",
+        "9 characters that nobody sees were left out: they stand outside of the page",
+        "10 characters that nobody sees were left out: they are too small to be read",
+        "10 characters that nobody sees were left out: they are transparent",
+    )
+
+
+def saved(presentation: Any) -> Document:
+    memory = BytesIO()
+    presentation.save(memory)
+    return read_pptx(memory.getvalue(), IngestConfig())
+
+
+def blank() -> tuple[Any, Any]:
+    presentation = Presentation()
+    return presentation, presentation.slides.add_slide(presentation.slide_layouts[6])
+
+
+def box(slide: Any, text: str = "") -> Any:
+    frame = slide.shapes.add_textbox(Inches(1), Inches(1), Inches(3), Inches(1)).text_frame
+    frame.text = text
+    return frame
+
+
+def test_a_box_with_an_equation_is_read_once_and_whole() -> None:
+    presentation, slide = blank()
+    frame = box(slide, "the rate is ")
+    equation = (
+        "<m:oMath><m:f><m:num><m:r><m:t>3</m:t></m:r></m:num><m:den><m:r><m:t>4</m:t></m:r></m:den></m:f></m:oMath>"
+    )
+    spaces = (
+        'xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math" '
+        'xmlns:a14="http://schemas.microsoft.com/office/drawing/2010/main" '
+        'xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006"'
+    )
+    frame.paragraphs[0]._p.append(parse_xml(f"<a14:m {spaces}>{equation}</a14:m>"))
+    shape = slide.shapes[0]._element
+    both = parse_xml(f'<mc:AlternateContent {spaces}><mc:Choice Requires="a14"/><mc:Fallback/></mc:AlternateContent>')
+    shape.getparent().replace(shape, both)
+    both[0].append(shape)
+    both[1].append(deepcopy(shape))
+    assert saved(presentation).text == "the rate is 3/4"
+
+
+def test_charts_are_tables_with_their_title() -> None:
+    presentation, slide = blank()
+    data = CategoryChartData(number_format="0%")
+    data.categories = ["Q1", "Q2"]
+    data.add_series("North", (0.5, 0.25))
+    data.add_series("South", (0.1, None))
+    place = Inches(1), Inches(1), Inches(4), Inches(3)
+    chart = slide.shapes.add_chart(XL_CHART_TYPE.COLUMN_CLUSTERED, *place, data).chart
+    chart.has_title = True
+    chart.chart_title.text_frame.text = "Share of sales"
+    assert saved(presentation).text.split("\n") == [
+        "Share of sales", "|  | North | South |", "| --- | --- | --- |", "| Q1 | 50% | 10% |", "| Q2 | 25% |  |",
+    ]  # fmt: skip
+
+
+def test_points_of_a_scatter_chart_stand_beside_each_other() -> None:
+    presentation, slide = blank()
+    data = XyChartData()
+    series = data.add_series("Load")
+    for x, y in ((1, 2.5), (2, 7)):
+        series.add_data_point(x, y)
+    place = Inches(1), Inches(1), Inches(4), Inches(3)
+    slide.shapes.add_chart(XL_CHART_TYPE.XY_SCATTER, *place, data)
+    assert saved(presentation).text.split("\n")[-2:] == ["| 1 | 2.5 |", "| 2 | 7 |"]
+
+
+def test_merged_cells_of_a_table_stand_for_all_that_they_cover() -> None:
+    presentation, slide = blank()
+    table = slide.shapes.add_table(3, 3, Inches(0), Inches(0), Inches(2), Inches(1)).table
+    for i, text in enumerate(["部门", "人数", "", "", "早班", "中班", "客服部", "9", "7"]):
+        table.cell(i // 3, i % 3).text = text
+    table.cell(0, 0).merge(table.cell(1, 0))
+    table.cell(0, 1).merge(table.cell(0, 2))
+    assert saved(presentation).text.split("\n") == [
+        "| 部门 | 人数 早班 | 人数 中班 |", "| --- | --- | --- |", "| 客服部 | 9 | 7 |",
+    ]  # fmt: skip
+
+
+def test_footers_and_words_of_the_master_are_read_once() -> None:
+    presentation = Presentation()
+    shape = presentation.slides.add_slide(presentation.slide_layouts[6]).shapes
+    text = shape.add_textbox(Inches(1), Inches(1), Inches(1), Inches(1))
+    text.text_frame.text = "ACME internal"
+    presentation.slide_layouts[6].shapes._spTree.append(text._element)
+    for name in ("one", "two"):
+        slide = presentation.slides.add_slide(presentation.slide_layouts[6])
+        footer = box(slide, "Quality department")._txBody.getparent()
+        footer.find("{*}nvSpPr/{*}nvPr").append(parse_xml(f'<p:ph {P} type="ftr" idx="11"/>'))
+        box(slide, name)
+    document = saved(presentation)
+    assert document.text.split() == "ACME internal one Quality department two".split()
+    assert document.empty_pages == (1,)
+
+
+def test_raised_struck_and_numbered_text() -> None:
+    presentation, slide = blank()
+    frame = box(slide, "28")
+    for text, baseline, strike in (("1", "30000", ""), (" days, CO", "", ""), ("2", "-25000", ""), ("gone", "", "x")):
+        run = frame.paragraphs[0].add_run()
+        run.text = text
+        properties = run._r.get_or_add_rPr()
+        if baseline:
+            properties.set("baseline", baseline)
+        if strike:
+            properties.set("strike", "sngStrike")
+    for text, kind in (("first", "arabicPeriod"), ("second", "arabicPeriod"), ("third", "ea1ChsPeriod")):
+        paragraph = frame.add_paragraph()
+        paragraph.text = text
+        paragraph._p.get_or_add_pPr().append(parse_xml(f'<a:buAutoNum {A} type="{kind}"/>'))
+    document = saved(presentation)
+    assert document.text.split("\n") == ["28 [1] days, CO2", "1. first", "2. second", "一. third"]
+    assert document.notes == ("4 characters were left out: they are struck out",)
+
+
+def diagram(*points: str, links: str = "") -> str:
+    inner = "".join(points)
+    return (
+        f'<dgm:dataModel xmlns:dgm="http://schemas.openxmlformats.org/drawingml/2006/diagram" {A}>'
+        f"<dgm:ptLst>{inner}</dgm:ptLst><dgm:cxnLst>{links}</dgm:cxnLst></dgm:dataModel>"
+    )
+
+
+def point(key: str, text: str, kind: str = "node") -> str:
+    return f'<dgm:pt modelId="{key}" type="{kind}"><dgm:t><a:p><a:r><a:t>{text}</a:t></a:r></a:p></dgm:t></dgm:pt>'
+
+
+def test_smart_art_is_a_list_in_its_order() -> None:
+    link = '<dgm:cxn srcId="{}" destId="{}" srcOrd="{}"/>'
+    links = link.format(0, 2, 1) + link.format(0, 1, 0) + link.format(1, 3, 0) + link.format(3, 1, 0)
+    xml = diagram(point("0", "", "doc"), *(point(str(i), f"step {i}") for i in (2, 3, 1, 9)), links=links)
+    assert diagram_lines(etree.fromstring(xml)) == ["- step 1", "  - step 3", "- step 2", "- step 9"]
+
+
+def test_a_diagram_on_a_slide_stands_where_it_was_drawn() -> None:
+    presentation, slide = blank()
+    box(slide, "before")
+    part = Part(
+        PackURI("/ppt/diagrams/data1.xml"), "application/x", slide.part.package, diagram(point("1", "plan")).encode()
+    )
+    key = slide.part.relate_to(part, "http://schemas.openxmlformats.org/officeDocument/2006/relationships/diagramData")
+    slide.shapes._spTree.append(parse_xml(
+        f'<p:graphicFrame {P} {A}><a:graphic><a:graphicData><dgm:relIds r:dm="{key}" '
+        'xmlns:dgm="http://schemas.openxmlformats.org/drawingml/2006/diagram" '
+        'xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships"/>'
+        "</a:graphicData></a:graphic></p:graphicFrame>"
+    ))  # fmt: skip
+    box(slide, "after")
+    assert saved(presentation).text.split("\n") == ["before", "- plan", "after"]

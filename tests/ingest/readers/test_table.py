@@ -10,7 +10,9 @@ import xlsxwriter
 from core.config import IngestConfig
 from core.errors import ReadError
 from core.types import Document
+from ingest.read import read_bytes
 from ingest.readers.table import read_delimited, read_sheets
+from tests.ingest.readers.sheets import ods, ods_of, xls
 from tests.ingest.readers.zipped import zipped
 
 CFG = IngestConfig()
@@ -116,3 +118,214 @@ def test_damaged_properties_cost_no_more_than_themselves() -> None:
         members = {name: file.read(name) for name in file.namelist()}
     document = read_sheets(zipped(members | {"docProps/core.xml": b""}), CFG)
     assert (document.text, document.tags, document.date) == ("x", (), "")
+
+
+@pytest.mark.parametrize(("filtered", "grouped"), [(False, False), (True, False), (False, True)])
+def test_hidden_sheets_rows_and_columns_are_left_out_and_named(filtered: bool, grouped: bool) -> None:
+    memory = BytesIO()
+    with xlsxwriter.Workbook(memory) as workbook:
+        sheet = workbook.add_worksheet("Sales")
+        for y, row in enumerate([["Team", "City", "Wins"], ["Reds", "Ulm", 3], ["Blues", "Bonn", 5]]):
+            sheet.write_row(y + 1, 1, row)
+        sheet.set_row(2, None, None, {"hidden": True, "level": int(grouped)})
+        sheet.set_column(2, 2, None, None, {"hidden": True})
+        if filtered:
+            sheet.autofilter(1, 1, 3, 3)
+        secret = workbook.add_worksheet("Secret")
+        secret.write(0, 0, "MARKER")
+        secret.hide()
+    document = read_sheets(memory.getvalue(), CFG)
+    reds = "Team: Reds | Wins: 3\n" if filtered or grouped else ""
+    assert document.text == f"Team | Wins\n{reds}Team: Blues | Wins: 5"
+    what = "column C" if reds else "row 3; column C"
+    assert document.notes == (
+        f"hidden rows or columns of a sheet were left out: Sales ({what})",
+        "a hidden sheet was left out: Secret",
+    )
+
+
+def test_a_merged_cell_stands_for_every_cell_it_covers() -> None:
+    memory = BytesIO()
+    with xlsxwriter.Workbook(memory) as workbook:
+        sheet = workbook.add_worksheet("Shifts")
+        sheet.merge_range("A1:D1", "Shifts of the year")
+        sheet.write_row("A2", ["Dept", "Shift", "Early", "Late"])
+        sheet.merge_range("A3:A4", "Service")
+        sheet.write_row("B3", ["Mon", 6, 2])
+        sheet.write("B4", "Tue")
+        sheet.merge_range("C4:D4", 7)
+        sheet.merge_range("A5:D5", "From May on by another plan")
+        sheet.write_row("A6", ["Store", "Wed", 1, 3])
+    assert read_sheets(memory.getvalue(), CFG).text.split("\n") == [
+        "Shifts of the year",
+        "Dept | Shift | Early | Late",
+        "Dept: Service | Shift: Mon | Early: 6 | Late: 2",
+        "Dept: Service | Shift: Tue | Early: 7 | Late: 7",
+        "From May on by another plan",
+        "Dept: Store | Shift: Wed | Early: 1 | Late: 3",
+    ]
+
+
+def test_merged_names_stand_over_each_of_their_columns() -> None:
+    memory = BytesIO()
+    with xlsxwriter.Workbook(memory) as workbook:
+        sheet = workbook.add_worksheet("Sales")
+        sheet.merge_range("A1:A2", "Product")
+        sheet.merge_range("B1:C1", "Domestic")
+        sheet.merge_range("D1:E1", "Export")
+        sheet.write_row("B2", ["Units", "Revenue", "Units", "Revenue"])
+        sheet.write_row("A3", ["Pump X", 10, 2000, 30, 7200])
+    document = read_sheets(memory.getvalue(), CFG)
+    assert "Product: Pump X | Domestic Units: 10 | Domestic Revenue: 2000 | Export Units: 30" in document.text
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "seen"),
+    [
+        (123, "00000", "00123"), (0.15, "0%", "15%"), (0.075, "0.0%", "7.5%"), (1.2604166666666667, "[h]:mm", "30:15"),
+        (1234.5, '#,##0.00 "€"', "1,234.50 €"), (45717, 'yyyy"年"m"月"d"日"', "2025年3月1日"),
+        (45717, "m/d/yyyy", "3/1/2025"),
+        (-3.5, "0.0;(0.0)", "(3.5)"), (13800138000, "000-0000-0000", "138-0013-8000"), (45717, "[$-804]aaaa", "星期六"),
+        (45717.75, "h:mm AM/PM", "6:00 PM"), (1500000, '0.0,,"M"', "1.5M"), (2.25, "# ?/?", "2 1/4"),
+        (0.5, "General", "0.5"),
+        (45717, '[DBNum1]yyyy"年"m"月"d"日"', "二〇二五年三月一日"), (12345.678, "0.00E+00", "1.23E+04"),
+    ],
+)  # fmt: skip
+def test_a_cell_reads_as_it_is_shown(value: float, form: str, seen: str) -> None:
+    memory = BytesIO()
+    with xlsxwriter.Workbook(memory) as workbook:
+        workbook.add_worksheet("A").write(0, 0, value, workbook.add_format({"num_format": form}))
+    assert read_sheets(memory.getvalue(), CFG).text == seen
+
+
+def test_dates_count_from_1904_where_the_workbook_does() -> None:
+    memory = BytesIO()
+    with xlsxwriter.Workbook(memory, {"date_1904": True}) as workbook:
+        day = workbook.add_format({"num_format": "yyyy-mm-dd"})
+        workbook.add_worksheet("A").write_datetime(0, 0, datetime(2024, 5, 6), day)
+    assert read_sheets(memory.getvalue(), CFG).text == "2024-05-06"
+
+
+def changed(data: bytes, name: str, before: bytes, after: bytes) -> bytes:
+    with ZipFile(BytesIO(data)) as file:
+        members = {member: file.read(member) for member in file.namelist()}
+    assert before in members[name]
+    return zipped(members | {name: members[name].replace(before, after)})
+
+
+def test_nineteen_digits_are_kept() -> None:
+    data = changed(book({"A": [[1234567]]}), "xl/worksheets/sheet1.xml", b"1234567", b"6222021234567890123")
+    assert read_sheets(data, CFG).text == "6222021234567890123"
+
+
+def test_comments_follow_the_row_of_their_cell() -> None:
+    memory = BytesIO()
+    with xlsxwriter.Workbook(memory) as workbook:
+        sheet = workbook.add_worksheet("A")
+        sheet.write_row(0, 0, ["Item", "Price"])
+        sheet.write_row(1, 0, ["Pump", 12])
+        sheet.write_row(2, 0, ["Hose", 4])
+        sheet.write_comment("B1", "without tax")
+        sheet.write_comment("B2", "valid until June only")
+    assert read_sheets(memory.getvalue(), CFG).text.split("\n") == [
+        "Item | Price", "[Price: without tax]", "Item: Pump | Price: 12", "[Price: 12: valid until June only]",
+        "Item: Hose | Price: 4",
+    ]  # fmt: skip
+
+
+def test_formulas_without_a_value_are_named() -> None:
+    memory = BytesIO()
+    with xlsxwriter.Workbook(memory) as workbook:
+        sheet = workbook.add_worksheet("Sums")
+        sheet.write(0, 0, "Total")
+        sheet.write_formula(0, 1, "=1+1", None, 987)
+    data = changed(memory.getvalue(), "xl/worksheets/sheet1.xml", b"<v>987</v>", b"<v></v>")
+    assert read_sheets(data, CFG).notes == (
+        "formulas whose value is not in the file were left out: B1 of Sums; open and save it once",
+    )
+
+
+def test_raised_characters_in_a_cell_are_exponents_or_marks() -> None:
+    memory = BytesIO()
+    with xlsxwriter.Workbook(memory) as workbook:
+        high = workbook.add_format({"font_script": 1})
+        sheet = workbook.add_worksheet("A")
+        sheet.write_rich_string(0, 0, "10", high, "6", " cells")
+        sheet.write_rich_string(1, 0, "28", high, "1", " days")
+    assert read_sheets(memory.getvalue(), CFG).text == "10^6 cells\n28 [1] days"
+
+
+def test_an_opendocument_sheet_reads_as_it_is_shown() -> None:
+    def cell(text: str, attributes: str = "", inner: str = "") -> str:
+        return f"<table:table-cell {attributes}>{inner}<text:p>{text}</text:p></table:table-cell>"
+
+    note = "<office:annotation><text:p>until June</text:p></office:annotation>"
+    rows = [
+        cell("Shifts", 'table:number-columns-spanned="3"')
+        + '<table:covered-table-cell table:number-columns-repeated="2"/>',
+        cell("Dept") + cell("Hours") + cell("Share") + cell("Secret"),
+        cell("Service", 'table:number-rows-spanned="2"') + cell("30:15") + cell("15%", "", note) + cell("MARKER"),
+        "<table:covered-table-cell/>" + cell("7") + '<table:table-cell table:formula="of:=1+1"/>',
+        cell("MARKER"),
+    ]
+    hide = ["", "", "", "", 'table:visibility="collapse"']
+    lines = "".join(f"<table:table-row {h}>{row}</table:table-row>" for h, row in zip(hide, rows, strict=True))
+    columns = '<table:table-column table:number-columns-repeated="3"/><table:table-column table:visibility="collapse"/>'
+    hidden = '<style:style style:name="h"><style:table-properties table:display="false"/></style:style>'
+    empty = '<table:table-row table:number-rows-repeated="1048570"><table:table-cell/>'
+    document = read_sheets(
+        ods_of(
+            f'<table:table table:name="A">{columns}{lines}{empty}</table:table-row></table:table>'
+            f'<table:table table:name="B" table:style-name="h"><table:table-row>{cell("MARKER")}'
+            "</table:table-row></table:table>",
+            hidden,
+        ),
+        CFG,
+    )
+    assert document.text.split("\n") == [
+        "Shifts", "Dept | Hours | Share", "Dept: Service | Hours: 30:15 | Share: 15%", "[Share: 15%: until June]",
+        "Dept: Service | Hours: 7",
+    ]  # fmt: skip
+    assert [note.partition(":")[0] for note in document.notes] == [
+        "hidden rows or columns of a sheet were left out", "formulas whose value is not in the file were left out",
+        "a hidden sheet was left out",
+    ]  # fmt: skip
+
+
+def test_an_old_workbook_reads_as_it_is_shown() -> None:
+    import xlwt
+
+    workbook = xlwt.Workbook()
+    sheet = workbook.add_sheet("A")
+    for x, name in enumerate(["Dept", "Hours", "Day", "No.", "Secret"]):
+        sheet.write(0, x, name)
+    sheet.write_merge(1, 2, 0, 0, "客服部")
+    for y in (1, 2):
+        sheet.write(y, 1, 1.2604166666666667, xlwt.easyxf(num_format_str="[h]:mm"))
+        sheet.write(y, 2, 45717, xlwt.easyxf(num_format_str='yyyy"年"m"月"d"日"'))
+        sheet.write(y, 3, 7, xlwt.easyxf(num_format_str="000"))
+        sheet.write(y, 4, "MARKER")
+    sheet.col(4).hidden = True
+    workbook.add_sheet("B").visibility = 1
+    memory = BytesIO()
+    workbook.save(memory)
+    document = read_sheets(memory.getvalue(), CFG)
+    assert document.text == "\n".join(
+        ["Dept | Hours | Day | No.", *["Dept: 客服部 | Hours: 30:15 | Day: 2025年3月1日 | No.: 007"] * 2]
+    )
+    assert document.notes == (
+        "hidden rows or columns of a sheet were left out: A (column E)", "a hidden sheet was left out: B",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["xlsx", "ods", "xls"])
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.97])
+def test_a_damaged_workbook_is_one_clear_error_or_what_is_left_of_it(kind: str, share: float) -> None:
+    grid = {"A": [["Name", "Sum"], ["Li", "5"]]}
+    data = {"xlsx": book({"A": [["Name", "Sum"], ["Li", 5]]}), "ods": ods(grid), "xls": xls(grid)}[kind]
+    try:
+        said = read_bytes(f"a.{kind}", data[: int(len(data) * share)], CFG).text
+    except ReadError as error:
+        said = f"{error.message} {error.hint}"
+    assert "\n" not in said or "Li" in said
+    assert len(said.split()) > 3

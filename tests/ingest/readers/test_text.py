@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.config import IngestConfig
+from ingest.read import read_bytes
 from ingest.readers import text as text_reader
 from ingest.readers.text import (
     Part,
@@ -174,3 +175,22 @@ def test_what_is_no_plausible_date_is_none(text: str) -> None:
 @given(st.text(alphabet="0123456789-/: ,+年月日TZDJanFebMon\0٣"))
 def test_any_text_gives_a_date_or_nothing(text: str) -> None:
     assert len(date_of(text)) in (0, 4, 7, 10)
+
+
+TAGS = "".join(chr(0xE0000 + ord(c)) for c in "MARKER")
+SELECTORS = "\ufe01\U000e0105\U000e0110"
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".md", ".html", ".csv", ".py", ".eml"])
+def test_characters_that_have_no_shape_are_left_out_and_counted(suffix: str) -> None:
+    head = "From: a@b.example\nSubject: x\n\n" if suffix == ".eml" else ""
+    document = read_bytes(
+        f"x{suffix}", f"{head}Leave is{TAGS} 25 days{SELECTORS} \u2764\ufe0f.".encode(), IngestConfig()
+    )
+    assert "Leave is 25 days \u2764\ufe0f." in document.text
+    assert document.notes == ("9 characters that nobody sees were left out: they have no shape",)
+
+
+def test_a_flag_is_no_hidden_text() -> None:
+    flag = "\U0001f3f4" + "".join(chr(0xE0000 + ord(c)) for c in "gbeng") + "\U000e007f"
+    assert read_bytes("x.txt", f"Flag {flag} here".encode(), IngestConfig()).notes == ()

@@ -1,0 +1,82 @@
+"""The schema of data/chats.sqlite, and what leads to it from earlier ones."""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from app.running.accounts import Accounts
+from app.running.store import Step, statements
+from retrieval.home import names
+
+_FIRST = """
+CREATE TABLE IF NOT EXISTS chats(
+    id TEXT PRIMARY KEY, owner TEXT NOT NULL, title TEXT NOT NULL, bases TEXT NOT NULL, open_mode INTEGER NOT NULL,
+    made REAL NOT NULL, changed REAL NOT NULL, leaf INTEGER);
+CREATE INDEX IF NOT EXISTS chats_by_owner ON chats(owner, changed);
+CREATE TABLE IF NOT EXISTS messages(
+    id INTEGER PRIMARY KEY AUTOINCREMENT, chat TEXT NOT NULL REFERENCES chats ON DELETE CASCADE,
+    parent INTEGER REFERENCES messages ON DELETE CASCADE, role TEXT NOT NULL, text TEXT NOT NULL, made REAL NOT NULL,
+    answer TEXT, vote TEXT NOT NULL DEFAULT '');
+CREATE INDEX IF NOT EXISTS messages_by_chat ON messages(chat, parent);
+CREATE INDEX IF NOT EXISTS messages_by_parent ON messages(parent)
+"""
+# Apart from the messages, so that a conversation can be read without what its answers hold: some 100 kB each.
+_ANSWERS = """
+ALTER TABLE messages ADD COLUMN rests_on TEXT NOT NULL DEFAULT '[]';
+CREATE TABLE answers(message INTEGER PRIMARY KEY REFERENCES messages ON DELETE CASCADE, record TEXT NOT NULL);
+INSERT INTO answers SELECT id, answer FROM messages WHERE answer IS NOT NULL;
+ALTER TABLE messages DROP COLUMN answer
+"""
+
+
+def steps(data: Path) -> Sequence[Step]:
+    """What makes the file of a data folder, step by step."""
+    return (lambda db: statements(db, _FIRST), partial(_of_accounts, data))
+
+
+def _of_accounts(data: Path, db: sqlite3.Connection) -> None:
+    """Conversations belong to the accounts that hold their owners' names now; each answer says what it rests on."""
+    ids = {account.name: account.id for account in Accounts(data).all()}
+    for (owner,) in db.execute("SELECT DISTINCT owner FROM chats WHERE owner != ''").fetchall():
+        nobody = f"name:{owner}"  # which is no account's id
+        db.execute("UPDATE chats SET owner = ? WHERE owner = ?", [ids.get(owner, nobody), owner])
+    rests = list(_rests(db, names(data)))
+    statements(db, _ANSWERS)
+    db.executemany("UPDATE messages SET rests_on = ? WHERE id = ?", rests)
+
+
+def _rests(db: sqlite3.Connection, there: Sequence[str]) -> list[tuple[str, int]]:
+    """(JSON list of knowledge bases, message) for every answer.
+
+    Where its record does not say, because it was cut short or found nothing: those that its conversation asked or its
+    question names, of which `there` are, without any of these all that are there.
+    """
+    columns = "m.id, m.parent, m.role, m.text, m.answer, c.bases"
+    rows = db.execute(f"SELECT {columns} FROM messages m JOIN chats c ON c.id = m.chat ORDER BY m.id")
+    found: list[tuple[str, int]] = []
+    before: dict[int, tuple[set[str], str]] = {}  # message -> what the answers up to it rest on, its text if it asks
+    for message, parent, role, text, record, bases in rows:
+        rests, question = before.get(parent, (set(), ""))
+        if role == "assistant":
+            own = _recorded(record)
+            if not own:
+                named = {kb for kb in there if f"#{kb}" in question or f'#"{kb}' in question}
+                own = {*json.loads(bases), *named} or set(there)
+            rests = rests | own
+            found.append((json.dumps(sorted(rests)), message))
+        before[message] = (rests, text if role == "user" else "")
+    return found
+
+
+def _recorded(record: str | None) -> set[str]:
+    """The knowledge bases that an answer's record names: those of its passages, and those that were searched."""
+    try:
+        answer = json.loads(record or "{}")
+        kbs = {source["hit"]["kb"] for source in answer.get("sources", ())}
+        stages = [name for name, _ in answer.get("trace", {}).get("stages", ())]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return set()
+    kbs |= {name.partition(": ")[0] for name in stages if ": " in name}  # so they are called where there were several
+    return kbs if all(isinstance(kb, str) and kb for kb in kbs) else set()

@@ -1,0 +1,205 @@
+"""The words of a PDF page with their places, in the direction in which they are read.
+
+A word is known by the boxes of its first and its last character; only where figures may be raised, or characters stand
+in several lines, all of its characters are asked for. Source: fpdf_text.h.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import pi
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.readers.raised import raised
+
+if TYPE_CHECKING:
+    from ingest.readers.pdf_glyphs import Boxes, Glyphs
+
+_SMALL = 0.82  # height of raised characters, of that of their line
+_LIFT = 0.12  # how far they stand above it
+_SPACE, _DIGIT, _POINT, _MARK = 1, 2, 4, 8
+
+
+@dataclass(slots=True)
+class Word:
+    """Some characters without a space between, and their box; `y` grows upwards."""
+
+    text: str
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    @property
+    def height(self) -> float:
+        """In points."""
+        return self.top - self.bottom
+
+    @property
+    def middle(self) -> float:
+        """Half way up."""
+        return (self.top + self.bottom) / 2
+
+
+@dataclass(slots=True)
+class Words:
+    """The words of a page: their texts, and their boxes (n, 4) in the same order."""
+
+    texts: list[str]
+    boxes: "Boxes"
+    raised: bool = False  # whether one of them holds raised characters
+
+    @property
+    def middles(self) -> NDArray[np.float64]:
+        """Where the words are (n, 2): across and up."""
+        return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
+
+    def some(self, chosen: NDArray[np.bool_]) -> "Words":
+        """Those that are chosen."""
+        return Words([self.texts[i] for i in np.flatnonzero(chosen).tolist()], self.boxes[chosen], self.raised)
+
+    def more(self, words: Sequence[Word]) -> "Words":
+        """These and others."""
+        if not words:
+            return self
+        boxes = np.array([(word.left, word.bottom, word.right, word.top) for word in words])
+        return Words([*self.texts, *(word.text for word in words)], np.concatenate([self.boxes, boxes]), self.raised)
+
+
+@lru_cache(maxsize=1)
+def _kinds() -> NDArray[np.uint8]:
+    """What the first 65,536 characters are."""
+    found = np.zeros(0x10000, np.uint8)
+    for code, character in enumerate(map(chr, range(0x10000))):
+        found[code] = _SPACE * character.isspace() + _DIGIT * character.isdigit()
+    for character in ",.":
+        found[ord(character)] |= _POINT
+    for character in "abcdn*†‡":  # what marks of notes are
+        found[ord(character)] |= _MARK
+    return found
+
+
+def words(glyphs: "Glyphs", left_out: Collection[int]) -> Words:
+    """The words of a page in the order of its content, without some of its characters."""
+    text = glyphs.whole
+    kinds = _kinds()[np.minimum(glyphs.codes, 0xFFFF)]
+    if left_out:
+        kinds = kinds.copy()
+        kinds[list(left_out)] = _SPACE
+        text = "".join(" " if index in left_out else character for index, character in enumerate(text))
+    inside = np.zeros(len(text) + 2, np.int8)
+    inside[1:-1] = (kinds & _SPACE) == 0
+    starts, ends = (np.flatnonzero(np.diff(inside) == step) for step in (1, -1))
+    if not len(starts):
+        return Words([], np.zeros((0, 4)))
+    turn = _turn(glyphs, starts)
+    edges = _turned(glyphs.boxes([*starts.tolist(), *(ends - 1).tolist()]), turn)
+    first, last = edges[: len(starts)], edges[len(starts) :]
+    tall = np.where((first[:, 3] - first[:, 1] >= last[:, 3] - last[:, 1])[:, None], first, last)
+    boxes = np.stack(
+        [np.minimum(first[:, 0], last[:, 0]), tall[:, 1], np.maximum(first[:, 2], last[:, 2]), tall[:, 3]], axis=1
+    )
+    texts = text.split()
+    apart = np.abs(first[:, 1] + first[:, 3] - last[:, 1] - last[:, 3]) > 1.6 * (tall[:, 3] - tall[:, 1])
+    apart = (ends - starts > 1) & (apart | (last[:, 2] < first[:, 0]))
+    found = Words(texts, boxes)
+    _mark_raised(glyphs, found, (starts, ends, kinds, ~apart), (first, last), turn)
+    return _put_apart(glyphs, found, starts, apart, turn) if apart.any() else found
+
+
+def _put_apart(glyphs: "Glyphs", found: Words, starts: NDArray[np.int64], apart: NDArray[np.bool_], turn: int) -> Words:
+    """The words, those whose characters stand in several lines in pieces."""
+    texts: list[str] = []
+    boxes: list[Boxes] = []
+    done = 0
+    for number in np.flatnonzero(apart).tolist():
+        texts += found.texts[done:number]
+        boxes.append(found.boxes[done:number])
+        pieces = list(_scattered(glyphs, found.texts[number], int(starts[number]), turn))
+        texts += [piece.text for piece in pieces]
+        boxes.append(np.array([(piece.left, piece.bottom, piece.right, piece.top) for piece in pieces]))
+        done = number + 1
+    return Words([*texts, *found.texts[done:]], np.concatenate([*boxes, found.boxes[done:]]), found.raised)
+
+
+def _scattered(glyphs: "Glyphs", text: str, start: int, turn: int) -> Iterator[Word]:
+    held: Word | None = None
+    boxes = _turned(glyphs.boxes(range(start, start + len(text))), turn).tolist()
+    for character, (left, bottom, right, top) in zip(text, boxes, strict=True):
+        if held and abs(held.middle - (bottom + top) / 2) < 0.5 * held.height and left >= held.left:
+            held.text, held.right = held.text + character, max(held.right, right)
+            continue
+        if held:
+            yield held
+        held = Word(character, left, bottom, right, top)
+    if held:
+        yield held
+
+
+def _mark_raised(
+    glyphs: "Glyphs",
+    found: Words,
+    places: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8], NDArray[np.bool_]],
+    edges: "tuple[Boxes, Boxes]",
+    turn: int,
+) -> None:
+    """Mark in place what is small and raised in a word, as exponents or marks."""
+    starts, ends, kinds, whole = places
+    digits = np.searchsorted(starts, np.flatnonzero(kinds & _DIGIT), side="right") - 1
+    some = np.bincount(digits, minlength=len(starts)) > 0
+    asked = whole & (ends - starts > 1) & (some | ((kinds[ends - 1] & _MARK) > 0))
+    points = np.searchsorted(starts, np.flatnonzero(kinds & _POINT), side="right") - 1
+    figures = np.bincount(digits, minlength=len(starts)) + np.bincount(points, minlength=len(starts))
+    plain = some & (figures == ends - starts)
+    lines = found.boxes
+    asked &= ~plain | _are_raised(edges[0], lines) | _are_raised(edges[1], lines)
+    chosen = np.flatnonzero(asked)
+    if not len(chosen):
+        return
+    sizes = (ends - starts)[chosen]
+    begins = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    indices = np.arange(sizes.sum()) + np.repeat(starts[chosen] - begins, sizes)
+    small = _are_raised(_turned(glyphs.boxes(indices.tolist()), turn), np.repeat(lines[chosen], sizes, axis=0))
+    counted = np.add.reduceat(small, begins, dtype=np.int64)
+    for at in np.flatnonzero((counted > 0) & (counted < sizes)).tolist():
+        number = int(chosen[at])
+        found.texts[number] = _written(found.texts[number], small[begins[at] : begins[at] + sizes[at]].tolist())
+        found.raised = True
+
+
+def _written(text: str, small: Sequence[bool]) -> str:
+    written = ""
+    at = 0
+    while at < len(text):
+        end = at
+        while end < len(text) and small[end] == small[at]:
+            end += 1
+        written += raised(written, text[at:end]) if small[at] else text[at:end]
+        at = end
+    return written
+
+
+def _are_raised(boxes: "Boxes", lines: "Boxes") -> NDArray[np.bool_]:
+    own, height = boxes[:, 3] - boxes[:, 1], lines[:, 3] - lines[:, 1]
+    return (own > 0) & (own < _SMALL * height) & (boxes[:, 1] > lines[:, 1] + _LIFT * height)
+
+
+def _turn(glyphs: "Glyphs", starts: NDArray[np.int64]) -> int:
+    """By how many quarters most of a page's text is turned clockwise."""
+    places = starts[:: max(1, len(starts) // 40)].tolist()
+    quarters = [round(angle / (pi / 2)) % 4 for angle in glyphs.angles(places)]
+    return max(set(quarters), key=quarters.count)
+
+
+def _turned(boxes: "Boxes", turn: int) -> "Boxes":
+    if turn == 0:
+        return boxes
+    left, bottom, right, top = boxes.T
+    if turn == 3:
+        return np.stack([bottom, -right, top, -left], axis=1)
+    if turn == 2:
+        return np.stack([-right, -top, -left, -bottom], axis=1)
+    return np.stack([-top, left, -bottom, right], axis=1)

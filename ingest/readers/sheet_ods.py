@@ -1,0 +1,107 @@
+"""The sheets of an OpenDocument workbook: a cell holds its text as it is shown, beside its value.
+
+Source: OpenDocument 1.3, part 3, 9 (tables) and 19.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ingest.readers.sheet import Sheet
+
+if TYPE_CHECKING:
+    from lxml.etree import _Element as Element
+
+_MOST_REPEATS = 2000  # of one filled row or cell, which a file states once with a count
+_ROWS = frozenset(("table-header-rows", "table-rows", "table-row-group"))
+_COLUMNS = frozenset(("table-header-columns", "table-columns", "table-column-group"))
+_UNSEEN = ("collapse", "filter")
+
+
+def sheets(content: "Element") -> Iterator[Sheet]:
+    """The sheets of a content element in order; raises `ReadError` where one reaches too far."""
+    hidden = {
+        _attribute(style, "name")
+        for style in content.iterfind("{*}automatic-styles/{*}style")
+        for about in style.iterfind("{*}table-properties")
+        if _attribute(about, "display") == "false"
+    }
+    for table in content.iterfind("{*}body/{*}spreadsheet/{*}table"):
+        sheet = Sheet(_attribute(table, "name"), _attribute(table, "style-name") in hidden)
+        if not sheet.hidden:
+            column = 0
+            for about in _children(table, "table-column", _COLUMNS):
+                count = _count(about, "number-columns-repeated", 16_384)
+                if _attribute(about, "visibility") in _UNSEEN:
+                    sheet.hidden_columns.update(range(column, column + count))
+                column = min(column + count, 16_384)
+            number = 0
+            for row in _children(table, "table-row", _ROWS):
+                number = _fill(sheet, row, number)
+        yield sheet
+
+
+def _fill(sheet: Sheet, row: "Element", number: int) -> int:
+    """Write a row; the number of the one that follows."""
+    count = _count(row, "number-rows-repeated", 1_048_576)
+    cells: list[tuple[int, str]] = []
+    column = 0
+    for cell in row:
+        if _tag(cell) not in ("table-cell", "covered-table-cell"):
+            continue
+        repeats = _count(cell, "number-columns-repeated", 16_384)
+        covered = _tag(cell) == "covered-table-cell"
+        text = "" if covered else _text(cell)
+        if text:
+            cells += [(column + i, text) for i in range(min(repeats, _MOST_REPEATS))]
+        elif not covered and _attribute(cell, "formula") and not _attribute(cell, "value-type"):
+            sheet.unreckoned.append((number, column))
+        down, right = _count(cell, "number-rows-spanned", 1_048_576), _count(cell, "number-columns-spanned", 16_384)
+        if not covered and down * right > 1:
+            sheet.merged.append((number, column, number + down - 1, column + right - 1))
+        for note in cell.iterchildren("{*}annotation"):
+            sheet.comment(number, column, "\n".join("".join(p.itertext()) for p in note.iterchildren("{*}p")))
+        column += repeats
+    filled = min(count, _MOST_REPEATS) if cells else 0
+    for repeat in range(filled):
+        for place, text in cells:
+            sheet.put(number + repeat, place, text)
+    if _attribute(row, "visibility") == "collapse":
+        sheet.hidden_rows.update(range(number, number + filled))
+    return number + count
+
+
+def _text(cell: "Element") -> str:
+    lines = ("".join(_flow(paragraph)) for paragraph in cell.iterchildren("{*}p"))
+    return "\n".join(lines) or _attribute(cell, "string-value")
+
+
+def _flow(node: "Element") -> Iterator[str]:
+    yield node.text or ""
+    for child in node:
+        tag = _tag(child)
+        if tag in ("s", "tab", "line-break"):
+            yield " "
+        elif tag not in ("annotation", "ruby-text"):
+            yield from _flow(child)
+        yield child.tail or ""
+
+
+def _children(parent: "Element", tag: str, within: frozenset[str]) -> "Iterator[Element]":
+    for child in parent:
+        if _tag(child) == tag:
+            yield child
+        elif _tag(child) in within:
+            yield from _children(child, tag, within)
+
+
+def _tag(element: "Element") -> str:
+    return str(element.tag).rpartition("}")[2]
+
+
+def _attribute(element: "Element", name: str) -> str:
+    return next((value for key, value in element.attrib.items() if str(key).endswith(f"}}{name}")), "")
+
+
+def _count(element: "Element", name: str, most: int) -> int:
+    value = _attribute(element, name)
+    return max(1, min(int(value), most)) if value.isdecimal() and len(value) < 10 else 1

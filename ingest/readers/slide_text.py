@@ -1,0 +1,159 @@
+"""The text of shapes on a slide, in the order in which they were drawn (ISO/IEC 29500-1, 20.1 and 21.1: DrawingML).
+
+The tree itself is walked: python-pptx does not list a shape that comes in several forms, as every one with an equation.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from ingest.readers.drawing import chart_lines, diagram_lines
+from ingest.readers.equations import linear
+from ingest.readers.grid import Cell, markdown_table
+from ingest.readers.numerals import numeral
+from ingest.readers.raised import lowered, raised
+from ingest.readers.text import collapse
+
+if TYPE_CHECKING:
+    from lxml.etree import _Element as Element
+
+_R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
+TITLES = frozenset(("title", "ctrTitle"))
+FOOTER, UNREAD = "ftr", frozenset(("dt", "sldNum", "hdr", "sldImg"))
+_NUMBERING = {
+    "arabic": "decimal", "alphaLc": "lowerLetter", "alphaUc": "upperLetter", "romanLc": "lowerRoman",
+    "romanUc": "upperRoman", "circleNum": "decimalEnclosedCircle", "ea1Chs": "chineseCountingThousand",
+    "ea1Cht": "chineseCountingThousand", "ea1Jpn": "chineseCountingThousand",
+}  # fmt: skip
+_ENDS = {"ParenBoth": "({})", "ParenR": "{})", "Period": "{}.", "Minus": "- {} -"}
+_MOST_SPAN = 300
+
+Part = Callable[[str], "Element | None"]  # the root of the part that a relationship leads to
+
+
+def name_of(element: "Element") -> str:
+    """The name of an element without its namespace; empty for a comment."""
+    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+
+
+def shapes_in(tree: "Element") -> "Iterator[Element]":
+    """The shapes of a tree with those in groups; of several forms of one the first that is not empty."""
+    for child in tree:
+        name = name_of(child)
+        if name == "grpSp":
+            yield from shapes_in(child)
+        elif name == "AlternateContent":
+            yield from shapes_in(next((branch for branch in child if len(branch)), child))
+        elif name in ("sp", "graphicFrame", "cxnSp"):
+            yield child
+
+
+def placeholder(shape: "Element") -> str | None:
+    """The kind of place of the layout that a shape fills; None where it fills none."""
+    place = next(shape.iterfind("{*}nvSpPr/{*}nvPr/{*}ph"), None)
+    return None if place is None else place.get("type", "obj")
+
+
+def shape_lines(shape: "Element", part: Part) -> list[str]:
+    """The lines of a shape: its text, its table, its chart or its diagram."""
+    if name_of(shape) == "graphicFrame":
+        return _frame_lines(shape, part)
+    body = next(shape.iterfind("{*}txBody"), None)
+    return body_lines(body) if body is not None else []
+
+
+def _frame_lines(frame: "Element", part: Part) -> list[str]:
+    data = next(frame.iter("{*}graphicData"), None)
+    for child in data if data is not None else ():
+        name = name_of(child)
+        if name == "tbl":
+            return ["", *markdown_table(map(_row, child.iterfind("{*}tr"))), ""]
+        if name in ("chart", "relIds"):
+            root = part(child.get(f"{_R}{'id' if name == 'chart' else 'dm'}", ""))
+            return [] if root is None else (chart_lines if name == "chart" else diagram_lines)(root)
+    return []
+
+
+def _row(row: "Element") -> list[Cell]:
+    cells: list[Cell] = []
+    for cell in row.iterfind("{*}tc"):
+        if cell.get("hMerge") in ("1", "true") or cell.get("vMerge") in ("1", "true"):
+            continue  # covered by another
+        body = next(cell.iterfind("{*}txBody"), None)
+        text = "\n".join(body_lines(body)) if body is not None else ""
+        cells.append(Cell(text, _span(cell, "gridSpan"), _span(cell, "rowSpan")))
+    return cells
+
+
+def _span(cell: "Element", name: str) -> int:
+    value = cell.get(name, "1")
+    return min(max(int(value), 1), _MOST_SPAN) if value.isdecimal() and len(value) < 6 else 1
+
+
+def body_lines(body: "Element") -> list[str]:
+    """The paragraphs of a text, each with the number that the program writes before it; empty ones are left out."""
+    lines: list[str] = []
+    counts: dict[int, tuple[str, int]] = {}  # level -> kind of numbering, last number
+    for paragraph in body.iterfind("{*}p"):
+        text = _paragraph(paragraph)
+        if not text.strip():
+            continue
+        about = paragraph.find("{*}pPr")
+        stated = about.get("lvl", "0") if about is not None else "0"
+        level = int(stated) if stated.isdecimal() and len(stated) < 3 else 0
+        counts = {above: count for above, count in counts.items() if above <= level}
+        lines.append(_number(about, level, counts) + text.strip())
+    return lines
+
+
+def _number(about: "Element | None", level: int, counts: dict[int, tuple[str, int]]) -> str:
+    automatic = about.find("{*}buAutoNum") if about is not None else None
+    if automatic is None:
+        counts.pop(level, None)
+        return ""
+    kind, start = automatic.get("type", "arabicPeriod"), automatic.get("startAt", "1")
+    before = counts.get(level)
+    first = int(start) if start.isdecimal() and len(start) < 6 else 1
+    number = before[1] + 1 if before and before[0] == kind else first
+    counts[level] = (kind, number)
+    form = next((form for prefix, form in _NUMBERING.items() if kind.startswith(prefix)), "decimal")
+    end = next((end for suffix, end in _ENDS.items() if kind.endswith(suffix)), "{}")
+    return end.format(numeral(number, form)) + " "
+
+
+def _paragraph(paragraph: "Element") -> str:
+    pieces: list[str] = []
+    held, height = "", 0
+    for child in (*paragraph, None):
+        name = name_of(child) if child is not None else ""
+        properties = child.find("{*}rPr") if child is not None else None
+        baseline = properties.get("baseline", "0").rstrip("%") if properties is not None else "0"
+        up = 0 if baseline.strip("-0") == "" else -1 if baseline.startswith("-") else 1
+        if held and up != height:
+            pieces.append((raised if height > 0 else lowered)("".join(pieces[-4:])[-60:], held))
+            held = ""
+        text = _run(child, name) if child is not None else ""
+        if up and text.strip():
+            held, height = held + text, up
+        else:
+            pieces.append(text)
+    return "".join(pieces)
+
+
+def _run(child: "Element", name: str) -> str:
+    if name == "br":
+        return "\n"
+    if name == "m":  # what an equation is wrapped in, no matrix
+        return " ".join(map(linear, child))
+    if name == "AlternateContent":
+        branch = next((branch for branch in child if len(branch)), child)
+        return "".join(_run(inner, name_of(inner)) for inner in branch)
+    if name in ("r", "fld"):
+        return child.findtext("{*}t") or ""
+    return ""
+
+
+def title_of(shapes: "list[Element]") -> str:
+    """The title of a slide, on one line."""
+    found = next((shape for shape in shapes if placeholder(shape) in TITLES), None)
+    body = next(found.iterfind("{*}txBody"), None) if found is not None else None
+    return collapse("\n".join(body_lines(body))) if body is not None else ""

@@ -1,0 +1,83 @@
+"""Who did what, as it is written down and read again."""
+
+import json
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from app.cli import app
+from app.running import audit
+from core.errors import CatalogError
+
+
+@settings(deadline=None)  # a disk may be slow
+@given(st.lists(st.tuples(st.text(), st.text(), st.text()), max_size=5))
+def test_what_is_written_is_read_again_the_newest_first(tmp_path_factory: pytest.TempPathFactory, deeds: list) -> None:
+    data = tmp_path_factory.mktemp("data")
+    for who, on, detail in deeds:
+        audit.record(data, who, "user.add", on, detail)
+    said = [(row.who, row.on, row.detail) for row in audit.entries(data)]
+    assert said == deeds[::-1]
+
+
+def test_many_at_once_write_whole_lines_into_a_file_of_their_own(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda n: audit.record(tmp_path, "ann", "user.add", f"user{n}", "x" * 500), range(200)))
+    assert {row.on for row in audit.entries(tmp_path, 1000)} == {f"user{n}" for n in range(200)}
+    assert len(audit.entries(tmp_path, 7)) == 7
+    assert stat.S_IMODE((tmp_path / audit.FILE).stat().st_mode) == 0o600
+
+
+def test_a_line_that_broke_off_hides_no_other_and_a_large_file_is_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit.record(tmp_path, "ann", "user.add", "bob")
+    with (tmp_path / audit.FILE).open("a") as file:
+        file.write('{"at": 1, "wh\n')
+    audit.record(tmp_path, "ann", "user.remove", "bob")
+    assert [row.what for row in audit.entries(tmp_path)] == ["user.remove", "?", "user.add"]
+    monkeypatch.setattr(audit, "_LARGE", 10)
+    audit.record(tmp_path, "ann", "user.role", "carl")
+    assert [row.what for row in audit.entries(tmp_path)] == ["user.role"]
+    assert "user.remove" in (tmp_path / "audit.1.jsonl").read_text()
+
+
+def test_a_log_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / audit.FILE).mkdir()
+    with pytest.raises(CatalogError, match=r"user\.add was done, and could not be written"):
+        audit.record(tmp_path, "ann", "user.add", "bob")
+
+
+def test_commands_leave_their_deeds_and_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAGSTONE_DATA", str(tmp_path / "data"))
+    runner = CliRunner()
+
+    def run(*args: str, typed: str = "") -> str:
+        done = runner.invoke(app, list(args), input=typed)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    password = "correct horse battery"
+    run("user", "add", "Ann", "--role", "editor", "--kb", "hr", "--password-stdin", typed=password + "\n")
+    key = json.loads(run("user", "key", "add", "ann", "--label", "nightly", "--json"))["key"]
+    run("user", "role", "ann", "reader")
+    run("user", "access", "ann")
+    run("user", "password", "ann", "--password-stdin", typed=password + "!\n")
+    run("user", "key", "revoke", "ann", key[:8])
+    run("user", "remove", "ann")
+    rows = json.loads(run("audit", "--json"))["entries"]
+    assert [(row["what"], row["on"], row["detail"]) for row in reversed(rows)] == [
+        ("user.add", "ann", "editor; hr"), ("key.add", "ann", f"{key[:8]}… nightly"), ("user.role", "ann", "reader"),
+        ("user.access", "ann", "all knowledge bases"), ("user.password", "ann", ""),
+        ("key.revoke", "ann", f"{key[:8]}…"), ("user.remove", "ann", "0 conversations"),
+    ]  # fmt: skip
+    assert all(row["who"].startswith("terminal: ") for row in rows)
+    written = (tmp_path / "data" / audit.FILE).read_text()
+    assert key not in written
+    assert password not in written
+    assert "user.remove" in run("audit", "--count", "1")

@@ -1,0 +1,99 @@
+"""Conversations as somebody reads them who may see less than when they were written: on the page and as an export."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.http.server import build
+from app.running.bases import State
+from app.running.chats import Reader
+from app.running.users import User
+from app.texts import TEXTS
+from app.ui.conversation import in_panel, messages, reader_of
+from app.ui.page import mount
+from core.config import load
+from core.types import Answer, Citation, Hit, Source
+
+QUESTION, SECRET = "How many days of leave?", "Twenty-five"
+
+
+@pytest.fixture(scope="module")
+def state(handbook: Path, tmp_path_factory: pytest.TempPathFactory) -> State:
+    data = tmp_path_factory.mktemp("conversation") / "data"
+    shutil.copytree(handbook, data)
+    state = State(load(flags={"app.data": str(data), "app.users": "on"}, environ={}))
+    state.users.accounts.add("ann", "admin", None, "correct horse battery")
+    state.users.accounts.add("bob", "reader", ["handbook"], None)
+    return state
+
+
+@pytest.fixture(scope="module")
+def client(state: State) -> Iterator[TestClient]:
+    with TestClient(mount(build(state), state, "handbook"), base_url="http://127.0.0.1") as client:
+        yield client
+
+
+def conversation(state: State) -> str:
+    """One of bob's, with an answer that rests on the handbook."""
+    bob = state.users.accounts.get("bob")
+    reader = Reader(bob.id, frozenset({"handbook"}))
+    hit = Hit(1, 0.9, 1, "/docs", "leave.md", "Leave", 3, (), 0, 8, f"{SECRET} days.", "en", 0, 4, kb="handbook")
+    cited, sources = (Citation(1, "leave.md", 3, hit.text),), (Source(1, hit, hit.text),)
+    answer = Answer(f"{SECRET} [1].", True, cited, sources, "openai", "m", "leave?", 0.5)
+    chat = state.chats.begin(reader, ["handbook"]).id
+    question = state.chats.ask(reader, chat, None, QUESTION)
+    state.chats.reply(reader, chat, question, answer.text, answer, ["handbook"])
+    return chat
+
+
+def shown(state: State, chat: str, user: User, said: str = "en") -> str:
+    """All that the page shows of it."""
+    tongue = "zh" if said == "zh" else "en"
+    branch = state.chats.branch(reader_of(state, user), chat)
+    return f"{messages(branch, tongue)}{in_panel(branch[-1], tongue)}"
+
+
+def test_what_access_was_taken_away_from_is_gone_from_page_and_export_until_it_is_given_back(
+    state: State, client: TestClient
+) -> None:
+    chat, accounts = conversation(state), state.users.accounts
+    headers = {"authorization": f"Bearer {accounts.add_key('bob')}"}
+
+    def bob() -> User:
+        account = accounts.get("bob")
+        return User("bob", "reader", account.bases, account.id)
+
+    def export() -> str:
+        return client.get(f"/chats/{chat}.md", headers=headers).text
+
+    assert SECRET in export()
+    assert SECRET in shown(state, chat, bob())
+    accounts.set_bases("bob", ["another"])
+    for told in (export(), shown(state, chat, bob()), shown(state, chat, bob(), "zh")):
+        assert QUESTION in told
+        assert not any(word in told for word in (SECRET, "leave.md", "handbook"))
+    assert TEXTS["en"]["hidden"] in shown(state, chat, bob())
+    assert TEXTS["zh"]["hidden"] in shown(state, chat, bob(), "zh")
+    assert "no longer see" in export()
+    assert client.get("/view/handbook/1.png", headers=headers).status_code == 403
+    accounts.set_bases("bob", ["handbook"])
+    assert SECRET in export()
+    assert SECRET in shown(state, chat, bob())
+
+
+def test_what_rests_on_a_knowledge_base_that_was_removed_is_gone_even_for_who_sees_all(state: State) -> None:
+    chat, account = conversation(state), state.users.accounts.get("bob")
+    user = User("bob", "admin", None, account.id)
+    assert SECRET in shown(state, chat, user)
+    (state.bases.data / "handbook").rename(state.bases.data.parent / "removed")
+    assert SECRET not in shown(state, chat, user)
+    (state.bases.data.parent / "removed").rename(state.bases.data / "handbook")
+
+
+def test_an_export_is_its_owners_alone(state: State, client: TestClient) -> None:
+    chat = conversation(state)
+    key = state.users.accounts.add_key("ann")
+    assert client.get(f"/chats/{chat}.md", headers={"authorization": f"Bearer {key}"}).status_code == 403
