@@ -15,10 +15,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+from core.numerals import arabic, numbers
 from core.once import once
 
-# NFKC, casefold, t2s, CJK bigrams, Porter2 stems; identifiers as they are written, without marks, and in parts
-TOKENIZER = "ragstone-4"
+# NFKC, casefold, t2s, no accents, CJK bigrams, Porter2 stems; identifiers as they are written, without marks, and in
+# parts; numerals and dates in digits
+TOKENIZER = "ragstone-5"
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _KANA = "\u3040-\u30ff"
@@ -28,9 +30,6 @@ _NUMERAL = "零〇一二三四五六七八九十百千万两0-9"
 _CLASSIFIER = "条章节款项编页期届次号回课"
 _ORDINAL = f"第[{_NUMERAL}]+[{_CLASSIFIER}]"
 _MAX_TOKEN = 80  # characters of a token; tantivy passes over one of 64 KiB
-_LONGEST_NUMERAL = 40  # characters up to which a numeral with 十, 百, 千 or 万 is reckoned
-_DIGITS = str.maketrans("零〇一二三四五六七八九两", "001234567892")
-_UNITS = {"十": 10, "百": 100, "千": 1000}
 _MOST_MARKS = 30  # combining marks in a row that are kept, as of Unicode Standard Annex 15, "Stream-Safe Text Format"
 
 _PIECE = re.compile(
@@ -48,6 +47,12 @@ _MIXED = re.compile(
     rf"|(?<![\w-])(?P<first>[a-z\d]+(?:-[a-z\d]+)*)-(?P<last>[{_CJK}]{{1,2}})"
 )
 _DASHES = str.maketrans("‐‑‒–−", "-----")
+# What is not seen, within words too: soft hyphens, joiners, signs of direction and of a character's variant.
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef]"
+)
+_GROUPING = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))")  # a space between thousands, which breaks no line
+_ACCENTED = re.compile("[\u00e0-\u024f\u1e00-\u1eff]")
 _POSSESSIVE = re.compile(r"(?<=\w)['’]s\b")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MAY_BE_MARKS = re.compile(rf"(?:[^\w\x00-\x7f]|[ﾞﾟ]){{{_MOST_MARKS + 1},}}")  # of all that is \w, these two are marks
@@ -89,17 +94,23 @@ _LIBRARIES = _Libraries()
 
 
 def fold(text: str) -> str:
-    """NFKC, case folding, traditional to simplified Chinese, one hyphen; lone surrogates become U+FFFD.
+    """NFKC, case folding, traditional to simplified Chinese, one hyphen, no accents and nothing that is not seen; lone
+    surrogates become U+FFFD.
 
     着 is written 著 too, which OpenCC keeps, because 著 is a word of its own in 著名: both become 着.
     """
     if not text.isascii():
-        text = _MAY_BE_MARKS.sub(_few_marks, _SURROGATE.sub("\ufffd", text))
-        text = unicodedata.normalize("NFKC", text)
+        text = _GROUPING.sub(",", _UNSEEN.sub("", _SURROGATE.sub("\ufffd", text)))
+        text = unicodedata.normalize("NFKC", _MAY_BE_MARKS.sub(_few_marks, text))
     text = text.casefold()
     if text.isascii():
         return text
+    text = _ACCENTED.sub(_bare, text)
     return _LIBRARIES.simplified.convert(text.translate(_DASHES)).replace("著", "着")
+
+
+def _bare(letter: re.Match[str]) -> str:
+    return unicodedata.normalize("NFD", letter.group())[0]
 
 
 def _few_marks(run: re.Match[str]) -> str:
@@ -130,6 +141,7 @@ def tokens(text: str) -> list[str]:
 
     Chinese, Japanese and Korean runs become character bigrams (a lone character itself); identifiers are kept whole,
     without their marks, and in parts; `第十二条` and `第12条` are one token.
+    Numerals and dates stand in digits beside what is written (`core.numerals`).
 
     >>> tokens("差旅報銷 Policies, GB/T5972")
     ['差旅', '旅报', '报销', 'polici', 'gb/t5972', 'gbt5972', 'gb', 't5972']
@@ -142,18 +154,20 @@ def tokens(text: str) -> list[str]:
     folded = _POSSESSIVE.sub("", fold(text))
     for match in _PIECE.finditer(folded):
         found.extend(_piece_tokens(match))
-    found.extend(code for _, code in _codes(folded))
+    found.extend(token for _, token in _beside(folded))
     return found
 
 
-def _codes(folded: str) -> Iterator[tuple[re.Match[str], str]]:
-    """Codes whose parts are no single piece, without their marks: `青鸟-1182-玄武`.
+def _beside(folded: str) -> Iterator[tuple[tuple[int, int], str]]:
+    """What is found beside the pieces of a text: numerals and dates in digits, and codes whose parts are no single
+    piece, without their marks: `青鸟-1182-玄武`.
 
     Chinese runs on around a code: two characters on each side count.
     """
     for match in _MIXED.finditer(folded) if not folded.isascii() else ():
         if any(map(str.isdigit, match.group())):
-            yield match, match.group().replace("-", "")[:_MAX_TOKEN]
+            yield match.span(), match.group().replace("-", "")[:_MAX_TOKEN]
+    yield from ((span, token) for span, token in numbers(folded) if token != folded[slice(*span)])
 
 
 def _piece_tokens(match: re.Match[str]) -> list[str]:
@@ -163,7 +177,7 @@ def _piece_tokens(match: re.Match[str]) -> list[str]:
     if match.lastgroup == "number":
         return [piece.replace(",", "")[:_MAX_TOKEN]]
     if match.lastgroup == "ordinal":
-        return [f"第{_arabic(piece[1:-1])}{piece[-1]}"]
+        return [f"第{arabic(piece[1:-1])}{piece[-1]}"]
     if piece.isalnum():
         split = _LETTERS_AND_DIGITS.fullmatch(piece)
         return [stem(piece[:_MAX_TOKEN]), *(map(stem, split.groups()) if split else ())]
@@ -171,29 +185,6 @@ def _piece_tokens(match: re.Match[str]) -> list[str]:
     bare = _MARK.sub("", piece)
     whole = [piece[:_MAX_TOKEN], *([stem(bare[:_MAX_TOKEN])] if bare not in ("", piece, *parts) else [])]
     return [*whole, *(stem(part[:_MAX_TOKEN]) for part in parts if part != piece)]
-
-
-def _arabic(numeral: str) -> str:
-    """Chinese or Arabic numeral to Arabic digits, up to 万: 一百零三 -> 103, 二〇 -> 20.
-
-    One that is too long to be a number of anything keeps its beginning.
-    """
-    numeral = numeral.translate(_DIGITS)
-    if numeral.isdigit():
-        return numeral.lstrip("0")[: _MAX_TOKEN - 2] or "0"
-    if len(numeral) > _LONGEST_NUMERAL:
-        return numeral[:_LONGEST_NUMERAL]
-    total = section = number = 0
-    for c in numeral:
-        if c in _UNITS:
-            section += (number or 1) * _UNITS[c]
-            number = 0
-        elif c == "万":
-            total += (section + number) * 10_000
-            section = number = 0
-        else:
-            number = number * 10 + int(c)
-    return str(total + section + number)
 
 
 _NUMBERED = re.compile(
@@ -257,7 +248,7 @@ def keywords(question: str) -> list[str]:
                 found += [run] if len(run) == 1 else [run[i : i + 2] for i in range(len(run) - 1)]
         else:
             found += [token for token in _piece_tokens(match) if token not in STOP_WORDS]
-    return list(dict.fromkeys([*found, *(code for _, code in _codes(folded))]))
+    return list(dict.fromkeys([*found, *(token for _, token in _beside(folded))]))
 
 
 def held(text: str, terms: Iterable[str]) -> list[str]:
@@ -308,7 +299,7 @@ def marks(text: str, terms: Iterable[str]) -> list[tuple[int, int]]:
         run = match.group()
         spans += [(start + i, start + i + 1) for i, c in enumerate(run) if c in wanted]
         spans += [(start + i, start + i + 2) for i in range(len(run) - 1) if run[i : i + 2] in wanted]
-    spans += [match.span() for match, code in _codes(folded) if code in wanted]
+    spans += [span for span, token in _beside(folded) if token in wanted]
     merged: list[tuple[int, int]] = []
     for start, end in sorted((places[start][0], places[end - 1][1]) for start, end in spans):
         if merged and start <= merged[-1][1]:

@@ -2,6 +2,7 @@
 
 import html
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import quote
@@ -41,6 +42,8 @@ _NO_SIGNS = {ord(_HELD): None, ord(_BARE): None}
 _NO_TRACE = Trace()
 _TRACED = 20  # candidates that are shown
 _WORD_JOINER = "\u2060"  # is not seen
+_STARS = re.compile(r"(?<=([^\s*\\]))\*+(?=([^\s*]))")
+_WIDE = re.compile(r"[\u1100-\u11ff\u2e80-\ud7ff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff]")
 _TURNS_ROUND = dict.fromkeys(range(0x202A, 0x202F))  # signs that show what stands behind them in another order
 
 
@@ -69,7 +72,7 @@ def safe_markdown(text: str, known: Mapping[int, str] | None = None) -> str:
             shown.append(_formula(formula) if formula else _inert(text, start, end, {}))
         else:
             shown.append(_code(text[start:end].translate(_NO_SIGNS), kind == "block"))
-    return "".join(shown)
+    return _STARS.sub(_emphasis, "".join(shown))
 
 
 def _segments(text: str) -> Iterator[tuple[Literal["text", "formula", "code", "block"], int, int]]:
@@ -139,6 +142,22 @@ def _inert(text: str, start: int, end: int, marks: Mapping[int, tuple[int, tuple
         start, numbers = marks[at]
         shown += [f"[\\[{n}\\]](#source-{n})" for n in numbers]
     return "".join(shown) + _entities(_OPENS, text[start:end])
+
+
+def _emphasis(stars: re.Match[str]) -> str:
+    """Stars that can open and close emphasis beside Chinese, Japanese and Korean text, which has no spaces.
+
+    Between punctuation and a letter, stars belong to the letter alone (CommonMark 0.31, 6.2), so that `**注意：**须` would
+    be shown with its stars. To Markdown a word joiner is neither.
+    """
+    before, after = stars.groups()
+    if _is_sign(before) == _is_sign(after) or not (_WIDE.match(before) or _WIDE.match(after)):
+        return stars[0]
+    return f"{_WORD_JOINER}{stars[0]}" if _is_sign(before) else f"{stars[0]}{_WORD_JOINER}"
+
+
+def _is_sign(character: str) -> bool:
+    return unicodedata.category(character)[0] in "PS" or character in _SIGNS
 
 
 def _entities(opens: re.Pattern[str], text: str) -> str:

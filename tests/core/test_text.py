@@ -4,11 +4,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import text
+from core import numerals, text
 
 
 def test_examples_in_the_docstrings_hold() -> None:
-    assert doctest.testmod(text).failed == 0
+    assert doctest.testmod(text).failed == doctest.testmod(numerals).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("written", "asked"),
+    [("em\u00adploy\u00adee", "employee"), ("人\u200b员", "人员"), ("葛\U000e0100城", "葛城"), ("a\u2060b", "ab"),
+     ("naïve Café", "naive cafe"), ("Đặng Ünal", "đang unal"), ("1\u00a0000\u202f000", "1,000,000")],
+)  # fmt: skip
+def test_what_is_not_seen_and_accents_tell_no_words_apart(written: str, asked: str) -> None:
+    assert text.tokens(written) == text.tokens(asked)
+
+
+def test_what_holds_unseen_characters_is_marked_whole() -> None:
+    sample = "Each em\u00adploy\u00adee has 年\u200b假."
+    assert [sample[a:b] for a, b in text.marks(sample, text.tokens("employee 年假"))] == [
+        "em\u00adploy\u00adee",
+        "年\u200b假",
+    ]
 
 
 def test_traditional_chinese_is_found_by_simplified() -> None:

@@ -142,6 +142,31 @@ def test_ordinary_markdown_and_text_stay() -> None:
     assert "第二条 年假为二十天。" in shown
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "假期为**五天（工龄满一年）**的规定",
+        "**注意：**须在月底前提交",
+        "应当**“提前三十天”**通知",
+        "见**《员工手册》**第三条",
+        "**有（带薪）的**，以及*无（不带薪）*的",
+        "用**`leave_days`**的值",
+        "休假は**「五日」**です",
+        "**共十五天。**[1]其中五天",
+    ],
+)
+def test_emphasis_in_text_without_spaces_opens_and_closes_beside_punctuation(text: str) -> None:
+    shown = html_of(text)
+    assert "*" not in shown
+    assert shown.count("<strong>") + shown.count("<em>") == len(re.findall(r"\*+", text)) // 2
+    assert plain(safe_markdown(text)) == text
+
+
+@pytest.mark.parametrize("text", ["2*3*4，3 * 4", r"长\*（宽）", "**bold (English)**text", "- （一） *\n- 二"])
+def test_stars_that_are_no_emphasis_stay(text: str) -> None:
+    assert "\u2060" not in safe_markdown(text)
+
+
 def test_code_is_shown_as_it_was_written() -> None:
     shown = html_of('Run `x[0] = curl <url> > out && a < b`:\n\n```\nif a <= b: x = y["k"] + z[1]\n\n[x](y) &amp;\n```')
     seen = html.unescape(shown).replace("\u2060", "")
