@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from core.errors import ReadError
 from core.text import sentences
 from ingest.readers.pdf import repair
+from ingest.readers.pdf_glyphs import Glyphs
+from ingest.readers.text import paired
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -94,15 +96,14 @@ def _runs(words: "PdfTextPage", text: str) -> list[tuple[int, int]]:
 
     Compared are letters and digits only: reading joined lines, took out hyphens and control characters.
     """
-    from pypdfium2.raw import FPDFText_GetUnicode
-
     letters: list[str] = []
     numbers: list[int] = []
-    for number in range(min(words.count_chars(), _CHARACTERS)):
-        code = FPDFText_GetUnicode(words, number)
-        for letter in _bare(chr(code)) if 0 < code < 0x110000 else "":
+    number = 0
+    for character in paired(Glyphs(words).whole[:_CHARACTERS]):
+        for letter in _bare(character):
             letters.append(letter)
             numbers.append(number)
+        number += 1 if character < "\U00010000" else 2  # pdfium counts in UTF-16
     said = "".join(letters)
     runs, reached = [], 0
     wanted = _bare(text)

@@ -265,10 +265,7 @@ class _Word:
 
 
 def _characters(text: str) -> str:
-    text = text.translate(_SHOWN)
-    if not text.isascii():
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text.strip("\0 \t\n\x01\x02\x05\x08")
+    return text.translate(_SHOWN).strip("\0 \t\n\x01\x02\x05\x08")
 
 
 def _properties(block: bytes, at: int) -> _Paragraph:

@@ -153,7 +153,7 @@ class _Reader:
         if ended.target == "styles":
             self.define_style()
         elif ended.target != self.state.target and ended.target in ("title", "note"):
-            text = _joined(self.aside)
+            text = "".join(self.aside)
             self.aside.clear()
             if ended.target == "title":
                 self.title = meaningful(text)
@@ -162,7 +162,7 @@ class _Reader:
 
     def define_style(self) -> None:
         """The end of a style's definition, which is its name."""
-        found = _HEADING.match(_joined(self.aside).strip(" ;"))
+        found = _HEADING.match("".join(self.aside).strip(" ;"))
         if found:
             self.styles.setdefault(self.number, int(found[1]))
         self.aside.clear()
@@ -204,7 +204,7 @@ class _Reader:
         if word in ("par", "sect", "page", "column"):
             self.paragraph()
         elif word == "cell" and self.state.target == "body":
-            self.cells.append(_joined(self.text))
+            self.cells.append("".join(self.text))
             self.text.clear()
         elif word == "row" and self.state.target == "body":
             self.row()
@@ -249,7 +249,7 @@ class _Reader:
         if self.state.target != "body" or self.state.in_table:
             self.put("\n")
             return
-        text = _joined(self.text).strip()
+        text = "".join(self.text).strip()
         self.text.clear()
         if text:
             self.table()
@@ -289,12 +289,6 @@ class _Reader:
         self.parts.append(Part("\n".join(filter(None, self.notes))))
         first = next((part.headings[0] for part in self.parts if part.headings), "")
         return assemble(self.parts, self.title or first, tables=self.tables)
-
-
-def _joined(pieces: list[str]) -> str:
-    """The text of pieces in which characters beyond U+FFFF are two surrogates."""
-    text = "".join(pieces)
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if not text.isascii() else text
 
 
 def _high(raw: bytes) -> bytes:

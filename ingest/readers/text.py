@@ -31,6 +31,7 @@ _SUPPLEMENT = str.maketrans(
     "⺟⺠⻁⻄⻅⻆⻉⻋⻓⻔⻘⻙⻚⻛⻜⻝⻢⻣⻤⻥⻦⻨⻩⻬⻮⻰⻳",
     "母民虎西见角贝车长门青韦页风飞食马骨鬼鱼鸟麦黄齐齿龙龟",
 )
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _CUE = re.compile(r"(?:^[^\n]*\n)?^[^\n]*\d\d:\d\d[.,]\d{3} --> [^\n]*\n", re.M)
 _CUE_TAG = re.compile(r"</?(?:[biuvc]|ruby|rt|lang|font)\b[^<>\n]*>|<\d\d:\d\d[^<>\n]*>|\{\\[^{}\n]*\}")
@@ -82,10 +83,15 @@ def clean(text: str) -> str:
     """One kind of line end, no control or invisible characters but it and tabs, Kangxi radicals as the characters."""
     if text.isascii() and text.replace("\n", "").isprintable():
         return text
-    text = _DROPPED.sub("", _BREAKS.sub("\n", text))
+    text = _DROPPED.sub("", _BREAKS.sub("\n", paired(text)))
     if text.isascii():
         return text
     return _RADICALS.sub(lambda run: unicodedata.normalize("NFKC", run[0]).translate(_SUPPLEMENT), text)
+
+
+def paired(text: str) -> str:
+    """Two surrogates, which stand for a character beyond U+FFFF in UTF-16, as that character."""
+    return _PAIR.sub(lambda pair: pair[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le"), text)
 
 
 def shapeless(*texts: str) -> list[str]:

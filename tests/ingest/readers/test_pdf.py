@@ -6,10 +6,12 @@ from io import BytesIO
 import pikepdf
 import pytest
 from pikepdf import Dictionary, Name, OutlineItem, Pdf
+from PIL import Image, ImageChops
 
 from core.config import IngestConfig
 from core.errors import ReadError
 from core.types import Document
+from ingest.picture import draw
 from ingest.readers.pdf import read_pdf
 from tests.ingest.readers.test_ocr import drawn
 
@@ -26,6 +28,18 @@ def build(pages: list[list[str]], outline: list[tuple[str, int]] = [], title: st
         marks.root.extend(OutlineItem(name, page) for name, page in outline)
     if title:
         pdf.docinfo["/Title"] = title
+    return pdf
+
+
+def rare(pdf: Pdf) -> Pdf:
+    """The same, its letter Q standing for 𬭎, a character of names beyond U+FFFF."""
+    font = pdf.pages[0].Resources.Font.F1
+    font.ToUnicode = pdf.make_stream(
+        b"/CIDInit /ProcSet findresource begin begincmap /CMapType 2 def\n"
+        b"1 begincodespacerange <00> <ff> endcodespacerange\n"
+        b"2 beginbfrange <20> <50> <0020> <52> <7e> <0052> endbfrange\n"
+        b"1 beginbfchar <51> <D872DF4E> endbfchar endcmap end"
+    )
     return pdf
 
 
@@ -47,6 +61,20 @@ def test_each_page_is_a_section_with_its_number_and_empty_ones_are_named() -> No
         (3, "Third page"),
     ]
     assert (document.pages, document.empty_pages) == (3, (2,))
+
+
+def test_a_character_beyond_the_basic_plane_is_read_as_one() -> None:
+    document = read(rare(build([["Prepared by Q Li", "and approved", "by others"]])))
+    assert document.text.startswith("Prepared by 𬭎 Li")
+
+
+def test_a_passage_with_such_a_character_is_marked_whole_on_its_page() -> None:
+    pdf = saved(rare(build([["Prepared by Q Li", "and approved", "by others"]])))
+    shown = Image.open(BytesIO(draw(pdf, 1, "by 𬭎 Li and"))).convert("RGB")
+    bare = Image.open(BytesIO(draw(pdf, 1, "no such words"))).convert("RGB")
+    box = ImageChops.difference(shown, bare).getbbox()
+    assert box
+    assert box[3] - box[1] > 40
 
 
 def test_bookmarks_are_headings_and_cut_the_page_where_their_name_stands() -> None:
