@@ -1,12 +1,13 @@
 """What the browser's Markdown makes of an answer: no link, image or element that is not ours, in a real Chatbot."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
 from app.ui.render import LATEX, safe_markdown
 
@@ -45,8 +46,9 @@ def hostile(count: int) -> Iterator[str]:
         yield "".join(words)
 
 
-def test_no_text_makes_a_link_an_image_or_an_element_that_is_not_ours(browser: Browser) -> None:
-    texts = [*KNOWN, *hostile(700)]
+@contextmanager
+def chatbot(browser: Browser, texts: Sequence[str]) -> Iterator[Page]:
+    """A page with a Chatbot that shows some answers, and reaches for nothing else."""
     shown: list[Any] = [{"role": "assistant", "content": safe_markdown(text) or "…"} for text in texts]
     with gr.Blocks(analytics_enabled=False) as blocks:
         gr.Chatbot(shown, sanitize_html=True, latex_delimiters=LATEX, group_consecutive_messages=False, elem_id="chat")
@@ -57,6 +59,15 @@ def test_no_text_makes_a_link_an_image_or_an_element_that_is_not_ours(browser: B
         page.goto(str(blocks.local_url))
         page.wait_for_function("n => document.querySelectorAll('#chat [data-testid=bot]').length >= n", arg=len(shown))
         page.wait_for_timeout(1500)
+        yield page
+    finally:
+        page.close()
+        blocks.close()
+
+
+def test_no_text_makes_a_link_an_image_or_an_element_that_is_not_ours(browser: Browser) -> None:
+    texts = [*KNOWN, *hostile(700)]
+    with chatbot(browser, texts) as page:
         found = page.evaluate(
             """() => [...document.querySelectorAll('#chat [data-testid=bot]')].map(message =>
                 [...message.querySelectorAll('a, img, image, script, iframe, object, embed, form, link, style, base, '
@@ -65,10 +76,24 @@ def test_no_text_makes_a_link_an_image_or_an_element_that_is_not_ours(browser: B
                 .map(e => [e.tagName.toLowerCase(), e.getAttribute('href') || '', e.outerHTML.slice(0, 200)]))"""
         )
         assert page.evaluate("window.pwned") is None
-    finally:
-        page.close()
-        blocks.close()
     assert len(found) == len(texts)
-    for text, markdown, elements in zip(texts, shown, found, strict=True):
+    for text, elements in zip(texts, found, strict=True):
         ours = [e for e in elements if e[0] == "a" and e[1] in ("#source-1", "#source-2")]
-        assert elements == ours, (text, markdown["content"], elements)
+        assert elements == ours, (text, safe_markdown(text), elements)
+
+
+def test_emphasis_is_shown_where_chinese_has_no_spaces(browser: Browser) -> None:
+    texts = [
+        "**注意：**须经批准",
+        "假期为**五天（带薪）**的",
+        "应当**“提前三十天”**通知",
+        "见*《员工手册》*第三条",
+        "用**`days`**的值",
+    ]
+    with chatbot(browser, texts) as page:
+        found = page.evaluate(
+            """() => [...document.querySelectorAll('#chat [data-testid=bot]')].map(message =>
+                [...message.querySelectorAll('strong, em')].map(e => e.textContent))"""
+        )
+    said = [[text.replace("\u2060", "") for text in of_one] for of_one in found]
+    assert said == [["注意："], ["五天（带薪）"], ["“提前三十天”"], ["《员工手册》"], ["days"]]
