@@ -142,8 +142,11 @@
     document.body.append(offers);
     mark(0);
   };
-  addEventListener('input', (event) => { if (event.target === box()) offer(); });
+  // While an input method composes, its keys are its own, and what stands in the box is not yet what was meant.
+  addEventListener('input', (event) => { if (event.target === box() && !event.isComposing) offer(); });
+  addEventListener('compositionend', (event) => { if (event.target === box()) offer(); });
   addEventListener('keydown', (event) => {
+    if (event.isComposing) return;
     if (offers) {
       const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
       if (step) mark(chosen + step);

@@ -316,6 +316,24 @@ def test_a_hash_sign_offers_files_and_limits_the_question_to_one(ui: App, stub: 
     assert stub.answers()[0].body["messages"][-1]["content"] == "How is the VPN reached?"
 
 
+def test_the_keys_of_an_input_method_are_its_own(bare: App, visit: Visiting) -> None:
+    seen = visit(bare)
+    seen.page.fill("#question textarea", "")
+    seen.page.type("#question textarea", "#vpn")
+    expect(seen.page.locator("#rs-offers li")).to_have_count(1)
+    method = seen.page.context.new_cdp_session(seen.page)
+    method.send("Input.imeSetComposition", {"text": "lianjie", "selectionStart": 7, "selectionEnd": 7})
+    seen.page.evaluate(
+        """() => document.querySelector('#question textarea').dispatchEvent(
+            new KeyboardEvent('keydown', { key: 'Enter', isComposing: true, bubbles: true, cancelable: true }))"""
+    )
+    expect(seen.page.locator("#question textarea")).to_have_value("#vpnlianjie")
+    expect(seen.page.locator("#rs-offers li")).to_have_count(1)  # not asked anew for what is not yet written
+    method.send("Input.insertText", {"text": "连接"})
+    expect(seen.page.locator("#question textarea")).to_have_value("#vpn连接")
+    expect(seen.page.locator("#rs-offers li")).to_have_count(0)
+
+
 def test_what_the_model_knows_itself_is_set_apart(ui: App, stub: Stub, visit: Visiting) -> None:
     stub.reply = Reply(("By infrared light [1].\n\nNot from the documents:\nNewton liked light.",))
     seen = visit(ui)
