@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # markdown-it-py 4.3.0 and mistune 3.4.0, as CommonMark 0.31 says: bold text in Chinese.
 # Expected: `**注意：**须经批准` is a bold 注意： and then the rest, as `**Note:** ask first` is in English.
-# Seen: the stars are shown. Between a punctuation mark and a letter, stars belong to the letter's side alone; English has
-#   a space behind the bold words, Chinese has none. Quotation marks, brackets and book titles at either edge do the same.
-# Why it matters: models write Chinese answers so all the time, and pages that show them by the standard show stars. In
-#   markdown-it-py a character that is neither, such as U+2060, between mark and stars makes it bold; in mistune it does not.
+# Seen: the stars are shown. Between a punctuation mark and a letter, stars belong to the letter's side alone; English
+#   has a space behind the bold words, Chinese has none. Quotation marks, brackets and book titles at either edge do the
+#   same.
+# Why it matters: models write Chinese answers so all the time, and pages that show them by the standard show stars.
+#   In markdown-it-py a character that is neither, such as U+2060, between mark and stars makes it bold; in mistune it
+#   does not.
 # Source: https://spec.commonmark.org/0.31.2/#emphasis-and-strong-emphasis (flanking), and the run below.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # faiss-cpu 1.15.1: search parameters that are given to leave some vectors out (`sel`).
-# Expected: `index.nprobe = 64` or `index.hnsw.efSearch = 256` holds for every search of that index; SearchParametersIVF(sel=...)
-#   and SearchParametersHNSW(sel=...) say what may be found, and nothing else.
-# Seen: whatever such an object does not name has its own default, not the index's: nprobe 1, efSearch 16. With a selector
-#   that lets everything through, the share of the true ten falls from .99 to .24 (IVF), and from 1.0 to .87 (HNSW).
-# Why it matters: a search with a filter is a bad search, without a word, though the index was tuned; and whoever measures
-#   recall without a filter does not see it. Name the effort in the parameters each time.
+# Expected: `index.nprobe = 64` or `index.hnsw.efSearch = 256` holds for every search of that index;
+#   SearchParametersIVF(sel=...) and SearchParametersHNSW(sel=...) say what may be found, and nothing else.
+# Seen: whatever such an object does not name has its own default, not the index's: nprobe 1, efSearch 16. With a
+#   selector that lets everything through, the share of the true ten falls from .99 to .24 (IVF), and from 1.0 to .87
+#   (HNSW).
+# Why it matters: a search with a filter is a bad search, without a word, though the index was tuned; and whoever
+#   measures recall without a filter does not see it. Name the effort in the parameters each time.
 # Source: faiss/IndexIVF.h and faiss/impl/HNSW.h (`SearchParametersIVF`, `SearchParametersHNSW`) and the run below.
 set -euo pipefail
 folder=$(mktemp -d)

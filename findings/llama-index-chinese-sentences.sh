@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # llama-index-core 0.14.25, SentenceWindowNodeParser on Chinese.
 # Expected: a node a sentence, with its neighbours as the window; 。！？ end sentences.
-# Seen: a paragraph of any length is one node and its own window: sentences are cut by NLTK's English model, which knows
-#   ASCII marks followed by a space. A number with a full stop and a space in it is where it does cut.
-# Why it matters: "small to big" retrieval becomes big to big in Chinese: each vector stands for a whole paragraph, and what
-#   lies beyond the embedder's limit is cut off. Give the parser a `sentence_splitter` of your own.
+# Seen: a paragraph of any length is one node and its own window: sentences are cut by NLTK's English model, which
+#   knows ASCII marks followed by a space. A number with a full stop and a space in it is where it does cut.
+# Why it matters: "small to big" retrieval becomes big to big in Chinese: each vector stands for a whole paragraph,
+#   and what lies beyond the embedder's limit is cut off. Give the parser a `sentence_splitter` of your own.
 # Source: llama_index/core/node_parser/text/utils.py (`split_by_sentence_tokenizer`) and the run below.
 set -euo pipefail
 folder=$(mktemp -d)

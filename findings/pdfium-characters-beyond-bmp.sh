@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # pypdfium2 5.12.1: a page with characters beyond U+FFFF, as in Chinese names (𬭎, 𠮷).
-# Expected: `get_text_range()[i]` is the character of `get_charbox(i)` and `get_text_range(i, 1)`, as it is on other pages.
-# Seen: pdfium counts each such character as two, Python's text has it as one: from there on positions are off by one for
-#   each, boxes are those of other characters. One of the two asked for alone is "" (the error is passed over), so a reader that
-#   goes character by character loses the character and says nothing.
-# Why it matters: passages are marked beside their place, and people whose names are written so are not in the index. Join
-#   the two numbers of FPDFText_GetUnicode, and count such a character as two.
+# Expected: `get_text_range()[i]` is the character of `get_charbox(i)` and `get_text_range(i, 1)`, as it is on other
+#   pages.
+# Seen: pdfium counts each such character as two, Python's text has it as one: from there on positions are off by one
+#   for each, boxes are those of other characters. One of the two asked for alone is "" (the error is passed over), so a
+#   reader that goes character by character loses the character and says nothing.
+# Why it matters: passages are marked beside their place, and people whose names are written so are not in the index.
+#   Join the two numbers of FPDFText_GetUnicode, and count such a character as two.
 # Source: fpdf_text.h (`FPDFText_GetText`: UTF-16), pypdfium2's `get_text_range`, and the run below.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -3,10 +3,10 @@
 # Expected: the text that Word shows, or that it shows once changes are accepted.
 # Seen: inserted text of tracked changes, content controls and smart tags within a paragraph are left out, while what
 #   stands around them is joined: "notice of  days". Paragraphs within a content control are no paragraphs at all.
-# Why it matters: contracts are kept with tracked changes, and templates and cover pages are made of content controls: what
-#   a reader takes from them lacks the very words that were negotiated or filled in, and nothing says so.
-# Source: https://python-docx.readthedocs.io/en/latest/api/text.html (`Paragraph.text`), ISO/IEC 29500-1 17.13.5.18 (ins),
-#   17.5.2 (sdt), 17.5.1.9 (smartTag), and the run below.
+# Why it matters: contracts are kept with tracked changes, and templates and cover pages are made of content controls:
+#   what a reader takes from them lacks the very words that were negotiated or filled in, and nothing says so.
+# Source: https://python-docx.readthedocs.io/en/latest/api/text.html (`Paragraph.text`), ISO/IEC 29500-1 17.13.5.18
+#   (ins), 17.5.2 (sdt), 17.5.1.9 (smartTag), and the run below.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

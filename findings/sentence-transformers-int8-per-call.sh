@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # sentence-transformers 6.2.0, `encode(texts, precision="int8")`.
 # Expected: the vector of a text, in whole numbers, the same whenever it is asked for.
-# Seen: the scale of each dimension is taken from the texts of that very call. Of a text that stands in two calls, most
-#   numbers differ, by up to a third of the whole range. One text alone is refused; anything from two on is taken.
-# Why it matters: documents that are indexed in batches, a day apart, or with another batch size, have vectors that cannot
-#   be compared, and a search among them is worse without a sign of it. Take float32, keep the ranges of a fixed sample,
-#   and give them to `quantize_embeddings`.
-# Source: sentence_transformers/util/quantization.py, https://sbert.net/examples/sentence_transformer/applications/embedding-quantization/README.html
+# Seen: the scale of each dimension is taken from the texts of that very call. Of a text that stands in two calls,
+#   most numbers differ, by up to a third of the whole range. One text alone is refused; anything from two on is taken.
+# Why it matters: documents that are indexed in batches, a day apart, or with another batch size, have vectors that
+#   cannot be compared, and a search among them is worse without a sign of it. Take float32, keep the ranges of a fixed
+#   sample, and give them to `quantize_embeddings`.
+# Source: sentence_transformers/util/quantization.py,
+#   https://sbert.net/examples/sentence_transformer/applications/embedding-quantization/README.html
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -2,9 +2,11 @@
 # sentence-transformers 6.2.0, `SentenceTransformer(model, truncate_dim=128)` of a model that ends in Normalize.
 # Expected: vectors of length one, as that model gives them, with fewer dimensions.
 # Seen: they are cut after the model's last module has made them of length one: here .56 to .65, each another.
-# Why it matters: an index of inner products, which is what one takes for a model that normalizes, ranks long vectors before
-#   near ones: of the ten nearest, several are others. `encode(..., normalize_embeddings=True)` makes them of length one.
-# Source: sentence_transformers/sentence_transformer/model.py (`encode`), https://sbert.net/docs/package_reference/sentence_transformer/model.html
+# Why it matters: an index of inner products, which is what one takes for a model that normalizes, ranks long vectors
+#   before near ones: of the ten nearest, several are others. `encode(..., normalize_embeddings=True)` makes them of
+#   length one.
+# Source: sentence_transformers/sentence_transformer/model.py (`encode`),
+#   https://sbert.net/docs/package_reference/sentence_transformer/model.html
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

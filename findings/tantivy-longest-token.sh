@@ -2,9 +2,10 @@
 # tantivy 0.27.0 (Python), the tokenizer `whitespace`: a token of more than 65,530 bytes.
 # Expected: it is indexed like any other, or cut, or refused with an error.
 # Seen: the document is taken and counted, its other words are found, and this token is not there. Nothing says so.
-# Why it matters: a base64 block, a number of a hundred thousand digits or a Chinese text without a space is one token;
-#   whoever hands tantivy tokens of their own has to bound them, in bytes of UTF-8, on both sides.
-# Source: tantivy's postings (`MAX_TOKEN_LEN`), https://docs.rs/tantivy/latest/tantivy/tokenizer/constant.MAX_TOKEN_LEN.html
+# Why it matters: a base64 block, a number of a hundred thousand digits or a Chinese text without a space is one
+#   token; whoever hands tantivy tokens of their own has to bound them, in bytes of UTF-8, on both sides.
+# Source: tantivy's postings (`MAX_TOKEN_LEN`),
+#   https://docs.rs/tantivy/latest/tantivy/tokenizer/constant.MAX_TOKEN_LEN.html
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # watchfiles 1.3.0 on Linux: a watched folder is moved away, and another one is made in its place.
 # Expected: `watch("docs")` tells of what happens in docs, the new folder; or it raises.
-# Seen: "docs" is told as deleted once. What is written into the new folder is never told. What is written into the folder
-#   that was moved away is, as if it stood in docs. The generator goes on, also when that one is removed.
-# Why it matters: synchronisation tools, deployments and mounts exchange folders whole. A service that follows one goes on
-#   as if all were well and hears nothing. Compare the inode of the path now and then, and begin to watch anew.
+# Seen: "docs" is told as deleted once. What is written into the new folder is never told. What is written into the
+#   folder that was moved away is, as if it stood in docs. The generator goes on, also when that one is removed.
+# Why it matters: synchronisation tools, deployments and mounts exchange folders whole. A service that follows one
+#   goes on as if all were well and hears nothing. Compare the inode of the path now and then, and begin to watch anew.
 # Source: inotify(7), "Limitations and caveats" (inodes are watched, not paths), and the run below.
 set -euo pipefail
 folder=$(mktemp -d)
