@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# pypdfium2 5.12.1: a page with characters beyond U+FFFF, as in Chinese names (𬭎, 𠮷).
+# pypdfium2 5.15.2: a page with characters beyond U+FFFF, as in Chinese names (𬭎, 𠮷).
 # Expected: `get_text_range()[i]` is the character of `get_charbox(i)` and `get_text_range(i, 1)`, as it is on other
 #   pages.
 # Seen: pdfium counts each such character as two, Python's text has it as one: from there on positions are off by one
@@ -12,7 +12,7 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet --disable-pip-version-check pypdfium2==5.12.1 pikepdf==10.17.0
+"$folder/venv/bin/pip" install --quiet --disable-pip-version-check pypdfium2==5.15.2 pikepdf==10.17.0
 "$folder/venv/bin/python" - <<'PY'
 from io import BytesIO
 

@@ -3,8 +3,9 @@
 import math
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from io import BytesIO
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from ingest.readers.pdf_layout import Item
 from ingest.readers.pdf_page import Layer, read_page
 from ingest.readers.pdf_running import join_pages
 from ingest.readers.pdf_tables import Table
+from ingest.readers.pdf_unseen import layers_off
 from ingest.readers.text import (
     HeadingPath,
     Part,
@@ -91,20 +93,21 @@ def _open(data: bytes) -> "tuple[PdfDocument, list[Layer], Unseen] | None":
         if pdf.get_formtype():
             pdf.init_forms()
         unseen = Unseen()
-        layers = [_layer(pdf, index, unseen) for index in range(len(pdf))]
+        off = lru_cache(lambda: layers_off(data))
+        layers = [_layer(pdf, index, unseen, off) for index in range(len(pdf))]
         if any(layers):
             return pdf, [layer or Layer() for layer in layers], unseen
         pdf.close()
         return None
 
 
-def _layer(pdf: "PdfDocument", index: int, unseen: Unseen) -> Layer | None:
+def _layer(pdf: "PdfDocument", index: int, unseen: Unseen, off: Callable[[], frozenset[str]]) -> Layer | None:
     """The text layer of a page; None where the page cannot be opened."""
     from pypdfium2 import PdfiumError
 
     try:
         page = pdf[index]
-        layer = read_page(pdf, page, unseen)
+        layer = read_page(pdf, page, unseen, off)
         page.close()
     except PdfiumError:
         return None

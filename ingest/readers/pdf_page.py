@@ -5,6 +5,7 @@ stand beside others is there a look for columns and tables.
 """
 
 import re
+from collections.abc import Callable
 from ctypes import cast
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -54,15 +55,15 @@ class Layer:
         return sum(map(len, " ".join(item for item in self.items if isinstance(item, str)).split()))
 
 
-def read_page(pdf: "PdfDocument", page: "PdfPage", unseen: Unseen) -> Layer:
-    """The text layer of a page; what is left out of it is counted in `unseen`."""
+def read_page(pdf: "PdfDocument", page: "PdfPage", unseen: Unseen, off: Callable[[], frozenset[str]]) -> Layer:
+    """The text layer of a page; what is left out of it is counted in `unseen`. `off` gives the layers not shown."""
     glyphs = Glyphs(page.get_textpage())
     bounds = page.get_bbox()
     found = words(glyphs, ())
     away = _outside(found, bounds)
     size = sum(len(found.texts[place]) for place in np.flatnonzero(away).tolist())
     drawn = lru_cache(lambda: drawn_on(page))
-    why = unseen_characters(page, glyphs, size >= STEP, _is_tiny(found)) if glyphs.count else {}
+    why = unseen_characters(page, glyphs, size >= STEP, _is_tiny(found), off) if glyphs.count else {}
     if glyphs.count:
         why |= covered_characters(page, glyphs, drawn())
     garbled = _garbled(glyphs)

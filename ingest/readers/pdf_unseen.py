@@ -1,11 +1,13 @@
-"""Characters of a PDF page that nobody sees: of no colour or that of their ground, tiny, drawn not at all.
+"""Characters of a PDF page that nobody sees: of no colour or that of their ground, tiny, drawn not at all, of a layer
+that is not shown.
 
 Every 24th character is looked at; only where one is suspect, all of the page are, and what is light is judged by the
 page as pdfium draws it, whatever lies below and above. Text without ink stays where a picture covers it: it says what
 the picture shows, as recognised scans do. Sources: ISO 32000-1, 9.3.6 (rendering modes); fpdf_text.h, fpdf_edit.h.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import BytesIO
 from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ import numpy as np
 
 from ingest.readers.pdf_drawn import Drawn, over_text
 from ingest.readers.pdf_glyphs import Boxes, Glyphs
-from ingest.readers.unseen import COVERED, OUTSIDE, SAME_COLOUR, TINY, TRANSPARENT, Unseen
+from ingest.readers.unseen import COVERED, NOT_DISPLAYED, OUTSIDE, SAME_COLOUR, TINY, TRANSPARENT, Unseen
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfPage
@@ -29,10 +31,31 @@ _AROUND = 3.0  # points
 _SIDE = 3000  # pixels of a page that is drawn
 
 
-def unseen_characters(page: "PdfPage", glyphs: Glyphs, outside: bool, tiny: bool) -> dict[int, str]:
+def layers_off(data: bytes) -> frozenset[str]:
+    """The names of the optional content groups of a PDF that are not shown as it is opened (ISO 32000-1, 8.11.4)."""
+    from pikepdf import Pdf, PdfError
+
+    try:
+        with Pdf.open(BytesIO(data)) as pdf:
+            every = pdf.Root.get("/OCProperties", {})
+            shown, config = {}, every.get("/D", {})
+            for group in every.get("/OCGs", ()):
+                shown[group.objgen] = str(group.get("/Name", "")), config.get("/BaseState", "/ON") != "/OFF"
+            for state in ("/ON", "/OFF"):
+                for group in config.get(state, ()):
+                    shown[group.objgen] = str(group.get("/Name", "")), state == "/ON"
+    except (PdfError, AttributeError, TypeError, ValueError):
+        return frozenset()
+    seen = {name for name, on in shown.values() if on}
+    return frozenset(name for name, _ in shown.values()) - seen
+
+
+def unseen_characters(
+    page: "PdfPage", glyphs: Glyphs, outside: bool, tiny: bool, off: Callable[[], frozenset[str]]
+) -> dict[int, str]:
     """The characters of a page that nobody sees, each with the reason.
 
-    `outside`: some may stand outside of it; `tiny`: some may be too small.
+    `outside`: some may stand outside of it; `tiny`: some may be too small; `off` gives the layers that are not shown.
     """
     asked = range(0, glyphs.count, STEP)
     runs = glyphs.runs(asked)
@@ -43,6 +66,10 @@ def unseen_characters(page: "PdfPage", glyphs: Glyphs, outside: bool, tiny: bool
     why = _judged(page, glyphs, _runs(glyphs, seeds)) if seeds else {}
     if outside:
         why = dict.fromkeys(_outside(page, glyphs), OUTSIDE) | why
+    if any(name in off() for name in glyphs.layers(runs).values()):
+        drawing = glyphs.runs(range(glyphs.count))
+        named = glyphs.layers(drawing)
+        why |= {index: NOT_DISPLAYED for index, run in enumerate(drawing) if run and named.get(run) in off()}
     return why
 
 

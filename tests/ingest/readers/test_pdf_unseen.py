@@ -57,6 +57,31 @@ def test_what_nobody_sees_is_left_out_and_counted(hidden: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("on", "off", "base", "seen"),
+    [
+        ([], ["de"], "/ON", ["en"]), (["en"], [], "/OFF", ["en"]), (["en", "de"], [], "/ON", ["de", "en"]),
+        (["de"], ["en"], "/ON", ["de"]),
+    ],
+)  # fmt: skip
+def test_of_layers_in_one_place_those_are_read_that_are_shown(
+    on: list[str], off: list[str], base: str, seen: list[str]
+) -> None:
+    texts = {"de": "Urlaub sind zwanzig Tage im Jahr.", "en": "Vacation is twenty days in a year."}
+    pdf = Pdf.new()
+    font = pdf.make_indirect(Dictionary(Type=Name.Font, Subtype=Name.Type1, BaseFont=Name.Helvetica))
+    groups = {name: pdf.make_indirect(Dictionary(Type=Name.OCG, Name=name)) for name in texts}
+    leaf = pdf.add_blank_page(page_size=(612, 792))
+    leaf.Resources = Dictionary(Font=Dictionary(F1=font), Properties=Dictionary(de=groups["de"], en=groups["en"]))
+    drawn = (f"/OC /{name} BDC BT /F1 11 Tf 40 700 Td ({text}) Tj ET EMC " for name, text in texts.items())
+    leaf.Contents = pdf.make_stream((VISIBLE + "".join(drawn)).encode())
+    state = Dictionary(BaseState=Name(base), ON=[groups[name] for name in on], OFF=[groups[name] for name in off])
+    pdf.Root.OCProperties = Dictionary(OCGs=list(groups.values()), D=state)
+    document = read_pdf(saved(pdf), IngestConfig())
+    assert sorted(name for name, text in texts.items() if text.split()[0] in document.text) == seen
+    assert len(document.notes) == (len(seen) == 1)
+
+
+@pytest.mark.parametrize(
     "shown",
     [
         f"0.1 0.2 0.5 rg 30 590 400 30 re f BT 1 g {LINE}", f"0 g 30 590 400 30 re f BT 1 1 1 rg {LINE}",
