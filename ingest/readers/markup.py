@@ -50,6 +50,7 @@ _NO_NAMED_TABLE = ("table", "h1", "h2")
 _NO_DATA_TABLE = (*_NO_NAMED_TABLE, "h3", "h4", "ul", "ol", "pre", "form")
 _EMPTY_TAG = re.compile(r"<(script|style|title|iframe|textarea|noscript|div|span|p|a|td|th|li)\b([^<>]*)/>", re.I)
 _MAX_SPAN = 1000
+_MAX_FRAMES = 3  # one within the other
 _MAIN_CHARS = 200
 _DATES = (  # names of <meta>; what dates this version comes first
     "article:modified_time", "og:updated_time", "dcterms.modified", "last-modified", "datemodified",
@@ -126,6 +127,7 @@ def _page(source: str, encoding: str, sheets: Mapping[str, str] | None = None, q
     for link in root.iter("link") if sheets else ():
         if "stylesheet" in link.get("rel", "").lower() and sheets and link.get("href", "") in sheets:
             link.tag, link.text = "style", sheets[link.get("href", "")]
+    _unfold(root)
     etree.strip_elements(root, *_DROPPED, with_tail=False)
     for aside in root.xpath(_ASIDE):
         aside.clear(keep_tail=True)  # emptied, not removed: it still parts what stands before and behind it
@@ -135,6 +137,27 @@ def _page(source: str, encoding: str, sheets: Mapping[str, str] | None = None, q
     for head in root.findall("head"):
         root.remove(head)
     return replace(_text_of(root, title, unseen, encoding, source, quotes), tags=tags, date=date)
+
+
+def _unfold(root: "Element", depth: int = 0) -> None:
+    """Put what a page shows of itself in other trees, shadow roots and frames that are written out, in its place.
+
+    Their styles count for them alone, and are left out. Source: HTML Standard, 4.12.3 (shadowrootmode), 4.8.5 (srcdoc).
+    """
+    import lxml.etree as etree
+
+    for shadow in list(root.iter("template")):
+        if shadow.get("shadowrootmode") or shadow.get("shadowroot"):
+            shadow.tag = "div"
+            etree.strip_elements(shadow, "style", with_tail=False)
+    for frame in list(root.iter("iframe")):
+        inner = _tree(frame.get("srcdoc", "")) if depth < _MAX_FRAMES else None
+        body = None if inner is None else inner.find("body")
+        if body is not None:
+            _unfold(body, depth + 1)
+            etree.strip_elements(body, "style", with_tail=False)
+            frame.tag, frame.text = "div", body.text
+            frame[:] = list(body)
 
 
 def _text_of(root: "Element", title: str, unseen: Unseen, encoding: str, source: str, quotes: bool = False) -> Document:

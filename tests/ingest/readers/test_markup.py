@@ -156,3 +156,14 @@ def test_what_is_no_xml_at_all_is_an_error() -> None:
 def test_tags_and_date_come_from_the_meta_elements(head: str, tags: tuple[str, ...], day: str) -> None:
     document = html("<p>text</p>", head)
     assert (document.tags, document.date) == (tags, day)
+
+
+def test_shadow_roots_and_written_out_frames_are_part_of_their_page() -> None:
+    page = """<body><h1>Shop</h1>
+      <x-card><template shadowrootmode="open"><style>p { display: none }</style>
+      <p>Delivery takes nine days.</p></template>
+      </x-card><template><p>Not shown by itself.</p></template>
+      <iframe srcdoc="&lt;style&gt;h1 { display: none }&lt;/style&gt;&lt;p&gt;The price is 45 EUR.&lt;/p&gt;"></iframe>
+      <iframe srcdoc="&lt;p&gt;Nobody sees it.&lt;/p&gt;" hidden></iframe><p>Thank you.</p></body>"""
+    document = read_html(page.encode(), IngestConfig())
+    assert document.text.split("\n\n") == ["Shop", "Delivery takes nine days.", "The price is 45 EUR.", "Thank you."]
