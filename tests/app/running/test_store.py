@@ -152,3 +152,15 @@ def test_a_file_that_was_put_in_its_place_counts_at_once(tmp_path: Path) -> None
     (tmp_path / "y.sqlite").replace(tmp_path / "x.sqlite")
     with store.reading() as db:
         assert db.execute("SELECT x FROM t").fetchall() == [(1,), (8,)]
+
+
+def test_a_new_file_that_another_process_is_writing_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "x.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr("core.sqlite.sleep", lambda _: other.execute("COMMIT"))
+        store = Store(tmp_path / "x.sqlite", (first,), 5.0)
+        with store.reading() as db:
+            assert db.execute("SELECT x FROM t").fetchall() == [(1,)]
+        store.close()
