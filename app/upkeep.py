@@ -25,7 +25,7 @@ from core.files import sync_folder
 from retrieval import check, dictionary, tuning
 from retrieval.catalog import Catalog
 from retrieval.embed import Embedder
-from retrieval.home import drop_generations, generations, writer_lock
+from retrieval.home import drop_generations, generations, identity, is_identity, writer_lock
 from retrieval.index import Index
 from retrieval.migrations import copies
 
@@ -77,6 +77,8 @@ def backup(index: Index, target: Path) -> dict[str, Any]:
         raise CatalogError(f"folder {str(target.parent)!r} does not exist", "make it, or choose another one")
     manifest: dict[str, Any] = {"form": FORM, "kb": index.name, "made": _now(), "files": {}}
     manifest["uploads"] = str((index.home / "files").resolve())
+    if is_identity(known := identity(index.home)):
+        manifest["id"] = known
     try:
         with tempfile.TemporaryDirectory(prefix=".ragstone-backup-", dir=target.absolute().parent) as scratch:
             aside, snapshot = Path(scratch) / "backup.tar", Path(scratch) / CATALOG

@@ -2,7 +2,8 @@
 
 An edited question and a repeated answer are new branches beside the old ones; nothing is overwritten. An answer keeps
 everything it rests on: passages, citations, trace, the prompt as it was sent. It is told only to who may see all of the
-knowledge bases that it rests on; that is checked here, in `_VISIBLE`, for the page, exports, search and follow-ups.
+knowledge bases that it rests on, by their ids: one that was made again under a name is another. That is checked here,
+in `_VISIBLE`, for the page, exports, search and follow-ups.
 """
 
 import json
@@ -11,7 +12,7 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -32,7 +33,7 @@ _REMEMBERED = 16_000_000  # characters of answers that are kept as objects
 _CHAT = "id, title, bases, open_mode, made, changed"
 _ERASED = "(erased: a document it rested on was deleted / 已清除：它所依据的文档已被删除)"
 _HIDDEN = "(you may no longer see what this answer rests on / 您已无权查看此回答所依据的内容)"
-# Of a message m: whether :sees, a JSON list, holds all knowledge bases that it rests on.
+# Of a message m: whether :sees, a JSON list of ids, holds all knowledge bases that it rests on.
 _VISIBLE = """NOT EXISTS (
     SELECT 1 FROM json_each(m.rests_on) AS r WHERE r.value NOT IN (SELECT value FROM json_each(:sees)))"""
 _BRANCH = f"""
@@ -49,11 +50,11 @@ FROM shown JOIN messages m ON m.id = shown.id ORDER BY above DESC
 @dataclass(frozen=True, slots=True)
 class Reader:
     """Whose conversations are read, by the id of an account ("" without users), and the knowledge bases that are there
-    and may be seen.
+    and may be seen: the id of each by its name.
     """
 
     owner: str
-    sees: frozenset[str]
+    sees: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,8 @@ class Message:
     """A message of the branch that is shown: number `place` (from 1) among `siblings` that follow the same message.
 
     `answer` is what an assistant's message rests on; None for a question, and for an answer that was cut short.
-    `rests_on` are the knowledge bases that it was written from, itself or by way of the answers before it. A `hidden`
-    one rests on some that its reader may not see (any more): neither its text nor its `answer` is told.
+    `rests_on` are the ids of the knowledge bases that it was written from, itself or by way of the answers before it. A
+    `hidden` one rests on some that its reader may not see (any more): neither its text nor its `answer` is told.
     """
 
     id: int
@@ -197,7 +198,7 @@ class Chats:
         """Put an answer behind a question, and show it; without an `Answer` it was cut short.
 
         What was asked behind the question, before it was answered, follows the answer then, and goes on being shown.
-        `rests_on`: the knowledge bases that were asked, and those that the answers it follows rest on (`history`).
+        `rests_on`: the ids of the knowledge bases that were asked, and of those before (`history`).
         """
         with self._store.writing() as db:
             shown = db.execute("SELECT leaf FROM chats WHERE id = ?", [chat_id]).fetchone()
@@ -250,7 +251,7 @@ class Chats:
         return "\n\n".join(parts) + "\n"
 
     def history(self, reader: Reader, chat_id: str, until: int) -> tuple[list[Turn], frozenset[str]]:
-        """What was said before a message of the branch that is shown, and the knowledge bases that it rests on.
+        """What was said before a message of the branch that is shown, and the ids of the knowledge bases it rests on.
 
         An answer that is hidden is left out with its question: a model is told nothing of it; so is a question that
         was never answered: many models take questions and answers in turn alone.
@@ -358,7 +359,7 @@ def _storable(text: str) -> str:
 
 
 def _sees(reader: Reader) -> str:
-    return json.dumps(sorted(reader.sees))
+    return json.dumps(sorted(reader.sees.values()))
 
 
 @cache

@@ -327,7 +327,8 @@ class _Talk:
     ) -> tuple[int, list[Turn], list[dict[str, str]], str]:
         """An empty answer to a question, the conversation before it for the model and for the page, and the list."""
         history, rests_on = self.chats.history(reader, chat_id, question)
-        reply = self.chats.reply(reader, chat_id, question, "", None, rests_on.union(named))
+        rests_on = rests_on.union(reader.sees[name] for name in named)
+        reply = self.chats.reply(reader, chat_id, question, "", None, rests_on)
         branch = self.chats.branch(reader, chat_id)
         end = next((n for n, message in enumerate(branch) if message.id == question), len(branch))
         before = messages(branch[: end + 1], said)

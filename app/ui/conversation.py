@@ -46,7 +46,8 @@ class Writing:
 
 def reader_of(state: State, user: User) -> Reader:
     """Whose conversations a user reads, and what of them: what rests on knowledge bases that are there and seen."""
-    return Reader(user.id, frozenset(user.seen(state.bases.names())))
+    ids = {name: state.bases.identity(name) for name in user.seen(state.bases.names())}
+    return Reader(user.id, {name: known for name, known in ids.items() if known})
 
 
 def conversations(chats: Sequence[Chat], chosen: str, said: Tongue) -> str:

@@ -12,8 +12,13 @@ from app.running.chats import Chats, Reader
 from core.errors import AccessError, CatalogError
 from core.types import Answer, Citation, Hit, Source, Trace, Turn
 
-SEES = frozenset({"hr", "it"})
-ANN, BOB = Reader("ann", SEES), Reader("bob", SEES)
+
+def ids(*kbs: str) -> dict[str, str]:
+    """Knowledge bases that are seen; here the id of each is its name."""
+    return {kb: kb for kb in kbs}
+
+
+ANN, BOB = Reader("ann", ids("hr", "it")), Reader("bob", ids("hr", "it"))
 
 
 @pytest.fixture
@@ -172,7 +177,7 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
 
 def test_what_rests_on_a_knowledge_base_that_may_not_be_seen_is_not_told_and_is_given_back(chats: Chats) -> None:
     chat, (_, reply) = talk(chats, "How many days?", "Secret 25 [1].")
-    less = Reader("ann", frozenset({"it"}))
+    less = Reader("ann", ids("it"))
     shown = chats.branch(less, chat)[1]
     assert (shown.hidden, shown.text, shown.answer) == (True, "", None)
     assert chats.branch(less, chat)[0].text == "How many days?"
@@ -195,15 +200,15 @@ def test_an_answer_that_was_written_from_an_earlier_one_is_hidden_with_it(chats:
     follow = chats.ask(ANN, chat, reply, "In other words?")
     _, rests_on = chats.history(ANN, chat, follow)
     chats.reply(ANN, chat, follow, "Five weeks [1].", answer("Five weeks [1].", kb="it"), rests_on | {"it"})
-    assert [m.hidden for m in chats.branch(Reader("ann", frozenset({"it"})), chat)] == [False, True, False, True]
-    assert [m.hidden for m in chats.branch(Reader("ann", frozenset({"hr"})), chat)] == [False, False, False, True]
+    assert [m.hidden for m in chats.branch(Reader("ann", ids("it")), chat)] == [False, True, False, True]
+    assert [m.hidden for m in chats.branch(Reader("ann", ids("hr")), chat)] == [False, False, False, True]
     assert not any(m.hidden for m in chats.branch(ANN, chat))
 
 
 def test_an_answer_that_was_cut_short_is_hidden_as_well(chats: Chats) -> None:
     chat, (question,) = talk(chats, "How many days?")
     chats.amend(chats.reply(ANN, chat, question, "", None, ["hr"]), "Secret tw", None)
-    assert chats.branch(Reader("ann", frozenset()), chat)[1].text == ""
+    assert chats.branch(Reader("ann", {}), chat)[1].text == ""
     assert chats.branch(ANN, chat)[1].text == "Secret tw"
 
 
@@ -215,7 +220,7 @@ def test_an_answer_that_was_cut_short_is_hidden_as_well(chats: Chats) -> None:
 def test_nobody_is_told_a_word_of_what_they_may_not_see(
     tmp_path_factory: pytest.TempPathFactory, rests: list[set[str]], sees: set[str]
 ) -> None:
-    chats, reader, parent = Chats(tmp_path_factory.mktemp("chats")), Reader("ann", frozenset(sees)), None
+    chats, reader, parent = Chats(tmp_path_factory.mktemp("chats")), Reader("ann", ids(*sees)), None
     chat = chats.begin(reader, ["hr"]).id
     for n, kbs in enumerate(rests):
         parent = chats.ask(reader, chat, parent, f"question{n}")
