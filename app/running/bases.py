@@ -9,7 +9,7 @@ from app.running.chats import Chats
 from app.running.jobs import Jobs
 from app.running.limits import Limits
 from app.running.metrics import Metrics
-from app.running.users import Users
+from app.running.users import User, Users
 from core.config import Config, Settings
 from core.errors import CatalogError, RagstoneError, ReadError
 from core.files import copy_whole, make_folder
@@ -40,6 +40,11 @@ class Bases:
             return identity(self.data / check_name(name))
         except CatalogError:
             return ""
+
+    def seen(self, user: User) -> dict[str, str]:
+        """The knowledge bases that a user may see, each with its id; one that cannot be opened is none."""
+        ids = {name: self.identity(name) for name in user.seen(self.names())}
+        return {name: known for name, known in ids.items() if known}
 
     def get(self, name: str) -> Index:
         """An open knowledge base. Raises `CatalogError` where there is none of that name."""
