@@ -36,6 +36,10 @@ ALTER TABLE messages DROP COLUMN answer
 """
 
 
+# Of an answer that is not complete, its passages.
+_FOUND = "CREATE TABLE found(message INTEGER PRIMARY KEY REFERENCES messages ON DELETE CASCADE, record TEXT NOT NULL)"
+
+
 def steps(data: Path) -> Sequence[Step]:
     """What makes the file of a data folder, step by step."""
     return (lambda db: statements(db, _FIRST), partial(_of_accounts, data), partial(_of_ids, data))
@@ -92,6 +96,7 @@ def _of_ids(data: Path, db: sqlite3.Connection) -> None:
 
     Where it cannot be told that the one which has the name now is the one of then, nobody may see the answer.
     """
+    statements(db, _FOUND)
     bases = {kb: _now(data / kb) for kb in names(data)}
     sql = "SELECT m.id, m.made, m.rests_on, a.record FROM messages m LEFT JOIN answers a ON a.message = m.id"
     rows = db.execute(f"{sql} WHERE m.rests_on != '[]'")

@@ -299,6 +299,7 @@ class _Talk:
                             yield *self._skips(), texts[f"step_{event.name}"].format(event.count or passages)
                         elif isinstance(event, Found):
                             passages = len(event.sources)
+                            await run_in_threadpool(chats.found, reply, event.sources)
                             shown = evidence(event.sources, event.query, said, (), event.trace, message=reply)
                             yield *self._skips(3), shown, *self._skips(2)
                         elif isinstance(event, Text):

@@ -13,6 +13,7 @@ from app.running.store import Store, statements
 from core.errors import CatalogError
 from retrieval.home import identity, names
 from tests import data_of_0_1 as old
+from tests.app.running.test_chats import Gone
 
 SEES = {"handbook": "1", "private": "2"}
 
@@ -119,7 +120,7 @@ def test_a_copy_of_what_it_was_stays_beside_it(data: Path, file: str, number: in
 
 
 def test_what_was_deleted_is_not_kept_by_the_copy(data: Path) -> None:
-    Chats(data).forget("private", [])
+    Chats(data).forget(Gone("private"))
     assert not list(data.glob("chats.sqlite.*"))
 
 
