@@ -13,12 +13,12 @@ from starlette.concurrency import run_in_threadpool
 from app.answer import Done, Found, Step, Text, answer
 from app.errors_zh import says
 from app.running.chats import Message, Reader
-from app.running.limits import caller
+from app.running.limits import LimitError, caller
 from app.running.standing import guarded
 from app.texts import TEXTS as TEXTS
 from app.texts import Tongue
 from app.training.variants import variant_for
-from app.ui import mention, pressed
+from app.ui import knowledge_job, mention, pressed
 from app.ui.conversation import Writing, conversations, in_panel, messages, reader_of, voted
 from app.ui.markup import markup
 from app.ui.render import LATEX, evidence, plain, safe_markdown
@@ -130,7 +130,7 @@ class _Talk:
             return
         self._just_asked.add(twice)
         asyncio.get_running_loop().call_later(_TWICE_S, self._just_asked.discard, twice)
-        branch = await run_in_threadpool(self._outline, chat_id, request)
+        branch = await run_in_threadpool(self._counted, chat_id, request)
         async for shown in self._asked(text, chat_id, bases, open_mode, branch[-1].id if branch else None, request):
             yield shown
 
@@ -139,7 +139,7 @@ class _Talk:
     ) -> AsyncIterator[Any]:
         """A changed question is asked beside the old one; a changed answer is a correction, and kept as one."""
         text = plain(str(event.value)).strip()
-        branch = await run_in_threadpool(self._outline, chat_id, request)
+        branch = await run_in_threadpool(self._counted, chat_id, request)
         message = branch[min(_index(event.index), len(branch) - 1)]
         if message.role == "user":
             async for shown in self._asked(text, chat_id, bases, open_mode, message.parent, request):
@@ -160,7 +160,7 @@ class _Talk:
         self, chat_id: str, bases: list[str], open_mode: bool, request: gr.Request, event: gr.RetryData
     ) -> AsyncIterator[Any]:
         """Answer the question anew; the answer before it stays beside the new one."""
-        branch = await run_in_threadpool(self._outline, chat_id, request)
+        branch = await run_in_threadpool(self._counted, chat_id, request)
         question = next(m for m in reversed(branch[: _index(event.index) + 1]) if m.role == "user")
         async for shown in self._answered(chat_id, question.id, question.text, bases, open_mode, request):
             yield shown
@@ -287,7 +287,7 @@ class _Talk:
         try:
             if not named:
                 raise CatalogError(texts["no_kb"])
-            with self.state.limits.admit(caller(request, reader.owner)):
+            with self.state.limits.admit(caller(request, reader.owner), taken=True):
                 (index, where), *also = await asyncio.to_thread(mention.scopes, self.state.bases, named)
                 cfg = self.state.cfg
                 cfg = cfg.model_copy(update={"llm": variant_for(cfg.llm, chat_id).llm})
@@ -366,8 +366,13 @@ class _Talk:
     def _list(self, reader: Reader, chat_id: str, said: Tongue, search: str = "") -> str:
         return conversations(self.chats.latest(reader, search), chat_id, said)
 
-    def _outline(self, chat_id: str, request: gr.Request) -> list[Message]:
-        _, reader = self._visitor(request)
+    def _counted(self, chat_id: str, request: gr.Request) -> list[Message]:
+        """Count a question, before anything of it is kept; the messages that are shown."""
+        said, reader = self._visitor(request)
+        try:
+            self.state.limits.take(caller(request, reader.owner))
+        except LimitError as error:
+            raise knowledge_job.shown(error, said) from None
         return self.chats.outline(reader, chat_id) if chat_id else []
 
     def _visitor(self, request: gr.Request) -> tuple[Tongue, Reader]:
