@@ -11,6 +11,7 @@ from app.http.server import build
 from app.running.bases import State
 from app.running.users import User
 from app.texts import TEXTS
+from app.ui import knowledge_job
 from app.ui.conversation import in_panel, messages, reader_of
 from app.ui.page import mount
 from core.config import load
@@ -106,10 +107,14 @@ def test_what_rests_on_a_knowledge_base_that_was_made_again_under_its_name_is_go
     headers = {"authorization": f"Bearer {accounts.add_key('bob')}"}
     user = User("bob", "reader", ("handbook",), accounts.get("bob").id)
     before = state.bases.get("handbook")
+    work = knowledge_job.begin(state, "plan", "handbook", "ann", lambda progress: "what it found", "en")
+    assert knowledge_job.latest(state, "handbook") is not None
     home.rename(home.parent.parent / "removed")
     try:
         Index.open_or_create(state.bases.data, "handbook", state.bases.embedder, "sentences 100+0").close()
         assert state.bases.get("handbook") is not before
+        assert knowledge_job.latest(state, "handbook") is None
+        assert state.jobs.get(work.id) is not None
         for told in (client.get(f"/chats/{chat}.md", headers=headers).text, shown(state, chat, user)):
             assert QUESTION in told
             assert not any(word in told for word in (SECRET, "leave.md"))
