@@ -76,7 +76,7 @@ def identity(home: Path) -> str:
                     set_identity(home, generation, made)
         except OSError:  # the disk cannot be written, or another process was at it
             info = (home / "CURRENT").stat()
-            made = f"{info.st_dev}-{info.st_ino}-{info.st_ctime_ns}"
+            made = f"{info.st_ino}-{info.st_ctime_ns}"
         return _identity_of(home, now) or made
 
 
