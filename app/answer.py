@@ -19,7 +19,7 @@ from app.find import HISTORY_TURNS, Scope, find
 from app.prompting.promotions import settings_for
 from app.texts import Tongue, version_notes
 from core.config import Config, RetrievalConfig
-from core.text import keywords, language, unfinished
+from core.text import keywords, language, unfinished, well_formed
 from core.types import Answer, Hit, Source, Trace, Turn
 from llm import chat, extractive
 from llm.thinking import Anew, Thought
@@ -101,6 +101,7 @@ async def answer(
     `ModelError` after it where the model's server fails. Closing the generator cancels the request.
     """
     clock = [("", time.perf_counter())]
+    question, history = well_formed(question), [Turn(turn.role, well_formed(turn.content)) for turn in history]
     cfg = await asyncio.to_thread(settings_for, cfg, index.home)
     backend = await adapted(backend or await resolve(cfg.llm), cfg, index.home)
     if own_knowledge:

@@ -16,6 +16,7 @@ from app.compared import compared
 from app.follow_up import stands_alone
 from core.config import Config, RetrievalConfig
 from core.errors import ModelError
+from core.text import well_formed
 from core.types import Candidate, Hit, Query, Trace, Turn
 from llm import chat
 from llm.endpoint import Endpoint
@@ -66,6 +67,7 @@ async def find(
     `also` are further knowledge bases; `told` hears what is being done. A model that is late or fails with variants
     costs nothing but them; the trace's notes say so.
     """
+    question = well_formed(question)
     if history and backend.endpoint is not None:
         told("rewrite", 0)
     queries = await _queries(question, history, cfg, backend)

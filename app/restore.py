@@ -7,6 +7,7 @@ import shlex
 import shutil
 import tarfile
 import tempfile
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,7 +19,18 @@ from core.files import make_folder, sync_folder
 from ingest.scan import check_folder
 from retrieval import check
 from retrieval.catalog import Catalog
-from retrieval.home import check_name, current, following, generations, promote, writer_lock
+from retrieval.home import (
+    check_name,
+    current,
+    following,
+    generations,
+    identity,
+    is_identity,
+    names,
+    promote,
+    set_identity,
+    writer_lock,
+)  # fmt: skip
 
 _BLOCK = 1 << 20
 _MANIFEST_BYTES = 64 * _BLOCK  # some hundred thousand uploads
@@ -65,8 +77,23 @@ def restore(
                 raise CatalogError(f"the catalog in {str(source)!r} cannot be used: {problems[0]}", hint)
             with closing(Catalog(scratch / CATALOG)) as catalog:
                 followed = _map_folders(catalog, home, manifest["uploads"], maps)
-            _settle(scratch, home)
+            _settle(scratch, home, _identity(home, manifest))
     return manifest, followed
+
+
+def _identity(home: Path, manifest: Mapping[str, Any]) -> str:
+    """What is restored under its own name is the knowledge base that it was, unless that is there; else a new one."""
+    known = str(manifest.get("id"))
+    taken = {_known(home.parent, name) for name in names(home.parent) if name != home.name}
+    same = manifest["kb"] == home.name and is_identity(known) and known not in taken
+    return known if same else uuid.uuid4().hex
+
+
+def _known(data: Path, name: str) -> str:
+    try:
+        return identity(data / name)
+    except CatalogError:  # damaged, and not what is restored
+        return ""
 
 
 @contextmanager
@@ -245,7 +272,7 @@ def _is_here(catalog: Catalog, folder: str) -> bool:
     )
 
 
-def _settle(scratch: Path, home: Path) -> None:
+def _settle(scratch: Path, home: Path, identity: str) -> None:
     """What was unpacked becomes the generation that answers. The caches are not in a backup: they are built anew.
 
     Until it answers, all that is moved is moved back where something fails.
@@ -264,6 +291,7 @@ def _settle(scratch: Path, home: Path) -> None:
                 target.replace(scratch / f"replaced-{n}")
             undo.append((target, file))
             file.replace(target)
+        set_identity(home, generation, identity)
         for folder in {target.parent for _, target in moves}:
             sync_folder(folder)
         promote(home, generation, keep=len(generations(home)) if now else 1)

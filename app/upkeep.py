@@ -14,18 +14,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from app.keeping.held import Held
 from app.measuring import golden
 from app.prompting import promotions
 from app.prompting.tune import STUDIES
-from app.running import chats
 from app.running.chats import Chats
+from app.running.forgetting import Forgotten
 from app.training import votes
 from core.errors import CatalogError
 from core.files import sync_folder
 from retrieval import check, dictionary, tuning
 from retrieval.catalog import Catalog
 from retrieval.embed import Embedder
-from retrieval.home import drop_generations, generations, writer_lock
+from retrieval.home import current, drop_generations, generations, identity, is_identity, names, writer_lock
 from retrieval.index import Index
 from retrieval.migrations import copies
 
@@ -48,7 +49,9 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What `purge` did: every file under the knowledge base, as it stands now, and what was removed."""
+    """What `purge` did: every file under the knowledge base, as it stands now, what was removed, and how many answers
+    of conversations were erased.
+    """
 
     kb: str
     when: str
@@ -57,6 +60,9 @@ class Receipt:
     embeddings_dropped: int
     removed: tuple[str, ...]
     files: tuple[Written, ...]
+    answers: int = 0  # of how many conversations, and further ones of which a part of the trace was
+    conversations: int = 0
+    traces: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The receipt as plain data."""
@@ -77,6 +83,8 @@ def backup(index: Index, target: Path) -> dict[str, Any]:
         raise CatalogError(f"folder {str(target.parent)!r} does not exist", "make it, or choose another one")
     manifest: dict[str, Any] = {"form": FORM, "kb": index.name, "made": _now(), "files": {}}
     manifest["uploads"] = str((index.home / "files").resolve())
+    if is_identity(known := identity(index.home)):
+        manifest["id"] = known
     try:
         with tempfile.TemporaryDirectory(prefix=".ragstone-backup-", dir=target.absolute().parent) as scratch:
             aside, snapshot = Path(scratch) / "backup.tar", Path(scratch) / CATALOG
@@ -109,8 +117,9 @@ def purge(data: Path, kb: str, embedder: Embedder) -> Receipt:
     """Write every file of a knowledge base anew, so that none holds the text of what was removed from it.
 
     Earlier generations and unfinished ones go, unused embeddings, golden questions whose evidence is gone, votes and
-    answers that rest on it, studies of prompts; SQLite is vacuumed and its journal emptied, both caches are built
-    again. Raises `CatalogError` where another process holds on to an old state for long.
+    answers of all conversations that rest on it or follow one that does, studies of prompts; SQLite is vacuumed and its
+    journal emptied, both caches are built again. Raises `CatalogError` where another process holds on to an old state
+    for long.
     """
     index = Index.open(data, kb, embedder)
     before = {name: size for name, size in _sizes(index.home)}
@@ -120,9 +129,8 @@ def purge(data: Path, kb: str, embedder: Embedder) -> Receipt:
         if (studies := index.home / STUDIES).is_dir():  # their reports and demonstrations quote documents
             shutil.rmtree(studies)
             removed.append(STUDIES)
-        removed += [f"{votes.FILE}: {name}" for name in votes.forget(index.home / votes.FILE, paths)]
-        if erased := Chats(data).forget(kb, paths):
-            removed.append(f"{chats.FILE}: {erased} answers")
+        forgotten = _forget_conversations(data, index)
+        removed += _forget_votes(data, kb, paths, forgotten)
         dropped = index.catalog.vacuum()
         index.drop_caches()
         counts = index.counts()
@@ -130,7 +138,38 @@ def purge(data: Path, kb: str, embedder: Embedder) -> Receipt:
     written = tuple(
         Written(name, before.get(name, 0), size, _checksum(index.home / name)) for name, size in _sizes(index.home)
     )
-    return Receipt(kb, _now(), counts.documents, counts.chunks, dropped, tuple(removed), written)
+    return Receipt(
+        kb, _now(), counts.documents, counts.chunks, dropped, tuple(removed), written, len(forgotten.answers),
+        forgotten.conversations, forgotten.traces,
+    )  # fmt: skip
+
+
+def _forget_conversations(data: Path, index: Index) -> Forgotten:
+    chats = Chats(data)
+    try:
+        return chats.forget(Held(index))
+    finally:
+        chats.close()
+
+
+def _forget_votes(data: Path, kb: str, paths: set[str], forgotten: Forgotten) -> Iterator[str]:
+    """Drop the votes whose prompts quote what is gone, and those on answers that were erased; yields their names.
+
+    A vote on an answer from several knowledge bases lies in one of them.
+    """
+    erased = {f"{chat}:{message}" for chat, message in forgotten.answers}
+    for name in names(data):
+        known = paths if name == kb else _with_documents(data / name, paths)
+        yield from (f"{votes.FILE}: {vote}" for vote in votes.forget(data / name / votes.FILE, known, erased))
+
+
+def _with_documents(home: Path, paths: set[str]) -> set[str] | None:
+    """Some paths and those of another knowledge base; None where it cannot be read."""
+    try:
+        with closing(Catalog(home / str(current(home)) / CATALOG)) as catalog:
+            return paths | {path for (path,) in catalog.rows("SELECT path FROM documents")}
+    except CatalogError:
+        return None
 
 
 def _leftovers(home: Path) -> Iterator[str]:

@@ -9,10 +9,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import monotonic, sleep
 
 KEPT = 4  # connections of a file that stay open while nobody uses them
 CACHE_KIB = 65_536 // KEPT  # of pages, for each of these
 EXTRA_CACHE_KIB = 2_048  # for one that is opened while the others are in use, and closed at its end
+_AGAIN_S = 0.01
 
 
 class Connection(sqlite3.Connection):
@@ -122,6 +124,23 @@ class Pool:
 # Connections that a forked process found: neither to be used nor to be closed by it.
 # https://www.sqlite.org/howtocorrupt.html, "Carrying an open database connection across a fork()"
 _INHERITED: list[object] = []
+
+
+def write_ahead(db: sqlite3.Connection, wait_s: float) -> None:
+    """Keep a write-ahead log from now on; while another connection writes, that is waited for.
+
+    SQLite itself does not wait for that: to switch, it writes within a transaction that has read, where a busy handler
+    is not asked (https://www.sqlite.org/c3ref/busy_handler.html). Of those that open a new file at once, some fail.
+    """
+    until = monotonic() + wait_s
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() >= until:
+                raise
+        sleep(_AGAIN_S)
 
 
 def schema(db: sqlite3.Connection) -> frozenset[tuple[str, str, str, str]]:

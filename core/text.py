@@ -383,3 +383,8 @@ def heading_line(title: str, headings: Sequence[str]) -> str:
 def digest(text: str) -> bytes:
     """16-byte BLAKE2 hash of a text: the identity of what is embedded."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def well_formed(text: str) -> str:
+    """The text with a `?` for each half of a surrogate pair: such stand in JSON, but no tokenizer takes one."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -3,6 +3,7 @@
 Whatever goes wrong is a `ReadError` in plain words.
 """
 
+import os
 import stat
 from collections.abc import Callable
 from dataclasses import replace
@@ -163,14 +164,16 @@ def load_file(path: Path, cfg: IngestConfig) -> bytes:
     """The bytes of a file. Raises `ReadError` where it is too large, empty, no regular file, or cannot be read."""
     limit = cfg.max_file_mb * 1_000_000
     try:
-        info = path.stat()
+        info = path.stat() if cfg.follow_symlinks else path.lstat()
+        if stat.S_ISLNK(info.st_mode):  # by now: the scan leaves them out
+            raise ReadError("a symbolic link", "set ingest.follow_symlinks = true")
         if stat.S_ISDIR(info.st_mode):
             raise ReadError("a folder, not a file", "rename the folder, or leave it out with ingest.exclude")
         if not stat.S_ISREG(info.st_mode):  # reading a pipe would wait for ever
             raise ReadError("not a regular file but a pipe, socket or device", "leave it out with ingest.exclude")
         if info.st_size > limit:
             raise _too_large(info.st_size, cfg)
-        with path.open("rb") as handle:
+        with os.fdopen(os.open(path, os.O_RDONLY | (0 if cfg.follow_symlinks else os.O_NOFOLLOW)), "rb") as handle:
             data = handle.read(limit + 1)
     except FileNotFoundError:
         raise ReadError("disappeared between the scan and the read", "run the same command again") from None

@@ -17,7 +17,7 @@ from core.types import Chunk, Document, Section
 if TYPE_CHECKING:
     from llama_index.core.node_parser import SentenceSplitter
 
-SPLITTER = "sections-sentences-4"
+SPLITTER = "sections-sentences-5"
 
 # llama-index drops what its clause expression does not match, so this one matches every character.
 _CLAUSE = r"[^,，、;；:：]+[,，、;；:：]*|[,，、;；:：]+"

@@ -35,8 +35,9 @@ def train_launched(folder: Path, config: Path, progress: Progress) -> dict[str, 
             command(folder, config), stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
             encoding="utf-8", errors="replace",
         )  # fmt: skip
+        assert process.stdout is not None
         try:
-            for line in process.stdout or ():
+            for line in process.stdout:
                 if line.startswith(SPOKEN):
                     stage, done, total = json.loads(line.removeprefix(SPOKEN))
                     progress(stage, done, total)
@@ -45,6 +46,7 @@ def train_launched(folder: Path, config: Path, progress: Progress) -> dict[str, 
             process.wait()
         finally:
             _end(process)
+            process.stdout.close()
     if (folder / FAILURE).exists():
         told = json.loads((folder / FAILURE).read_text("utf-8"))
         kind = DatasetError if told["kind"] == "DatasetError" else ModelError

@@ -227,6 +227,8 @@ class Server:
         self.base_url, self.model_name, self.log_path = base_url(cfg), model_name(cfg), log_path
         self._process, self._written = process, written  # open here too, so that a log that was deleted can be read
         self._stopped = False
+        self._mutex = threading.Lock()
+        self._last = ""  # the end of the log, once it is closed
 
     @classmethod
     def start(
@@ -253,14 +255,18 @@ class Server:
             if log_path.exists():
                 log_path.replace(log_path.with_name(log_path.name + ".1"))
             written = log_path.open("ab+")  # what is appended goes on at the end after `bound_log`
-            process = subprocess.Popen(
-                argv,
-                env=environment(cfg, build, os.environ) | dict(env or {}),
-                stdin=subprocess.DEVNULL,
-                stdout=written,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # so that Ctrl-C in the terminal reaches the app alone, which then stops it
-            )
+            try:
+                process = subprocess.Popen(
+                    argv,
+                    env=environment(cfg, build, os.environ) | dict(env or {}),
+                    stdin=subprocess.DEVNULL,
+                    stdout=written,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # so that Ctrl-C in the terminal reaches the app alone, which then stops it
+                )
+            except BaseException:
+                written.close()
+                raise
         except OSError as error:
             what = f"vLLM could not be started: {error.strerror} ({error.filename})"
             raise ModelError(what, "check llm.vllm_env, and that the data folder can be written") from error
@@ -331,7 +337,7 @@ class Server:
         return None if code is None or self._stopped else explain(self._log(), code, self.log_path)
 
     def stop(self) -> None:
-        """End vLLM and everything that it started; does nothing the second time."""
+        """End vLLM and everything that it started, and close its log; does nothing the second time."""
         self._stopped = True
         if self.running():
             self._process.send_signal(signal.SIGTERM)  # to the launcher, which ends the rest of it in order
@@ -342,23 +348,32 @@ class Server:
                 self._process.wait()
         if self._process.returncode < 0:  # the launcher was killed, so it could not end the others
             _kill_session(self._process.pid)
+        last = self._log()
+        with self._mutex:
+            self._last = last
+            self._written.close()
 
     def bound_log(self, most: int = _LOG_MOST) -> None:
         """Begin the log anew where it has more bytes; what it said is kept as `<log_path>.1`, if it can be."""
-        if os.fstat(self._written.fileno()).st_size <= most:
-            return
-        try:
-            with open(f"{self.log_path}.1", "wb") as kept:
-                offset = 0
-                while part := os.pread(self._written.fileno(), 1 << 20, offset):
-                    offset += kept.write(part)
-        except OSError as error:
-            log.warning("%s.1 could not be written: %s", self.log_path, error)
-        os.ftruncate(self._written.fileno(), 0)
+        with self._mutex:
+            if self._written.closed or os.fstat(self._written.fileno()).st_size <= most:
+                return
+            try:
+                with open(f"{self.log_path}.1", "wb") as kept:
+                    offset = 0
+                    while part := os.pread(self._written.fileno(), 1 << 20, offset):
+                        offset += kept.write(part)
+            except OSError as error:
+                log.warning("%s.1 could not be written: %s", self.log_path, error)
+            os.ftruncate(self._written.fileno(), 0)
 
     def _log(self) -> str:
-        size = os.fstat(self._written.fileno()).st_size
-        return os.pread(self._written.fileno(), _LOG_TAIL, max(0, size - _LOG_TAIL)).decode("utf-8", errors="replace")
+        with self._mutex:
+            if self._written.closed:
+                return self._last
+            size = os.fstat(self._written.fileno()).st_size
+            tail = os.pread(self._written.fileno(), _LOG_TAIL, max(0, size - _LOG_TAIL))
+        return tail.decode("utf-8", errors="replace")
 
     def __enter__(self) -> Self:
         return self

@@ -279,6 +279,8 @@ class Supervisor:
         return False
 
     def _crashed(self, kept: _Kept, error: ModelError) -> None:
+        if kept.server:
+            kept.server.stop()  # its log is open here too, and a launcher that was killed leaves children behind
         kept.server = None
         kept.crashes.append(Crash(time.strftime("%Y-%m-%d %H:%M:%S"), error.message))
         log.error("vLLM at %s: %s", base_url(kept.cfg), error)

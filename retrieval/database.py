@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import CatalogError
-from core.sqlite import Connection, Pool
+from core.sqlite import Connection, Pool, write_ahead
 from retrieval.home import no_writer
 
 _WAIT_S = 30.0  # for a writer that is in the middle of a transaction
@@ -116,7 +116,7 @@ def _connect(file: Path) -> Connection:
         connection = sqlite3.connect(
             file, timeout=_WAIT_S, isolation_level=None, check_same_thread=False, factory=Connection
         )  # fmt: skip
-        connection.execute("PRAGMA journal_mode = WAL")
+        write_ahead(connection, _WAIT_S)
         connection.execute("PRAGMA synchronous = FULL")  # a committed file survives a power cut
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA trusted_schema = OFF")  # https://www.sqlite.org/security.html

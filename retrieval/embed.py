@@ -22,7 +22,7 @@ import numpy as np
 from core.config import RetrievalConfig
 from core.errors import ModelError
 from core.once import once
-from core.text import language
+from core.text import language, well_formed
 from core.types import F32
 from retrieval import bundled
 from retrieval.e5file import PROMPTS
@@ -167,7 +167,7 @@ class Embedder:
         A text in a language that the tokenizer does not know counts as unknown whole: a short one may be written in the
         few characters that it happens to hold.
         """
-        found = self._read(texts)
+        found = self._read([*map(well_formed, texts)])
         return [
             Reading(r.tokens, r.tokens) if not text.isascii() and language(text) in self._blind else r
             for text, r in zip(texts, found, strict=True)
@@ -194,7 +194,7 @@ class Embedder:
         WordPiece reads a 1 MB run without spaces as one unknown token, so a token is never taken for more than
         16 characters.
         """
-        return max(len(self._tokenizer.encode(text, add_special_tokens=False)), len(text) // 16)
+        return max(len(self._tokenizer.encode(well_formed(text), add_special_tokens=False)), len(text) // 16)
 
     def size(self, text: str) -> int:
         """Length of a text as chunks are measured: in tokens, where the model can read it.
@@ -208,7 +208,7 @@ class Embedder:
 
     def embed_passages(self, texts: Sequence[str], on_batch: Callable[[int], None] | None = None) -> F32:
         """Vectors of passages, (n, dimension) float32 unit rows; `on_batch` hears how many were done."""
-        prompt = self._prompts()[1]
+        prompt, texts = self._prompts()[1], [*map(well_formed, texts)]
         if self._light and not self.cfg.embed_url and not self._worth_torch(sum(map(len, texts))):
             return self._light_vectors(texts, prompt, on_batch)
         return self._encode(texts, prompt, on_batch)
@@ -225,7 +225,7 @@ class Embedder:
 
         Questions that come while others are embedded wait, and are embedded together: eight take a third of the time.
         """
-        own = _Asked(text)
+        own = _Asked(well_formed(text))
         self._asked.append(own)
         with self._turn:
             return own.vector if own.vector is not None else self._embed_waiting(own)

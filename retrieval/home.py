@@ -1,7 +1,7 @@
 """The folder of a knowledge base: which generation answers, which others are kept, and who may write.
 
 <data>/<kb>/CURRENT             names the generation folder that answers
-<data>/<kb>/g0001/              catalog.sqlite  vectors.faiss  lexical/
+<data>/<kb>/g0001/              catalog.sqlite  vectors.faiss  lexical/  id
 <data>/<kb>/writer.lock         one writer; any number of readers
 <data>/<kb>/files/              what was uploaded
 """
@@ -12,7 +12,9 @@ import os
 import re
 import shutil
 import socket
+import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +27,9 @@ from core.files import make_folder, write_whole
 _NAME = re.compile(r"[\w][\w .-]{0,63}")
 _TAKEN = ("models", "datasets", "logs")  # beside the knowledge bases
 _GENERATION = re.compile(r"g\d+")
+_ID_FILE = "id"
+_ID = re.compile(r"[0-9a-f]{32}")
+_NAMING = threading.Lock()
 _LOCK_WAIT_S = 2.0
 
 
@@ -51,10 +56,65 @@ def generations(home: Path) -> list[str]:
     return [name for name in present(home) if now and int(name[1:]) <= int(now[1:])]
 
 
+def identity(home: Path) -> str:
+    """The id of a knowledge base, which is never given twice: one that is made again under its name has another.
+
+    It is made where it is asked for first. Each generation has it, so that `rollback` leads back to what was, whatever
+    was restored meanwhile. A folder that was copied or renamed is another knowledge base. Raises `CatalogError` where
+    there is none.
+    """
+    now = current(home)
+    if now is None:
+        raise CatalogError(f"there is no knowledge base {home.name!r}", "its folder holds no CURRENT")
+    with _told(home), _NAMING:
+        if found := _identity_of(home, now):
+            return found
+        made = uuid.uuid4().hex
+        try:
+            for generation in {now, *generations(home)}:
+                if not _identity_of(home, generation):
+                    set_identity(home, generation, made)
+        except OSError:  # the disk cannot be written, or another process was at it
+            info = (home / "CURRENT").stat()
+            made = f"{info.st_ino}-{info.st_ctime_ns}"
+        return _identity_of(home, now) or made
+
+
+def set_identity(home: Path, generation: str, identity: str) -> None:
+    """Have a generation belong to the knowledge base of an id. Raises `OSError`."""
+    write_whole(home / generation / _ID_FILE, f"{identity}\n{home.name}\n")
+
+
+def is_identity(text: str) -> bool:
+    """Whether a text has the form of an id."""
+    return _ID.fullmatch(text) is not None
+
+
+def _identity_of(home: Path, generation: str) -> str:
+    """The id that a generation has as one of this folder's; "" for none."""
+    try:
+        told = (home / generation / _ID_FILE).read_text("utf-8").split("\n")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return ""
+    return told[0] if told[1:2] == [home.name] and is_identity(told[0]) else ""
+
+
 def promote(home: Path, generation: str, keep: int) -> None:
     """Let a generation answer from now on, in one rename; of those before it, the last `keep` stay."""
+    _inherit(home, generation)
     set_current(home, generation)
     drop_generations(home, keep)
+
+
+def _inherit(home: Path, generation: str) -> None:
+    """A generation that has no id yet goes on with that of the one which answers."""
+    try:
+        now = current(home)
+    except CatalogError:  # it is lost, and with it what it was
+        return
+    with _told(home):
+        if now and not _identity_of(home, generation) and (known := _identity_of(home, now)):
+            set_identity(home, generation, known)
 
 
 def drop_generations(home: Path, keep: int) -> list[str]:

@@ -214,6 +214,9 @@ def purge(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
     out.print(
         f"{receipt.embeddings_dropped} unused embeddings dropped; removed: {', '.join(receipt.removed) or 'nothing'}"
     )
+    out.print(
+        f"erased: {receipt.answers} answers of {receipt.conversations} conversations, parts of {receipt.traces} traces"
+    )
     for row in receipt.files:
         out.print(
             f"{row.bytes_before:>12,} -> {row.bytes_after:>12,}  {row.sha256[:16]}  {escape(row.file)}", highlight=False

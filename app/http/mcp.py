@@ -14,6 +14,7 @@ import typer
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
+from app.running.standing import while_allowed
 from app.running.users import User
 from core.config import Settings
 from core.errors import AccessError, CatalogError, RagstoneError
@@ -120,8 +121,9 @@ def build(state: "State", asking: Asking) -> "MCPServer[Any]":
     async def ask(question: Question, ctx: Context, kb: Kb = "") -> Cited:
         with _told():
             who, kb = await _asked(state, asking, ctx, kb)
+            known = await asyncio.to_thread(state.bases.identity, kb)
             with state.limits.admit(who):
-                return await _ask(state, kb, question)
+                return await _ask(state, kb, question, lambda: _check(state, asking(ctx)[0], kb, known))
 
     return server
 
@@ -213,11 +215,17 @@ async def _search(state: "State", kb: str, query: str, k: int, where: "Filter | 
     return Passages(kb=kb, query=searched, passages=passages)
 
 
-async def _ask(state: "State", kb: str, question: str) -> Cited:
+def _check(state: "State", user: User, kb: str, known: str) -> None:
+    """Raise `AccessError` where a knowledge base of some id is not there for a user any more."""
+    if not user.sees(kb) or state.bases.identity(kb) != known:
+        raise AccessError(f"there is no knowledge base {kb[:100]!r}", "see list_knowledge_bases")
+
+
+async def _ask(state: "State", kb: str, question: str, check: Callable[[], None]) -> Cited:
     from app.answer import Done, answer
 
     index = await asyncio.to_thread(state.bases.get, kb)
-    async with aclosing(answer(index, question, state.cfg)) as events:
+    async with aclosing(while_allowed(answer(index, question, state.cfg), check)) as events:
         async for event in events:
             if isinstance(event, Done):
                 done = event.answer

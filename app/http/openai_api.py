@@ -21,6 +21,7 @@ from app.http.openai_form import ChatRequest, Cut, error_body
 from app.prompting.promotions import settings_for
 from app.running.bases import State
 from app.running.limits import LimitError, caller
+from app.running.standing import guarded
 from app.running.users import User
 from core.config import Config
 from core.errors import AccessError, CatalogError, ConfigError, RagstoneError
@@ -64,6 +65,7 @@ def add_openai(api: FastAPI, state: State) -> None:
             cfg = await asyncio.to_thread(settings_for, state.cfg, index.home)
             cfg = _sampled(cfg, asked)  # the request's own settings come last
             events = answer(index, last.text(), cfg, history, where=where, also=[(other, where) for other in more])
+            events = guarded(state, request, user.id, {name: known[name] for name in names}, events)
             if asked.stream:
                 return _Stream(_sse(events, head, asked), events, until.pop_all())
             done = await _while_there(request, _last(events))
@@ -141,10 +143,10 @@ def _trace(trace: Trace) -> dict[str, Any]:
     return asdict(replace(trace, candidates=trace.candidates[:_TRACED]))
 
 
-def _visitor(state: State, request: Request) -> tuple[User, list[str]]:
-    """Who asks, and the knowledge bases that are there for them."""
+def _visitor(state: State, request: Request) -> tuple[User, dict[str, str]]:
+    """Who asks, and the knowledge bases that are there for them, each with its id."""
     user = state.users.of(request)
-    return user, user.seen(state.bases.names())
+    return user, state.bases.seen(user)
 
 
 class _Stream(StreamingResponse):

@@ -101,6 +101,15 @@ def _allowed(cfg: Config, folder: Path) -> bool:
     return any(real.is_relative_to(os.path.realpath(Path(one).expanduser())) for one in cfg.app.folders)
 
 
+def check_no_link(folder: Path) -> None:
+    """Raise `ReadError` where a folder is reached through a symbolic link: who may write beside it decides where to."""
+    if os.path.realpath(folder) != str(folder) and folder.exists():
+        raise ReadError(
+            f"folder {str(folder)!r} is reached through a symbolic link by now, which is not followed",
+            "put the folder back; or remove it, and add the folder that the link leads to",
+        )
+
+
 def remove_folder(index: Index, folder: str) -> int:
     """Take a folder, by its absolute path, and its documents out of a knowledge base; returns how many they were.
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from app.keeping.folders import check_rebuilt, emptied, folders_of
+from app.keeping.folders import check_no_link, check_rebuilt, emptied, folders_of
 from app.texts import Tongue, better_note, blind_note
 from core.config import Config, IngestConfig
 from core.errors import ConfigError, ReadError
@@ -142,6 +142,7 @@ def look(
 
     Unless `allow_empty`, a folder that had many documents and has none left is a failure, and nothing is deleted.
     """
+    check_no_link(folder)
     catalog, root, reader = index.catalog, str(folder), reader_identity(cfg)
     failures = {path: failure for path, failure in catalog.known_failures(root).items() if failure.reader == reader}
     partly, anew = catalog.read_in_part(reader), catalog.manifest().chunker != chunker(cfg)
@@ -174,10 +175,9 @@ def sync(
     wanted there. Raises `ReadError` for the folder itself, `CatalogError` where it is locked or the disk fails,
     `ConfigError` where chunks would not fit the embedder; one bad file is a row of `Report.failed`.
     """
-    started = time.monotonic()
-    folder = folder.resolve()
-    report = Report()
+    started, report = time.monotonic(), Report()
     with index.writing() as catalog:
+        folder = folder if str(folder) in catalog.folders() else folder.resolve()
         progress("scan", 0, 0)
         if catalog.manifest().chunker != chunker(cfg):  # of an earlier version, else it could not be written
             with catalog.transaction() as write:

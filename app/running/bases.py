@@ -9,14 +9,14 @@ from app.running.chats import Chats
 from app.running.jobs import Jobs
 from app.running.limits import Limits
 from app.running.metrics import Metrics
-from app.running.users import Users
+from app.running.users import User, Users
 from core.config import Config, Settings
 from core.errors import CatalogError, RagstoneError, ReadError
 from core.files import copy_whole, make_folder
 from core.types import FileError
 from llm.supervise import Supervisor
 from retrieval.embed import Embedder
-from retrieval.home import check_name, names
+from retrieval.home import check_name, identity, names
 from retrieval.index import Index
 
 
@@ -27,25 +27,39 @@ class Bases:
         self.cfg = cfg
         self.data = Path(cfg.app.data)
         self.embedder = Embedder(cfg.retrieval)
-        self._open: dict[str, Index] = {}
+        self._open: dict[str, tuple[Index, str]] = {}  # with the ids they had
         self._mutex = threading.Lock()
 
     def names(self) -> list[str]:
         """The knowledge bases there are."""
         return names(self.data)
 
+    def identity(self, name: str) -> str:
+        """The id of a knowledge base (`home.identity`); "" where there is none of that name that could be opened."""
+        try:
+            return identity(self.data / check_name(name))
+        except CatalogError:
+            return ""
+
+    def seen(self, user: User) -> dict[str, str]:
+        """The knowledge bases that a user may see, each with its id; one that cannot be opened is none."""
+        ids = {name: self.identity(name) for name in user.seen(self.names())}
+        return {name: known for name, known in ids.items() if known}
+
     def get(self, name: str) -> Index:
         """An open knowledge base. Raises `CatalogError` where there is none of that name."""
         with self._mutex:
-            index = self._open.get(name)
-            if index is None or index.superseded:
-                self._open[name] = index = Index.open(self.data, name, self.embedder)
+            index, known = self._open.get(name, (None, ""))
+            now = self.identity(name)  # before it is opened: one that is swapped meanwhile is opened once more
+            if index is None or index.superseded or known != now:
+                index = Index.open(self.data, name, self.embedder)
+                self._open[name] = index, now
             return index
 
     def chunks(self) -> dict[str, int]:
         """How many passages each knowledge base has that is open."""
         with self._mutex:
-            return {name: index.counts().chunks for name, index in self._open.items() if not index.superseded}
+            return {name: index.counts().chunks for name, (index, _) in self._open.items() if not index.superseded}
 
     def warm_up(self, name: str) -> None:
         """Load the embedder and, where it exists, a knowledge base, so that the first question is quick."""

@@ -2,7 +2,8 @@
 
 An edited question and a repeated answer are new branches beside the old ones; nothing is overwritten. An answer keeps
 everything it rests on: passages, citations, trace, the prompt as it was sent. It is told only to who may see all of the
-knowledge bases that it rests on; that is checked here, in `_VISIBLE`, for the page, exports, search and follow-ups.
+knowledge bases that it rests on, by their ids: one that was made again under a name is another. That is checked here,
+in `_VISIBLE`, for the page, exports, search and follow-ups.
 """
 
 import json
@@ -11,16 +12,17 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.running.chats_schema import steps
+from app.running.forgetting import Documents, Forgotten, forget
 from app.running.store import Store
 from core.errors import AccessError
-from core.types import Answer, Turn
+from core.types import Answer, Source, Turn
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -30,9 +32,8 @@ _WAIT_S = 30.0  # for another thread or process that writes
 _TITLE = 60  # characters of a first question that name a conversation
 _REMEMBERED = 16_000_000  # characters of answers that are kept as objects
 _CHAT = "id, title, bases, open_mode, made, changed"
-_ERASED = "(erased: a document it rested on was deleted / 已清除：它所依据的文档已被删除)"
 _HIDDEN = "(you may no longer see what this answer rests on / 您已无权查看此回答所依据的内容)"
-# Of a message m: whether :sees, a JSON list, holds all knowledge bases that it rests on.
+# Of a message m: whether :sees, a JSON list of ids, holds all knowledge bases that it rests on.
 _VISIBLE = """NOT EXISTS (
     SELECT 1 FROM json_each(m.rests_on) AS r WHERE r.value NOT IN (SELECT value FROM json_each(:sees)))"""
 _BRANCH = f"""
@@ -49,11 +50,11 @@ FROM shown JOIN messages m ON m.id = shown.id ORDER BY above DESC
 @dataclass(frozen=True, slots=True)
 class Reader:
     """Whose conversations are read, by the id of an account ("" without users), and the knowledge bases that are there
-    and may be seen.
+    and may be seen: the id of each by its name.
     """
 
     owner: str
-    sees: frozenset[str]
+    sees: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,8 @@ class Message:
     """A message of the branch that is shown: number `place` (from 1) among `siblings` that follow the same message.
 
     `answer` is what an assistant's message rests on; None for a question, and for an answer that was cut short.
-    `rests_on` are the knowledge bases that it was written from, itself or by way of the answers before it. A `hidden`
-    one rests on some that its reader may not see (any more): neither its text nor its `answer` is told.
+    `rests_on` are the ids of the knowledge bases that it was written from, itself or by way of the answers before it. A
+    `hidden` one rests on some that its reader may not see (any more): neither its text nor its `answer` is told.
     """
 
     id: int
@@ -197,7 +198,7 @@ class Chats:
         """Put an answer behind a question, and show it; without an `Answer` it was cut short.
 
         What was asked behind the question, before it was answered, follows the answer then, and goes on being shown.
-        `rests_on`: the knowledge bases that were asked, and those that the answers it follows rest on (`history`).
+        `rests_on`: the ids of the knowledge bases that were asked, and of those before (`history`).
         """
         with self._store.writing() as db:
             shown = db.execute("SELECT leaf FROM chats WHERE id = ?", [chat_id]).fetchone()
@@ -213,6 +214,13 @@ class Chats:
         with self._store.writing() as db:
             if db.execute("UPDATE messages SET text = ? WHERE id = ?", [_storable(text), reply]).rowcount:
                 _keep(db, reply, answer)
+
+    def found(self, reply: int, sources: Sequence[Source]) -> None:
+        """On which passages an answer rests that is not complete yet."""
+        with self._store.writing() as db:
+            if db.execute("SELECT 1 FROM messages WHERE id = ?", [reply]).fetchone():
+                record = _sources().dump_json(tuple(sources)).decode()
+                db.execute("INSERT OR REPLACE INTO found VALUES (?, ?)", [reply, f'{{"sources": {record}}}'])
 
     def turn(self, reader: Reader, chat_id: str, message: int, step: int) -> None:
         """Show the branch `step` places beside a message, down to its newest message."""
@@ -250,7 +258,7 @@ class Chats:
         return "\n\n".join(parts) + "\n"
 
     def history(self, reader: Reader, chat_id: str, until: int) -> tuple[list[Turn], frozenset[str]]:
-        """What was said before a message of the branch that is shown, and the knowledge bases that it rests on.
+        """What was said before a message of the branch that is shown, and the ids of the knowledge bases it rests on.
 
         An answer that is hidden is left out with its question: a model is told nothing of it; so is a question that
         was never answered: many models take questions and answers in turn alone.
@@ -269,35 +277,31 @@ class Chats:
             del before[-1]
         return [Turn(m.role, m.text) for m in before], frozenset(kb for m in before for kb in m.rests_on)
 
-    def forget(self, kb: str, documents: Collection[str]) -> int:
+    def forget(self, documents: Documents) -> Forgotten:
         """Erase the answers of all conversations that rest on documents of a knowledge base that are gone.
 
-        `documents` are the paths that are still there. Returns how many answers were erased. The copies from before a
-        migration hold them too, and go.
+        So are those that follow them, and traces of what is gone. The copies from before a migration hold all of it,
+        and go.
         """
         if not self.file.is_file():
-            return 0
-        there, erased = set(documents), []
+            return Forgotten()
         with self._store.writing() as db:
-            for message, record in db.execute("SELECT message, record FROM answers"):
-                hits = (source["hit"] for source in json.loads(record)["sources"])
-                if not {hit["path"] for hit in hits if hit["kb"] == kb} <= there:
-                    erased.append(message)
-            db.executemany("UPDATE messages SET text = ? WHERE id = ?", [(_ERASED, message) for message in erased])
-            db.executemany("DELETE FROM answers WHERE message = ?", [(message,) for message in erased])
+            forgotten = forget(db, documents)
         self._store.shrink()
-        return len(erased)
+        return forgotten
 
     def _with_answers(self, db: sqlite3.Connection, shown: Sequence[Message]) -> list[Message]:
         return [m if m.role == "user" or m.hidden else replace(m, answer=self._answer(db, m)) for m in shown]
 
     def _answer(self, db: sqlite3.Connection, message: Message) -> Answer | None:
-        """The record of an answer. One that is complete does not change; it may have been erased."""
+        """The record of an answer. One that is complete does not change, but for what is erased of it."""
         key = (message.id, message.made)  # of another file the number may be another message's
-        if not db.execute("SELECT 1 FROM answers WHERE message = ?", [message.id]).fetchone():
+        size = db.execute("SELECT length(record) FROM answers WHERE message = ?", [message.id]).fetchone()
+        if size is None:
             return None
         with self._mutex:
-            if found := self._known.get(key):
+            found = self._known.get(key)
+            if found and found[1] == size[0]:
                 self._known.move_to_end(key)
                 return found[0]
         ((record,),) = db.execute("SELECT record FROM answers WHERE message = ?", [message.id]).fetchall()
@@ -350,6 +354,7 @@ def _add(
 
 def _keep(db: sqlite3.Connection, message: int, answer: Answer | None) -> None:
     if answer:
+        db.execute("DELETE FROM found WHERE message = ?", [message])
         db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", [message, _answers().dump_json(answer).decode()])
 
 
@@ -358,7 +363,7 @@ def _storable(text: str) -> str:
 
 
 def _sees(reader: Reader) -> str:
-    return json.dumps(sorted(reader.sees))
+    return json.dumps(sorted(reader.sees.values()))
 
 
 @cache
@@ -366,6 +371,13 @@ def _answers() -> "TypeAdapter[Answer]":
     from pydantic import TypeAdapter
 
     return TypeAdapter(Answer)
+
+
+@cache
+def _sources() -> "TypeAdapter[tuple[Source, ...]]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(tuple[Source, ...])
 
 
 def _chat(row: Sequence) -> Chat:

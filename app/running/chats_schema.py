@@ -2,13 +2,18 @@
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from app.running.accounts import Accounts
 from app.running.store import Step, statements
-from retrieval.home import names
+from core.errors import CatalogError
+from retrieval.catalog import Catalog
+from retrieval.home import current, identity, names
 
 _FIRST = """
 CREATE TABLE IF NOT EXISTS chats(
@@ -31,9 +36,13 @@ ALTER TABLE messages DROP COLUMN answer
 """
 
 
+# Of an answer that is not complete, its passages.
+_FOUND = "CREATE TABLE found(message INTEGER PRIMARY KEY REFERENCES messages ON DELETE CASCADE, record TEXT NOT NULL)"
+
+
 def steps(data: Path) -> Sequence[Step]:
     """What makes the file of a data folder, step by step."""
-    return (lambda db: statements(db, _FIRST), partial(_of_accounts, data))
+    return (lambda db: statements(db, _FIRST), partial(_of_accounts, data), partial(_of_ids, data))
 
 
 def _of_accounts(data: Path, db: sqlite3.Connection) -> None:
@@ -80,3 +89,66 @@ def _recorded(record: str | None) -> set[str]:
         return set()
     kbs |= {name.partition(": ")[0] for name in stages if ": " in name}  # so they are called where there were several
     return kbs if all(isinstance(kb, str) and kb for kb in kbs) else set()
+
+
+def _of_ids(data: Path, db: sqlite3.Connection) -> None:
+    """What an answer rests on is told by ids, which a knowledge base that is made again under a name does not have.
+
+    Where it cannot be told that the one which has the name now is the one of then, nobody may see the answer.
+    """
+    statements(db, _FOUND)
+    bases = {kb: _now(data / kb) for kb in names(data)}
+    sql = "SELECT m.id, m.made, m.rests_on, a.record FROM messages m LEFT JOIN answers a ON a.message = m.id"
+    rows = db.execute(f"{sql} WHERE m.rests_on != '[]'")
+    changed = []
+    for message, made, rests_on, record in rows:
+        hits = _hits(record)
+        ids = sorted(_id_of(bases.get(kb), kb, made, hits) for kb in json.loads(rests_on))
+        changed.append((json.dumps(ids), message))
+    db.executemany("UPDATE messages SET rests_on = ? WHERE id = ?", changed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """A knowledge base as it is: since when it has the oldest of its documents, their paths, and where it lies."""
+
+    id: str
+    since: float
+    paths: frozenset[str]
+    file: Path
+
+    def holds(self, path: str, text: str) -> bool:
+        """Whether a passage still stands in a document."""
+        sql = "SELECT 1 FROM chunks c JOIN documents d ON d.id = c.document_id WHERE d.path = ? AND c.text = ?"
+        with closing(Catalog(self.file)) as catalog:
+            return bool(catalog.rows(sql, [path, text]))
+
+
+def _now(home: Path) -> _Base | None:
+    """What is known of a knowledge base; None where it cannot be read, or holds nothing."""
+    try:
+        file = home / str(current(home)) / "catalog.sqlite"
+        with closing(Catalog(file)) as catalog:
+            rows = catalog.rows("SELECT path, indexed_at FROM documents")
+        return _Base(identity(home), min(at for _, at in rows), frozenset(path for path, _ in rows), file)
+    except (CatalogError, ValueError):
+        return None
+
+
+def _hits(record: str | None) -> list[Mapping[str, Any]]:
+    try:
+        return [source["hit"] for source in json.loads(record or "{}").get("sources", ())]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def _id_of(base: _Base | None, kb: str, made: float, hits: Sequence[Mapping[str, Any]]) -> str:
+    """The id of the knowledge base that an answer calls `kb`, or what is no id."""
+    own = [(str(hit.get("path")), str(hit.get("text"))) for hit in hits if hit.get("kb") == kb]
+    if base is None:
+        return f"name:{kb}"
+    if base.since <= made:  # it was there, unless it came out of a backup of another
+        same = not own or any(path in base.paths for path, _ in own)
+    else:  # built anew since, or another
+        same = bool(own) and all(base.holds(path, text) for path, text in own)
+    return base.id if same else f"name:{kb}"

@@ -76,8 +76,16 @@ class Limits:
         self._running: Counter[str] = Counter()
         self._mutex = threading.Lock()
 
-    def admit(self, who: str) -> Ticket:
-        """Admit an answer and count it, as one act, until its ticket is released. Raises `LimitError`."""
+    def take(self, who: str) -> None:
+        """Count a question of the minute, before anything of it is kept. Raises `LimitError`."""
+        with self._mutex:
+            self._take(who)
+
+    def admit(self, who: str, *, taken: bool = False) -> Ticket:
+        """Admit an answer and count it, as one act, until its ticket is released. Raises `LimitError`.
+
+        `taken`: its question was counted already.
+        """
         with self._mutex:
             if self.at_once and self._running[who] >= self.at_once:
                 raise LimitError(
@@ -85,7 +93,8 @@ class Limits:
                     "wait for one of them; app.answers_at_once sets the number",
                     1.0,
                 )
-            self._take(who)
+            if not taken:
+                self._take(who)
             self._running[who] += 1
         self.metrics.answering()
         return Ticket(partial(self._ended, who, time.monotonic()))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from core.errors import CatalogError
 from core.files import sync_folder
-from core.sqlite import Connection, Pool
+from core.sqlite import Connection, Pool, write_ahead
 
 Step = Callable[[sqlite3.Connection], None]
 _COPY = ".schema-"  # and the number: what the file was before it was migrated
@@ -96,7 +96,7 @@ def _connect(file: Path, steps: Sequence[Step], wait_s: float) -> Connection:
     )
     try:
         connection.note = _identity(file)
-        connection.execute("PRAGMA journal_mode = WAL")
+        write_ahead(connection, wait_s)
         connection.execute("PRAGMA secure_delete = ON")
         _migrate(connection, file, steps)
         connection.execute("PRAGMA foreign_keys = ON")  # behind the migration: a table that is dropped cascades

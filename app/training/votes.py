@@ -87,11 +87,17 @@ def add_vote(file: Path, vote: Vote) -> None:
         ) from error
 
 
-def forget(file: Path, documents: Collection[str]) -> list[str]:
-    """Drop the votes whose prompts quote a file that is not among `documents`; their ids."""
-    there = {in_line(path) for path in documents}
-    kept = read_votes(file)
-    gone = [vote for vote in kept if not {in_line(path) for path in quoted_files(vote.prompt)} <= there]
+def forget(file: Path, documents: Collection[str] | None, erased: Collection[str] = ()) -> list[str]:
+    """Drop the votes whose prompts quote a file that is not among `documents` (None: any may be quoted), and those of
+    the ids `erased`; returns the ids of all of them.
+    """
+    there = None if documents is None else {in_line(path) for path in documents}
+
+    def is_gone(vote: Vote) -> bool:
+        quoted = {in_line(path) for path in quoted_files(vote.prompt)}
+        return vote.id in erased or (there is not None and not quoted <= there)
+
+    gone = [vote for vote in read_votes(file) if is_gone(vote)]
     if gone:
         with filelock.FileLock(file.with_name("votes.lock"), timeout=_LOCK_WAIT_S):
             lines = (vote.model_dump_json() + "\n" for vote in read_votes(file) if vote not in gone)

@@ -11,17 +11,18 @@ import gradio as gr
 from starlette.concurrency import run_in_threadpool
 
 from app.answer import Done, Found, Step, Text, answer
-from app.backend import resolve
 from app.errors_zh import says
 from app.running.chats import Message, Reader
-from app.running.limits import caller
+from app.running.limits import LimitError, caller
+from app.running.standing import guarded
 from app.texts import TEXTS as TEXTS
 from app.texts import Tongue
 from app.training.variants import variant_for
-from app.ui import mention, pressed
+from app.ui import knowledge_job, mention, pressed
 from app.ui.conversation import Writing, conversations, in_panel, messages, reader_of, voted
 from app.ui.markup import markup
 from app.ui.render import LATEX, evidence, plain, safe_markdown
+from app.ui.speaker import speaker
 from app.ui.visitor import tongue
 from core.errors import AccessError, CatalogError, RagstoneError
 from core.types import Answer, Turn
@@ -85,7 +86,7 @@ def build(state: "State", say: Any, kb: str) -> None:
     for choice in (bases, mode):
         choice.input(talk.settle, [chat, bases, mode], None, **quiet)
     gr.on(None, talk.opened, None, [*view, bases, mode, status], api_visibility="private")
-    gr.Timer(5).tick(_status(state), None, status, **quiet)
+    gr.Timer(5).tick(speaker(state), None, status, **quiet)
 
 
 class _Talk:
@@ -99,7 +100,7 @@ class _Talk:
     async def opened(self, request: gr.Request) -> Any:
         """What a page shows first: the conversation its address names, or a new one."""
         shown = await run_in_threadpool(self._opened, request)
-        return *shown, await _status(self.state)(request)
+        return *shown, await speaker(self.state)(request)
 
     def _opened(self, request: gr.Request) -> list[Any]:
         said, reader = self._visitor(request)
@@ -129,7 +130,7 @@ class _Talk:
             return
         self._just_asked.add(twice)
         asyncio.get_running_loop().call_later(_TWICE_S, self._just_asked.discard, twice)
-        branch = await run_in_threadpool(self._outline, chat_id, request)
+        branch = await run_in_threadpool(self._counted, chat_id, request)
         async for shown in self._asked(text, chat_id, bases, open_mode, branch[-1].id if branch else None, request):
             yield shown
 
@@ -138,7 +139,7 @@ class _Talk:
     ) -> AsyncIterator[Any]:
         """A changed question is asked beside the old one; a changed answer is a correction, and kept as one."""
         text = plain(str(event.value)).strip()
-        branch = await run_in_threadpool(self._outline, chat_id, request)
+        branch = await run_in_threadpool(self._counted, chat_id, request)
         message = branch[min(_index(event.index), len(branch) - 1)]
         if message.role == "user":
             async for shown in self._asked(text, chat_id, bases, open_mode, message.parent, request):
@@ -159,7 +160,7 @@ class _Talk:
         self, chat_id: str, bases: list[str], open_mode: bool, request: gr.Request, event: gr.RetryData
     ) -> AsyncIterator[Any]:
         """Answer the question anew; the answer before it stays beside the new one."""
-        branch = await run_in_threadpool(self._outline, chat_id, request)
+        branch = await run_in_threadpool(self._counted, chat_id, request)
         question = next(m for m in reversed(branch[: _index(event.index) + 1]) if m.role == "user")
         async for shown in self._answered(chat_id, question.id, question.text, bases, open_mode, request):
             yield shown
@@ -276,27 +277,29 @@ class _Talk:
         chats, texts = self.chats, TEXTS[said]
         asked = mention.read(text, reader.sees)
         named = asked.named or dict.fromkeys(self._choice(bases, reader), ())
-        reply, history, before, listed = await run_in_threadpool(self._begun, reader, chat_id, question, named, said)
+        begun = await run_in_threadpool(self._begun, reader, chat_id, question, named, said)
+        reply, needed, history, before, listed = begun
         messages = writing.messages([*before, _bot("…")])
         yield gr.Textbox(stop_btn=True), chat_id, messages, evidence((), "", said), listed, ""
         written, next_show, next_keep, passages = "", 0.0, time.monotonic() + _KEEP_EVERY_S, 0
         done: Answer | None = None
-        trouble = ""
+        trouble = line = ""
         try:
             if not named:
                 raise CatalogError(texts["no_kb"])
-            with self.state.limits.admit(caller(request, reader.owner)):
+            with self.state.limits.admit(caller(request, reader.owner), taken=True):
                 (index, where), *also = await asyncio.to_thread(mention.scopes, self.state.bases, named)
                 cfg = self.state.cfg
                 cfg = cfg.model_copy(update={"llm": variant_for(cfg.llm, chat_id).llm})
                 put = asked.question or text
                 events = answer(index, put, cfg, history, None, where, also=also, own_knowledge=open_mode)
-                async with aclosing(events) as stream:
+                async with aclosing(guarded(self.state, request, reader.owner, needed, events)) as stream:
                     async for event in stream:
                         if isinstance(event, Step):
                             yield *self._skips(), texts[f"step_{event.name}"].format(event.count or passages)
                         elif isinstance(event, Found):
                             passages = len(event.sources)
+                            await run_in_threadpool(chats.found, reply, event.sources)
                             shown = evidence(event.sources, event.query, said, (), event.trace, message=reply)
                             yield *self._skips(3), shown, *self._skips(2)
                         elif isinstance(event, Text):
@@ -313,25 +316,34 @@ class _Talk:
                             done = event.answer
         except RagstoneError as error:
             trouble = says(error, said)
+            line = f"⚠️ {safe_markdown(trouble)}" if isinstance(error, AccessError) else ""
         finally:
             kept = done.text if done else f"{written}\n\n⚠️ {trouble}".strip() if trouble else written
             await asyncio.to_thread(chats.amend, reply, kept, done)  # begins at once, even where this was cancelled
-        line = ""
         if done:
             line = texts["said"].format(len(done.trace.queries), len(done.sources), done.seconds)
-        shown = await run_in_threadpool(self._ended, chat_id, line, request)
+        try:
+            shown = await run_in_threadpool(self._ended, chat_id, line, request)
+        except AccessError as error:  # nothing here is theirs any more
+            why = _bot(f"⚠️ {safe_markdown(trouble or says(error, said))}")
+            yield gr.Textbox(stop_btn=False), "", [why], evidence((), "", said), "", ""
+            return
         yield gr.Textbox(stop_btn=bool(writing.waiting)), *(shown if done else self._with_evidence_kept(shown))
 
     def _begun(
         self, reader: Reader, chat_id: str, question: int, named: Collection[str], said: Tongue
-    ) -> tuple[int, list[Turn], list[dict[str, str]], str]:
-        """An empty answer to a question, the conversation before it for the model and for the page, and the list."""
+    ) -> tuple[int, dict[str, str], list[Turn], list[dict[str, str]], str]:
+        """An empty answer to a question, the knowledge bases that it rests on, the conversation before it for the model
+        and for the page, and the list.
+        """
         history, rests_on = self.chats.history(reader, chat_id, question)
-        reply = self.chats.reply(reader, chat_id, question, "", None, rests_on.union(named))
+        rests_on = rests_on.union(reader.sees[name] for name in named)
+        reply = self.chats.reply(reader, chat_id, question, "", None, rests_on)
         branch = self.chats.branch(reader, chat_id)
         end = next((n for n, message in enumerate(branch) if message.id == question), len(branch))
         before = messages(branch[: end + 1], said)
-        return reply, history, before, self._list(reader, chat_id, said)
+        needed = {name: known for name, known in reader.sees.items() if known in rests_on}
+        return reply, needed, history, before, self._list(reader, chat_id, said)
 
     def _ended(self, chat_id: str, doing: str, request: gr.Request) -> list[Any]:
         said, reader = self._visitor(request)  # who may see less by now is shown less
@@ -354,8 +366,13 @@ class _Talk:
     def _list(self, reader: Reader, chat_id: str, said: Tongue, search: str = "") -> str:
         return conversations(self.chats.latest(reader, search), chat_id, said)
 
-    def _outline(self, chat_id: str, request: gr.Request) -> list[Message]:
-        _, reader = self._visitor(request)
+    def _counted(self, chat_id: str, request: gr.Request) -> list[Message]:
+        """Count a question, before anything of it is kept; the messages that are shown."""
+        said, reader = self._visitor(request)
+        try:
+            self.state.limits.take(caller(request, reader.owner))
+        except LimitError as error:
+            raise knowledge_job.shown(error, said) from None
         return self.chats.outline(reader, chat_id) if chat_id else []
 
     def _visitor(self, request: gr.Request) -> tuple[Tongue, Reader]:
@@ -378,21 +395,3 @@ def _bot(text: str) -> dict[str, str]:
 
 def _index(index: int | tuple[int, int]) -> int:
     return index if isinstance(index, int) else index[0]
-
-
-def _status(state: "State") -> Any:
-    async def status(request: gr.Request) -> str:
-        """One line: who speaks."""
-        texts = TEXTS[tongue(request)]
-        if state.vllm_status:
-            return f"⏳ {texts['starting']}: {safe_markdown(says(state.vllm_status, tongue(request))[:300])}"
-        try:
-            backend = await resolve(state.cfg.llm)
-        except RagstoneError as error:
-            return f"⚠️ {safe_markdown(says(error, tongue(request)))}"
-        if backend.endpoint is None:
-            failures = " ".join(says(note, tongue(request)) for note in backend.notes) if state.cfg.llm.base_url else ""
-            return f"ℹ️ {safe_markdown(failures)} {texts['extractive'] if not failures else ''}"
-        return f"{texts['speaks']}: **{safe_markdown(backend.model)}** ({backend.name})"
-
-    return status

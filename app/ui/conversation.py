@@ -46,7 +46,7 @@ class Writing:
 
 def reader_of(state: State, user: User) -> Reader:
     """Whose conversations a user reads, and what of them: what rests on knowledge bases that are there and seen."""
-    return Reader(user.id, frozenset(user.seen(state.bases.names())))
+    return Reader(user.id, state.bases.seen(user))
 
 
 def conversations(chats: Sequence[Chat], chosen: str, said: Tongue) -> str:

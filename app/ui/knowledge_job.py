@@ -54,9 +54,15 @@ def noted(state: "State", request: Any, what: str, on: str = "", detail: str = "
     record(state.bases.data, state.users.of(request).name or "page", what, on, detail)
 
 
+def key(state: "State", kind: str, kb: str) -> str:
+    """Names a job on a knowledge base; one that is made again under the name has none of the jobs of before."""
+    return f"{kind} {kb} {state.bases.identity(kb)}"
+
+
 def latest(state: "State", kb: str | None) -> Job | None:
     """The job on a knowledge base that is running, or else the last that did."""
-    jobs = [job for job in state.jobs.latest() if kb and job.key in [f"{kind} {kb}" for kind in _KINDS]]
+    keys = [key(state, kind, kb) for kind in _KINDS] if kb else []
+    jobs = [job for job in state.jobs.latest() if job.key in keys]
     return next((job for job in jobs if job.state == "running"), jobs[0] if jobs else None)
 
 
@@ -66,7 +72,7 @@ def begin(state: "State", kind: str, kb: str, owner: str, work: Callable[[Any], 
     running = latest(state, kb)
     if running is not None and running.state == "running":
         raise shown(texts["busy"].format(title(running, texts)))
-    return state.jobs.start(f"{kind} {kb}", kind, owner, work)
+    return state.jobs.start(key(state, kind, kb), kind, owner, work)
 
 
 def pressable(value: object, label: str, chosen: bool = False) -> str:

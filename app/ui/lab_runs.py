@@ -13,7 +13,7 @@ from app.prompting.promotions import Choice, chosen
 from app.prompting.study import Request
 from app.prompting.tune import studies, tune
 from app.running.jobs import Job
-from app.ui.knowledge_job import opened, shown, told
+from app.ui.knowledge_job import key, opened, shown, told
 from app.ui.lab_edit import promote_for
 from app.ui.lab_show import job_panel, study
 from app.ui.lab_texts import TEXTS
@@ -31,7 +31,8 @@ _QUIETLY: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidde
 
 def latest(state: "State", kind: str, kb: str) -> Job | None:
     """The last job of a kind on a knowledge base."""
-    return next((job for job in state.jobs.latest(f"{kind} {kb}") if job.key == f"{kind} {kb}"), None)
+    wanted = key(state, kind, kb)
+    return next((job for job in state.jobs.latest(wanted) if job.key == wanted), None)
 
 
 def _backend(state: "State") -> Backend:
@@ -82,7 +83,7 @@ def _comparer(state: "State") -> Any:
                 remember(index.home, result)
             return result
 
-        state.jobs.start(f"{COMPARE} {kb}", COMPARE, state.users.of(request).name, work)
+        state.jobs.start(key(state, COMPARE, index.name), COMPARE, state.users.of(request).name, work)
 
     return told(start)
 
@@ -124,7 +125,7 @@ def _starter(state: "State") -> Any:
         asked, backend = golden_questions(index), _backend(state)
         wanted = Request(trials=int(trials), propose=int(propose), demos=int(demos), judged=judge)
         work = lambda progress: tune(index, asked, wanted, state.cfg, backend, progress)  # noqa: E731
-        state.jobs.start(f"{TUNE} {kb}", TUNE, state.users.of(request).name, work)
+        state.jobs.start(key(state, TUNE, index.name), TUNE, state.users.of(request).name, work)
 
     return told(start)
 

@@ -11,6 +11,7 @@ import signal
 import struct
 import subprocess
 from bisect import bisect_right
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,23 +22,27 @@ from core.errors import ReadError
 from core.types import Document
 from ingest.readers.encoding import code_page, decode, decode_as, signature
 from ingest.readers.grid import plain_table
+from ingest.readers.legacy_unseen import changes, reason, runs, within
 from ingest.readers.markup import read_html, read_xml
 from ingest.readers.office import read_docx
 from ingest.readers.package import locked, read_stream
 from ingest.readers.rtf import read_rtf
 from ingest.readers.table import read_delimited, read_sheets
 from ingest.readers.text import HeadingPath, Part, assemble, clean, collapse, descend, meaningful, names
+from ingest.readers.unseen import Unseen
 
 if TYPE_CHECKING:
     from olefile import OleFileIO
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _FIRST_97 = 0xC1  # version of the file format from Word 97 on
+_MARK = re.compile("[\r\x07\x0c]")
+_KEPT_MARKS = frozenset("\r\x07\x0c")
 _MARKS = re.compile("[^\r\x07\x0c]*[\r\x07\x0c]?")
 _FIELD = re.compile("([\x13\x14\x15])")
 _SHOWN = str.maketrans({"\x0b": "\n", "\x1e": "-", "\x1f": None})
-_OPERAND = (1, 1, 2, 4, 2, 2, 0, 3)  # bytes of a property's value by the top bits of its number; 0: stated
 _IN_TABLE, _ROW_END, _OUTLINE = 0x2416, 0x2417, 0x2640
+_SHADINGS = (0x442D, 0xC64D)
 _PACKAGES = {"docx": "libreoffice-writer", "xlsx": "libreoffice-calc", "pptx": "libreoffice-impress"}
 _PROFILE = """<?xml version="1.0" encoding="UTF-8"?>
 <oor:items xmlns:oor="http://openoffice.org/2001/registry">
@@ -53,6 +58,7 @@ class _Paragraph:
     level: int = 0  # of a heading, from 1
     in_table: bool = False
     row_end: bool = False
+    on_white: bool = False  # nothing that is known gives it another ground
 
 
 def read_doc(data: bytes, cfg: IngestConfig) -> Document:
@@ -151,20 +157,56 @@ class _Word:
         self.lines: list[str] = []
         self.rows: list[list[str]] = []  # of the present table
         self.tables = 0
+        self.unseen = Unseen()
         self.text = _without_fields(self.read_pieces())
         self.read_runs()
 
     def document(self, title: str) -> Document:
         # In this order: body, footnotes, headers, macros, comments, endnotes, text boxes, text boxes in headers.
         body, footnotes, headers, macros, comments, endnotes, boxes = struct.unpack_from("<7I", self.main, 0x4C)
+        at = body + footnotes + headers + macros
+        self.leave_unseen([(0, body + footnotes), (at, at + comments + endnotes + boxes)])
         self.walk(0, body)
         notes = [self.plain(body, body + footnotes)]
-        at = body + footnotes + headers + macros
         notes.append(self.plain(at, at + comments + endnotes + boxes))
         self.close()
         self.parts.append(Part("\n".join(filter(None, notes))))
         first = next((part.headings[0] for part in self.parts if part.headings), "")
-        return assemble(self.parts, title or first, tables=self.tables)
+        return assemble(self.parts, title or first, tables=self.tables, notes=self.unseen.notes())
+
+    def leave_unseen(self, shown: list[tuple[int, int]]) -> None:
+        """Blank out what nobody sees in the parts of the text that are read; marks stay."""
+        found = runs(self.main, self.table)
+        if not found:
+            return
+        text, (body, _) = list(self.text), shown
+        ends = [*(first for first, _, _ in self.positions[1:]), len(text)]
+        for (first, offset, width), end in zip(self.positions, ends, strict=True):
+            for start, stop, run in within(found, offset, width, end - first):
+                for begin, until in self.by_paragraph(first + start, first + stop):
+                    why = reason(run, run.on_white and self.on_white(begin, body[1]))
+                    seen = [
+                        i for a, b in shown for i in range(max(a, begin), min(b, until)) if text[i] not in _KEPT_MARKS
+                    ]
+                    if why and seen:
+                        self.unseen.leave("".join(text[i] for i in seen).replace("\0", ""), why)
+                        for i in seen:
+                            text[i] = "\0"
+        self.text = "".join(text)
+
+    def by_paragraph(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """A stretch of the text, cut behind each mark."""
+        for mark in _MARK.finditer(self.text, start, end):
+            yield start, mark.end()
+            start = mark.end()
+        if start < end:
+            yield start, end
+
+    def on_white(self, place: int, body: int) -> bool:
+        """Whether a character stands before a white ground, as far as is known."""
+        mark = _MARK.search(self.text, place)
+        kind = self.paragraph(mark.start() if mark else len(self.text) - 1)
+        return place < body and kind.on_white and not kind.in_table
 
     def read_pieces(self) -> str:
         """All characters, one for each that the file counts: those beyond U+FFFF are two."""
@@ -275,18 +317,10 @@ def _properties(block: bytes, at: int) -> _Paragraph:
     start, size = (at + 1, 2 * block[at] - 1) if block[at] else (at + 2, 2 * block[at + 1])
     values = block[start : start + size]
     style = int.from_bytes(values[:2], "little")
-    found: dict[int, int] = {}
-    at = 2
-    while at + 3 <= len(values):
-        key = int.from_bytes(values[at : at + 2], "little")
-        found[key] = values[at + 2]
-        length = (
-            _OPERAND[key >> 13]
-            or (int.from_bytes(values[at + 2 : at + 4], "little") if key == 0xD608 else values[at + 2]) + 1
-        )
-        at += 2 + length
+    found = {key: value[0] for key, value in changes(values[2:]).items() if value}
     level = found.get(_OUTLINE, style - 1 if 1 <= style <= 9 else 9) + 1  # styles 1 to 9 are always the headings
-    return _Paragraph(level if level < 10 else 0, bool(found.get(_IN_TABLE)), bool(found.get(_ROW_END)))
+    plain = style == 0 and not any(key in found for key in _SHADINGS)
+    return _Paragraph(level if level < 10 else 0, bool(found.get(_IN_TABLE)), bool(found.get(_ROW_END)), plain)
 
 
 def convert(data: bytes, suffix: str, target: str, cfg: IngestConfig) -> bytes:

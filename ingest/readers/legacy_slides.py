@@ -10,14 +10,17 @@ from ingest.readers.package import locked, read_stream
 from ingest.readers.slides import read_pptx
 from ingest.readers.text import Part, assemble, clean, collapse
 
-_SLIDE_LIST, _SLIDE_PERSIST, _NOTES_ATOM, _TEXT_HEADER = 0xFF0, 0x3F3, 0x3F1, 0xF9F
+_SLIDE_LIST, _SLIDE_PERSIST, _NOTES_ATOM, _TEXT_HEADER, _SLIDE_SHOW = 0xFF0, 0x3F3, 0x3F1, 0xF9F, 0x3F9
 _TEXT_CODECS = {0xFA0: "utf-16-le", 0xFA8: "latin-1"}
 _SLIDE_TITLES, _NOTES_TEXT = (0, 6), 2
 _ENCRYPTED = 0xF3D1C4DF
 
 
 def read_ppt(data: bytes, cfg: IngestConfig) -> Document:
-    """A PowerPoint presentation of 1997 to 2003, a page a slide, its notes last."""
+    """A PowerPoint presentation of 1997 to 2003, a page a slide, its notes last.
+
+    Hidden slides are left out, but counted, so that the page numbers are those of the file.
+    """
     from olefile import OleFileIO
 
     if data.startswith(b"PK"):
@@ -38,7 +41,12 @@ def read_ppt(data: bytes, cfg: IngestConfig) -> Document:
     notes = dict(_slide_notes(stream, places, root))
     parts: list[Part] = []
     empty: list[int] = []
+    hidden: list[str] = []
     for number, (place, key, outline) in enumerate(_slides(stream, places, root, 0), start=1):
+        if _is_hidden(stream, place):
+            hidden.append(str(number))
+            parts.append(Part("", (), number))
+            continue
         texts = [*outline, *_texts(stream, place)]
         heading = next((collapse(clean(text)) for kind, text in texts if kind in _SLIDE_TITLES), "")
         lines = [text.strip() for _, text in texts if text.strip() not in ("", "*")]  # "*": the number of the slide
@@ -48,7 +56,8 @@ def read_ppt(data: bytes, cfg: IngestConfig) -> Document:
             empty.append(number)
         parts.append(Part("\n".join(lines), (heading,) if heading else (), number))
     first = next((part.headings[0] for part in parts if part.headings), "")
-    return assemble(parts, title or first, len(parts), empty)
+    left_out = [f"hidden slides were left out: {', '.join(hidden)}"] if hidden else []
+    return assemble(parts, title or first, len(parts), empty, notes=left_out)
 
 
 def _places(stream: bytes, edit: int) -> tuple[dict[int, int], int]:
@@ -120,6 +129,14 @@ def _slide_notes(stream: bytes, places: dict[int, int], root: int) -> Iterator[t
         for record, _, start, _ in _inside(stream, place):
             if record == _NOTES_ATOM and text:
                 yield struct.unpack_from("<I", stream, start)[0], text
+
+
+def _is_hidden(stream: bytes, place: int) -> bool:
+    """Whether a slide is passed over when the presentation is shown (MS-PPT 2.6.6)."""
+    for record, _, start, end in _inside(stream, place):
+        if record == _SLIDE_SHOW and end - start >= 12:
+            return bool(struct.unpack_from("<H", stream, start + 10)[0] & 4)
+    return False
 
 
 def _texts(stream: bytes, place: int) -> Iterator[tuple[int, str]]:

@@ -14,8 +14,10 @@ from core.config import IngestConfig
 from core.errors import ReadError
 from core.types import Document
 from ingest.readers.grid import plain_table
+from ingest.readers.opendocument_unseen import Looks, Sight, attribute
 from ingest.readers.package import check_package, locked, parse_xml, stated_in
 from ingest.readers.text import Outline, Part, assemble, clean, collapse, meaningful
+from ingest.readers.unseen import NOT_DISPLAYED, Colour, Unseen
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -32,53 +34,68 @@ _MAX_REPEAT = 1000  # of spaces, cells and merged rows, which a file states once
 
 def read_odt(data: bytes, cfg: IngestConfig) -> Document:
     """A text document; footnotes and comments follow at the end, deleted text is left out."""
-    content, meta = _content(data)
+    content, meta, styles = _content(data)
     body = content.find("{*}body/{*}text")
     if body is None:
         raise _damaged("text document")
-    writer = _Writer(_parents(content))
+    looks = Looks(content, styles)
+    writer = _Writer(_parents(content), looks, Unseen(), looks.page)
     writer.walk(body)
     writer.close()
     writer.parts.append(Part("\n".join(writer.notes)))
     title = writer.title or _property_title(meta) or writer.first
-    return _with_properties(assemble(writer.parts, title, tables=writer.tables), meta)
+    document = assemble(writer.parts, title, tables=writer.tables, notes=writer.unseen.notes())
+    return _with_properties(document, meta)
 
 
 def read_odp(data: bytes, cfg: IngestConfig) -> Document:
-    """A presentation, a page a slide; the title of a slide is the heading of its section, its notes come last."""
-    content, meta = _content(data)
+    """A presentation, a page a slide; the title of a slide is the heading of its section, its notes come last.
+
+    Hidden slides are left out, but counted, so that the page numbers are those of the file.
+    """
+    content, meta, styles = _content(data)
     body = content.find("{*}body/{*}presentation")
     if body is None:
         raise _damaged("presentation")
     parts: list[Part] = []
     empty: list[int] = []
     tables = 0
-    parents = _parents(content)
+    parents, looks, unseen = _parents(content), Looks(content, styles), Unseen()
+    hidden: list[int] = []
     for number, page in enumerate(body.iterchildren("{*}page"), start=1):
-        writer = _Writer(parents)
+        if looks.hides(page):
+            hidden.append(number)
+            parts.append(Part("", (), number))
+            continue
+        writer = _Writer(parents, looks, unseen, None)
         writer.walk(page)
         text = "\n".join(line for line in (*writer.lines, *writer.notes) if line)
-        heading = next((name for name in map(_frame_title, page.iter("{*}frame")) if name), "")
+        titles = (_frame_title(frame, looks) for frame in page.iter("{*}frame"))
+        heading = next(filter(None, titles), "")
         if not text.strip():
             empty.append(number)
         parts.append(Part(text, (heading,) if heading else (), number))
         tables += writer.tables
     title = _property_title(meta) or next((part.headings[0] for part in parts if part.headings), "")
-    return _with_properties(assemble(parts, title, len(parts), empty, tables=tables), meta)
+    notes = [f"hidden slides were left out: {', '.join(map(str, hidden))}"] if hidden else []
+    document = assemble(parts, title, len(parts), empty, tables=tables, notes=(*notes, *unseen.notes()))
+    return _with_properties(document, meta)
 
 
-def _content(data: bytes) -> "tuple[Element, Element | None]":
-    """The root element of the content, and that of the document's properties."""
+def _content(data: bytes) -> "tuple[Element, Element | None, Element | None]":
+    """The root element of the content, that of the document's properties, and that of its styles, where it is apart."""
     if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):  # the flat form
         content = parse_xml(data)
-        return content, content.find("{*}meta")
+        return content, content.find("{*}meta"), None
     check_package(data, "OpenDocument")
     with ZipFile(BytesIO(data)) as archive:
         members = archive.namelist()
         if "META-INF/manifest.xml" in members and b"encryption-data" in archive.read("META-INF/manifest.xml"):
             raise locked("OpenDocument")
-        meta = parse_xml(archive.read("meta.xml")) if "meta.xml" in members else None
-        return parse_xml(archive.read("content.xml")), meta
+        meta, styles = (
+            parse_xml(archive.read(name)) if name in members else None for name in ("meta.xml", "styles.xml")
+        )
+        return parse_xml(archive.read("content.xml")), meta, styles
 
 
 def _property_title(meta: "Element | None") -> str:
@@ -100,32 +117,31 @@ def _damaged(kind: str) -> ReadError:
 def _parents(content: "Element") -> dict[str, str]:
     """What each automatic style is based on: programs make one for every paragraph with formatting of its own."""
     styles = content.iterfind("{*}automatic-styles/{*}style")
-    return {_attribute(style, "name"): _attribute(style, "parent-style-name") for style in styles}
+    return {attribute(style, "name"): attribute(style, "parent-style-name") for style in styles}
 
 
 def _tag(element: "Element") -> str:
     return str(element.tag).rpartition("}")[2]
 
 
-def _attribute(element: "Element", name: str) -> str:
-    """The value of an attribute by its local name; old and new versions put it in different namespaces."""
-    return next((value for key, value in element.attrib.items() if str(key).endswith(f"}}{name}")), "")
-
-
 def _count(element: "Element", name: str) -> int:
-    value = _attribute(element, name)
+    value = attribute(element, name)
     return min(int(value), _MAX_REPEAT) if value.isdecimal() and len(value) < 10 else 1
 
 
-def _frame_title(frame: "Element") -> str:
-    if _attribute(frame, "class") not in ("title", "subtitle"):
+def _frame_title(frame: "Element", looks: Looks) -> str:
+    if attribute(frame, "class") not in ("title", "subtitle"):
         return ""
-    return collapse(clean("\n".join("".join(_flow(p, [], [])) for p in frame.iter("{*}p"))))
+    counted = Unseen()  # with the text of the slide, once more
+    lines = (_flow(p, [], [], Sight.of_paragraph(looks, counted, None, p)) for p in frame.iter("{*}p"))
+    return collapse(clean("\n".join(map("".join, lines))))
 
 
-def _flow(node: "Element", frames: "list[Element]", notes: "list[Element]") -> Iterator[str]:
-    """The text in a paragraph; frames and shapes anchored in it go to `frames`, notes and comments to `notes`."""
-    yield re.sub(r"\s+", " ", node.text or "")
+def _flow(node: "Element", frames: "list[Element]", notes: "list[Element]", sight: Sight) -> Iterator[str]:
+    """The text in a paragraph, as far as it is seen; frames and shapes anchored in it go to `frames`, notes and
+    comments to `notes`.
+    """
+    yield sight.passes(re.sub(r"\s+", " ", node.text or ""))
     for child in node:
         tag = _tag(child)
         if tag == "s":
@@ -139,8 +155,8 @@ def _flow(node: "Element", frames: "list[Element]", notes: "list[Element]") -> I
         elif ":drawing:" in str(child.tag) and tag != "a":
             frames.append(child)
         elif tag not in _SKIPPED:
-            yield from _flow(child, frames, notes)
-        yield re.sub(r"\s+", " ", child.tail or "")
+            yield from _flow(child, frames, notes, sight.within(child))
+        yield sight.passes(re.sub(r"\s+", " ", child.tail or ""))
 
 
 def _table_rows(table: "Element") -> "Iterator[Element]":
@@ -154,9 +170,10 @@ def _table_rows(table: "Element") -> "Iterator[Element]":
 class _Writer(Outline):
     """Walks a body in order."""
 
-    def __init__(self, parents: dict[str, str]) -> None:
+    def __init__(self, parents: dict[str, str], looks: Looks, unseen: Unseen, ground: Colour | None) -> None:
         super().__init__()
-        self.parents = parents
+        self.parents, self.looks, self.unseen = parents, looks, unseen
+        self.ground = ground  # the colour behind the text, where that is known
         self.notes: list[str] = []
         self.bullet = ""
 
@@ -172,38 +189,45 @@ class _Writer(Outline):
                 self.walk(element)
                 self.bullet = ""
             elif tag == "notes":  # of a slide
-                self.notes += self.within(element)
+                self.notes += self.within(element, None)
+            elif tag == "section" and attribute(element, "display") == "none":
+                self.unseen.leave(" ".join(map(str, element.itertext())), NOT_DISPLAYED)
             elif tag in ("annotation", "note"):
                 self.note(element)
-            elif (
-                tag not in _SKIPPED and ":svg-" not in str(element.tag) and _attribute(element, "class") not in _MARGIN
-            ):
+            elif tag not in _SKIPPED and ":svg-" not in str(element.tag) and attribute(element, "class") not in _MARGIN:
                 self.walk(element)
 
     def paragraph(self, element: "Element", tag: str) -> None:
         frames: list[Element] = []
         notes: list[Element] = []
-        text = "".join(_flow(element, frames, notes)).strip()
-        style = _attribute(element, "style-name")
+        sight = Sight.of_paragraph(self.looks, self.unseen, self.ground, element)
+        text = "".join(_flow(element, frames, notes, sight)).strip()
+        style = attribute(element, "style-name")
         style = self.parents.get(style) or style
         heading = _HEADING_STYLE.fullmatch(style)
         if text and (tag == "h" or heading):
-            level = _attribute(element, "outline-level") or (heading[1] if heading else "")
+            level = attribute(element, "outline-level") or (heading[1] if heading else "")
             self.heading(int(level) if level.isdecimal() else 1, collapse(clean(text)))
         elif text:
             self.lines.append(self.bullet + text)
             if style == "Title" and not self.title:
                 self.title = collapse(clean(text))
         self.bullet = ""
+        ground, self.ground = self.ground, None  # that of frames is not known
         self.walk(frames)
+        self.ground = ground
         for note in notes:
             self.note(note)
 
     def note(self, note: "Element") -> None:
-        text = "\n".join("".join(_flow(paragraph, [], [])) for paragraph in note.iter("{*}p", "{*}h"))
+        text = "\n".join(
+            "".join(_flow(one, [], [], Sight.of_paragraph(self.looks, self.unseen, self.ground, one)))
+            for one in note.iter("{*}p", "{*}h")
+        )
         self.notes.append(collapse(clean(text)))
 
     def table(self, table: "Element") -> None:
+        ground = self.looks.ground(table, "table", self.ground)
         rows = [[*row.iterchildren("{*}table-cell", "{*}covered-table-cell")] for row in _table_rows(table)]
         if max(map(len, rows), default=0) == 1 and not any(
             _count(row[0], "number-columns-repeated") > 1 for row in rows
@@ -212,25 +236,26 @@ class _Writer(Outline):
                 self.walk(row[0])
             return
         below: dict[int, tuple[int, str]] = {}  # column -> rows that a merged cell still goes on for, its text
-        lines = plain_table(self.cells(row, below) for row in rows)
+        lines = plain_table(self.cells(row, below, ground) for row in rows)
         self.lines += ["", *lines, ""]
         self.tables += bool(lines)
 
-    def cells(self, row: "list[Element]", below: dict[int, tuple[int, str]]) -> list[str]:
+    def cells(self, row: "list[Element]", below: dict[int, tuple[int, str]], ground: Colour | None) -> list[str]:
         """The texts of a row. A cell merged over rows is repeated in each: every row can be understood alone."""
         texts: list[str] = []
         for cell in row:
             left, text = below.pop(len(texts), (0, ""))
             if _tag(cell) == "table-cell":
-                left, text = _count(cell, "number-rows-spanned"), collapse(clean("\n".join(self.within(cell))))
+                behind = self.looks.ground(cell, "table-cell", ground)
+                left, text = _count(cell, "number-rows-spanned"), collapse(clean("\n".join(self.within(cell, behind))))
             if left > 1:
                 below[len(texts)] = (left - 1, text)
             texts += [text] * min(_count(cell, "number-columns-repeated"), max(_MAX_REPEAT - len(texts), 1))
         return texts
 
-    def within(self, element: "Element") -> list[str]:
-        """The lines of what lies in an element, whatever it is made of."""
-        inner = _Writer(self.parents)
+    def within(self, element: "Element", ground: Colour | None) -> list[str]:
+        """The lines of what lies in an element, whatever it is made of, before a ground."""
+        inner = _Writer(self.parents, self.looks, self.unseen, ground)
         inner.walk(element)
         inner.close()
         self.notes += inner.notes

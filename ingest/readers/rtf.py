@@ -12,21 +12,23 @@ from core.errors import ReadError
 from core.types import Document
 from ingest.readers.encoding import code_page, signature
 from ingest.readers.grid import plain_table
+from ingest.readers.rtf_unseen import Colours, Look
 from ingest.readers.text import HeadingPath, Part, assemble, clean, collapse, descend, meaningful, names
+from ingest.readers.unseen import Unseen
 
 _TOKEN = re.compile(
     rb"\\([A-Za-z]{1,32})(-?\d{1,10})? ?|\\'([0-9A-Fa-f]{2})|\\([^A-Za-z])|([{}])|[\r\n\0]+|([^\\{}\r\n\0]+)", re.S
 )
 # Groups without text of the document, or with text that stands twice; so are those marked "may be skipped".
 _SKIPPED = frozenset(
-    "colortbl fldinst pict objdata header headerl headerr headerf footer footerl footerr footerf xmlnstbl listtable "
+    "fldinst pict objdata header headerl headerr headerf footer footerl footerr footerf xmlnstbl listtable "
     "listoverridetable revtbl rsidtbl generator themedata datastore latentstyles filetbl nonshppict shprslt sp panose "
     "falt template private tc tcn xe rxe txe ftnsep ftnsepc ftncn aftnsep aftnsepc aftncn bkmkstart bkmkend".split()
 )
 _KEPT = frozenset(("annotation", "shpinst"))  # bear the mark and hold text all the same
 _TARGETS = {
     "info": "info", "title": "title", "fonttbl": "fonts", "stylesheet": "styles", "footnote": "note",
-    "annotation": "note",
+    "annotation": "note", "colortbl": "colours",
 }  # fmt: skip
 _CHARACTERS = {
     "tab": "\t", "line": "\n", "lquote": "‘", "rquote": "’", "ldblquote": "“", "rdblquote": "”", "bullet": "•",
@@ -49,10 +51,10 @@ _PAIRS = re.compile(rb"(?:[\x81-\xfe][\x80-\xfe])+")
 class _State:
     """What a group takes over from the one around it."""
 
-    target: str = "body"  # or: skip, info, title, fonts, styles, note
+    target: str = "body"  # or: skip, info, title, fonts, colours, styles, note
     font: int | None = None
     fallback: int = 1  # plain characters that stand behind a \\u for readers that do not know it
-    hidden: bool = False
+    look: Look = field(default_factory=Look)
     in_table: bool = False
     level: int = 0  # of a heading, from 1
 
@@ -90,6 +92,8 @@ class _Reader:
     title: str = ""
     tables: int = 0
     rows: list[list[str]] = field(default_factory=list)  # of the present table
+    colours: Colours = field(default_factory=Colours)
+    unseen: Unseen = field(default_factory=Unseen)
 
     def run(self, data: bytes, at: int) -> None:
         while token := _TOKEN.match(data, at):
@@ -130,11 +134,15 @@ class _Reader:
             self.put(raw.decode(codec, "replace"))
 
     def put(self, text: str) -> None:
-        if self.state.target == "body":
-            if not self.state.hidden:
-                self.text.append(text)
-        elif self.state.target in ("title", "styles", "note"):
+        target = self.state.target
+        if target in ("body", "note") and (why := self.colours.why(self.state.look, self.state.in_table)):
+            self.unseen.leave(text, why)
+        elif target == "body":
+            self.text.append(text)
+        elif target in ("title", "styles", "note"):
             self.aside.append(text)
+        elif target == "colours":
+            self.colours.text(text)
 
     def open(self) -> None:
         self.flush()
@@ -196,7 +204,11 @@ class _Reader:
         elif word == "u" and number is not None:
             self.put(chr(number & 0xFFFF))
             self.to_skip = self.state.fallback
+        elif self.state.target == "colours":
+            self.colours.word(word, number)
         elif not self.layout(word):
+            self.state.look = self.state.look.after(word, number)
+            self.colours.cell(word, number)
             self.format(word, number)
 
     def layout(self, word: str) -> bool:
@@ -227,10 +239,8 @@ class _Reader:
             self.default_font = number or 0
         elif word == "uc":
             state.fallback = min(max(number or 0, 0), 8)
-        elif word in ("v", "deleted"):
-            state.hidden = number != 0
         elif word == "plain":
-            state.font, state.hidden = None, False
+            state.font = None
         elif word == "pard":
             state.in_table, state.level = False, 0
         elif word == "intbl":
@@ -288,7 +298,7 @@ class _Reader:
         self.end_part()
         self.parts.append(Part("\n".join(filter(None, self.notes))))
         first = next((part.headings[0] for part in self.parts if part.headings), "")
-        return assemble(self.parts, self.title or first, tables=self.tables)
+        return assemble(self.parts, self.title or first, tables=self.tables, notes=self.unseen.notes())
 
 
 def _high(raw: bytes) -> bytes:

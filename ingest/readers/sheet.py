@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from core.errors import ReadError
 from ingest.readers.named_rows import Copy, lines
 from ingest.readers.text import Part, clean, collapse
+from ingest.readers.unseen import Unseen
 
 MOST_CELLS = 30_000_000  # of the area from the first to the last cell
 _MOST_COPIES = 2_000_000  # of merged cells
@@ -27,6 +28,7 @@ class Sheet:
     hidden_columns: set[int] = field(default_factory=set)
     comments: dict[int, dict[int, str]] = field(default_factory=dict)
     unreckoned: list[tuple[int, int]] = field(default_factory=list)
+    characters: Unseen = field(default_factory=Unseen)  # of its cells, which nobody sees
     last_row: int = 0
     last_column: int = 0
 
@@ -67,6 +69,7 @@ class Sheet:
             places = [place_name(*place) for place in self.unreckoned]
             what = f"{_some(places)} of {label}"
             notes.append(f"formulas whose value is not in the file were left out: {what}; open and save it once")
+        notes += self.characters.notes()
         rows, comments = self._seen()
         return Part("\n".join(lines(rows, comments)), (label,))
 

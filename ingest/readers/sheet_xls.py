@@ -6,6 +6,7 @@ from typing import Any
 
 from ingest.readers.number_format import GENERAL, general, shown
 from ingest.readers.sheet import Sheet
+from ingest.readers.unseen import SAME_COLOUR, WHITE, Colour, alike
 
 _ERRORS = {0: "#NULL!", 7: "#DIV/0!", 15: "#VALUE!", 23: "#REF!", 29: "#NAME?", 36: "#NUM!", 42: "#N/A"}
 
@@ -37,13 +38,28 @@ def _fill(sheet: Sheet, found: Any, book: Any, since_1904: bool) -> None:
     for row in range(found.nrows):
         for column, cell in enumerate(found.row(row)):
             text = _text(cell, book, since_1904)
-            if text:
+            if text and _is_seen(cell, book):
                 sheet.put(row, column, text)
+            elif text:
+                sheet.characters.leave(text, SAME_COLOUR)
     sheet.merged += [(top, left, bottom - 1, right - 1) for top, bottom, left, right in found.merged_cells]
     sheet.hidden_rows |= {r for r, about in found.rowinfo_map.items() if about.hidden and not about.outline_level}
     sheet.hidden_columns |= {c for c, about in found.colinfo_map.items() if about.hidden and not about.outline_level}
     for (row, column), note in found.cell_note_map.items():
         sheet.comment(row, column, note.text)
+
+
+def _is_seen(cell: Any, book: Any) -> bool:
+    """Whether the text of a cell has another colour than its ground, where both are known."""
+    form = book.xf_list[cell.xf_index]
+    fill = form.background.fill_pattern
+    ground = WHITE if fill == 0 else _colour(book, form.background.pattern_colour_index) if fill == 1 else None
+    return not alike(_colour(book, book.font_list[form.font_index].colour_index), ground)
+
+
+def _colour(book: Any, number: int) -> Colour | None:
+    found = book.colour_map.get(number)
+    return (found[0] / 255, found[1] / 255, found[2] / 255) if found else None
 
 
 def _text(cell: Any, book: Any, since_1904: bool) -> str:

@@ -216,3 +216,13 @@ def test_a_model_of_small_context_is_sent_what_fits_beside_its_answer(
         done(events(index, "Which pump is oiled?", cfg.model_copy(update={"retrieval": retrieval})))
         sent[most] = sum(estimate_tokens(m["content"]) for m in stub.calls[-1].body["messages"])
     assert sent[500] < sent[3_000] <= sent[100_000] <= 4096 - cfg.llm.max_tokens
+
+
+@pytest.mark.parametrize("backend", ["extractive", "openai"])
+def test_half_of_a_surrogate_pair_in_a_question_is_no_error(
+    index: Index, cfg: Config, stub: Stub, backend: str
+) -> None:
+    before = [Turn("user", "\ud800 hello"), Turn("assistant", "\udfff hello")]
+    answered = done(events(index, "How many days\ud800 of annual leave?", asking(cfg, stub, backend), before))
+    assert answered.sources
+    str(answered).encode("utf-8")

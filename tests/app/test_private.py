@@ -24,7 +24,7 @@ from core.files import PRIVATE
 os.umask(PRIVATE)
 Bases(load().config).upload("handbook", [Path(sys.argv[1])])
 chats = Chats(Path(os.environ["RAGSTONE_DATA"]))
-ann = Reader("", frozenset({"handbook"}))
+ann = Reader("", {"handbook": "handbook"})
 chats.ask(ann, chats.begin(ann, ["handbook"]).id, None, "How much leave?")
 os._exit(0)  # a log that is not yet written back stays there
 """

@@ -4,17 +4,22 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from app.keeping.index import run, sync
 from app.running.bases import Bases
+from app.running.chats import Chats, Reader
+from app.training.votes import Vote, add_vote, votes_file
 from app.upkeep import purge
 from core.config import Config
 from core.text import tokens
+from core.types import Answer, Source, Trace
+from llm.examples import Message
 from retrieval.embed import Embedder
-from retrieval.home import generations
+from retrieval.home import generations, identity
 from retrieval.index import Index
 from retrieval.search import search
 
@@ -131,3 +136,56 @@ def test_a_purge_beside_an_open_reader_leaves_no_trace_and_the_reader_goes_on(
     for canary in (BODY, PARAGRAPH, UPLOAD, NAME, HEADING):
         assert traces(secrets / "kb", canary) == set()
     assert found(reader, cfg, "annual leave")[0] == "keep.md"
+
+
+def test_no_conversation_holds_what_was_removed_nor_what_a_model_made_of_it(
+    cfg: Config, embedder: Embedder, write: Write, tmp_path: Path
+) -> None:
+    data = Path(cfg.app.data)
+    write("keep.md", "# Leave\n\nAnnual leave is 25 days.\n\nWho is ill calls before nine.")
+    write("gone.md", f"# Gone\n\nThe words {BODY} must go.")
+    folder = write("edited.md", f"# Edited\n\nThis stays as it is.\n\nThe words {PARAGRAPH} must go.").parent
+    run(cfg, "kb", [folder])
+    upload = tmp_path / "upload.md"
+    upload.write_text(f"# Upload\n\nThe words {UPLOAD} stay.", encoding="utf-8")
+    Bases(cfg).upload("kb", [upload])
+    index, chats = Index.open(data, "kb", embedder), Chats(data)
+    reader, known = Reader("", {"kb": identity(data / "kb")}), [identity(data / "kb")]
+
+    def answered(text: str, path: str, *told: str) -> Answer:
+        result = search(index, [text], cfg.retrieval, mode="lexical")
+        hit = replace(next(hit for hit in result if hit.path == path), kb="kb")
+        prompt = tuple(("ai", line) for line in (hit.text, *told))
+        return Answer(
+            text, True, (), (Source(1, hit, hit.text),), "openai", "m", text, 0.1, trace=Trace(), prompt=prompt
+        )
+
+    def conversation(*answers: Answer) -> str:
+        chat, parent = chats.begin(reader, ["kb"]).id, None
+        for number, one in enumerate(answers):
+            question = chats.ask(reader, chat, parent, f"question {number}")
+            parent = chats.reply(reader, chat, question, one.text, one, known)
+        return chat
+
+    gone = answered(f"The words {BODY} must go.", "gone.md")
+    kept = answered("Annual leave is 25 days.", "keep.md")
+    asked = conversation(kept, gone, answered("Annual leave is 25 days, not", "keep.md", gone.text))
+    edited = conversation(answered(f"The words {PARAGRAPH} must go.", "edited.md"))
+    others = [conversation(kept, kept), conversation(answered(f"The words {UPLOAD} stay.", "upload.md"))]
+    prompt = (Message(role="user", content=f'<source n="1" path="gone.md">\n{BODY}'),)
+    vote = Vote(id="x:1", time="", question="q", prompt=prompt, answer=BODY, vote="up", file="elsewhere.md")
+    run(cfg, "other", [write("../other/elsewhere.md", "Elsewhere.").parent])
+    add_vote(votes_file(data, "other"), vote)
+    (folder / "gone.md").unlink()
+    write("edited.md", "# Edited\n\nThis stays as it is.")
+    run(cfg, "kb")
+    assert traces(data, BODY) >= {"chats.sqlite-wal", "other/votes.jsonl"}
+
+    receipt = purge(data, "kb", embedder)
+    assert traces(data, BODY) == traces(data, PARAGRAPH) == set()
+    assert (receipt.answers, receipt.conversations, receipt.traces) == (3, 2, 0)
+    texts = [[m.text for m in chats.branch(reader, chat) if m.role == "assistant"] for chat in (asked, edited)]
+    assert texts[0][0] == kept.text
+    assert all("erased" in text for text in (*texts[0][1:], *texts[1]))
+    assert not any("erased" in m.text for chat in others for m in chats.branch(reader, chat))
+    assert purge(data, "kb", embedder).answers == 0

@@ -22,7 +22,7 @@ from app.upkeep import backup
 from core.config import Config, load
 from core.errors import CatalogError, RagstoneError
 from retrieval.embed import Embedder
-from retrieval.home import names
+from retrieval.home import identity, names, rollback
 from retrieval.index import Index
 from retrieval.search import search
 from retrieval.transaction import SCHEMA_VERSION
@@ -315,3 +315,27 @@ def test_what_fails_in_the_middle_is_taken_back(
         assert state(data) == before, n
     restore(data, "kb", source, replace=True)
     assert (data / "kb" / "dictionary.txt").exists()
+
+
+def test_what_is_restored_under_its_own_name_is_what_it_was_and_anything_else_is_new(
+    cfg: Config, source: Path, tmp_path: Path
+) -> None:
+    data = Path(cfg.app.data)
+    known = identity(data / "kb")
+    restore(data, "copy", source)
+    assert identity(data / "copy") not in ("", known)
+    restore(data, "kb", source, replace=True)
+    assert identity(data / "kb") == known
+    shutil.move(data / "kb", tmp_path / "lost")
+    restore(data, "kb", source)
+    assert identity(data / "kb") == known
+
+    files = members(source)
+    uploads = json.loads(files.pop("manifest.json"))["uploads"]
+    del files["manifest.sha256"]
+    for number, (forged_id, name) in enumerate([(identity(data / "copy"), "kb"), (known, "other"), ("../x", "kb")]):
+        other = sealed(tmp_path / f"{number}.tar", files, uploads=uploads, kb=name, id=forged_id)
+        restore(data, "kb", other, replace=True)
+        assert identity(data / "kb") not in ("", known, forged_id)
+        rollback(data / "kb")
+        assert identity(data / "kb") == known

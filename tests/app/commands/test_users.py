@@ -100,7 +100,7 @@ def test_a_removed_user_takes_their_conversations_along_and_nobody_elses(
     chats, found = Chats(accounts.file.parent), {}
     for name in ("ann", "bob"):
         accounts.add(name, "reader", None, None)
-        found[name] = Reader(accounts.get(name).id, frozenset())
+        found[name] = Reader(accounts.get(name).id, {})
         chats.ask(found[name], chats.begin(found[name], []).id, None, f"a question of {name}")
     assert "1 conversations" in run(settings, "remove", "Bob").stdout
     assert [chat.title for chat in chats.latest(found["ann"])] == ["a question of ann"]

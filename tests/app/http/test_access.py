@@ -3,9 +3,12 @@
 import http.client
 import json
 import shutil
+import sqlite3
 import subprocess
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +265,33 @@ def test_too_many_questions_in_a_minute_are_refused_until_later(app: App, accoun
         assert 1 <= int(error.response.headers["retry-after"]) <= 15
         assert error.code == "rate_limit_exceeded"
     assert [model.id for model in clients[0].models.list()] == ["handbook"]
+
+
+def test_of_too_many_questions_on_the_page_nothing_is_kept(app: App, accounts: Accounts) -> None:
+    accounts.add("hasty", "reader", None, None)
+    with httpx.Client(base_url=app.url, timeout=60, headers=bearer(accounts, "hasty")) as client:
+        config = client.get("/config").json()
+        box = next(one["id"] for one in config["components"] if one["props"].get("elem_id") == "question")
+        event = next(one["id"] for one in config["dependencies"] if [box, "submit"] in one["targets"])
+        data: list[Any] = ["", None, [], False]
+        body = {"fn_index": event, "event_data": None, "session_hash": uuid.uuid4().hex}
+        asked = [f"marker question {number}" for number in range(12)]
+        for question in asked:
+            data[0] = question
+            assert client.post("/gradio_api/queue/join", json=body | {"data": data}).status_code == 200
+        ended: list[dict[str, Any]] = []
+        with client.stream("GET", f"/gradio_api/queue/data?session_hash={body['session_hash']}") as stream:
+            for line in stream.iter_lines():
+                if line.startswith("data: ") and "process_completed" in line:
+                    ended.append(json.loads(line.removeprefix("data: ")))
+                if len(ended) == len(asked):
+                    break
+    refused = [one["output"]["error"] for one in ended if not one["success"]]
+    assert refused
+    assert all("questions in a minute" in error for error in refused)
+    with closing(sqlite3.connect(app.data / "chats.sqlite")) as db:
+        sql = "SELECT count(*) FROM messages WHERE role = 'user' AND text LIKE 'marker question%'"
+        assert db.execute(sql).fetchone() == (len(asked) - len(refused),)
 
 
 @pytest.mark.parametrize(

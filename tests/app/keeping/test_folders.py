@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from app.keeping.folders import folders_of
-from app.keeping.index import run
+from app.keeping.index import run, sync
 from app.keeping.plan import forecast
+from app.running.bases import Bases
 from core.config import Config
 from core.errors import ConfigError, ReadError
 from retrieval.embed import Embedder
@@ -115,3 +116,27 @@ def test_of_two_folders_the_one_that_is_followed_is_to_be_removed(cfg: Config, m
     with pytest.raises(ConfigError) as error:
         folders_of(cfg, "two", [many], rebuild=False)
     assert f"`ragstone remove {many / 'sub'} --kb two`" in error.value.hint
+
+
+@pytest.mark.parametrize("at", ["many", "."])
+def test_a_followed_folder_that_was_exchanged_for_a_link_is_not_followed_there(
+    cfg: Config, many: Path, embedder: Embedder, tmp_path: Path, at: str
+) -> None:
+    run(cfg, "kb", [many])
+    elsewhere = tmp_path / "elsewhere" / "many"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "marker.txt").write_text("a line of a file that nobody offered", encoding="utf-8")
+    place = (many.parent / at).resolve()
+    place.rename(tmp_path / "aside")
+    place.symlink_to(elsewhere if at == "many" else elsewhere.parent)
+    report = run(cfg, "kb")
+    assert [(row.path, "symbolic link" in row.error) for row in report.failed] == [(str(many), True)]
+    assert [row.path for row in Bases(cfg).update("kb").failed] == [str(many)]
+    index = Index.open(Path(cfg.app.data), "kb", embedder)
+    with pytest.raises(ReadError, match="symbolic link"):
+        sync(index, many, cfg.ingest, only=["marker.txt"])
+    assert index.catalog.folders() == [str(many)]
+    assert index.catalog.rows("SELECT path FROM documents WHERE path = 'marker.txt'") == []
+    place.unlink()
+    (tmp_path / "aside").rename(place)
+    assert run(cfg, "kb").unchanged == 10

@@ -1,7 +1,10 @@
 """Conversations as they are kept: branches, search, owners, export, and what is erased with a document."""
 
 import threading
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -10,15 +13,34 @@ from hypothesis import strategies as st
 
 from app.running.chats import Chats, Reader
 from core.errors import AccessError, CatalogError
-from core.types import Answer, Citation, Hit, Source, Trace, Turn
+from core.types import Answer, Candidate, Citation, Hit, Query, Source, Trace, Turn
 
-SEES = frozenset({"hr", "it"})
-ANN, BOB = Reader("ann", SEES), Reader("bob", SEES)
+
+def ids(*kbs: str) -> dict[str, str]:
+    """Knowledge bases that are seen; here the id of each is its name."""
+    return {kb: kb for kb in kbs}
+
+
+ANN, BOB = Reader("ann", ids("hr", "it")), Reader("bob", ids("hr", "it"))
 
 
 @pytest.fixture
 def chats(tmp_path: Path) -> Chats:
     return Chats(tmp_path)
+
+
+class Gone:
+    """A knowledge base that holds no document any more but some; its name is its id."""
+
+    def __init__(self, kb: str, *paths: str) -> None:
+        self.kb = self.id = kb
+        self.paths = paths
+
+    def holds(self, source: Mapping[str, Any]) -> bool:
+        return self.has(source["hit"]["path"])
+
+    def has(self, path: str) -> bool:
+        return path in self.paths
 
 
 def answer(text: str, path: str = "leave.md", kb: str = "hr") -> Answer:
@@ -156,12 +178,85 @@ def test_answers_that_rest_on_a_deleted_document_are_erased(chats: Chats) -> Non
     kept = chats.reply(ANN, chat, question, "Ten [1].", answer("Ten [1].", "sick.md"), ["hr"])
     elsewhere, _ = talk(chats, "Other?", "Also secret.")
     chats.amend(chats.branch(ANN, elsewhere)[1].id, "Also.", answer("Also.", kb="it"))
-    assert chats.forget("hr", ["sick.md"]) == 1
+    forgotten = chats.forget(Gone("hr", "sick.md"))
+    assert [of for of, _ in forgotten.answers] == [chat]
+    assert forgotten.conversations == 1
     assert chats.branch(ANN, chat)[1].text == "Ten [1]."
     chats.turn(ANN, chat, kept, -1)
     assert "erased" in texts(chats, chat)[1]
     assert texts(chats, elsewhere)[1] == "Also."
     assert b"Secret 25" not in b"".join(p.read_bytes() for p in chats.file.parent.iterdir())
+
+
+def stored(chats: Chats) -> bytes:
+    return b"".join(file.read_bytes() for file in chats.file.parent.iterdir())
+
+
+def test_what_follows_an_answer_that_is_erased_is_erased_and_what_stands_beside_it_is_not(chats: Chats) -> None:
+    chat, (question, first) = talk(chats, "How many days?", "Secret 25 [1].")
+    below = chats.ask(ANN, chat, first, "In other words?")
+    retold = replace(answer("Five weeks.", "sick.md"), prompt=(("ai", "Secret 25 [1]."), ("human", "In other words?")))
+    chats.reply(ANN, chat, below, "Five weeks.", retold, ["hr"])
+    last = chats.ask(ANN, chat, chats.branch(ANN, chat)[-1].id, "And sick leave?")
+    chats.reply(ANN, chat, last, "Ten.", replace(answer("Ten.", "sick.md"), prompt=retold.prompt), ["hr"])
+    chats.reply(ANN, chat, question, "Beside [1].", answer("Beside [1].", "sick.md"), ["hr"])
+    other, _ = talk(chats, "Who knows?", "Nobody.")
+    chats.amend(chats.branch(ANN, other)[1].id, "Nobody.", answer("Nobody.", "sick.md"))
+
+    forgotten = chats.forget(Gone("hr", "sick.md"))
+    assert (len(forgotten.answers), forgotten.conversations) == (3, 1)
+    assert texts(chats, chat)[1] == "Beside [1]."
+    assert texts(chats, other)[1] == "Nobody."
+    assert chats.branch(ANN, other)[1].answer is not None
+    chats.turn(ANN, chat, first, 0)
+    shown = chats.branch(ANN, chat)
+    assert [m.text for m in shown if m.role == "user"] == ["How many days?", "In other words?", "And sick leave?"]
+    assert all("erased" in m.text and m.answer is None for m in shown if m.role == "assistant")
+    assert b"Secret 25" not in stored(chats)
+    assert b"Five weeks" not in stored(chats)
+    assert chats.forget(Gone("hr", "sick.md")).answers == ()
+
+
+@pytest.mark.parametrize("path", ["leave.md", "sick.md", ""])
+def test_an_answer_that_was_cut_short_is_erased_by_the_passages_that_it_had(chats: Chats, path: str) -> None:
+    chat, (question,) = talk(chats, "How many days?")
+    reply = chats.reply(ANN, chat, question, "", None, ["hr"])
+    if path:
+        chats.found(reply, answer("", path).sources)
+    chats.amend(reply, "Secret tw", None)
+    assert len(chats.forget(Gone("hr", "sick.md")).answers) == (path != "sick.md")
+    assert (b"Secret tw" in stored(chats)) == (path == "sick.md")
+    assert chats.forget(Gone("it")).answers == ()
+
+
+def test_a_trace_forgets_what_was_found_in_documents_that_are_gone(chats: Chats) -> None:
+    chat, (question,) = talk(chats, "How many days?")
+    rows = tuple(Candidate(n, path, None, 0, (), 0.5) for n, path in enumerate(("sick.md", "leave.md")))
+    queries = (Query("How many days?"), Query("Secret Name", "feedback"))
+    given = replace(answer("Ten [1].", "sick.md"), trace=Trace(queries, rows))
+    chats.reply(ANN, chat, question, "Ten [1].", given, ["hr"])
+    assert chats.branch(ANN, chat)[1].answer == given
+    forgotten = chats.forget(Gone("hr", "sick.md"))
+    assert (forgotten.answers, forgotten.traces) == ((), 1)
+    kept = chats.branch(ANN, chat)[1].answer
+    assert kept is not None
+    assert [row.path for row in kept.trace.candidates] == ["sick.md"]
+    assert kept.text == "Ten [1]."
+    assert b"Secret Name" not in stored(chats)
+    assert b"leave.md" not in stored(chats)
+    assert chats.forget(Gone("hr", "sick.md")).traces == 0
+
+
+def test_of_several_knowledge_bases_the_trace_of_the_one_is_forgotten(chats: Chats) -> None:
+    chat, (question,) = talk(chats, "How many days?")
+    rows = tuple(Candidate(n, path, None, 0, (), 0.5) for n, path in enumerate(("hr/leave.md", "it/vpn.md")))
+    trace = Trace(candidates=rows, stages=(("hr: dense", 1.0), ("it: dense", 1.0)))
+    given = replace(answer("Ten.", "vpn.md", kb="it"), trace=trace)
+    chats.reply(ANN, chat, question, "Ten.", given, ["hr", "it"])
+    assert chats.forget(Gone("hr")).traces == 1
+    kept = chats.branch(ANN, chat)[1].answer
+    assert kept is not None
+    assert [row.path for row in kept.trace.candidates] == ["it/vpn.md"]
 
 
 def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
@@ -172,7 +267,7 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
 
 def test_what_rests_on_a_knowledge_base_that_may_not_be_seen_is_not_told_and_is_given_back(chats: Chats) -> None:
     chat, (_, reply) = talk(chats, "How many days?", "Secret 25 [1].")
-    less = Reader("ann", frozenset({"it"}))
+    less = Reader("ann", ids("it"))
     shown = chats.branch(less, chat)[1]
     assert (shown.hidden, shown.text, shown.answer) == (True, "", None)
     assert chats.branch(less, chat)[0].text == "How many days?"
@@ -195,15 +290,15 @@ def test_an_answer_that_was_written_from_an_earlier_one_is_hidden_with_it(chats:
     follow = chats.ask(ANN, chat, reply, "In other words?")
     _, rests_on = chats.history(ANN, chat, follow)
     chats.reply(ANN, chat, follow, "Five weeks [1].", answer("Five weeks [1].", kb="it"), rests_on | {"it"})
-    assert [m.hidden for m in chats.branch(Reader("ann", frozenset({"it"})), chat)] == [False, True, False, True]
-    assert [m.hidden for m in chats.branch(Reader("ann", frozenset({"hr"})), chat)] == [False, False, False, True]
+    assert [m.hidden for m in chats.branch(Reader("ann", ids("it")), chat)] == [False, True, False, True]
+    assert [m.hidden for m in chats.branch(Reader("ann", ids("hr")), chat)] == [False, False, False, True]
     assert not any(m.hidden for m in chats.branch(ANN, chat))
 
 
 def test_an_answer_that_was_cut_short_is_hidden_as_well(chats: Chats) -> None:
     chat, (question,) = talk(chats, "How many days?")
     chats.amend(chats.reply(ANN, chat, question, "", None, ["hr"]), "Secret tw", None)
-    assert chats.branch(Reader("ann", frozenset()), chat)[1].text == ""
+    assert chats.branch(Reader("ann", {}), chat)[1].text == ""
     assert chats.branch(ANN, chat)[1].text == "Secret tw"
 
 
@@ -215,7 +310,7 @@ def test_an_answer_that_was_cut_short_is_hidden_as_well(chats: Chats) -> None:
 def test_nobody_is_told_a_word_of_what_they_may_not_see(
     tmp_path_factory: pytest.TempPathFactory, rests: list[set[str]], sees: set[str]
 ) -> None:
-    chats, reader, parent = Chats(tmp_path_factory.mktemp("chats")), Reader("ann", frozenset(sees)), None
+    chats, reader, parent = Chats(tmp_path_factory.mktemp("chats")), Reader("ann", ids(*sees)), None
     chat = chats.begin(reader, ["hr"]).id
     for n, kbs in enumerate(rests):
         parent = chats.ask(reader, chat, parent, f"question{n}")
@@ -265,7 +360,7 @@ def test_a_conversation_that_was_read_is_not_parsed_again(chats: Chats, monkeypa
 def test_what_was_written_by_another_process_counts_at_once(chats: Chats, tmp_path: Path) -> None:
     chat, _ = talk(chats, "How many?", "25.")
     other = Chats(tmp_path)
-    other.forget("hr", [])
+    other.forget(Gone("hr"))
     assert "erased" in texts(chats, chat)[1]
     assert chats.branch(ANN, chat)[1].answer is None
     other.close()

@@ -11,9 +11,11 @@ from app.running.accounts import Accounts
 from app.running.chats import Chats, Reader
 from app.running.store import Store, statements
 from core.errors import CatalogError
+from retrieval.home import identity, names
 from tests import data_of_0_1 as old
+from tests.app.running.test_chats import Gone
 
-SEES = frozenset({"handbook", "private"})
+SEES = {"handbook": "1", "private": "2"}
 
 
 @pytest.fixture
@@ -64,13 +66,34 @@ def test_conversations_of_an_older_version_go_to_the_accounts_that_hold_their_ow
     assert titles(chats, bob.id) == ["How many days of annual leave do I have?"]
     assert chats.get(Reader("", SEES), "of-").title == "title of ''"
     assert [titles(chats, name) for name in ("ann", "bob", "gone")] == [[], [], []]
-    (chat,) = chats.latest(Reader(bob.id, SEES))
-    question, answer = chats.branch(Reader(bob.id, SEES), chat.id)
+    sees = {kb: identity(data / kb) for kb in ("handbook", "private")}
+    (chat,) = chats.latest(Reader(bob.id, sees))
+    question, answer = chats.branch(Reader(bob.id, sees), chat.id)
     assert answer.answer is not None
-    assert answer.rests_on == ("handbook",)
+    assert answer.rests_on == (sees["handbook"],)
     assert {source.hit.kb for source in answer.answer.sources} == {"handbook"}
-    assert [m.hidden for m in chats.branch(Reader(bob.id, frozenset({"private"})), chat.id)] == [False, True]
-    chats.reply(Reader(bob.id, SEES), chat.id, question.id, "Twenty.", answer.answer, ["handbook"])
+    assert [m.hidden for m in chats.branch(Reader(bob.id, {"private": sees["private"]}), chat.id)] == [False, True]
+    chats.reply(Reader(bob.id, sees), chat.id, question.id, "Twenty.", answer.answer, [sees["handbook"]])
+
+
+@pytest.mark.parametrize("anew", ["made again", "gone", "from before", "edited"])
+def test_an_answer_of_an_older_version_is_told_only_where_its_knowledge_base_is_known_to_be_the_same(
+    data: Path, anew: str
+) -> None:
+    home = data / "handbook"
+    with closing(sqlite3.connect(home / "g0001" / "catalog.sqlite")) as db, db:
+        if anew != "from before":
+            db.execute("UPDATE documents SET indexed_at = 9e9")  # later than any answer
+        if anew == "made again":
+            db.execute("UPDATE chunks SET text = substr(text, 2)")
+        if anew == "from before":  # as out of a backup of another one
+            db.execute("UPDATE documents SET path = 'other-' || path")
+    if anew == "gone":
+        home.rename(data / "aside")
+    chats, bob = Chats(data), Accounts(data).get("bob")
+    sees = {kb: identity(data / kb) for kb in names(data)}
+    (chat,) = chats.latest(Reader(bob.id, sees))
+    assert chats.branch(Reader(bob.id, sees), chat.id)[1].hidden == (anew != "edited")
 
 
 def test_who_is_given_a_name_again_sees_nothing_of_who_had_it(data: Path) -> None:
@@ -97,7 +120,7 @@ def test_a_copy_of_what_it_was_stays_beside_it(data: Path, file: str, number: in
 
 
 def test_what_was_deleted_is_not_kept_by_the_copy(data: Path) -> None:
-    Chats(data).forget("private", [])
+    Chats(data).forget(Gone("private"))
     assert not list(data.glob("chats.sqlite.*"))
 
 
@@ -152,3 +175,15 @@ def test_a_file_that_was_put_in_its_place_counts_at_once(tmp_path: Path) -> None
     (tmp_path / "y.sqlite").replace(tmp_path / "x.sqlite")
     with store.reading() as db:
         assert db.execute("SELECT x FROM t").fetchall() == [(1,), (8,)]
+
+
+def test_a_new_file_that_another_process_is_writing_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "x.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr("core.sqlite.sleep", lambda _: other.execute("COMMIT"))
+        store = Store(tmp_path / "x.sqlite", (first,), 5.0)
+        with store.reading() as db:
+            assert db.execute("SELECT x FROM t").fetchall() == [(1,)]
+        store.close()

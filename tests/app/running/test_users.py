@@ -222,6 +222,16 @@ def test_answers_flow_back_at_their_rate() -> None:
         limits.admit("a")
 
 
+def test_a_question_that_was_counted_when_it_was_asked_is_not_counted_again() -> None:
+    limits = Limits(2, 1, Metrics(), Clock())
+    limits.take("a")
+    with limits.admit("a", taken=True), pytest.raises(LimitError, match="1 answers"):
+        limits.admit("a", taken=True)
+    limits.take("a")
+    with pytest.raises(LimitError, match="2 questions"):
+        limits.take("a")
+
+
 def test_no_more_answers_at_once_than_allowed_and_a_failed_one_makes_room() -> None:
     limits = Limits(0, 2, Metrics())
     first = limits.admit("a")

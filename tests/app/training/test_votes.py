@@ -62,6 +62,15 @@ def test_votes_that_quote_a_file_that_is_gone_are_forgotten(tmp_path: Path) -> N
     assert forget(tmp_path / "none.jsonl", set()) == []
 
 
+def test_votes_on_answers_that_were_erased_are_forgotten(tmp_path: Path) -> None:
+    file = tmp_path / "votes.jsonl"
+    for one in (vote("v1"), vote("v2"), vote("v3")):
+        add_vote(file, one)
+    assert forget(file, {"a.md", 'b "c.md'}, {"v2", "v9"}) == ["v2"]
+    assert forget(file, None, {"v3"}) == ["v3"]
+    assert [kept.id for kept in read_votes(file)] == ["v1"]
+
+
 def test_a_line_that_is_whole_and_no_vote_is_named(tmp_path: Path) -> None:
     file = tmp_path / "votes.jsonl"
     add_vote(file, vote("v1"))

@@ -9,13 +9,14 @@ from fastapi.testclient import TestClient
 
 from app.http.server import build
 from app.running.bases import State
-from app.running.chats import Reader
 from app.running.users import User
 from app.texts import TEXTS
+from app.ui import knowledge_job
 from app.ui.conversation import in_panel, messages, reader_of
 from app.ui.page import mount
 from core.config import load
 from core.types import Answer, Citation, Hit, Source
+from retrieval.index import Index
 
 QUESTION, SECRET = "How many days of leave?", "Twenty-five"
 
@@ -39,13 +40,13 @@ def client(state: State) -> Iterator[TestClient]:
 def conversation(state: State) -> str:
     """One of bob's, with an answer that rests on the handbook."""
     bob = state.users.accounts.get("bob")
-    reader = Reader(bob.id, frozenset({"handbook"}))
+    reader = reader_of(state, User("bob", "reader", ("handbook",), bob.id))
     hit = Hit(1, 0.9, 1, "/docs", "leave.md", "Leave", 3, (), 0, 8, f"{SECRET} days.", "en", 0, 4, kb="handbook")
     cited, sources = (Citation(1, "leave.md", 3, hit.text),), (Source(1, hit, hit.text),)
     answer = Answer(f"{SECRET} [1].", True, cited, sources, "openai", "m", "leave?", 0.5)
     chat = state.chats.begin(reader, ["handbook"]).id
     question = state.chats.ask(reader, chat, None, QUESTION)
-    state.chats.reply(reader, chat, question, answer.text, answer, ["handbook"])
+    state.chats.reply(reader, chat, question, answer.text, answer, reader.sees.values())
     return chat
 
 
@@ -97,3 +98,29 @@ def test_an_export_is_its_owners_alone(state: State, client: TestClient) -> None
     chat = conversation(state)
     key = state.users.accounts.add_key("ann")
     assert client.get(f"/chats/{chat}.md", headers={"authorization": f"Bearer {key}"}).status_code == 403
+
+
+def test_what_rests_on_a_knowledge_base_that_was_made_again_under_its_name_is_gone(
+    state: State, client: TestClient
+) -> None:
+    chat, accounts, home = conversation(state), state.users.accounts, state.bases.data / "handbook"
+    headers = {"authorization": f"Bearer {accounts.add_key('bob')}"}
+    user = User("bob", "reader", ("handbook",), accounts.get("bob").id)
+    before = state.bases.get("handbook")
+    work = knowledge_job.begin(state, "plan", "handbook", "ann", lambda progress: "what it found", "en")
+    assert knowledge_job.latest(state, "handbook") is not None
+    home.rename(home.parent.parent / "removed")
+    try:
+        Index.open_or_create(state.bases.data, "handbook", state.bases.embedder, "sentences 100+0").close()
+        assert state.bases.get("handbook") is not before
+        assert knowledge_job.latest(state, "handbook") is None
+        assert state.jobs.get(work.id) is not None
+        for told in (client.get(f"/chats/{chat}.md", headers=headers).text, shown(state, chat, user)):
+            assert QUESTION in told
+            assert not any(word in told for word in (SECRET, "leave.md"))
+        follow = state.chats.ask(reader_of(state, user), chat, None, "In other words?")
+        assert state.chats.history(reader_of(state, user), chat, follow) == ([], frozenset())
+    finally:
+        shutil.rmtree(home)
+        (home.parent.parent / "removed").rename(home)
+    assert SECRET in client.get(f"/chats/{conversation(state)}.md", headers=headers).text

@@ -20,8 +20,13 @@ CFG = IngestConfig()
 _START = 2048  # where the text begins in the stream
 
 
-def doc(pieces: list[tuple[str, bool]], runs: list[tuple[int, bytes]], notes: int = 0, flags: int = 0x200) -> bytes:
-    """A Word document of (text, whether in 8 bits) pieces; `runs` are (first character, properties) of paragraphs."""
+def doc(
+    pieces: list[tuple[str, bool]], runs: list[tuple[int, bytes]], notes: int = 0, flags: int = 0x200,
+    looks: list[tuple[int, bytes]] | None = None,
+) -> bytes:  # fmt: skip
+    """A Word document of (text, whether in 8 bits) pieces; `runs` are (first character, properties) of paragraphs, and
+    `looks` those of characters, of text in 8 bits.
+    """
     text, places, starts = b"", [], [0]
     for piece, narrow in pieces:
         raw = piece.encode("cp1252") if narrow else piece.encode("utf-16-le")
@@ -42,14 +47,28 @@ def doc(pieces: list[tuple[str, bool]], runs: list[tuple[int, bytes]], notes: in
     struct.pack_into(f"<{len(runs) + 1}I", block, 0, *(_START + at for at, _ in runs), _START + len(text))
     block[511] = len(runs)
     papx = struct.pack("<III", _START, _START + len(text), page)
-    main = bytearray(_START) + text.ljust(page * 512 - _START, b"\0") + block
+    chpx = struct.pack("<III", _START, _START + len(text), page + 1) if looks else b""
+    main = bytearray(_START) + text.ljust(page * 512 - _START, b"\0") + block + _look_page(looks or [], len(text))
     struct.pack_into("<HH6xH", main, 0, 0xA5EC, 0xC1, flags)
     struct.pack_into("<II", main, 0x4C, starts[-1] - notes, notes)
     struct.pack_into("<II", main, 0x102, len(clx), len(papx))
+    struct.pack_into("<II", main, 0xFA, len(clx) + len(papx), len(chpx))
     struct.pack_into("<II", main, 0x1A2, 0, len(clx))
     title = struct.pack("<IIIIIIII", 0, 2, 1, 24, 2, 32, 2, 936) + struct.pack("<II", 30, 8) + "差旅手册".encode("gbk")
     summary = struct.pack("<28x16xI", 48) + title
-    return compound({"WordDocument": bytes(main), "1Table": clx + papx, "\x05SummaryInformation": summary})
+    return compound({"WordDocument": bytes(main), "1Table": clx + papx + chpx, "\x05SummaryInformation": summary})
+
+
+def _look_page(looks: list[tuple[int, bytes]], length: int) -> bytes:
+    """A page of properties of characters."""
+    block, offset = bytearray(512), 511
+    for i, (_, changes) in enumerate(looks):
+        offset = (offset - len(changes) - 1) // 2 * 2
+        block[offset : offset + len(changes) + 1] = bytes((len(changes),)) + changes
+        block[4 * (len(looks) + 1) + i] = offset // 2
+    struct.pack_into(f"<{len(looks) + 1}I", block, 0, *(_START + at for at, _ in looks), _START + length)
+    block[511] = len(looks)
+    return bytes(block)
 
 
 def properties(style: int, *changes: bytes) -> bytes:
@@ -68,6 +87,50 @@ def test_pieces_of_both_widths_headings_rows_fields_and_notes() -> None:
     assert document.text == "Café rules\n\n| City | Fa re |\n| --- | --- |\n\nsee here\nnext\n\na note"
     assert [s.headings for s in document.sections] == [("Café rules",), ()]
     assert (document.title, document.tables) == ("差旅手册", 1)
+
+
+PLAIN = b"\x35\x08\x01"  # bold
+VANISH, WHITE, WHITE_NUMBER = b"\x3c\x08\x01", b"\x70\x68\xff\xff\xff\x00", b"\x42\x2a\x08"
+DISPLAYED, SAME = "they are not displayed", "they have the colour of their ground"
+
+
+@pytest.mark.parametrize(
+    ("look", "why"),
+    [
+        (VANISH, DISPLAYED), (b"\x3c\x08\x81", DISPLAYED), (WHITE, SAME), (WHITE_NUMBER, SAME), (PLAIN + WHITE, SAME),
+        (b"\x43\x4a\x02\x00", "they are too small to be read"), (b"\x37\x08\x01", "they are struck out"),
+        (b"\x00\x08\x01", "they are deleted by tracked changes"),
+    ],
+)  # fmt: skip
+def test_what_nobody_sees_is_left_out_and_named(look: bytes, why: str) -> None:
+    text = "Before marker\rafter\r"
+    data = doc([(text, True)], [(0, NORMAL)], looks=[(0, PLAIN), (7, look), (15, PLAIN)])
+    document = read_doc(data, CFG)
+    assert document.text.split() == ["Before", "fter"]
+    seen = "" if "struck" in why or "deleted" in why else "that nobody sees "
+    assert document.notes == (f"7 characters {seen}were left out: {why}",)
+
+
+@pytest.mark.parametrize(
+    ("look", "kind"),
+    [
+        (b"\x3c\x08\x00", NORMAL), (b"\x70\x68\x00\x00\x80\x00", NORMAL), (WHITE + b"\x0c\x2a\x01", NORMAL),
+        (WHITE + b"\x71\xca\x0a" + b"\0" * 10, NORMAL), (b"\x70\x68\xff\xff\xff\xff", NORMAL),
+        (WHITE, properties(0, b"\x2d\x44\x01\x00")), (WHITE, properties(12)), (WHITE, CELL),
+        (b"\x43\x4a\x10\x00", NORMAL),
+    ],
+)  # fmt: skip
+def test_what_can_be_seen_stays(look: bytes, kind: bytes) -> None:
+    document = read_doc(doc([("Before shown\r", True)], [(0, kind)], looks=[(0, PLAIN), (7, look)]), CFG)
+    assert document.text == "Before shown"
+    assert document.notes == ()
+
+
+def test_hidden_words_of_notes_are_left_out_and_those_of_headers_not_counted() -> None:
+    data = doc([("Text\rA note marker\r", True)], [(0, NORMAL)], notes=14, looks=[(0, PLAIN), (12, VANISH)])
+    document = read_doc(data, CFG)
+    assert document.text == "Text\n\nA note"
+    assert document.notes == (f"6 characters that nobody sees were left out: {DISPLAYED}",)
 
 
 def test_wide_pieces_with_characters_beyond_the_basic_plane() -> None:

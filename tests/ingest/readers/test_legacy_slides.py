@@ -33,7 +33,7 @@ def box(*texts: bytes) -> bytes:
     return container(0x40C, container(0xF002, container(0xF004, container(0xF00D, *texts))))
 
 
-def presentation(token: int = 0xE391C05F) -> bytes:
+def presentation(token: int = 0xE391C05F, shown: bytes = b"") -> bytes:
     """Two slides and a note to the first; an edit appended later replaced the second slide."""
     slides = container(
         0xFF0,
@@ -46,7 +46,7 @@ def presentation(token: int = 0xE391C05F) -> bytes:
     )
     objects = {
         1: container(0x3E8, slides, container(0xFF0, persist(4, 300), instance=2)),
-        2: container(0x3EE, box(text(4, "in a box"), text(4, "*"))),
+        2: container(0x3EE, shown, box(text(4, "in a box"), text(4, "*"))),
         3: container(0x3EE, box(text(4, "old words"))),
         4: container(0x3F0, record(0x3F1, struct.pack("<III", 256, 0, 0)), box(text(2, "spoken"), text(4, "*"))),
     }
@@ -76,6 +76,16 @@ def test_slides_have_titles_outline_boxes_and_notes_of_the_newest_edit() -> None
         (2, (), "outline\nnew words"),
     ]
     assert (document.title, document.pages) == ("差旅制度", 2)
+
+
+def test_a_hidden_slide_is_left_out_and_named() -> None:
+    for flags, hidden in ((0x0005, True), (0x0001, False)):
+        shown = record(0x3F9, struct.pack("<IIBBH4x", 0, 0, 0, 0, flags))
+        document = read_ppt(presentation(shown=shown), CFG)
+        assert [section.page for section in document.sections] == ([2] if hidden else [1, 2])
+        assert document.pages == 2
+        assert document.notes == (("hidden slides were left out: 1",) if hidden else ())
+        assert ("in a box" in document.text) != hidden
 
 
 def test_a_password_is_an_error() -> None:

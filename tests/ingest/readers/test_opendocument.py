@@ -13,7 +13,8 @@ CFG = IngestConfig()
 SPACES = " ".join(
     f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{full}:1.0"'
     for name, full in (("office", "office"), ("text", "text"), ("table", "table"), ("draw", "drawing"),
-                       ("style", "style"), ("presentation", "presentation"), ("svg", "svg-compatible"))
+                       ("style", "style"), ("fo", "xsl-fo-compatible"), ("presentation", "presentation"),
+                       ("svg", "svg-compatible"))
 )  # fmt: skip
 META = (
     '<m:meta xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:m="urn:oasis:names:tc:opendocument:xmlns:office:1.0">'
@@ -120,3 +121,117 @@ def test_tags_and_date_come_from_the_properties_of_packages_and_of_flat_files() 
     slides = package(flat('<draw:page><draw:frame><draw:text-box><text:p>x</text:p></draw:text-box></draw:frame>'
                           '</draw:page>', "presentation"))  # fmt: skip
     assert read_odp(slides, CFG).tags == ("差旅", "Travel", "HR")
+
+
+def styled(name: str, family: str, text: str = "", about: str = "", parent: str = "") -> str:
+    return (
+        f'<style:style style:name="{name}" style:family="{family}" style:parent-style-name="{parent}">'
+        f"<style:text-properties {text}/>{about}</style:style>"
+    )
+
+
+def looking(body: str, *styles: str, kind: str = "text", apart: str = "") -> bytes:
+    """A package with automatic styles, and styles in a file apart."""
+    data = flat(body, kind).replace("<office:automatic-styles>", "<office:automatic-styles>" + "".join(styles), 1)
+    memory = BytesIO(package(data))
+    with ZipFile(memory, "a") as archive:
+        archive.writestr("styles.xml", f"<office:document-styles {SPACES}>{apart}</office:document-styles>")
+    return memory.getvalue()
+
+
+WHITE, DARK = 'fo:color="#ffffff"', 'fo:background-color="#000080"'
+DISPLAYED = "they are not displayed"
+SAME = "they have the colour of their ground"
+
+
+@pytest.mark.parametrize(
+    ("style", "why"),
+    [
+        ('text:display="none"', DISPLAYED),
+        (WHITE, SAME),
+        ('fo:color="#000080" fo:background-color="#000081"', SAME),
+        ('fo:font-size="1pt"', "they are too small to be read"),
+        ('style:text-line-through-style="solid"', "they are struck out"),
+    ],
+)
+@pytest.mark.parametrize("where", ["span", "paragraph", "parent", "apart", "note", "cell"])
+def test_what_nobody_sees_is_left_out_and_named(style: str, why: str, where: str) -> None:
+    own = styled("S1", "text" if where == "span" else "paragraph", style)
+    styles, apart = [own], ""
+    body = '<text:p>Before</text:p><text:p text:style-name="S1">marker</text:p>'
+    if where == "span":
+        body = '<text:p>Before <text:span text:style-name="S1">marker</text:span></text:p>'
+    elif where == "parent":
+        styles, body = [own, styled("P9", "paragraph", parent="S1")], body.replace('"S1"', '"P9"')
+    elif where == "apart":
+        styles, apart = [], f"<office:styles>{own}</office:styles>"
+    elif where == "note":
+        note = f"<text:note><text:note-body>{body}</text:note-body></text:note>"
+        body = f"<text:p>Text{note}</text:p>"
+    elif where == "cell":
+        parts = body.split("</text:p>")[:-1]
+        cells = "".join(f"<table:table-cell>{part}</text:p></table:table-cell>" for part in parts)
+        body = f"<table:table><table:table-row>{cells}</table:table-row></table:table>"
+    document = read_odt(looking(body, *styles, apart=apart), CFG)
+    assert "marker" not in document.text
+    assert "Before" in document.text
+    assert document.notes == (f"6 characters {'' if 'struck' in why else 'that nobody sees '}were left out: {why}",)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '<text:section text:display="none"><text:p>marker</text:p></text:section>',
+        '<text:p>a<text:hidden-text text:is-hidden="true">marker</text:hidden-text></text:p>',
+        '<text:p><text:hidden-paragraph text:is-hidden="true"/>marker</text:p>',
+    ],
+)
+def test_hidden_sections_paragraphs_and_fields_are_left_out(body: str) -> None:
+    document = read_odt(looking(f"<text:p>Before</text:p>{body}"), CFG)
+    assert "marker" not in document.text
+    assert document.notes == (f"6 characters that nobody sees were left out: {DISPLAYED}",)
+
+
+def test_what_can_be_seen_stays() -> None:
+    cell = '<style:style style:name="C1" style:family="table-cell"><style:table-cell-properties {}/></style:style>'
+    behind = f"<style:paragraph-properties {DARK}/>"
+    styles = [
+        styled("W", "paragraph", WHITE), styled("OnDark", "paragraph", WHITE, behind), cell.format(DARK),
+        styled("Marked", "text", f"{WHITE} {DARK}"), styled("Usual", "text", 'style:use-window-font-color="true"'),
+        styled("Shown", "text", 'text:display="true"'), styled("Hidden", "paragraph", 'text:display="none"'),
+    ]  # fmt: skip
+    body = (
+        '<text:p text:style-name="OnDark">one</text:p>'
+        '<text:p><text:span text:style-name="Marked">two</text:span></text:p><table:table><table:table-row>'
+        '<table:table-cell table:style-name="C1"><text:p text:style-name="W">three</text:p></table:table-cell>'
+        "<table:table-cell><text:p>x</text:p></table:table-cell></table:table-row></table:table>"
+        '<text:p>a<draw:frame><draw:text-box><text:p text:style-name="W">four</text:p></draw:text-box></draw:frame>'
+        '</text:p><text:p text:style-name="W"><text:span text:style-name="Usual">five</text:span></text:p>'
+        '<text:p text:style-name="Hidden"><text:span text:style-name="Shown">seven</text:span></text:p>'
+        '<text:p text:style-name="Hidden"><text:span text:style-name="Nothing">no</text:span></text:p>'
+    )
+    document = read_odt(looking(body, *styles), CFG)
+    assert all(word in document.text for word in ("one", "two", "three", "four", "five", "seven"))
+    assert "no" not in document.text
+    assert document.notes == (f"2 characters that nobody sees were left out: {DISPLAYED}",)
+    page = f'<style:page-layout style:name="L"><style:page-layout-properties {DARK}/></style:page-layout>'
+    coloured = f"<office:automatic-styles>{page}</office:automatic-styles>"
+    assert "six" in read_odt(looking('<text:p text:style-name="W">six</text:p>', *styles, apart=coloured), CFG).text
+
+
+def test_hidden_slides_and_hidden_words_of_slides_are_left_out() -> None:
+    frame = '<draw:frame presentation:class="title"><draw:text-box><text:p>{}</text:p></draw:text-box></draw:frame>'
+    hidden = (
+        '<style:style style:name="dp1" style:family="drawing-page">'
+        '<style:drawing-page-properties presentation:visibility="hidden"/></style:style>'
+    )
+    words = 'Plan<text:span text:style-name="V"> marker</text:span>'
+    body = f'<draw:page draw:style-name="dp1">{frame.format("marker")}</draw:page>'
+    body += f"<draw:page>{frame.format(words)}</draw:page>"
+    styles = (hidden, styled("V", "text", 'text:display="none"'))
+    document = read_odp(looking(body, *styles, kind="presentation"), CFG)
+    assert [(s.page, s.headings, document.text[s.start : s.end]) for s in document.sections] == [(2, ("Plan",), "Plan")]
+    assert document.pages == 2
+    assert document.notes == (
+        "hidden slides were left out: 1", f"6 characters that nobody sees were left out: {DISPLAYED}"
+    )  # fmt: skip

@@ -71,6 +71,56 @@ def test_what_is_no_text_of_the_document_is_left_out() -> None:
     )
     assert document.text == "shown a\n\nA note."
     assert document.title == "Travel rules"
+    assert document.notes == (
+        "6 characters that nobody sees were left out: they are not displayed",
+        "4 characters were left out: they are deleted by tracked changes",
+    )
+
+
+COLOURS = r"{\colortbl;\red255\green255\blue255;\red0\green0\blue0;\red250\green252\blue255;\red0\green0\blue128;}"
+
+
+@pytest.mark.parametrize(
+    ("run", "why"),
+    [
+        (r"\v marker", "they are not displayed"),
+        (r"{\v marker\v0}", "they are not displayed"),
+        (r"\cf1 marker", "they have the colour of their ground"),
+        (r"\cf3 marker", "they have the colour of their ground"),
+        (r"\cf2\highlight2 marker", "they have the colour of their ground"),
+        (r"\cf4\chcbpat4 marker", "they have the colour of their ground"),
+        (r"\pard\cbpat4\cf4 marker", "they have the colour of their ground"),
+        (r"\fs2 marker", "they are too small to be read"),
+        (r"\strike marker", "they are struck out"),
+        (r"\cf1{\footnote\cf2 A }marker", "they have the colour of their ground"),
+    ],
+)
+def test_what_nobody_sees_is_left_out_and_named(run: str, why: str) -> None:
+    document = read(COLOURS + rf"\pard Before {{{run}}} after.\par\pard next\par")
+    assert "marker" not in document.text
+    assert document.text.startswith("Before  after.\nnext")
+    assert document.notes == (f"6 characters {'' if 'struck' in why else 'that nobody sees '}were left out: {why}",)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        r"\v\v0 shown", r"\v\plain shown", r"\cf1\highlight4 shown", r"\cf1\chcbpat2 shown", r"\cf1\cf0 shown",
+        r"\pard\cbpat4\cf1 shown", r"\cf4 shown", r"\cf9 shown", r"\fs16 shown", r"\strike\strike0 shown",
+        r"\highlight1 shown",
+        r"\trowd\clcbpat4\cellx1\pard\intbl\cf1 shown\cell\row\pard",
+    ],
+)  # fmt: skip
+def test_what_can_be_seen_stays(run: str) -> None:
+    document = read(COLOURS + rf"\pard Before {{{run}}} after.\par")
+    assert "shown" in document.text
+    assert document.notes == ()
+
+
+def test_hidden_words_of_a_note_are_left_out_too() -> None:
+    document = read(COLOURS + r"Text{\footnote A {\v marker }note.}\par")
+    assert document.text == "Text\n\nA note."
+    assert len(document.notes) == 1
 
 
 def test_other_files_and_endless_nesting_are_refused() -> None:

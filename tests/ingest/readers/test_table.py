@@ -329,3 +329,26 @@ def test_a_damaged_workbook_is_one_clear_error_or_what_is_left_of_it(kind: str, 
         said = f"{error.message} {error.hint}"
     assert "\n" not in said or "Li" in said
     assert len(said.split()) > 3
+
+
+def test_cells_of_an_xls_that_have_the_colour_of_their_ground_are_left_out_and_named() -> None:
+    xlwt = pytest.importorskip("xlwt")
+    book = xlwt.Workbook()
+    sheet = book.add_sheet("Fares")
+    dark = "pattern: pattern solid, fore_colour dark_blue"
+    looks = (
+        "font: colour white",
+        f"font: colour white; {dark}",
+        f"font: colour dark_blue; {dark}",
+        "font: colour red",
+        "",
+    )
+    for row, (look, text) in enumerate(zip(looks, ("marker", "title", "marker", "loud", "plain"), strict=True)):
+        sheet.write(row, 0, f"a{row}")
+        sheet.write(row, 1, text, xlwt.easyxf(look))
+    memory = BytesIO()
+    book.save(memory)
+    document = read_sheets(memory.getvalue(), CFG)
+    assert "marker" not in document.text
+    assert all(word in document.text for word in ("title", "loud", "plain", "a0", "a2"))
+    assert document.notes == ("12 characters that nobody sees were left out: they have the colour of their ground",)

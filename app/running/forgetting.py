@@ -1,0 +1,117 @@
+"""What is erased of conversations with the documents that it rests on, and with what follows from it.
+
+A model is told the conversation before a question, so that each answer below one that is erased may repeat it, and its
+record holds the prompt that does: they go too. Of other answers the trace goes, as far as it names what is gone.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+ERASED = "(erased: a document it rested on was deleted / 已清除：它所依据的文档已被删除)"
+
+Record = dict[str, Any]  # an `Answer` as JSON has it
+
+
+class Documents(Protocol):
+    """The documents that a knowledge base holds now."""
+
+    kb: str
+    id: str
+
+    def holds(self, source: Mapping[str, Any]) -> bool:
+        """Whether a passage, a `Source` as JSON has it, still stands in its document."""
+        ...
+
+    def has(self, path: str) -> bool:
+        """Whether there is a document of a path."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What was erased: answers as (conversation, message), and of how many further ones a part of the trace."""
+
+    answers: tuple[tuple[str, int], ...] = ()
+    traces: int = 0
+
+    @property
+    def conversations(self) -> int:
+        """How many conversations they were of."""
+        return len({chat for chat, _ in self.answers})
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    parent: int | None
+    chat: str
+    said: bool  # whether it is an answer that says anything
+    own: bool  # whether it may rest on the knowledge base
+
+
+def forget(db: sqlite3.Connection, documents: Documents) -> Forgotten:
+    """Erase what rests on documents that are gone, in the transaction that is open."""
+    rows = {message: row for message, row in _rows(db, documents)}
+    unknown = {message for message, row in rows.items() if row.own and row.said}  # cut short: no record says on what
+    gone: set[int] = set()
+    scrubbed: list[tuple[str, int]] = []
+    for message, text in db.execute("SELECT message, record FROM answers UNION ALL SELECT message, record FROM found"):
+        unknown.discard(message)
+        record = json.loads(text)
+        sources = [source for source in record["sources"] if source["hit"]["kb"] == documents.kb]
+        if not all(documents.holds(source) for source in sources):
+            gone.add(message)
+        elif message in rows and rows[message].own and _scrub(record, documents):
+            scrubbed.append((json.dumps(record, ensure_ascii=False), message))
+    gone |= unknown
+    erased = [message for message in rows if rows[message].said and _below(message, rows, gone)]
+    db.executemany("UPDATE messages SET text = ? WHERE id = ?", [(ERASED, message) for message in erased])
+    for table in ("answers", "found"):
+        db.executemany(f"DELETE FROM {table} WHERE message = ?", [(message,) for message in {*erased, *gone}])
+    scrubbed = [(record, message) for record, message in scrubbed if message not in erased]
+    db.executemany("UPDATE answers SET record = ? WHERE message = ?", scrubbed)
+    return Forgotten(tuple((rows[message].chat, message) for message in erased), len(scrubbed))
+
+
+def _rows(db: sqlite3.Connection, documents: Documents) -> Iterator[tuple[int, _Row]]:
+    known = {documents.id, f"name:{documents.kb}"}
+    for message, parent, chat, role, text, rests_on in db.execute(
+        "SELECT id, parent, chat, role, text, rests_on FROM messages"
+    ):
+        said = role == "assistant" and text not in ("", ERASED)
+        yield message, _Row(parent, chat, said, not known.isdisjoint(json.loads(rests_on)))
+
+
+def _below(asked: int, rows: Mapping[int, _Row], gone: set[int]) -> bool:
+    """Whether a message, or one that it follows, is among those that are gone."""
+    message: int | None = asked
+    seen: set[int] = set()
+    while message is not None and message in rows and message not in seen:
+        if message in gone:
+            return True
+        seen.add(message)
+        message = rows[message].parent
+    return False
+
+
+def _scrub(record: Record, documents: Documents) -> bool:
+    """Take out of a trace what was found in documents that are gone; whether anything was."""
+    trace = record.get("trace") or {}
+    several = any(": " in name for name, _ in trace.get("stages", ()))
+    others = {source["hit"]["kb"] for source in record["sources"]} - {documents.kb}
+
+    def there(path: str) -> bool:
+        kb, _, within = path.partition("/") if several else ("" if others else documents.kb, "", path)
+        return kb != documents.kb or documents.has(within)
+
+    candidates = trace.get("candidates", [])
+    kept = [row for row in candidates if there(row["path"])]
+    if len(kept) == len(candidates):
+        return False
+    trace["candidates"] = kept
+    for query in trace.get("queries", ()):
+        if query["origin"] == "feedback":  # its words are of passages that were found
+            query["text"] = ERASED
+    return True
