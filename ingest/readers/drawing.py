@@ -21,7 +21,7 @@ def chart_lines(root: "Element") -> list[str]:
     """The title of a chart and of its axes, then a table: a row a category, a column a series."""
     if root.tag == f"{_CX}chartSpace":
         return _newer_chart(root)
-    lines = [_rich(title) for title in root.iter(f"{_C}title")]
+    lines = chart_titles(root)
     series = [each for each in root.iter(f"{_C}ser")]
     names = [_series_name(each, number) for number, each in enumerate(series, start=1)]
     points: dict[int, str] = {}
@@ -31,14 +31,19 @@ def chart_lines(root: "Element") -> list[str]:
     columns = [_points(each.find(f"{_C}val")) or _points(each.find(f"{_C}yVal")) for each in series]
     places = sorted({i for column in columns for i in column} | points.keys())[:_MOST_POINTS]
     if not any(columns):
-        return [line for line in lines if line]
+        return lines
     rows = [["", *names], *([points.get(i, ""), *(column.get(i, "") for column in columns)] for i in places)]
-    return ["", *(line for line in lines if line), *plain_table(rows), ""]
+    return ["", *lines, *plain_table(rows), ""]
+
+
+def chart_titles(root: "Element") -> list[str]:
+    """The titles of a chart and of its axes."""
+    return [line for title in root.iter(f"{_C}title", f"{_CX}title") if (line := _rich(title))]
 
 
 def _newer_chart(root: "Element") -> list[str]:
     """A chart of Office 2016 (tree map, waterfall, funnel): its title, then a table for each set of data."""
-    lines = [_rich(title) for title in root.iter(f"{_CX}title")]
+    lines = chart_titles(root)
     for data in root.iter(f"{_CX}data"):
         columns: list[dict[int, str]] = []
         for level in data.iter(f"{_CX}lvl"):

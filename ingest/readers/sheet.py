@@ -29,6 +29,7 @@ class Sheet:
     comments: dict[int, dict[int, str]] = field(default_factory=dict)
     unreckoned: list[tuple[int, int]] = field(default_factory=list)
     characters: Unseen = field(default_factory=Unseen)  # of its cells, which nobody sees
+    boxes: list[str] = field(default_factory=list)  # what stands over the cells: text boxes, titles of charts
     last_row: int = 0
     last_column: int = 0
 
@@ -71,7 +72,7 @@ class Sheet:
             notes.append(f"formulas whose value is not in the file were left out: {what}; open and save it once")
         notes += self.characters.notes()
         rows, comments = self._seen()
-        return Part("\n".join(lines(rows, comments)), (label,))
+        return Part("\n".join([*lines(rows, comments), *(f"\n{box}" for box in self.boxes)]).lstrip("\n"), (label,))
 
     def _spread(self) -> None:
         """Write each merged cell into all that it covers, of rows that hold more than it."""

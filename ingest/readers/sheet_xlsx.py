@@ -1,6 +1,7 @@
 """The sheets of an .xlsx: its XML, read directly, because the libraries give values without how they are shown.
 
-Source: ISO/IEC 29500-1, 18.2 (workbook), 18.3 (worksheets), 18.4 (shared strings), 18.7 (comments), 18.8 (styles).
+Source: ISO/IEC 29500-1, 18.2 (workbook), 18.3 (worksheets), 18.4 (shared strings), 18.7 (comments), 18.8 (styles),
+20.5 (drawings).
 """
 
 import html
@@ -13,10 +14,13 @@ from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any
 from zipfile import ZipFile
 
+from ingest.readers.drawing import chart_titles
 from ingest.readers.number_format import GENERAL, code_of, general, shown
 from ingest.readers.package import parse_xml
 from ingest.readers.raised import raised
 from ingest.readers.sheet import Sheet
+from ingest.readers.text import clean, collapse
+from ingest.readers.unseen import STRUCK
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -44,15 +48,16 @@ def sheets(archive: ZipFile) -> Iterator[Sheet]:
     since_1904 = any(about.get("date1904") in ("1", "true") for about in book.iter("{*}workbookPr"))
     parts = {kind.rpartition("/")[2]: member for kind, member in links.values()}
     strings = _strings(archive, members, parts.get("sharedStrings", "xl/sharedstrings.xml"))
-    formats = _formats(archive, members, parts.get("styles", "xl/styles.xml"))
+    styles = _styles(archive, members, parts.get("styles", "xl/styles.xml"))
     for about in book.iter("{*}sheet"):
         key = next((value for name, value in about.attrib.items() if str(name).endswith("}id")), "")
         sheet = Sheet(str(about.get("name", "")), about.get("state", "visible") != "visible")
         member = links.get(str(key), ("", ""))[1]
         if not sheet.hidden and member in members:
             with archive.open(members[member]) as stream:
-                _Filling(sheet, strings, formats, since_1904).read(stream)
+                _Filling(sheet, strings, styles, since_1904).read(stream)
             _comments(archive, members, member, sheet)
+            _boxes(archive, members, member, sheet)
         yield sheet
 
 
@@ -71,14 +76,14 @@ def _links(archive: ZipFile, members: dict[str, str], of: str) -> dict[str, tupl
     }
 
 
-def _strings(archive: ZipFile, members: dict[str, str], member: str) -> list[str]:
+def _strings(archive: ZipFile, members: dict[str, str], member: str) -> "list[_String]":
     import lxml.etree as etree
 
-    found: list[str] = []
+    found: list[_String] = []
     if member in members:
         with archive.open(members[member]) as stream:
             for _, item in etree.iterparse(stream, tag="{*}si", **_PARSING):
-                found.append(_text(item))
+                found.append(_string(item))
                 _forget(item)
     return found
 
@@ -89,19 +94,31 @@ _PARSING: dict[str, Any] = {
 }  # fmt: skip
 
 
-def _text(item: "Element") -> str:
-    """The text of a string, its runs joined; how it is pronounced is left out."""
+_String = tuple[str, str]  # what of a string is read, and what is struck out in it
+
+
+def _string(item: "Element") -> _String:
+    """A string, its runs joined; how it is pronounced is left out."""
     pieces: list[str] = []
+    struck: list[str] = []
     for child in item:
         tag = str(child.tag).rpartition("}")[2]
         if tag == "t":
             pieces.append(child.text or "")
         elif tag == "r":
             run = "".join(text.text or "" for text in child.iterchildren("{*}t"))
-            style = child.find("{*}rPr/{*}vertAlign")
-            high = style is not None and style.get("val") == "superscript"
+            style = child.find("{*}rPr")
+            if style is not None and _is_struck(style):
+                struck.append(run)
+                continue
+            high = style is not None and style.find("{*}vertAlign[@val='superscript']") is not None
             pieces.append(raised("".join(pieces), run) if high else run)
-    return "".join(pieces)
+    return "".join(pieces), " ".join(struck)
+
+
+def _is_struck(font: "Element") -> bool:
+    line = font.find("{*}strike")
+    return line is not None and line.get("val", "1") not in ("0", "false")
 
 
 def _forget(element: "Element") -> None:
@@ -112,14 +129,19 @@ def _forget(element: "Element") -> None:
         del parent[0]
 
 
-def _formats(archive: ZipFile, members: dict[str, str], member: str) -> list[str]:
-    """The number format of each cell style."""
+def _styles(archive: ZipFile, members: dict[str, str], member: str) -> list[tuple[str, bool]]:
+    """The number format of each cell style, and whether it strikes out."""
     if member not in members:
         return []
     root = parse_xml(archive.read(members[member]))
     own = {form.get("numFmtId"): form.get("formatCode", GENERAL) for form in root.iterfind("{*}numFmts/{*}numFmt")}
-    numbers = [style.get("numFmtId", "0") for style in root.iterfind("{*}cellXfs/{*}xf")]
-    return [own.get(number) or code_of(int(number) if number.isdecimal() else 0) for number in numbers]
+    struck = {str(n) for n, font in enumerate(root.iterfind("{*}fonts/{*}font")) if _is_struck(font)}
+    found = []
+    for style in root.iterfind("{*}cellXfs/{*}xf"):
+        number = style.get("numFmtId", "0")
+        code = own.get(number) or code_of(int(number) if number.isdecimal() else 0)
+        found.append((code, style.get("fontId") in struck))
+    return found
 
 
 class _Filling:
@@ -129,8 +151,8 @@ class _Filling:
     all other rows, and what stands around them, go through the XML parser.
     """
 
-    def __init__(self, sheet: Sheet, strings: list[str], formats: list[str], since_1904: bool) -> None:
-        self.sheet, self.strings, self.formats, self.since_1904 = sheet, strings, formats, since_1904
+    def __init__(self, sheet: Sheet, strings: list[_String], styles: list[tuple[str, bool]], since_1904: bool) -> None:
+        self.sheet, self.strings, self.styles, self.since_1904 = sheet, strings, styles, since_1904
         self.filtered = False
         self.hidden: set[int] = set()
         self.row = -1
@@ -181,7 +203,7 @@ class _Filling:
             raw = value if inline is None else inline
             if raw:
                 text = html.unescape(raw.decode(errors="replace")) if b"&" in raw else raw.decode(errors="replace")
-                cells[column] = text if inline is not None else self.shown(text, kind, style)
+                cells[column] = self.shown(text, b"str" if inline is not None else kind, style)
             elif formula and kind != b"str":
                 self.sheet.unreckoned.append((row, column))
         self.sheet.put_row(row, cells)
@@ -215,25 +237,38 @@ class _Filling:
                 formula = True
             elif tag == "is":
                 inline = child
-        kind = cell.get("t", "n").encode()
+        kind, style = cell.get("t", "n").encode(), cell.get("s", "0").encode()
         if inline is not None:
-            return _text(inline)
+            raw, struck = _string(inline)
+            self.sheet.characters.leave(struck, STRUCK)
+            return self.shown(raw, b"str", style)
         if not raw and formula and kind != b"str":
             self.sheet.unreckoned.append((self.row, column))
-        return self.shown(raw, kind, cell.get("s", "0").encode()) if raw else ""
+        return self.shown(raw, kind, style) if raw else ""
 
     def shown(self, raw: str, kind: bytes | None, style: bytes | None) -> str:
-        """What a cell of a kind and a style shows."""
+        """What a cell of a kind and a style shows, unless it is struck out."""
+        number = int(style) if style and style.isdigit() else 0
+        code, struck = self.styles[number] if number < len(self.styles) else (GENERAL, False)
+        text = self.written(raw, kind, code)
+        if not struck:
+            return text
+        self.sheet.characters.leave(text, STRUCK)
+        return ""
+
+    def written(self, raw: str, kind: bytes | None, code: str) -> str:
+        """The text of a cell of a kind, in a number format."""
         if kind == b"s":
-            return self.strings[int(raw)] if raw.isdecimal() and int(raw) < len(self.strings) else ""
+            text, struck = self.strings[int(raw)] if raw.isdecimal() and int(raw) < len(self.strings) else ("", "")
+            if struck:
+                self.sheet.characters.leave(struck, STRUCK)
+            return text
         if kind == b"b":
             return "TRUE" if raw == "1" else "FALSE"
         if kind == b"d":
             return raw.replace("T00:00:00", "").replace("T", " ").removesuffix("Z")
         if kind not in (None, b"n"):
             return raw
-        number = int(style) if style and style.isdigit() else 0
-        code = self.formats[number] if number < len(self.formats) else GENERAL
         return _plain(raw) if code == GENERAL else _shown(raw, code, self.since_1904)
 
 
@@ -286,3 +321,29 @@ def _comments(archive: ZipFile, members: dict[str, str], sheet_member: str, shee
             words = (text.text or "").strip() or "".join(t.text or "" for t in text.iter("{*}t"))
             if not words.startswith(_THREADED):
                 sheet.comment(*place, words)
+
+
+def _boxes(archive: ZipFile, members: dict[str, str], sheet_member: str, sheet: Sheet) -> None:
+    """What stands over the cells of a sheet: text boxes and shapes, titles of charts, whose numbers are the cells'."""
+    drawings = [m for kind, m in _links(archive, members, sheet_member).values() if kind.endswith("/drawing")]
+    for drawing in drawings:
+        if drawing not in members:
+            continue
+        for shape in parse_xml(archive.read(members[drawing])).iter("{*}sp"):
+            about = shape.find("{*}nvSpPr/{*}cNvPr")
+            if about is None or about.get("hidden") not in ("1", "true"):
+                paragraphs = (_line_of(paragraph) for paragraph in shape.iterfind("{*}txBody/{*}p"))
+                sheet.boxes.append("\n".join(filter(None, paragraphs)))
+        for kind, chart in _links(archive, members, drawing).values():
+            if kind.endswith(("/chart", "/chartEx")) and chart in members:
+                sheet.boxes += chart_titles(parse_xml(archive.read(members[chart])))
+    sheet.boxes = [box for box in sheet.boxes if box]
+
+
+def _line_of(paragraph: "Element") -> str:
+    runs = [run for run in paragraph.iter("{*}r", "{*}fld") if not _is_struck_run(run)]
+    return collapse(clean("".join(text.text or "" for run in runs for text in run.iterchildren("{*}t"))))
+
+
+def _is_struck_run(run: "Element") -> bool:
+    return bool(run.xpath("boolean(*[local-name() = 'rPr'][@strike and @strike != 'noStrike'])"))

@@ -352,3 +352,25 @@ def test_cells_of_an_xls_that_have_the_colour_of_their_ground_are_left_out_and_n
     assert "marker" not in document.text
     assert all(word in document.text for word in ("title", "loud", "plain", "a0", "a2"))
     assert document.notes == ("12 characters that nobody sees were left out: they have the colour of their ground",)
+
+
+def test_what_stands_over_the_cells_is_read_and_what_is_struck_out_is_not() -> None:
+    memory = BytesIO()
+    with xlsxwriter.Workbook(memory) as workbook:
+        struck = workbook.add_format({"font_strikeout": True})
+        sheet = workbook.add_worksheet("价格")
+        for y, (name, price) in enumerate([("产品", "价格"), ("甲", 10), ("乙", 20), ("丙", 30)]):
+            sheet.write_row(y, 0, [name, price], struck if name == "乙" else None)
+        sheet.write_rich_string(4, 0, "丁，", struck, "旧款，", "新款")
+        sheet.write(4, 1, 40)
+        sheet.insert_textbox("D2", "以上价格不含税")
+        chart = workbook.add_chart({"type": "column"})
+        chart.add_series({"values": "='价格'!$B$2:$B$5"})
+        chart.set_title({"name": "各产品价格"})
+        sheet.insert_chart("D9", chart)
+    document = read_sheets(memory.getvalue(), CFG)
+    assert document.text.split("\n") == [
+        "产品 | 价格", "产品: 甲 | 价格: 10", "产品: 丙 | 价格: 30", "产品: 丁，新款 | 价格: 40",
+        "", "以上价格不含税", "", "各产品价格",
+    ]  # fmt: skip
+    assert document.notes == ("6 characters were left out: they are struck out",)
