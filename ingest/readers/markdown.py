@@ -11,6 +11,7 @@ from core.config import IngestConfig
 from core.types import Document, Section
 from ingest.readers.encoding import decode
 from ingest.readers.text import HeadingPath, clean, collapse, date_of, descend, listed, names, shapeless, tags_of
+from ingest.readers.unseen import NOT_DISPLAYED, Unseen
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -29,24 +30,52 @@ _HTML_HEADING_WITHIN = 2000  # characters of a block, so that a search costs the
 _MARKED = re.compile(r"[\\`*_\[<&{]")
 _TAG = re.compile(r"<[^<>]*>")
 _ANCHOR = re.compile(r"\s*\{#[^{}]*\}\s*$")
+_CODE_OR_COMMENT = re.compile(r"^ {0,3}(?P<fence>`{3,}|~{3,})|(?P<code>`+)|<!--(?!-?>)", re.M)
+_LONGEST_CODE = 1000  # characters of code in a line
 
 
 def read_markdown(data: bytes, cfg: IngestConfig) -> Document:
-    """A Markdown file: its source without front matter, whose title comes before that of the first top heading."""
+    """A Markdown file: its source without comments and front matter, whose title comes before that of the first top
+    heading.
+    """
     written, encoding = decode(data, cfg)
     source = clean(written)
     front = _front_matter(source)
-    text = source[len(front) :]
+    unseen = Unseen()
+    text = _without_comments(source[len(front) :], unseen)
     headings = list(_headings(text))
     found = _FRONT_TITLE.search(front)
     title = next((group for group in found.groups() if group), "") if found else ""
     title = title or next((name for _, level, name in headings if level == 1), "")
     document = Document(text, collapse(title), tuple(_sections(text, headings)), encoding=encoding)
-    document = replace(document, notes=tuple(shapeless(written)))
+    document = replace(document, notes=(*unseen.notes(), *shapeless(written)))
     fields = _fields(front)
     values = (fields.get(name) for name in _DATE_FIELDS)
     dates = (date_of(str(value)) for value in values if isinstance(value, (str, date)))
     return replace(document, tags=tags_of(_tags(fields)), date=next(filter(None, dates), ""))
+
+
+def _without_comments(text: str, unseen: Unseen) -> str:
+    """A text without HTML comments, which a page does not show; those in code are shown."""
+    kept: list[str] = []
+    start = at = 0
+    while opened := _CODE_OR_COMMENT.search(text, at):
+        fence, code = opened["fence"], opened["code"]
+        at = opened.end()
+        if fence:
+            closed = re.compile(rf"^ {{0,3}}{fence[0]}{{{len(fence)},}}[^\S\n]*$", re.M).search(text, at)
+            at = closed.end() if closed else len(text)
+        elif code:
+            closed = re.compile(rf"(?<!`){code}(?!`)").search(text, at, at + _LONGEST_CODE)
+            at = closed.end() if closed else at
+        else:
+            end = text.find("-->", at)
+            if end < 0:
+                break
+            unseen.leave(text[at:end], NOT_DISPLAYED)
+            kept.append(text[start : opened.start()])
+            start = at = end + 3
+    return "".join([*kept, text[start:]])
 
 
 def _front_matter(source: str) -> str:

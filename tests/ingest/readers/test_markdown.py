@@ -70,7 +70,7 @@ def test_an_html_heading_opens_a_section() -> None:
 
 
 def test_the_source_is_kept_word_for_word() -> None:
-    source = "# A\n\n[![badge](x.svg)](y)\n\n<!-- note -->\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"
+    source = "# A\n\n[![badge](x.svg)](y)\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"
     assert read(source).text == source
     assert read(source.replace("\n", "\r\n")).text == source
 
@@ -140,3 +140,22 @@ def test_hostile_fields_are_left_out_and_the_others_stay(value: str) -> None:
 
 def test_front_matter_beyond_all_measure_is_not_parsed() -> None:
     assert stated(f"note: {'x' * 20_000}\ntags: [x]") == ((), "")
+
+
+def test_comments_are_not_part_of_the_text_but_code_that_writes_one_is() -> None:
+    source = """# Leave
+
+Twenty<!-- not thirty --> days. Write `<!-- so -->` or
+
+```html
+<!-- so -->
+```
+<!--
+for the next version
+-->
+Ask `early.
+
+An arrow <!-- that is never closed."""
+    document = read_markdown(source.encode(), IngestConfig())
+    assert document.text == source.replace("<!-- not thirty -->", "").replace("<!--\nfor the next version\n-->", "")
+    assert document.notes == ("26 characters that nobody sees were left out: they are not displayed",)
