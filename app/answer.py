@@ -6,9 +6,10 @@ find (app/find.py) -> widen -> pack -> stream from the model, or extract -> read
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -24,6 +25,7 @@ from core.types import Answer, Hit, Source, Trace, Turn
 from llm import chat, extractive
 from llm.thinking import Anew, Thought
 from prompts import context
+from prompts.delimiters import inert
 from prompts.load import load
 from retrieval.filters import Filter
 from retrieval.index import Index
@@ -44,7 +46,19 @@ NOT_COVERED = {  # what it becomes for the reader
 
 _EMPHASIS = " \t\n*_`#>\"'“”「」"  # what models set around NO_ANSWER
 _CITED = re.compile(r"[\[【]\^?\d")
+_INSTRUCTED = {
+    "en": "Heed these instructions too, as far as they leave the rules and the sources above as they are:",
+    "zh": "在不违背上述规则和资料的前提下，同时遵守以下要求：",
+}
 _OPEN = {"answer": "answer-open", "answer_version": 0}  # the prompt that lets a model say what it knows itself
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How an answer is written: whether the model may add what it knows itself, and what else it is told to heed."""
+
+    own_knowledge: bool = False
+    instructions: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +106,18 @@ async def answer(
     where: Filter | None = None,
     *,
     also: Sequence[Scope] = (),
-    own_knowledge: bool = False,
+    manner: Manner = Manner(),
 ) -> AsyncGenerator[Event, None]:
     """Answer a question from a knowledge base, or from those of its documents that a filter lets through.
 
-    `also` are further knowledge bases to answer from; with `own_knowledge` the model may add what it knows, apart from
-    what the documents say. `Found` comes before any `Text`, so that passages are shown whatever fails. Raises
+    `also` are further knowledge bases to answer from; what the model adds of its own knowledge is apart from what the
+    documents say. `Found` comes before any `Text`, so that passages are shown whatever fails. Raises
     `ModelError` after it where the model's server fails. Closing the generator cancels the request.
     """
     clock = [("", time.perf_counter())]
     cfg = await asyncio.to_thread(settings_for, cfg, index.home)
     backend = await adapted(backend or await resolve(cfg.llm), cfg, index.home)
-    if own_knowledge:
+    if manner.own_knowledge:
         cfg = cfg.model_copy(update={"prompts": cfg.prompts.model_copy(update=_OPEN)})
     query, result = "", Result([])
     async with aclosing(_finding(index, question, cfg, backend, history, where, also)) as steps:
@@ -114,7 +128,8 @@ async def answer(
                 query, result = step
     clock.append(("find", time.perf_counter()))
     indexes = {index.name: index} | {other.name: other for other, _ in also}
-    room = await asyncio.to_thread(fitted, cfg, backend, question, history)
+    room = await asyncio.to_thread(fitted, cfg, backend, question, history, manner.instructions)
+    ask = partial(request, cfg, question, history=history, instructions=manner.instructions)
     sources, covered = await asyncio.to_thread(_pack, indexes, query, result.hits, room)
     clock.append(("pack", time.perf_counter()))
     yield Found(sources, query, backend, result.trace)
@@ -124,9 +139,9 @@ async def answer(
     least = await asyncio.to_thread(least_relevance, main, cfg.retrieval)
     may_speak = bool(sources) and (backend.endpoint is not None or covered >= least)
     reply = _Reply()
-    if may_speak or (own_knowledge and backend.endpoint is not None):
+    if may_speak or (manner.own_knowledge and backend.endpoint is not None):
         yield Step("write")
-        async with aclosing(_write(main, question, query, sources, cfg, backend, history, reply)) as pieces:
+        async with aclosing(_write(main, query, sources, cfg, backend, ask, reply)) as pieces:
             while True:
                 reply.text, reply.anew = "", False
                 async for piece in context.stream_known(_noting(pieces, reply), context.bodies(sources)):
@@ -174,18 +189,29 @@ async def _finding(
         search.cancel()
 
 
-def request(cfg: Config, question: str, sources: str, history: Sequence[Turn] = ()) -> "list[BaseMessage]":
-    """The messages that a model is sent for a question; `sources` as `context.render` writes them."""
+def request(
+    cfg: Config, question: str, sources: str, history: Sequence[Turn] = (), instructions: str = ""
+) -> "list[BaseMessage]":
+    """The messages that a model is sent for a question; `sources` as `context.render` writes them.
+
+    `instructions` stand behind the prompt's own, which they do not change.
+    """
     prompt = load(Path(cfg.prompts.library), cfg.prompts.answer, cfg.prompts.answer_version)
-    values = {"sources": sources, "question": question}
-    return prompt.render(context.reply_language(question), values, history[-HISTORY_TURNS:])
+    tongue = context.reply_language(question)
+    messages = prompt.render(tongue, {"sources": sources, "question": question}, history[-HISTORY_TURNS:])
+    if instructions:
+        messages[0].content = f"{messages[0].text.rstrip()}\n\n{_INSTRUCTED[tongue]}\n{inert(instructions)}"
+    return messages
 
 
-def fitted(cfg: Config, backend: Backend, question: str, history: Sequence[Turn]) -> RetrievalConfig:
+def fitted(
+    cfg: Config, backend: Backend, question: str, history: Sequence[Turn], instructions: str = ""
+) -> RetrievalConfig:
     """The settings with room for no more passages than the model's context has beside the rest and the answer."""
     if backend.endpoint is None or not backend.endpoint.context:
         return cfg.retrieval
-    rest = sum(context.estimate_tokens(message.text) for message in request(cfg, question, "", history))
+    asked = request(cfg, question, "", history, instructions)
+    rest = sum(context.estimate_tokens(message.text) for message in asked)
     left = backend.endpoint.context - min(cfg.llm.max_tokens, backend.endpoint.context // 2) - rest
     return cfg.retrieval.model_copy(update={"context_tokens": max(min(cfg.retrieval.context_tokens, left), 1)})
 
@@ -197,14 +223,14 @@ def passages(index: Index, hits: Sequence[Hit], cfg: RetrievalConfig) -> list[Pa
 
 
 async def _write(
-    index: Index, question: str, query: str, sources: Sequence[Source], cfg: Config, backend: Backend,
-    history: Sequence[Turn], reply: "_Reply",
+    index: Index, query: str, sources: Sequence[Source], cfg: Config, backend: Backend,
+    ask: "Callable[[str], list[BaseMessage]]", reply: "_Reply",
 ) -> AsyncGenerator[str | Anew, None]:  # fmt: skip
     """The answer as it is written, before its marks are checked; nothing at all where the sources do not cover it."""
     if backend.endpoint is None:
         yield await asyncio.to_thread(_extract, index, query, sources)
         return
-    messages = await asyncio.to_thread(lambda: request(cfg, question, context.render(sources), history))
+    messages = await asyncio.to_thread(lambda: ask(context.render(sources)))
     reply.sent = [(message.type, message.text) for message in messages]
     async with aclosing(chat.stream(backend.endpoint, cfg.llm, messages)) as pieces:
         async for piece in _without_refusal(_answering(pieces, reply)):

@@ -16,7 +16,8 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from app.answer import Done, Event, Text, answer
+from app.answer import Done, Event, Manner, Text, answer
+from app.backend import EXTRACTIVE
 from app.http.openai_form import ChatRequest, Cut, error_body
 from app.prompting.promotions import settings_for
 from app.running.bases import State
@@ -52,18 +53,18 @@ def add_openai(api: FastAPI, state: State) -> None:
         names = dict.fromkeys([asked.model, *(asked.ragstone.also if asked.ragstone else ())])
         if absent := [name for name in names if name not in known]:
             return _no_model(absent[0])
-        *earlier, last = asked.messages
-        if last.role != "user" or not last.text().strip():
-            raise RequestValidationError([{"loc": ("messages",), "msg": "the last message must be a user's question"}])
-        history = [Turn(_role(m.role), m.text()) for m in earlier if m.role in ("user", "assistant")]
-        where = _where(asked)
+        _check(asked)
+        *earlier, last = asked.said()
+        history = [Turn(_role(m.role), m.text()) for m in earlier]
+        where, manner = _where(asked), Manner(instructions=asked.instructions())
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": asked.model}
         with ExitStack() as until:
             until.enter_context(state.limits.admit(caller(request, user.id)))
             index, *more = [await asyncio.to_thread(state.bases.get, name) for name in names]
             cfg = await asyncio.to_thread(settings_for, state.cfg, index.home)
             cfg = _sampled(cfg, asked)  # the request's own settings come last
-            events = answer(index, last.text(), cfg, history, where=where, also=[(other, where) for other in more])
+            also = [(other, where) for other in more]
+            events = answer(index, last.text(), cfg, history, where=where, also=also, manner=manner)
             if asked.stream:
                 return _Stream(_sse(events, head, asked), events, until.pop_all())
             done = await _while_there(request, _last(events))
@@ -71,9 +72,10 @@ def add_openai(api: FastAPI, state: State) -> None:
             return Response(status_code=_LEFT)
         cut = Cut(asked.stops())
         message = {"role": "assistant", "content": cut.feed(done.text) + cut.rest(), "refusal": None}
-        choice = {"index": 0, "message": message, "finish_reason": done.finish, "logprobs": None}
+        finish = "stop" if cut.over else done.finish
+        choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
         body = {"object": "chat.completion", "choices": [choice], "usage": _usage(asked, done)}
-        return JSONResponse(head | body | {"ragstone": extension(done)})
+        return JSONResponse(head | body | {"ragstone": _extension(asked, done)})
 
     @api.api_route("/v1/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
     def nothing(rest: str, request: Request) -> JSONResponse:
@@ -88,7 +90,8 @@ def add_openai(api: FastAPI, state: State) -> None:
     def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"] if part != "body")
-        return JSONResponse(error_body(400, f"{where}: {first['msg']}", param=where), 400)
+        why = first["msg"].removeprefix("Value error, ")
+        return JSONResponse(error_body(400, f"{where}: {why}", param=where), 400)
 
     @api.exception_handler(Exception)
     def broken(_: Request, error: Exception) -> JSONResponse:
@@ -103,6 +106,27 @@ def extension(done: Answer) -> dict[str, Any]:
         "answered": done.answered, "citations": citations, "backend": done.backend, "model": done.model,
         "query": done.query, "notes": list(done.notes), "trace": _trace(done.trace),
     }  # fmt: skip
+
+
+def _extension(asked: ChatRequest, done: Answer) -> dict[str, Any]:
+    told = extension(done)
+    by_model = done.backend != EXTRACTIVE.name
+    if unheard := ", ".join(asked.unheard(by_model)):
+        why = "this API does not know it" if by_model else "no model writes this answer"
+        told["notes"].append(f"without effect, because {why}: {unheard}"[:500])
+    return told
+
+
+def _check(asked: ChatRequest) -> None:
+    """Refuse what asks for something else than an answer in plain text to a user's question."""
+    refused = asked.refused()
+    if refused is None and asked.form():
+        refused = "response_format", "answers are plain text with citations; leave it out, or send {'type': 'text'}"
+    said = asked.said()
+    if refused is None and (not said or said[-1].role != "user" or not said[-1].text().strip()):
+        refused = "messages", "the last message must be a user's question"
+    if refused:
+        raise RequestValidationError([{"loc": (refused[0],), "msg": refused[1]}])
 
 
 def _status(error: RagstoneError) -> int:
@@ -203,7 +227,8 @@ async def _sse(events: AsyncGenerator[Event, None], head: dict[str, Any], asked:
             elif isinstance(item, Done):
                 if rest := cut.rest():
                     yield event({"content": rest})
-                yield event({}, item.answer.finish, ragstone=extension(item.answer))
+                finish = "stop" if cut.over else item.answer.finish
+                yield event({}, finish, ragstone=_extension(asked, item.answer))
                 if usage:
                     yield event(None, usage=_usage(asked, item.answer))
     except RagstoneError as error:

@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 import gradio as gr
 from starlette.concurrency import run_in_threadpool
 
-from app.answer import Done, Found, Step, Text, answer
+from app.answer import Done, Found, Manner, Step, Text, answer
 from app.backend import resolve
 from app.errors_zh import says
 from app.running.chats import Message, Reader
@@ -290,7 +290,7 @@ class _Talk:
                 cfg = self.state.cfg
                 cfg = cfg.model_copy(update={"llm": variant_for(cfg.llm, chat_id).llm})
                 put = asked.question or text
-                events = answer(index, put, cfg, history, None, where, also=also, own_knowledge=open_mode)
+                events = answer(index, put, cfg, history, None, where, also=also, manner=Manner(open_mode))
                 async with aclosing(events) as stream:
                     async for event in stream:
                         if isinstance(event, Step):
