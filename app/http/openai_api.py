@@ -5,7 +5,7 @@ import json
 import math
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import asdict, replace
 from typing import Any, Literal, TypeVar
@@ -17,7 +17,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from app.answer import Done, Event, Manner, Text, answer
-from app.backend import EXTRACTIVE
+from app.backend import EXTRACTIVE, resolve
+from app.chores import Chore, carry_out, chore
+from app.find import Scope as Place
 from app.http.openai_form import ChatRequest, Cut, error_body
 from app.prompting.promotions import settings_for
 from app.running.bases import State
@@ -53,18 +55,19 @@ def add_openai(api: FastAPI, state: State) -> None:
         names = dict.fromkeys([asked.model, *(asked.ragstone.also if asked.ragstone else ())])
         if absent := [name for name in names if name not in known]:
             return _no_model(absent[0])
-        _check(asked)
-        *earlier, last = asked.said()
-        history = [Turn(_role(m.role), m.text()) for m in earlier]
-        where, manner = _where(asked), Manner(instructions=asked.instructions())
+        beside = chore([(message.role, message.text()) for message in asked.messages])
+        _check(asked, beside)
+        where = _where(asked)
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": asked.model}
         with ExitStack() as until:
             until.enter_context(state.limits.admit(caller(request, user.id)))
             index, *more = [await asyncio.to_thread(state.bases.get, name) for name in names]
             cfg = await asyncio.to_thread(settings_for, state.cfg, index.home)
             cfg = _sampled(cfg, asked)  # the request's own settings come last
-            also = [(other, where) for other in more]
-            events = answer(index, last.text(), cfg, history, where=where, also=also, manner=manner)
+            if beside:
+                events = await _carried_out(beside, cfg, asked)
+            else:
+                events = _answered(asked, cfg, [(base, where) for base in (index, *more)])
             if asked.stream:
                 return _Stream(_sse(events, head, asked), events, until.pop_all())
             done = await _while_there(request, _last(events))
@@ -117,9 +120,28 @@ def _extension(asked: ChatRequest, done: Answer) -> dict[str, Any]:
     return told
 
 
-def _check(asked: ChatRequest) -> None:
-    """Refuse what asks for something else than an answer in plain text to a user's question."""
+def _answered(asked: ChatRequest, cfg: Config, places: Sequence[Place]) -> AsyncGenerator[Event, None]:
+    """The answer to the question that a conversation ends with."""
+    *earlier, last = asked.said()
+    history = [Turn(_role(m.role), m.text()) for m in earlier]
+    (index, where), *also = places
+    manner = Manner(instructions=asked.instructions())
+    return answer(index, last.text(), cfg, history, where=where, also=also, manner=manner)
+
+
+async def _carried_out(beside: Chore, cfg: Config, asked: ChatRequest) -> AsyncGenerator[Event, None]:
+    backend = await resolve(cfg.llm)
+    if backend.endpoint is None and beside.plainly() is None:
+        why = "this prompt about a conversation needs a model to be carried out, and none is configured"
+        raise RequestValidationError([{"loc": ("messages",), "msg": why}])
+    return carry_out(beside, cfg, backend, asked.form())
+
+
+def _check(asked: ChatRequest, beside: Chore | None) -> None:
+    """Refuse what asks for something else than an answer in plain text to a user's question, or than a chore."""
     refused = asked.refused()
+    if beside and refused is None:
+        return
     if refused is None and asked.form():
         refused = "response_format", "answers are plain text with citations; leave it out, or send {'type': 'text'}"
     said = asked.said()

@@ -186,3 +186,43 @@ def test_an_answer_that_ends_at_a_stop_sequence_was_not_cut_by_its_length(client
 def test_a_text_is_cut_where_a_sequence_begins() -> None:
     cut = Cut(("END",))
     assert (cut.feed("one E"), cut.over, cut.feed("ND two"), cut.over, cut.rest()) == ("one ", False, "", True, "")
+
+
+TITLE = (
+    '### Task:\nGenerate a concise title summarizing the chat history.\n### Output:\nJSON format: { "title": "..." }\n'
+    f"### Chat History:\n<chat_history>\nUSER: {QUESTION}\nASSISTANT: 41 NTU [1].\n</chat_history>"
+)
+
+
+def test_a_prompt_about_a_conversation_goes_to_the_model_as_it_is(client: openai.OpenAI, stub: Stub) -> None:
+    stub.reply = Reply(('{ "title": "Tur', 'bidity [7]" }'))
+    said = [{"role": "system", "content": "Today is Monday."}, {"role": "user", "content": TITLE}]
+    done = ask(client, said, response_format={"type": "json_object"}, temperature=0.3)
+    assert done.choices[0].message.content == '{ "title": "Turbidity [7]" }'
+    assert stub.calls[0].body["messages"] == said
+    assert stub.calls[0].body["response_format"] == {"type": "json_object"}
+    assert stub.calls[0].body["temperature"] == 0.3
+    assert len(stub.calls) == 1
+    assert stub.varied == []
+    assert "not answered from the documents" in notes(done)
+
+
+def test_a_prompt_about_a_conversation_is_streamed_too(client: openai.OpenAI, stub: Stub) -> None:
+    stub.reply = Reply(("<think>hm</think>Turbidity ", "of the LT-300"), finish="length")
+    asked: Any = [{"role": "user", "content": TITLE}]
+    chunks = list(client.chat.completions.create(model="handbook", messages=asked, stream=True))
+    assert "".join(c.choices[0].delta.content or "" for c in chunks) == "Turbidity of the LT-300"
+    assert chunks[-1].choices[0].finish_reason == "length"
+
+
+def test_without_a_model_a_title_is_the_first_question_and_a_picture_is_refused(quoting: openai.OpenAI) -> None:
+    done = ask(quoting, [{"role": "user", "content": TITLE}])
+    assert done.choices[0].message.content == '{"title": "Up to what turbidity does the LT-300 mea…"}'
+    with pytest.raises(openai.BadRequestError, match="needs a model"):
+        ask(quoting, [{"role": "user", "content": TITLE.replace('"title"', '"prompt"').replace("title", "picture")}])
+
+
+def test_a_prompt_about_a_conversation_needs_a_knowledge_base_that_is_there(client: openai.OpenAI) -> None:
+    asked: Any = [{"role": "user", "content": TITLE}]
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.create(model="secret", messages=asked)
