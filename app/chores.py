@@ -33,7 +33,8 @@ _ORDER = [
     for english, chinese in (
         (r"generat\w*|writ\w+|creat\w+|provid\w+|suggest\w*|summari[sz]\w+|detect|extract|return",
          "生成|撰写|写出|总结|概括|提炼|给出|建议"),
-        (r"titles?|topics?|tags?|follow-?ups?|(?:search|retrieval) quer(?:y|ies)", "标题|标签|主题|追问|后续问题|搜索词"),
+        (r"titles?|topics?|tags?|follow-?ups?|(?:search|retrieval) quer(?:y|ies)",
+         "标题|标签|主题|追问|后续问题|搜索词"),
         ("conversations?|chats?|dialogues?|chat history", "对话|聊天|会话"),
     )
 ]  # fmt: skip

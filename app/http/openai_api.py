@@ -5,10 +5,10 @@ import json
 import math
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import asdict, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -21,19 +21,17 @@ from app.backend import EXTRACTIVE, resolve
 from app.chores import Chore, carry_out, chore
 from app.find import Scope as Place
 from app.http.openai_form import ChatRequest, Cut, error_body
+from app.http.visit import LEFT, no_model, visitor, while_there
 from app.prompting.promotions import settings_for
 from app.running.bases import State
 from app.running.limits import LimitError, caller
-from app.running.users import User
 from core.config import Config
 from core.errors import AccessError, CatalogError, ConfigError, RagstoneError
 from core.types import Answer, Trace, Turn
 from prompts.context import estimate_tokens
 from retrieval.filters import Filter
 
-T = TypeVar("T")
 _TRACED = 20  # candidates of a trace that a reply carries
-_LEFT = 499  # nobody reads it: the client has left (nginx has it so too)
 
 
 def add_openai(api: FastAPI, state: State) -> None:
@@ -47,14 +45,14 @@ def add_openai(api: FastAPI, state: State) -> None:
     @api.get("/v1/models/{name}", response_model=None)
     def model(name: str, request: Request) -> dict[str, Any] | JSONResponse:
         known = state.users.of(request).seen(state.bases.names())
-        return _model(name) if name in known else _no_model(name)
+        return _model(name) if name in known else no_model(name)
 
     @api.post("/v1/chat/completions", response_model=None)
     async def completions(asked: ChatRequest, request: Request) -> Response:
-        user, known = await run_in_threadpool(_visitor, state, request)
+        user, known = await run_in_threadpool(visitor, state, request)
         names = dict.fromkeys([asked.model, *(asked.ragstone.also if asked.ragstone else ())])
         if absent := [name for name in names if name not in known]:
-            return _no_model(absent[0])
+            return no_model(absent[0])
         beside = chore([(message.role, message.text()) for message in asked.messages])
         _check(asked, beside)
         where = _where(asked)
@@ -70,9 +68,9 @@ def add_openai(api: FastAPI, state: State) -> None:
                 events = _answered(asked, cfg, [(base, where) for base in (index, *more)])
             if asked.stream:
                 return _Stream(_sse(events, head, asked), events, until.pop_all())
-            done = await _while_there(request, _last(events))
+            done = await while_there(request, _last(events))
         if done is None:
-            return Response(status_code=_LEFT)
+            return Response(status_code=LEFT)
         cut = Cut(asked.stops())
         message = {"role": "assistant", "content": cut.feed(done.text) + cut.rest(), "refusal": None}
         finish = "stop" if cut.over else done.finish
@@ -163,12 +161,6 @@ def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "ragstone"}
 
 
-def _no_model(name: str) -> JSONResponse:
-    """The same whether there is no such knowledge base or it may not be seen."""
-    message = f"there is no knowledge base {name[:100]!r}, or this key may not see it"
-    return JSONResponse(error_body(404, message, code="model_not_found", param="model"), 404)
-
-
 def _where(asked: ChatRequest) -> Filter | None:
     try:
         return Filter(**asked.ragstone.filter.model_dump()) if asked.ragstone else None
@@ -187,12 +179,6 @@ def _trace(trace: Trace) -> dict[str, Any]:
     return asdict(replace(trace, candidates=trace.candidates[:_TRACED]))
 
 
-def _visitor(state: State, request: Request) -> tuple[User, list[str]]:
-    """Who asks, and the knowledge bases that are there for them."""
-    user = state.users.of(request)
-    return user, user.seen(state.bases.names())
-
-
 class _Stream(StreamingResponse):
     """A streamed answer. However it ends, even before its first byte, its events are closed and what `until` holds."""
 
@@ -204,23 +190,6 @@ class _Stream(StreamingResponse):
         with self._until:
             async with aclosing(self._events):
                 await super().__call__(scope, receive, send)
-
-
-async def _while_there(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
-    """What work returns; None where it was cancelled because its client has left."""
-    working, leaving = asyncio.create_task(work), asyncio.create_task(_left(request))
-    try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)  # what is cancelled closes what it holds
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _last(events: AsyncGenerator[Event, None]) -> Answer:
