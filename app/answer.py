@@ -138,13 +138,14 @@ async def answer(
     main = indexes[sources[0].hit.kb] if sources else index
     least = await asyncio.to_thread(least_relevance, main, cfg.retrieval)
     may_speak = bool(sources) and (backend.endpoint is not None or covered >= least)
-    reply = _Reply()
+    reply = Reply()
+    quote = partial(_extract, main, query, sources)
     if may_speak or (manner.own_knowledge and backend.endpoint is not None):
         yield Step("write")
-        async with aclosing(_write(main, query, sources, cfg, backend, ask, reply)) as pieces:
+        async with aclosing(_write(sources, cfg, backend, ask, quote, reply)) as pieces:
             while True:
                 reply.text, reply.anew = "", False
-                async for piece in context.stream_known(_noting(pieces, reply), context.bodies(sources)):
+                async for piece in context.stream_known(noting(pieces, reply), context.bodies(sources)):
                     if len(clock) == 3:
                         clock.append(("first word", time.perf_counter()))
                     yield Text(piece)
@@ -163,8 +164,7 @@ async def answer(
         Answer(
             cited.text.strip(), answered, cited.citations, sources, backend.name, backend.model, query,
             clock[-1][1] - clock[0][1],
-            (*backend.notes, *_citation_notes(cited, answered, tongue), *_source_notes(cited, sources, tongue),
-             *_finish_notes(reply, tongue)),
+            noted(backend, cited, sources, reply.finish, answered=answered, tongue=tongue),
             result.trace, tuple(reply.sent), stages, reply.finish, reply.thoughts.strip(),
         )
     )  # fmt: skip
@@ -223,17 +223,17 @@ def passages(index: Index, hits: Sequence[Hit], cfg: RetrievalConfig) -> list[Pa
 
 
 async def _write(
-    index: Index, query: str, sources: Sequence[Source], cfg: Config, backend: Backend,
-    ask: "Callable[[str], list[BaseMessage]]", reply: "_Reply",
+    sources: Sequence[Source], cfg: Config, backend: Backend, ask: "Callable[[str], list[BaseMessage]]",
+    quote: Callable[[], str], reply: "Reply",
 ) -> AsyncGenerator[str | Anew, None]:  # fmt: skip
     """The answer as it is written, before its marks are checked; nothing at all where the sources do not cover it."""
     if backend.endpoint is None:
-        yield await asyncio.to_thread(_extract, index, query, sources)
+        yield await asyncio.to_thread(quote)
         return
     messages = await asyncio.to_thread(lambda: ask(context.render(sources)))
     reply.sent = [(message.type, message.text) for message in messages]
     async with aclosing(chat.stream(backend.endpoint, cfg.llm, messages)) as pieces:
-        async for piece in _without_refusal(_answering(pieces, reply)):
+        async for piece in without_refusal(answering(pieces, reply)):
             yield piece
 
 
@@ -256,7 +256,7 @@ def _extract(index: Index, query: str, sources: Sequence[Source]) -> str:
 
 
 @dataclass(slots=True)
-class _Reply:
+class Reply:
     """What is known of a model's reply: the messages it was sent, its text so far, why it ended, what it thought."""
 
     sent: list[tuple[str, str]] = field(default_factory=list)
@@ -266,7 +266,7 @@ class _Reply:
     thoughts: str = ""
 
 
-async def _noting(pieces: AsyncIterator[str | Anew], reply: _Reply) -> AsyncIterator[str]:
+async def noting(pieces: AsyncIterator[str | Anew], reply: Reply) -> AsyncIterator[str]:
     """The text up to where it begins anew, or to its end."""
     async for piece in pieces:
         if isinstance(piece, Anew):
@@ -276,7 +276,7 @@ async def _noting(pieces: AsyncIterator[str | Anew], reply: _Reply) -> AsyncIter
         yield piece
 
 
-async def _answering(pieces: AsyncIterator[chat.Piece], reply: _Reply) -> AsyncIterator[str | Anew]:
+async def answering(pieces: AsyncIterator[chat.Piece], reply: Reply) -> AsyncIterator[str | Anew]:
     """What belongs to the answer; what else there is, is taken down."""
     async for piece in pieces:
         if isinstance(piece, Thought):
@@ -306,6 +306,14 @@ def _pack(
     return context.pack(((p.hit, p.text) for p in ordered), cfg.context_tokens), covered
 
 
+def noted(
+    backend: Backend, cited: context.Cited, sources: Sequence[Source], finish: str, *, answered: bool, tongue: Tongue
+) -> tuple[str, ...]:
+    """What the reader of an answer should know of it."""
+    marks, files = _citation_notes(cited, answered, tongue), _source_notes(cited, sources, tongue)
+    return (*backend.notes, *marks, *files, *_finish_notes(finish, tongue))
+
+
 def _citation_notes(cited: context.Cited, answered: bool, tongue: Tongue) -> list[str]:
     notes = []
     if cited.unknown:
@@ -330,7 +338,7 @@ def _source_notes(cited: context.Cited, sources: Sequence[Source], tongue: Tongu
     return [f"{path}: {note}" for path, hit in hits.items() for note in version_notes(hit, tongue)]
 
 
-async def _without_refusal(pieces: AsyncIterator[str | Anew]) -> AsyncIterator[str | Anew]:
+async def without_refusal(pieces: AsyncIterator[str | Anew]) -> AsyncIterator[str | Anew]:
     """Pass pieces on, but hold back what may become NO_ANSWER; an answer that says it, and cites nothing, is empty."""
     said = held = ""
     async for piece in pieces:
@@ -357,8 +365,8 @@ async def _without_refusal(pieces: AsyncIterator[str | Anew]) -> AsyncIterator[s
         yield held
 
 
-def _finish_notes(reply: _Reply, tongue: Tongue) -> list[str]:
-    if reply.finish != "length":
+def _finish_notes(finish: str, tongue: Tongue) -> list[str]:
+    if finish != "length":
         return []
     return [
         "回答达到 llm.max_tokens 的上限而中断。" if tongue == "zh"

@@ -213,6 +213,9 @@ class Chats:
         with self._store.writing() as db:
             if db.execute("UPDATE messages SET text = ? WHERE id = ?", [_storable(text), reply]).rowcount:
                 _keep(db, reply, answer)
+        with self._mutex:  # it may have been cut, and be gone on with
+            for key in [key for key in self._known if key[0] == reply]:
+                del self._known[key]
 
     def turn(self, reader: Reader, chat_id: str, message: int, step: int) -> None:
         """Show the branch `step` places beside a message, down to its newest message."""
@@ -292,7 +295,7 @@ class Chats:
         return [m if m.role == "user" or m.hidden else replace(m, answer=self._answer(db, m)) for m in shown]
 
     def _answer(self, db: sqlite3.Connection, message: Message) -> Answer | None:
-        """The record of an answer. One that is complete does not change; it may have been erased."""
+        """The record of an answer. One that is complete does not change but by `amend`; it may have been erased."""
         key = (message.id, message.made)  # of another file the number may be another message's
         if not db.execute("SELECT 1 FROM answers WHERE message = ?", [message.id]).fetchone():
             return None
