@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from app import summary
 from app.adapter import adapted
 from app.backend import Backend, resolve
 from app.find import HISTORY_TURNS, Scope, find
@@ -21,7 +22,7 @@ from app.prompting.promotions import settings_for
 from app.texts import Tongue, version_notes
 from core.config import Config, RetrievalConfig
 from core.text import keywords, language, unfinished
-from core.types import Answer, Hit, Source, Trace, Turn
+from core.types import Answer, Hit, Query, Source, Trace, Turn
 from llm import chat, extractive
 from llm.thinking import Anew, Thought
 from prompts import context
@@ -119,18 +120,23 @@ async def answer(
     backend = await adapted(backend or await resolve(cfg.llm), cfg, index.home)
     if manner.own_knowledge:
         cfg = cfg.model_copy(update={"prompts": cfg.prompts.model_copy(update=_OPEN)})
-    query, result = "", Result([])
-    async with aclosing(_finding(index, question, cfg, backend, history, where, also)) as steps:
-        async for step in steps:
-            if isinstance(step, Step):
-                yield step
-            else:
-                query, result = step
+    query, result = question, Result([], Trace((Query(question),)))
+    summed = await asyncio.to_thread(summary.named_document, question, [(index, where), *also])
+    if summed is None:
+        async with aclosing(_finding(index, question, cfg, backend, history, where, also)) as steps:
+            async for step in steps:
+                if isinstance(step, Step):
+                    yield step
+                else:
+                    query, result = step
     clock.append(("find", time.perf_counter()))
     indexes = {index.name: index} | {other.name: other for other, _ in also}
     room = await asyncio.to_thread(fitted, cfg, backend, question, history, manner.instructions)
     ask = partial(request, cfg, question, history=history, instructions=manner.instructions)
-    sources, covered = await asyncio.to_thread(_pack, indexes, query, result.hits, room)
+    if summed:
+        sources, covered = await asyncio.to_thread(summary.passages, summed, room.context_tokens), 1.0
+    else:
+        sources, covered = await asyncio.to_thread(_pack, indexes, query, result.hits, room)
     clock.append(("pack", time.perf_counter()))
     yield Found(sources, query, backend, result.trace)
 
@@ -139,7 +145,7 @@ async def answer(
     least = await asyncio.to_thread(least_relevance, main, cfg.retrieval)
     may_speak = bool(sources) and (backend.endpoint is not None or covered >= least)
     reply = Reply()
-    quote = partial(_extract, main, query, sources)
+    quote = partial(summary.quoted, summed, sources, tongue) if summed else partial(_extract, main, query, sources)
     if may_speak or (manner.own_knowledge and backend.endpoint is not None):
         yield Step("write")
         async with aclosing(_write(sources, cfg, backend, ask, quote, reply)) as pieces:
