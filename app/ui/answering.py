@@ -93,15 +93,15 @@ class Answering:
         shown = await run_in_threadpool(self._ended, chat_id, line, request)
         yield gr.Textbox(stop_btn=bool(writing.waiting)), *(shown if done else self._with_evidence_kept(shown))
 
-    async def _gone_on(self, writing: Writing, chat_id: str, message: int, request: gr.Request) -> AsyncIterator[Any]:
+    async def _gone_on(self, writing: Writing, chat_id: str, asked: str, request: gr.Request) -> AsyncIterator[Any]:
         """Write what is still to come of an answer that was cut, in its place."""
         said, reader = await run_in_threadpool(self._visitor, request)
         branch = await run_in_threadpool(self.chats.branch, reader, chat_id)
         last = branch[-1] if branch else None
-        if last is None or last.id != message or last.answer is None or last.answer.finish != "length":
+        if last is None or str(last.id) != asked or last.answer is None or last.answer.finish != "length":
             yield self._skips(6)
             return
-        cut, line = last.answer, ""
+        message, cut, line = last.id, last.answer, ""
         begun = whole_words(cut.text)
 
         def keep(written: str) -> None:

@@ -133,14 +133,16 @@ class _Talk(Answering):
 
     async def _just_begun(self, bases: list[str], open_mode: bool, request: gr.Request) -> str:
         """The conversation that a page begins; the same for what it asks before it has heard of its id."""
-        page = str(request.session_hash)
+        page = request.session_hash or ""
+        if not page:
+            return await run_in_threadpool(self._begin, bases, open_mode, request)
         if page not in self._begins:
             self._begins[page] = asyncio.ensure_future(run_in_threadpool(self._begin, bases, open_mode, request))
             if len(self._begins) > _PAGES:
                 self._begins.popitem(last=False)
         try:
             return await asyncio.shield(self._begins[page])
-        except RagstoneError:
+        except Exception:
             self._begins.pop(page, None)
             raise
 
@@ -150,12 +152,12 @@ class _Talk(Answering):
     async def go_on(self, what: str, chat_id: str, request: gr.Request) -> AsyncIterator[Any]:
         """Write what is still to come of the last answer, which was cut."""
         message = pressed.read(what).get("message", "")
-        if not chat_id or not message.isdecimal():
+        if not chat_id:
             yield self._skips(6)
             return
         writing = self._writing.setdefault(chat_id, Writing())
         async with writing.turn:
-            async for shown in self._gone_on(writing, chat_id, int(message), request):
+            async for shown in self._gone_on(writing, chat_id, message, request):
                 yield shown
 
     async def edit(
