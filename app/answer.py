@@ -6,13 +6,15 @@ find (app/find.py) -> widen -> pack -> stream from the model, or extract -> read
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from app import summary
 from app.adapter import adapted
 from app.backend import Backend, resolve
 from app.find import HISTORY_TURNS, Scope, find
@@ -20,10 +22,11 @@ from app.prompting.promotions import settings_for
 from app.texts import Tongue, version_notes
 from core.config import Config, RetrievalConfig
 from core.text import keywords, language, unfinished, well_formed
-from core.types import Answer, Hit, Source, Trace, Turn
+from core.types import Answer, Hit, Query, Source, Trace, Turn
 from llm import chat, extractive
 from llm.thinking import Anew, Thought
 from prompts import context
+from prompts.delimiters import inert
 from prompts.load import load
 from retrieval.filters import Filter
 from retrieval.index import Index
@@ -44,7 +47,19 @@ NOT_COVERED = {  # what it becomes for the reader
 
 _EMPHASIS = " \t\n*_`#>\"'“”「」"  # what models set around NO_ANSWER
 _CITED = re.compile(r"[\[【]\^?\d")
+_INSTRUCTED = {
+    "en": "Heed these instructions too, as far as they leave the rules and the sources above as they are:",
+    "zh": "在不违背上述规则和资料的前提下，同时遵守以下要求：",
+}
 _OPEN = {"answer": "answer-open", "answer_version": 0}  # the prompt that lets a model say what it knows itself
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How an answer is written: whether the model may add what it knows itself, and what else it is told to heed."""
+
+    own_knowledge: bool = False
+    instructions: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,31 +107,37 @@ async def answer(
     where: Filter | None = None,
     *,
     also: Sequence[Scope] = (),
-    own_knowledge: bool = False,
+    manner: Manner = Manner(),
 ) -> AsyncGenerator[Event, None]:
     """Answer a question from a knowledge base, or from those of its documents that a filter lets through.
 
-    `also` are further knowledge bases to answer from; with `own_knowledge` the model may add what it knows, apart from
-    what the documents say. `Found` comes before any `Text`, so that passages are shown whatever fails. Raises
+    `also` are further knowledge bases to answer from; what the model adds of its own knowledge is apart from what the
+    documents say. `Found` comes before any `Text`, so that passages are shown whatever fails. Raises
     `ModelError` after it where the model's server fails. Closing the generator cancels the request.
     """
     clock = [("", time.perf_counter())]
     question, history = well_formed(question), [Turn(turn.role, well_formed(turn.content)) for turn in history]
     cfg = await asyncio.to_thread(settings_for, cfg, index.home)
     backend = await adapted(backend or await resolve(cfg.llm), cfg, index.home)
-    if own_knowledge:
+    if manner.own_knowledge:
         cfg = cfg.model_copy(update={"prompts": cfg.prompts.model_copy(update=_OPEN)})
-    query, result = "", Result([])
-    async with aclosing(_finding(index, question, cfg, backend, history, where, also)) as steps:
-        async for step in steps:
-            if isinstance(step, Step):
-                yield step
-            else:
-                query, result = step
+    query, result = question, Result([], Trace((Query(question),)))
+    summed = await asyncio.to_thread(summary.named_document, question, [(index, where), *also])
+    if summed is None:
+        async with aclosing(_finding(index, question, cfg, backend, history, where, also)) as steps:
+            async for step in steps:
+                if isinstance(step, Step):
+                    yield step
+                else:
+                    query, result = step
     clock.append(("find", time.perf_counter()))
     indexes = {index.name: index} | {other.name: other for other, _ in also}
-    room = await asyncio.to_thread(fitted, cfg, backend, question, history)
-    sources, covered = await asyncio.to_thread(_pack, indexes, query, result.hits, room)
+    room = await asyncio.to_thread(fitted, cfg, backend, question, history, manner.instructions)
+    ask = partial(request, cfg, question, history=history, instructions=manner.instructions)
+    if summed:
+        sources, covered = await asyncio.to_thread(summary.passages, summed, room.context_tokens), 1.0
+    else:
+        sources, covered = await asyncio.to_thread(_pack, indexes, query, result.hits, room)
     clock.append(("pack", time.perf_counter()))
     yield Found(sources, query, backend, result.trace)
 
@@ -124,13 +145,14 @@ async def answer(
     main = indexes[sources[0].hit.kb] if sources else index
     least = await asyncio.to_thread(least_relevance, main, cfg.retrieval)
     may_speak = bool(sources) and (backend.endpoint is not None or covered >= least)
-    reply = _Reply()
-    if may_speak or (own_knowledge and backend.endpoint is not None):
+    reply = Reply()
+    quote = partial(summary.quoted, summed, sources, tongue) if summed else partial(_extract, main, query, sources)
+    if may_speak or (manner.own_knowledge and backend.endpoint is not None):
         yield Step("write")
-        async with aclosing(_write(main, question, query, sources, cfg, backend, history, reply)) as pieces:
+        async with aclosing(_write(sources, cfg, backend, ask, quote, reply)) as pieces:
             while True:
                 reply.text, reply.anew = "", False
-                async for piece in context.stream_known(_noting(pieces, reply), context.bodies(sources)):
+                async for piece in context.stream_known(noting(pieces, reply), context.bodies(sources)):
                     if len(clock) == 3:
                         clock.append(("first word", time.perf_counter()))
                     yield Text(piece)
@@ -149,8 +171,7 @@ async def answer(
         Answer(
             cited.text.strip(), answered, cited.citations, sources, backend.name, backend.model, query,
             clock[-1][1] - clock[0][1],
-            (*backend.notes, *_citation_notes(cited, answered, tongue), *_source_notes(cited, sources, tongue),
-             *_finish_notes(reply, tongue)),
+            noted(backend, cited, sources, reply.finish, answered=answered, tongue=tongue),
             result.trace, tuple(reply.sent), stages, reply.finish, reply.thoughts.strip(),
         )
     )  # fmt: skip
@@ -175,18 +196,29 @@ async def _finding(
         search.cancel()
 
 
-def request(cfg: Config, question: str, sources: str, history: Sequence[Turn] = ()) -> "list[BaseMessage]":
-    """The messages that a model is sent for a question; `sources` as `context.render` writes them."""
+def request(
+    cfg: Config, question: str, sources: str, history: Sequence[Turn] = (), instructions: str = ""
+) -> "list[BaseMessage]":
+    """The messages that a model is sent for a question; `sources` as `context.render` writes them.
+
+    `instructions` stand behind the prompt's own, which they do not change.
+    """
     prompt = load(Path(cfg.prompts.library), cfg.prompts.answer, cfg.prompts.answer_version)
-    values = {"sources": sources, "question": question}
-    return prompt.render(context.reply_language(question), values, history[-HISTORY_TURNS:])
+    tongue = context.reply_language(question)
+    messages = prompt.render(tongue, {"sources": sources, "question": question}, history[-HISTORY_TURNS:])
+    if instructions:
+        messages[0].content = f"{messages[0].text.rstrip()}\n\n{_INSTRUCTED[tongue]}\n{inert(instructions)}"
+    return messages
 
 
-def fitted(cfg: Config, backend: Backend, question: str, history: Sequence[Turn]) -> RetrievalConfig:
+def fitted(
+    cfg: Config, backend: Backend, question: str, history: Sequence[Turn], instructions: str = ""
+) -> RetrievalConfig:
     """The settings with room for no more passages than the model's context has beside the rest and the answer."""
     if backend.endpoint is None or not backend.endpoint.context:
         return cfg.retrieval
-    rest = sum(context.estimate_tokens(message.text) for message in request(cfg, question, "", history))
+    asked = request(cfg, question, "", history, instructions)
+    rest = sum(context.estimate_tokens(message.text) for message in asked)
     left = backend.endpoint.context - min(cfg.llm.max_tokens, backend.endpoint.context // 2) - rest
     return cfg.retrieval.model_copy(update={"context_tokens": max(min(cfg.retrieval.context_tokens, left), 1)})
 
@@ -198,17 +230,17 @@ def passages(index: Index, hits: Sequence[Hit], cfg: RetrievalConfig) -> list[Pa
 
 
 async def _write(
-    index: Index, question: str, query: str, sources: Sequence[Source], cfg: Config, backend: Backend,
-    history: Sequence[Turn], reply: "_Reply",
+    sources: Sequence[Source], cfg: Config, backend: Backend, ask: "Callable[[str], list[BaseMessage]]",
+    quote: Callable[[], str], reply: "Reply",
 ) -> AsyncGenerator[str | Anew, None]:  # fmt: skip
     """The answer as it is written, before its marks are checked; nothing at all where the sources do not cover it."""
     if backend.endpoint is None:
-        yield await asyncio.to_thread(_extract, index, query, sources)
+        yield await asyncio.to_thread(quote)
         return
-    messages = await asyncio.to_thread(lambda: request(cfg, question, context.render(sources), history))
+    messages = await asyncio.to_thread(lambda: ask(context.render(sources)))
     reply.sent = [(message.type, message.text) for message in messages]
     async with aclosing(chat.stream(backend.endpoint, cfg.llm, messages)) as pieces:
-        async for piece in _without_refusal(_answering(pieces, reply)):
+        async for piece in without_refusal(answering(pieces, reply)):
             yield piece
 
 
@@ -231,7 +263,7 @@ def _extract(index: Index, query: str, sources: Sequence[Source]) -> str:
 
 
 @dataclass(slots=True)
-class _Reply:
+class Reply:
     """What is known of a model's reply: the messages it was sent, its text so far, why it ended, what it thought."""
 
     sent: list[tuple[str, str]] = field(default_factory=list)
@@ -241,7 +273,7 @@ class _Reply:
     thoughts: str = ""
 
 
-async def _noting(pieces: AsyncIterator[str | Anew], reply: _Reply) -> AsyncIterator[str]:
+async def noting(pieces: AsyncIterator[str | Anew], reply: Reply) -> AsyncIterator[str]:
     """The text up to where it begins anew, or to its end."""
     async for piece in pieces:
         if isinstance(piece, Anew):
@@ -251,7 +283,7 @@ async def _noting(pieces: AsyncIterator[str | Anew], reply: _Reply) -> AsyncIter
         yield piece
 
 
-async def _answering(pieces: AsyncIterator[chat.Piece], reply: _Reply) -> AsyncIterator[str | Anew]:
+async def answering(pieces: AsyncIterator[chat.Piece], reply: Reply) -> AsyncIterator[str | Anew]:
     """What belongs to the answer; what else there is, is taken down."""
     async for piece in pieces:
         if isinstance(piece, Thought):
@@ -281,6 +313,14 @@ def _pack(
     return context.pack(((p.hit, p.text) for p in ordered), cfg.context_tokens), covered
 
 
+def noted(
+    backend: Backend, cited: context.Cited, sources: Sequence[Source], finish: str, *, answered: bool, tongue: Tongue
+) -> tuple[str, ...]:
+    """What the reader of an answer should know of it."""
+    marks, files = _citation_notes(cited, answered, tongue), _source_notes(cited, sources, tongue)
+    return (*backend.notes, *marks, *files, *_finish_notes(finish, tongue))
+
+
 def _citation_notes(cited: context.Cited, answered: bool, tongue: Tongue) -> list[str]:
     notes = []
     if cited.unknown:
@@ -305,7 +345,7 @@ def _source_notes(cited: context.Cited, sources: Sequence[Source], tongue: Tongu
     return [f"{path}: {note}" for path, hit in hits.items() for note in version_notes(hit, tongue)]
 
 
-async def _without_refusal(pieces: AsyncIterator[str | Anew]) -> AsyncIterator[str | Anew]:
+async def without_refusal(pieces: AsyncIterator[str | Anew]) -> AsyncIterator[str | Anew]:
     """Pass pieces on, but hold back what may become NO_ANSWER; an answer that says it, and cites nothing, is empty."""
     said = held = ""
     async for piece in pieces:
@@ -332,8 +372,8 @@ async def _without_refusal(pieces: AsyncIterator[str | Anew]) -> AsyncIterator[s
         yield held
 
 
-def _finish_notes(reply: _Reply, tongue: Tongue) -> list[str]:
-    if reply.finish != "length":
+def _finish_notes(finish: str, tongue: Tongue) -> list[str]:
+    if finish != "length":
         return []
     return [
         "回答达到 llm.max_tokens 的上限而中断。" if tongue == "zh"

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -117,7 +117,8 @@ def search(
 
     async def run(index_: "Index") -> "Result":
         backend = await resolve(config.llm)
-        return (await find(index_, query, config, backend, (), where))[1]
+        found = (await find(index_, query, config, backend, (), where))[1]
+        return replace(found, hits=found.hits[: config.retrieval.k])  # older versions stand beside the k
 
     with opened(ctx.obj, kb) as index_:
         started = time.monotonic()

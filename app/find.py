@@ -27,6 +27,7 @@ from retrieval.filters import Filter
 from retrieval.index import Index
 from retrieval.rerank import reranker_of
 from retrieval.search import Ranking, Result, rank, relevance, retrieve
+from retrieval.versions import without_superseded
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -109,7 +110,7 @@ def _merged(places: Sequence[Scope], query: str, found: Sequence[Result], k: int
     """The k best of several knowledge bases.
 
     A fused score is a share of the best of its own knowledge base; so each counts by how far its best passages speak
-    about the question.
+    about the question. Older versions, whose score may be higher than the newest one's, are left out.
     """
     queries = tuple(dict.fromkeys(query for result in found for query in result.trace.queries))
     number = {query: n for n, query in enumerate(queries)}
@@ -118,7 +119,7 @@ def _merged(places: Sequence[Scope], query: str, found: Sequence[Result], k: int
     stages: list[tuple[str, float]] = []
     for (index, _), (own, trace) in zip(places, ((r.hits, r.trace) for r in found), strict=True):
         share = relevance(index, query, own)
-        hits += [replace(hit, score=round(hit.score * share, 6)) for hit in own]
+        hits += [replace(hit, score=round(hit.score * share, 6)) for hit in without_superseded(own)]
         for row in trace.candidates:
             stood = tuple(replace(place, query=number[trace.queries[place.query]]) for place in row.places)
             rows.append((replace(row, fused=round(row.fused * share, 5), places=stood), index.name))

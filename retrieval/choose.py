@@ -6,7 +6,7 @@ from core.config import RetrievalConfig
 from core.text import tokens
 from core.types import Hit
 from retrieval.catalog import Catalog
-from retrieval.versions import prefer_newest
+from retrieval.versions import prefer_newest, without_superseded
 
 
 def choose(
@@ -14,8 +14,9 @@ def choose(
 ) -> tuple[list[Hit], dict[int, str]]:
     """The k hits to be read, of some that are best first, and why each other one is not among them.
 
-    `cfg.prefer_newest` puts older versions behind, or those that are not `named` where some are, `cfg.per_document`
-    limits the hits of one document, and `cfg.diversity` holds back what repeats a better hit.
+    `cfg.prefer_newest` puts older versions behind the newest, or those that are not `named` where some are behind all;
+    `cfg.per_document` limits the hits of one document, and `cfg.diversity` holds back what repeats a better hit. A hit
+    that a newer version before it stands for is none of the k: it is beside them, and takes no place.
     """
     dropped: dict[int, str] = {}
     ordered = prefer_newest(catalog, hits, named) if cfg.prefer_newest else list(hits)
@@ -24,11 +25,18 @@ def choose(
         dropped |= dict.fromkeys(over, "limit of one document")
     if cfg.diversity:
         ordered = _diverse(ordered, cfg.diversity, k)
-    before = {hit.chunk_id for hit in hits[:k]}
-    for hit in ordered[k:]:
+    before, end = {hit.chunk_id for hit in hits[:k]}, _end(ordered, k)
+    for hit in ordered[end:]:
         why = "fused score" if hit.chunk_id not in before else "older version" if hit.newer else "repeats a better one"
         dropped.setdefault(hit.chunk_id, why)
-    return ordered[:k], dropped
+    return ordered[:end], dropped
+
+
+def _end(hits: Sequence[Hit], k: int) -> int:
+    """Where the first k hits end, those not counted that a newer version stands for."""
+    current = {hit.chunk_id for hit in without_superseded(hits)}
+    places = [at for at, hit in enumerate(hits, start=1) if hit.chunk_id in current]
+    return places[k - 1] if len(places) >= k else len(hits)
 
 
 def _capped(hits: Sequence[Hit], most: int) -> tuple[list[Hit], list[int]]:

@@ -118,7 +118,7 @@ class Embedder:
         else:
             folder = self._folder()
             made_of = fingerprint(folder, self.hashes, self.remembers) if folder else self._commit()
-        return _digest([self.name, self.cfg.revision, made_of, *self._prompts(), "unit", "all files"])
+        return _digest([self.name, self.cfg.revision, made_of, *self.prompts, "unit", "all files"])
 
     @once
     def earlier_identity(self) -> str:
@@ -127,7 +127,7 @@ class Embedder:
             return self.identity
         folder = self._folder()
         made_of = earlier_fingerprint(folder) if folder else ""
-        return _digest([self.name, self.cfg.revision, made_of, *self._prompts(), "unit"])
+        return _digest([self.name, self.cfg.revision, made_of, *self.prompts, "unit"])
 
     def _commit(self) -> str:
         """The commit of a hub that was loaded: it decides every file."""
@@ -208,7 +208,7 @@ class Embedder:
 
     def embed_passages(self, texts: Sequence[str], on_batch: Callable[[int], None] | None = None) -> F32:
         """Vectors of passages, (n, dimension) float32 unit rows; `on_batch` hears how many were done."""
-        prompt, texts = self._prompts()[1], [*map(well_formed, texts)]
+        prompt, texts = self.prompts[1], [*map(well_formed, texts)]
         if self._light and not self.cfg.embed_url and not self._worth_torch(sum(map(len, texts))):
             return self._light_vectors(texts, prompt, on_batch)
         return self._encode(texts, prompt, on_batch)
@@ -237,7 +237,7 @@ class Embedder:
             other = self._asked.popleft()
             if other is not own and other.vector is None:
                 together.append(other)
-        prompt = self._prompts()[0]
+        prompt = self.prompts[0]
         try:
             vectors = self._embed_questions([each.text for each in together], prompt)
         except ModelError:  # of which one?
@@ -267,8 +267,9 @@ class Embedder:
                 on_batch(done)
         return self._finite(vectors)
 
-    def _prompts(self) -> tuple[str, str]:
-        """The query and passage prompts: the configured ones, else what the model's files name."""
+    @property
+    def prompts(self) -> tuple[str, str]:
+        """What stands before each question, and each passage: the configured ones, else what the model's files name."""
         named: dict[str, Any] = {}
         folder = None if self.chosen == "multilingual" else self._folder()
         if self.chosen == "multilingual":

@@ -70,7 +70,7 @@ def search(
         raise ValueError(f"k must be at least 1, got {k}")
     asked = [Query(text) for text in dict.fromkeys(queries)]
     rankings = retrieve(index, asked, cfg, k=k, mode=mode, where=where)
-    return rank(index, rankings, cfg, k=k, reranker=reranker, traced=0).hits
+    return rank(index, rankings, cfg, k=k, reranker=reranker, traced=0).hits[:k]
 
 
 def retrieve(
@@ -157,6 +157,8 @@ def rank(
     traced: int = _TRACED,
 ) -> Result:
     """Fuse rankings, rerank the best, and choose k of them: newest versions, no more of a document than wanted.
+
+    Beside the k stand older versions of theirs, each behind the newest.
 
     The trace names the `traced` best candidates, in the order of fusion.
     """

@@ -95,7 +95,7 @@ def train_embedder(
     from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 
     embedder = Embedder(cfg.model_copy(update={"precision": "float32"}))
-    model, (query, passage) = embedder._model, embedder._prompts()
+    model, (query, passage) = embedder._model, embedder.prompts
     model.model_card_data.widget = [{}]  # else examples of the training data are chosen for a card
     columns = ["question", "positive", *(f"negative_{n}" for n in range(len(rows[0].negatives)))]
     prompts = {column: query if column == "question" else passage for column in columns}

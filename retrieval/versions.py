@@ -46,12 +46,12 @@ def named_versions(question: str) -> frozenset[str]:
 
 
 def prefer_newest(catalog: Catalog, hits: Sequence[Hit], named: frozenset[str] = frozenset()) -> list[Hit]:
-    """The hits, best first, with those of a document behind all others where a newer version of it says as much.
+    """The hits, best first, with those of a document behind the newest version of it, where that says as much.
 
-    The newest version's best hit takes the place of the best of all versions. A hit that fits the question better than
-    the newer version does stays: invoices of one form are near-identical too, and the question names one. Where the
-    question names versions (`named`) and the paths or titles of some say so, those stay and the others are behind. Each
-    hit names its older and newer versions.
+    The newest version's best hit takes the place of the best of all versions, and these follow it; what else was found
+    keeps its place among them. A hit that fits the question better than the newer version does stays: invoices of one
+    form are near-identical too, and the question names one. Where it names versions (`named`) and the paths or titles
+    of some say so, those stay and the others are behind all. Each hit names its older and newer versions.
     """
     versions = {own.document_id: _similar(own, others) for own, others in catalog.near({h.document_id for h in hits})}
     best: dict[int, Hit] = {}
@@ -73,8 +73,7 @@ def prefer_newest(catalog: Catalog, hits: Sequence[Hit], named: frozenset[str] =
         newest = next((v for v in later if not any(newer(other, v) for other in later)), None)
         shown = best[newest.document_id] if newest else hit
         kept.setdefault(shown.chunk_id, _named(shown, *versions[shown.document_id]))
-        if newest:
-            behind.append(_named(hit, own, *others))
+        kept.setdefault(hit.chunk_id, _named(hit, own, *others))
     return [*kept.values(), *behind]
 
 

@@ -202,6 +202,7 @@ def _chosen(state: "State", user: User, kb: str) -> str:
 async def _search(state: "State", kb: str, query: str, k: int, where: "Filter | None") -> Passages:
     from app.backend import resolve
     from app.find import find
+    from retrieval.versions import without_superseded
 
     cfg = state.cfg
     cfg = cfg.model_copy(update={"retrieval": cfg.retrieval.model_copy(update={"k": k})})
@@ -210,7 +211,7 @@ async def _search(state: "State", kb: str, query: str, k: int, where: "Filter | 
     passages = [
         Passage(path=hit.path, page=hit.page or None, headings=list(hit.headings), text=hit.text,
                 score=round(hit.score, 4))
-        for hit in result.hits
+        for hit in without_superseded(result.hits)
     ]  # fmt: skip
     return Passages(kb=kb, query=searched, passages=passages)
 

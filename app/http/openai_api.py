@@ -5,10 +5,10 @@ import json
 import math
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import asdict, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,22 +16,23 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from app.answer import Done, Event, Text, answer
+from app.answer import Done, Event, Manner, Text, answer
+from app.backend import EXTRACTIVE, resolve
+from app.chores import Chore, carry_out, chore
+from app.find import Scope as Place
 from app.http.openai_form import ChatRequest, Cut, error_body
+from app.http.visit import LEFT, no_model, visitor, while_there
 from app.prompting.promotions import settings_for
 from app.running.bases import State
 from app.running.limits import LimitError, caller
 from app.running.standing import guarded
-from app.running.users import User
 from core.config import Config
 from core.errors import AccessError, CatalogError, ConfigError, RagstoneError
 from core.types import Answer, Trace, Turn
 from prompts.context import estimate_tokens
 from retrieval.filters import Filter
 
-T = TypeVar("T")
 _TRACED = 20  # candidates of a trace that a reply carries
-_LEFT = 499  # nobody reads it: the client has left (nginx has it so too)
 
 
 def add_openai(api: FastAPI, state: State) -> None:
@@ -45,18 +46,16 @@ def add_openai(api: FastAPI, state: State) -> None:
     @api.get("/v1/models/{name}", response_model=None)
     def model(name: str, request: Request) -> dict[str, Any] | JSONResponse:
         known = state.users.of(request).seen(state.bases.names())
-        return _model(name) if name in known else _no_model(name)
+        return _model(name) if name in known else no_model(name)
 
     @api.post("/v1/chat/completions", response_model=None)
     async def completions(asked: ChatRequest, request: Request) -> Response:
-        user, known = await run_in_threadpool(_visitor, state, request)
+        user, known = await run_in_threadpool(visitor, state, request)
         names = dict.fromkeys([asked.model, *(asked.ragstone.also if asked.ragstone else ())])
         if absent := [name for name in names if name not in known]:
-            return _no_model(absent[0])
-        *earlier, last = asked.messages
-        if last.role != "user" or not last.text().strip():
-            raise RequestValidationError([{"loc": ("messages",), "msg": "the last message must be a user's question"}])
-        history = [Turn(_role(m.role), m.text()) for m in earlier if m.role in ("user", "assistant")]
+            return no_model(absent[0])
+        beside = chore([(message.role, message.text()) for message in asked.messages])
+        _check(asked, beside)
         where = _where(asked)
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": asked.model}
         with ExitStack() as until:
@@ -64,18 +63,22 @@ def add_openai(api: FastAPI, state: State) -> None:
             index, *more = [await asyncio.to_thread(state.bases.get, name) for name in names]
             cfg = await asyncio.to_thread(settings_for, state.cfg, index.home)
             cfg = _sampled(cfg, asked)  # the request's own settings come last
-            events = answer(index, last.text(), cfg, history, where=where, also=[(other, where) for other in more])
+            if beside:
+                events = await _carried_out(beside, cfg, asked)
+            else:
+                events = _answered(asked, cfg, [(base, where) for base in (index, *more)])
             events = guarded(state, request, user.id, {name: known[name] for name in names}, events)
             if asked.stream:
                 return _Stream(_sse(events, head, asked), events, until.pop_all())
-            done = await _while_there(request, _last(events))
+            done = await while_there(request, _last(events))
         if done is None:
-            return Response(status_code=_LEFT)
+            return Response(status_code=LEFT)
         cut = Cut(asked.stops())
         message = {"role": "assistant", "content": cut.feed(done.text) + cut.rest(), "refusal": None}
-        choice = {"index": 0, "message": message, "finish_reason": done.finish, "logprobs": None}
+        finish = "stop" if cut.over else done.finish
+        choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
         body = {"object": "chat.completion", "choices": [choice], "usage": _usage(asked, done)}
-        return JSONResponse(head | body | {"ragstone": extension(done)})
+        return JSONResponse(head | body | {"ragstone": _extension(asked, done)})
 
     @api.api_route("/v1/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
     def nothing(rest: str, request: Request) -> JSONResponse:
@@ -90,7 +93,8 @@ def add_openai(api: FastAPI, state: State) -> None:
     def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"] if part != "body")
-        return JSONResponse(error_body(400, f"{where}: {first['msg']}", param=where), 400)
+        why = first["msg"].removeprefix("Value error, ")
+        return JSONResponse(error_body(400, f"{where}: {why}", param=where), 400)
 
     @api.exception_handler(Exception)
     def broken(_: Request, error: Exception) -> JSONResponse:
@@ -107,6 +111,46 @@ def extension(done: Answer) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _extension(asked: ChatRequest, done: Answer) -> dict[str, Any]:
+    told = extension(done)
+    by_model = done.backend != EXTRACTIVE.name
+    if unheard := ", ".join(asked.unheard(by_model)):
+        why = "this API does not know it" if by_model else "no model writes this answer"
+        told["notes"].append(f"without effect, because {why}: {unheard}"[:500])
+    return told
+
+
+def _answered(asked: ChatRequest, cfg: Config, places: Sequence[Place]) -> AsyncGenerator[Event, None]:
+    """The answer to the question that a conversation ends with."""
+    *earlier, last = asked.said()
+    history = [Turn(_role(m.role), m.text()) for m in earlier]
+    (index, where), *also = places
+    manner = Manner(instructions=asked.instructions())
+    return answer(index, last.text(), cfg, history, where=where, also=also, manner=manner)
+
+
+async def _carried_out(beside: Chore, cfg: Config, asked: ChatRequest) -> AsyncGenerator[Event, None]:
+    backend = await resolve(cfg.llm)
+    if backend.endpoint is None and beside.plainly() is None:
+        why = "this prompt about a conversation needs a model to be carried out, and none is configured"
+        raise RequestValidationError([{"loc": ("messages",), "msg": why}])
+    return carry_out(beside, cfg, backend, asked.form())
+
+
+def _check(asked: ChatRequest, beside: Chore | None) -> None:
+    """Refuse what asks for something else than an answer in plain text to a user's question, or than a chore."""
+    refused = asked.refused()
+    if beside and refused is None:
+        return
+    if refused is None and asked.form():
+        refused = "response_format", "answers are plain text with citations; leave it out, or send {'type': 'text'}"
+    said = asked.said()
+    if refused is None and (not said or said[-1].role != "user" or not said[-1].text().strip()):
+        refused = "messages", "the last message must be a user's question"
+    if refused:
+        raise RequestValidationError([{"loc": (refused[0],), "msg": refused[1]}])
+
+
 def _status(error: RagstoneError) -> int:
     if isinstance(error, LimitError):
         return 429
@@ -117,12 +161,6 @@ def _status(error: RagstoneError) -> int:
 
 def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "ragstone"}
-
-
-def _no_model(name: str) -> JSONResponse:
-    """The same whether there is no such knowledge base or it may not be seen."""
-    message = f"there is no knowledge base {name[:100]!r}, or this key may not see it"
-    return JSONResponse(error_body(404, message, code="model_not_found", param="model"), 404)
 
 
 def _where(asked: ChatRequest) -> Filter | None:
@@ -143,12 +181,6 @@ def _trace(trace: Trace) -> dict[str, Any]:
     return asdict(replace(trace, candidates=trace.candidates[:_TRACED]))
 
 
-def _visitor(state: State, request: Request) -> tuple[User, dict[str, str]]:
-    """Who asks, and the knowledge bases that are there for them, each with its id."""
-    user = state.users.of(request)
-    return user, state.bases.seen(user)
-
-
 class _Stream(StreamingResponse):
     """A streamed answer. However it ends, even before its first byte, its events are closed and what `until` holds."""
 
@@ -160,23 +192,6 @@ class _Stream(StreamingResponse):
         with self._until:
             async with aclosing(self._events):
                 await super().__call__(scope, receive, send)
-
-
-async def _while_there(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
-    """What work returns; None where it was cancelled because its client has left."""
-    working, leaving = asyncio.create_task(work), asyncio.create_task(_left(request))
-    try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)  # what is cancelled closes what it holds
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _last(events: AsyncGenerator[Event, None]) -> Answer:
@@ -205,7 +220,8 @@ async def _sse(events: AsyncGenerator[Event, None], head: dict[str, Any], asked:
             elif isinstance(item, Done):
                 if rest := cut.rest():
                     yield event({"content": rest})
-                yield event({}, item.answer.finish, ragstone=extension(item.answer))
+                finish = "stop" if cut.over else item.answer.finish
+                yield event({}, finish, ragstone=_extension(asked, item.answer))
                 if usage:
                     yield event(None, usage=_usage(asked, item.answer))
     except RagstoneError as error:

@@ -16,6 +16,7 @@ from app.http import mcp
 from app.http.gate import Gate
 from app.http.headers import SecurityHeaders
 from app.http.login import add_login
+from app.http.models_api import add_models
 from app.http.openai_api import add_openai
 from app.http.openai_form import error_body
 from app.http.patience import patient
@@ -76,7 +77,8 @@ def build(state: State) -> FastAPI:
         return Response(picture, media_type="image/png", headers={"cache-control": "no-store"})
 
     add_login(api, state)
-    add_openai(api, state)
+    add_models(api, state)
+    add_openai(api, state)  # the last one, which says what there is not
     api.add_middleware(Gate, state=state)
     api.add_middleware(SecurityHeaders)
     return api

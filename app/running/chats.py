@@ -214,6 +214,9 @@ class Chats:
         with self._store.writing() as db:
             if db.execute("UPDATE messages SET text = ? WHERE id = ?", [_storable(text), reply]).rowcount:
                 _keep(db, reply, answer)
+        with self._mutex:  # it may have been cut, and be gone on with
+            for key in [key for key in self._known if key[0] == reply]:
+                del self._known[key]
 
     def found(self, reply: int, sources: Sequence[Source]) -> None:
         """On which passages an answer rests that is not complete yet."""
@@ -294,7 +297,7 @@ class Chats:
         return [m if m.role == "user" or m.hidden else replace(m, answer=self._answer(db, m)) for m in shown]
 
     def _answer(self, db: sqlite3.Connection, message: Message) -> Answer | None:
-        """The record of an answer. One that is complete does not change, but for what is erased of it."""
+        """The record of an answer. One that is complete changes by `amend` and by what is erased of it."""
         key = (message.id, message.made)  # of another file the number may be another message's
         size = db.execute("SELECT length(record) FROM answers WHERE message = ?", [message.id]).fetchone()
         if size is None:

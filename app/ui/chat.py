@@ -1,42 +1,32 @@
 """The Chat tab: widgets and wiring. What was said is kept by app/running/chats.py; here it is asked and shown."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Any
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
 
 import gradio as gr
 from starlette.concurrency import run_in_threadpool
 
-from app.answer import Done, Found, Step, Text, answer
-from app.errors_zh import says
-from app.running.chats import Message, Reader
-from app.running.limits import LimitError, caller
-from app.running.standing import guarded
 from app.texts import TEXTS as TEXTS
-from app.texts import Tongue
-from app.training.variants import variant_for
-from app.ui import knowledge_job, mention, pressed
-from app.ui.conversation import Writing, conversations, in_panel, messages, reader_of, voted
+from app.ui import pressed
+from app.ui.answering import Answering
+from app.ui.conversation import Writing, in_panel, voted
 from app.ui.markup import markup
-from app.ui.render import LATEX, evidence, plain, safe_markdown
+from app.ui.render import LATEX, plain, safe_markdown
 from app.ui.speaker import speaker
-from app.ui.visitor import tongue
-from core.errors import AccessError, CatalogError, RagstoneError
-from core.types import Answer, Turn
+from core.errors import AccessError
 
 if TYPE_CHECKING:
     from app.running.bases import State
 
 NAME, ROLE = "chat", "reader"
 
-_SHOW_EVERY_S = 0.05  # a fast model writes more pieces than a browser can draw,
-_SHOW_PER_CHARACTER_S = 5e-5  # and each time it draws the whole answer anew
 _TWICE_S = 1.0
+_PAGES = 1000  # of which it is remembered what they began
 _STOP_S = 5.0
-_KEEP_EVERY_S = 2.0  # what is written meanwhile is kept this often: a page or an app that goes away loses no more
 _REASONS = ("reason_wrong", "reason_incomplete", "reason_source", "reason_missing")
 
 
@@ -66,7 +56,7 @@ def build(state: "State", say: Any, kb: str) -> None:
         with gr.Column(scale=4, min_width=320, elem_id="chat-evidence"):
             panel = markup("evidence")
     chat = gr.State("")
-    act = pressed.box("chat")
+    act, more = pressed.box("chat"), pressed.box("chat-more")
 
     view = [chat, chatbot, panel, listed, doing]
     talk = _Talk(state, kb)
@@ -76,7 +66,10 @@ def build(state: "State", say: Any, kb: str) -> None:
     )  # fmt: skip
     again = chatbot.retry(talk.retry, [chat, bases, mode], [box, *view], concurrency_limit=None, **quiet)
     edited = chatbot.edit(talk.edit, [chat, bases, mode], [box, *view], concurrency_limit=None, **quiet)
-    box.stop(None, cancels=[asking, again, edited], **quiet)  # a function given here would run to its end before it
+    going = more.change(talk.go_on, [more, chat], [box, *view], concurrency_limit=None, **quiet)
+    box.stop(
+        None, cancels=[asking, again, edited, going], **quiet
+    )  # a function given here would run to its end before it
     box.stop(talk.stopped, [chat, search], [box, *view], **quiet)
     chatbot.like(talk.like, [chat], [doing], **quiet)
     act.change(talk.act, [act, chat, search], view, **quiet)
@@ -89,13 +82,14 @@ def build(state: "State", say: Any, kb: str) -> None:
     gr.Timer(5).tick(speaker(state), None, status, **quiet)
 
 
-class _Talk:
+class _Talk(Answering):
     """The callbacks of the tab: each answers with what is shown by then."""
 
     def __init__(self, state: "State", kb: str) -> None:
-        self.state, self.chats, self.kb = state, state.chats, kb
+        super().__init__(state, kb)
         self._writing: WeakValueDictionary[str, Writing] = WeakValueDictionary()
         self._just_asked: set[tuple[str | None, str]] = set()
+        self._begins: OrderedDict[str, asyncio.Future[str]] = OrderedDict()  # by page
 
     async def opened(self, request: gr.Request) -> Any:
         """What a page shows first: the conversation its address names, or a new one."""
@@ -112,6 +106,7 @@ class _Talk:
                 chosen, asked = self._choice(chat.bases, reader), chat.open_mode
             except AccessError:
                 chat_id = ""
+        self._begins.pop(str(request.session_hash), None)
         shown = self._view(reader, chat_id, said)
         votes = ["Like", "Dislike", *(TEXTS[said][reason] for reason in _REASONS)]
         if chat_id:
@@ -130,9 +125,39 @@ class _Talk:
             return
         self._just_asked.add(twice)
         asyncio.get_running_loop().call_later(_TWICE_S, self._just_asked.discard, twice)
-        branch = await run_in_threadpool(self._counted, chat_id, request)
-        async for shown in self._asked(text, chat_id, bases, open_mode, branch[-1].id if branch else None, request):
+        await run_in_threadpool(self._counted, "", request)
+        chat_id = chat_id or await self._just_begun(bases, open_mode, request)
+        async for shown in self._asked(text, chat_id, bases, open_mode, "last", request):
             yield shown
+
+    async def _just_begun(self, bases: list[str], open_mode: bool, request: gr.Request) -> str:
+        """The conversation that a page begins; the same for what it asks before it has heard of its id."""
+        page = request.session_hash or ""
+        if not page:
+            return await run_in_threadpool(self._begin, bases, open_mode, request)
+        if page not in self._begins:
+            self._begins[page] = asyncio.ensure_future(run_in_threadpool(self._begin, bases, open_mode, request))
+            if len(self._begins) > _PAGES:
+                self._begins.popitem(last=False)
+        try:
+            return await asyncio.shield(self._begins[page])
+        except Exception:
+            self._begins.pop(page, None)
+            raise
+
+    def _begin(self, bases: list[str], open_mode: bool, request: gr.Request) -> str:
+        return self.chats.begin(self._visitor(request)[1], bases, open_mode).id
+
+    async def go_on(self, what: str, chat_id: str, request: gr.Request) -> AsyncIterator[Any]:
+        """Write what is still to come of the last answer, which was cut."""
+        message = pressed.read(what).get("message", "")
+        if not chat_id:
+            yield self._skips(6)
+            return
+        writing = self._writing.setdefault(chat_id, Writing())
+        async with writing.turn:
+            async for shown in self._gone_on(writing, chat_id, message, request):
+                yield shown
 
     async def edit(
         self, chat_id: str, bases: list[str], open_mode: bool, request: gr.Request, event: gr.EditData
@@ -213,6 +238,8 @@ class _Talk:
         said, reader = self._visitor(request)
         told = pressed.read(what)
         chosen, kind = told.get("id", ""), told.get("act", "")
+        if kind != "rename":
+            self._begins.pop(str(request.session_hash), None)
         if kind == "open":
             chat = self.chats.get(reader, chosen)
             return *self._view(reader, chosen, said, search=search), self._choice(chat.bases, reader), chat.open_mode
@@ -231,6 +258,7 @@ class _Talk:
     def new(self, search: str, request: gr.Request) -> Any:
         """An empty conversation; it is made when something is asked."""
         said, reader = self._visitor(request)
+        self._begins.pop(str(request.session_hash), None)
         return *self._view(reader, "", said, search=search), gr.Textbox(value="", stop_btn=False)
 
     def settle(self, chat_id: str, bases: list[str], open_mode: bool, request: gr.Request) -> None:
@@ -239,15 +267,18 @@ class _Talk:
             self.chats.settle(self._visitor(request)[1], chat_id, bases, open_mode)
 
     async def _asked(
-        self, text: str, chat_id: str, bases: list[str], open_mode: bool, parent: int | None, request: gr.Request
-    ) -> AsyncIterator[Any]:
-        def put() -> tuple[str, int]:
+        self, text: str, chat_id: str, bases: list[str], open_mode: bool, behind: int | Literal["last"] | None,
+        request: gr.Request,
+    ) -> AsyncIterator[Any]:  # fmt: skip
+        def put() -> int:
             _, reader = self._visitor(request)
-            chat = chat_id or self.chats.begin(reader, bases, open_mode).id
-            return chat, self.chats.ask(reader, chat, parent, text)
+            branch = self.chats.outline(reader, chat_id) if behind == "last" else []
+            parent = behind if behind != "last" else branch[-1].id if branch else None
+            return self.chats.ask(reader, chat_id, parent, text)
 
-        chat_id, question = await run_in_threadpool(put)
         writing = self._writing.setdefault(chat_id, Writing())
+        async with writing.asking:  # what is asked at once stands one behind the other
+            question = await run_in_threadpool(put)
         writing.waiting[question] = {"role": "user", "content": safe_markdown(text, {})}
         shown = writing.messages(writing.shown) if writing.turn.locked() else gr.skip()
         yield gr.Textbox(value="", stop_btn=True), chat_id, shown, *self._skips(3)
@@ -268,129 +299,6 @@ class _Talk:
             writing.waiting.pop(question, None)
             async for shown in self._written(writing, chat_id, question, text, bases, open_mode, request):
                 yield shown
-
-    async def _written(
-        self, writing: Writing, chat_id: str, question: int, text: str, bases: list[str], open_mode: bool,
-        request: gr.Request,
-    ) -> AsyncIterator[Any]:  # fmt: skip
-        said, reader = await run_in_threadpool(self._visitor, request)
-        chats, texts = self.chats, TEXTS[said]
-        asked = mention.read(text, reader.sees)
-        named = asked.named or dict.fromkeys(self._choice(bases, reader), ())
-        begun = await run_in_threadpool(self._begun, reader, chat_id, question, named, said)
-        reply, needed, history, before, listed = begun
-        messages = writing.messages([*before, _bot("…")])
-        yield gr.Textbox(stop_btn=True), chat_id, messages, evidence((), "", said), listed, ""
-        written, next_show, next_keep, passages = "", 0.0, time.monotonic() + _KEEP_EVERY_S, 0
-        done: Answer | None = None
-        trouble = line = ""
-        try:
-            if not named:
-                raise CatalogError(texts["no_kb"])
-            with self.state.limits.admit(caller(request, reader.owner), taken=True):
-                (index, where), *also = await asyncio.to_thread(mention.scopes, self.state.bases, named)
-                cfg = self.state.cfg
-                cfg = cfg.model_copy(update={"llm": variant_for(cfg.llm, chat_id).llm})
-                put = asked.question or text
-                events = answer(index, put, cfg, history, None, where, also=also, own_knowledge=open_mode)
-                async with aclosing(guarded(self.state, request, reader.owner, needed, events)) as stream:
-                    async for event in stream:
-                        if isinstance(event, Step):
-                            yield *self._skips(), texts[f"step_{event.name}"].format(event.count or passages)
-                        elif isinstance(event, Found):
-                            passages = len(event.sources)
-                            await run_in_threadpool(chats.found, reply, event.sources)
-                            shown = evidence(event.sources, event.query, said, (), event.trace, message=reply)
-                            yield *self._skips(3), shown, *self._skips(2)
-                        elif isinstance(event, Text):
-                            written = "" if event.anew else written + event.delta
-                            now = time.monotonic()
-                            if now >= next_keep:
-                                await run_in_threadpool(chats.amend, reply, written, None)
-                                next_keep = now + _KEEP_EVERY_S
-                            if now >= next_show:
-                                next_show = now + _SHOW_EVERY_S + _SHOW_PER_CHARACTER_S * len(written)
-                                messages = writing.messages([*before, _bot(safe_markdown(written))])
-                                yield *self._skips(2), messages, *self._skips(3)
-                        elif isinstance(event, Done):
-                            done = event.answer
-        except RagstoneError as error:
-            trouble = says(error, said)
-            line = f"⚠️ {safe_markdown(trouble)}" if isinstance(error, AccessError) else ""
-        finally:
-            kept = done.text if done else f"{written}\n\n⚠️ {trouble}".strip() if trouble else written
-            await asyncio.to_thread(chats.amend, reply, kept, done)  # begins at once, even where this was cancelled
-        if done:
-            line = texts["said"].format(len(done.trace.queries), len(done.sources), done.seconds)
-        try:
-            shown = await run_in_threadpool(self._ended, chat_id, line, request)
-        except AccessError as error:  # nothing here is theirs any more
-            why = _bot(f"⚠️ {safe_markdown(trouble or says(error, said))}")
-            yield gr.Textbox(stop_btn=False), "", [why], evidence((), "", said), "", ""
-            return
-        yield gr.Textbox(stop_btn=bool(writing.waiting)), *(shown if done else self._with_evidence_kept(shown))
-
-    def _begun(
-        self, reader: Reader, chat_id: str, question: int, named: Collection[str], said: Tongue
-    ) -> tuple[int, dict[str, str], list[Turn], list[dict[str, str]], str]:
-        """An empty answer to a question, the knowledge bases that it rests on, the conversation before it for the model
-        and for the page, and the list.
-        """
-        history, rests_on = self.chats.history(reader, chat_id, question)
-        rests_on = rests_on.union(reader.sees[name] for name in named)
-        reply = self.chats.reply(reader, chat_id, question, "", None, rests_on)
-        branch = self.chats.branch(reader, chat_id)
-        end = next((n for n, message in enumerate(branch) if message.id == question), len(branch))
-        before = messages(branch[: end + 1], said)
-        needed = {name: known for name, known in reader.sees.items() if known in rests_on}
-        return reply, needed, history, before, self._list(reader, chat_id, said)
-
-    def _ended(self, chat_id: str, doing: str, request: gr.Request) -> list[Any]:
-        said, reader = self._visitor(request)  # who may see less by now is shown less
-        return self._view(reader, chat_id, said, doing)
-
-    def _with_evidence_kept(self, shown: list[Any]) -> list[Any]:
-        """What was found stays beside an answer that broke off."""
-        chat_id, texts, _, *rest = shown
-        return [chat_id, texts, gr.skip(), *rest]
-
-    def _view(self, reader: Reader, chat_id: str, said: Tongue, doing: str = "", search: str = "") -> list[Any]:
-        """Conversation, messages, the evidence of its last answer, list, what is done."""
-        branch = self.chats.branch(reader, chat_id) if chat_id else []
-        last = next((message for message in reversed(branch) if message.role == "assistant"), None)
-        shown = messages(branch, said)
-        if branch and branch[-1].role == "user":
-            shown.append(_bot(f"*{TEXTS[said]['unanswered']}*"))
-        return [chat_id, shown, in_panel(last, said), self._list(reader, chat_id, said, search), doing]
-
-    def _list(self, reader: Reader, chat_id: str, said: Tongue, search: str = "") -> str:
-        return conversations(self.chats.latest(reader, search), chat_id, said)
-
-    def _counted(self, chat_id: str, request: gr.Request) -> list[Message]:
-        """Count a question, before anything of it is kept; the messages that are shown."""
-        said, reader = self._visitor(request)
-        try:
-            self.state.limits.take(caller(request, reader.owner))
-        except LimitError as error:
-            raise knowledge_job.shown(error, said) from None
-        return self.chats.outline(reader, chat_id) if chat_id else []
-
-    def _visitor(self, request: gr.Request) -> tuple[Tongue, Reader]:
-        """The language, and whose conversations are shown and with what may be seen."""
-        user = self.state.users.require(request, "reader")
-        return tongue(request), reader_of(self.state, user)
-
-    def _choice(self, bases: Sequence[str], reader: Reader) -> list[str]:
-        """Those knowledge bases that may be asked; the one the app was started with where none is left."""
-        first = [self.kb] if self.kb in reader.sees else sorted(reader.sees)[:1]
-        return [name for name in bases if name in reader.sees] or first
-
-    def _skips(self, count: int = 5) -> list[Any]:
-        return [gr.skip()] * count
-
-
-def _bot(text: str) -> dict[str, str]:
-    return {"role": "assistant", "content": text}
 
 
 def _index(index: int | tuple[int, int]) -> int:

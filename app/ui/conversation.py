@@ -24,17 +24,18 @@ from prompts.context import render
 from prompts.support import statements
 
 _REMEMBERED = 1000  # answers as they are shown
-_SHOWN: OrderedDict[tuple[int, float, Tongue], str] = OrderedDict()
+_SHOWN: OrderedDict[tuple[int, float, Tongue, int], str] = OrderedDict()
 _MUTEX = threading.Lock()
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
 class Writing:
-    """A conversation that is answered: one answer at a time, in `turn`; as what it was last shown; and the questions
-    that wait behind it, by their ids.
+    """A conversation that is answered: one answer at a time, in `turn`, and one question put at a time, in `asking`; as
+    what it was last shown; and the questions that wait behind it, by their ids.
     """
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
     shown: list[dict[str, str]] = field(default_factory=list)
     waiting: dict[int, dict[str, str]] = field(default_factory=dict)
 
@@ -77,7 +78,10 @@ def messages(branch: Sequence[Message], said: Tongue) -> list[dict[str, str]]:
         if message.role == "user":
             shown.append({"role": "user", "content": safe_markdown(message.text, {})})
         else:
-            shown.append({"role": "assistant", "content": _answer(message, before, said)})
+            content = _answer(message, before, said)
+            if message is branch[-1] and message.answer and message.answer.finish == "length":
+                content += f"\n\n[{TEXTS[said]['go_on']}](#more-{message.id})"
+            shown.append({"role": "assistant", "content": content})
     return shown
 
 
@@ -100,9 +104,9 @@ def _answer(message: Message, question: Message | None, said: Tongue) -> str:
 def _judged(message: Message, done: Answer, said: Tongue) -> str:
     """What an answer says, each statement marked as held by its sources or not.
 
-    That takes milliseconds, does not change, and a conversation is shown whole with every question: it is remembered.
+    That takes milliseconds, and a conversation is shown whole with every question: it is remembered.
     """
-    key = (message.id, message.made, said)
+    key = (message.id, message.made, said, hash(message.text))  # an answer that was cut may have been gone on with
     with _MUTEX:
         if (shown := _SHOWN.get(key)) is not None:
             _SHOWN.move_to_end(key)

@@ -1,6 +1,7 @@
 """The retrieval test: what a question finds under chosen settings, how, and at which stage a sentence was lost."""
 
 import html
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from app.backend import resolve
@@ -133,6 +134,7 @@ def _searcher(state: "State") -> Any:
             backend = await resolve(cfg.llm)
             _, result = await find(index, question.strip(), cfg, backend, (), None if where.empty else where)
             told = fate(index, result.trace, sentence) if sentence.strip() else []
+            result = replace(result, hits=result.hits[: int(k)])  # older versions stand beside the k
             return described(index, result, told, tongue(request)), index.name
         except RagstoneError as error:
             raise shown(error, tongue(request)) from None

@@ -29,7 +29,7 @@
     if (!message) return false;
     const text = message.cloneNode(true);
     text.querySelectorAll('sup').forEach((sign) => sign.remove());
-    text.querySelectorAll('a[href^="#turn-"]').forEach((way) => way.closest('p')?.remove());
+    text.querySelectorAll('a[href^="#turn-"], a[href^="#more-"]').forEach((way) => way.closest('p')?.remove());
     text.querySelectorAll('.katex-display, .katex').forEach((formula) => { // shown and, unseen, as MathML with its LaTeX
       const sign = formula.matches('.katex-display') ? '$$' : '$';
       const latex = formula.querySelector('annotation')?.textContent;
@@ -67,9 +67,11 @@
       const named = act === 'rename' ? prompt(ask, title) : act === 'delete' ? confirm(ask) && '-' : '-';
       return named && tell('chat-list', { act, id, title: named });
     }
-    const link = event.target.closest('a[href^="#turn-"], a[href^="#source-"]');
+    const link = event.target.closest('a[href^="#turn-"], a[href^="#source-"], a[href^="#more-"]');
     if (!link) return;
     event.preventDefault();
+    const more = link.hash.match(/^#more-(\d+)$/);
+    if (more) return tell('chat-more', { message: more[1] });
     const turn = link.hash.match(/^#turn-(\d+)-(-?1)$/);
     if (turn) return act(`turn:${turn[1]}:${turn[2]}`);
     const source = link.hash.match(/^#source-(\d+)-(\d+)$/);

@@ -147,8 +147,8 @@ def _inert(text: str, start: int, end: int, marks: Mapping[int, tuple[int, tuple
 def _emphasis(stars: re.Match[str]) -> str:
     """Stars that can open and close emphasis beside Chinese, Japanese and Korean text, which has no spaces.
 
-    Between punctuation and a letter, stars belong to the letter alone (CommonMark 0.31, 6.2), so that `**注意：**须` would
-    be shown with its stars. To Markdown a word joiner is neither.
+    Between punctuation and a letter, stars belong to the letter alone (CommonMark 0.31, 6.2), so that `**注意：**须`
+    would be shown with its stars. To Markdown a word joiner is neither.
     """
     before, after = stars.groups()
     if _is_sign(before) == _is_sign(after) or not (_WIDE.match(before) or _WIDE.match(after)):

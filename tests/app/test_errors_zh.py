@@ -18,6 +18,7 @@ CHINESE = tomllib.loads((ROOT / "app" / "errors_zh.toml").read_text("utf-8"))
 # Whose errors reach the pages: what reads, keeps, searches and answers.
 SHOWN = (
     "ingest", "retrieval", "prompts", "app/keeping", "app/running", "app/backend.py", "app/view.py", "app/adapter.py",
+    "app/continuing.py",
     "app/prompting/promotions.py", "llm/adapters.py", "llm/endpoint.py", "llm/chat.py",
 )  # fmt: skip
 APART = ("retrieval/train.py", "retrieval/tuning.py")  # of the command line

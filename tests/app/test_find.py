@@ -1,10 +1,12 @@
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from app.backend import EXTRACTIVE, Backend
 from app.find import find
+from app.keeping.index import chunker, sync
 from core.config import Config
 from core.types import Turn
 from llm.endpoint import Endpoint
@@ -138,3 +140,19 @@ def test_a_filter_holds_for_every_wording(index: Index, cfg: Config, stub: Stub)
     stub.variants = Reply(('{"queries": ["年假 二十五天"]}',))
     _, result = found(index, "annual leave", cfg, stub, where=Filter(paths=("leave.md", "travel.md")))
     assert {hit.path for hit in result.hits} <= {"leave.md", "travel.md"}
+
+
+def test_of_several_knowledge_bases_the_newest_version_is_read(cfg: Config, embedder: Embedder, tmp_path: Path) -> None:
+    facts = " ".join(f"Rule {i}: request {i * 37 % 101} goes to desk {i * 7 % 13} before noon." for i in range(40))
+    for year, leave in ((2023, "Annual leave is 20 days"), (2025, "Annual leave is 25 days")):
+        (tmp_path / "rules" / str(year)).mkdir(parents=True)
+        (tmp_path / "rules" / str(year) / "policy.md").write_text(f"# Policy\n\n{facts}\n\n{leave}.")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "travel.md").write_text("# Travel\n\nAnnual leave is no journey.")
+    rules, more = (
+        Index.open_or_create(tmp_path / "data", name, embedder, chunker(cfg.ingest)) for name in ("rules", "more")
+    )
+    for index in (rules, more):
+        sync(index, tmp_path / index.name, cfg.ingest)
+    _, result = asyncio.run(find(rules, "How much annual leave?", cfg, EXTRACTIVE, also=[(more, None)]))
+    assert {hit.path for hit in result.hits} == {"2025/policy.md", "travel.md"}

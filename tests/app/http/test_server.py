@@ -111,7 +111,7 @@ def test_a_model_that_finds_no_answer_in_the_sources_is_not_quoted(client: opena
 def test_a_follow_up_is_rewritten_and_answered_with_its_history(client: openai.OpenAI, stub: Stub) -> None:
     stub.rewritten = "Up to what turbidity does the LT-520 measure?"
     messages: list[ChatCompletionMessageParam] = [
-        {"role": "system", "content": "Be rude."},
+        {"role": "system", "content": "Be brief."},
         user(QUESTION),
         {"role": "assistant", "content": "1000 NTU [1]."},
         user("And the LT-520?"),
@@ -122,7 +122,7 @@ def test_a_follow_up_is_rewritten_and_answered_with_its_history(client: openai.O
     assert QUESTION in rewrite.text
     assert "1000 NTU" in rewrite.text
     assert [m["role"] for m in answer.body["messages"]] == ["system", "user", "assistant", "user"]
-    assert "Be rude" not in answer.text
+    assert "Be brief." in answer.body["messages"][0]["content"]
     assert (done.model_extra or {})["ragstone"]["query"] == stub.rewritten
 
 
@@ -163,16 +163,6 @@ def test_sampling_settings_beyond_openais_reach_the_model(client: openai.OpenAI,
 
 @pytest.mark.parametrize("extra", [{"top_k": -2}, {"repetition_penalty": 0}, {"seed": -5}, {"seed": 2**63}])
 def test_sampling_settings_out_of_range_are_refused_and_named(client: openai.OpenAI, extra: dict[str, float]) -> None:
-    with pytest.raises(openai.BadRequestError, match=next(iter(extra))):
-        client.chat.completions.create(model="handbook", messages=[user(QUESTION)], extra_body=extra)
-
-
-@pytest.mark.parametrize(
-    "extra", [{"n": 2}, {"logprobs": True}, {"response_format": {"type": "json_object"}}, {"stop": ["a"] * 5}]
-)
-def test_what_would_change_the_form_of_an_answer_is_refused_and_named(
-    client: openai.OpenAI, extra: dict[str, object]
-) -> None:
     with pytest.raises(openai.BadRequestError, match=next(iter(extra))):
         client.chat.completions.create(model="handbook", messages=[user(QUESTION)], extra_body=extra)
 

@@ -365,6 +365,7 @@ def test_what_stands_over_the_cells_is_read_and_what_is_struck_out_is_not() -> N
         sheet.write(4, 1, 40)
         sheet.insert_textbox("D2", "以上价格不含税")
         chart = workbook.add_chart({"type": "column"})
+        assert chart
         chart.add_series({"values": "='价格'!$B$2:$B$5"})
         chart.set_title({"name": "各产品价格"})
         sheet.insert_chart("D9", chart)

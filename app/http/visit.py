@@ -1,0 +1,44 @@
+"""Who sends a request of the API, which knowledge bases are there for them, and whether they still wait."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from fastapi import Request
+from fastapi.responses import JSONResponse
+
+from app.http.openai_form import error_body
+from app.running.bases import State
+from app.running.users import User
+
+T = TypeVar("T")
+LEFT = 499  # nobody reads it: the client has left (nginx has it so too)
+
+
+def visitor(state: State, request: Request) -> tuple[User, dict[str, str]]:
+    """Who asks, and the knowledge bases that are there for them, each with its id."""
+    user = state.users.of(request)
+    return user, state.bases.seen(user)
+
+
+def no_model(name: str) -> JSONResponse:
+    """The same whether there is no such knowledge base or it may not be seen."""
+    message = f"there is no knowledge base {name[:100]!r}, or this key may not see it"
+    return JSONResponse(error_body(404, message, code="model_not_found", param="model"), 404)
+
+
+async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
+    """What work returns; None where it was cancelled because its client has left."""
+    working, leaving = asyncio.create_task(work), asyncio.create_task(_left(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)  # what is cancelled closes what it holds
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
