@@ -1,6 +1,6 @@
 """The command line: `ragstone`. Arguments in, one recipe called, a report out; errors in two lines and an exit code.
 
-Exit codes: 0 done, 1 done but some files failed or checks did not pass, 2 an error, 130 interrupted.
+Exit codes: app/commands/shell.py.
 """
 
 import asyncio
@@ -26,8 +26,10 @@ from app.commands.manage import manage
 from app.commands.models import models, proofs
 from app.commands.prompts import prompting
 from app.commands.pull import fetching
-from app.commands.terminal import AsJson, Kb, err, opened, out, print_json, show_error
+from app.commands.shell import NAME, Anywhere, completes, shells, show_version
+from app.commands.terminal import AsJson, Kb, check_there, err, opened, out, print_json, show_error
 from app.commands.users import audit, user
+from app.commands.watch import watching
 from app.http.mcp import stdio
 from app.texts import version_notes
 from core import log
@@ -42,12 +44,15 @@ if TYPE_CHECKING:
     from retrieval.search import Result
 
 app = typer.Typer(
+    name=NAME,
+    cls=Anywhere,
     help="Chat with folders of private documents, Chinese and English, with citations. Nothing leaves the machine.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(manage)
+app.add_typer(watching)
 app.add_typer(fetching)
 app.add_typer(adapting)
 app.add_typer(assess)
@@ -57,6 +62,7 @@ app.add_typer(models, name="models")
 app.add_typer(proofs)
 app.add_typer(prompting, name="prompts")
 app.add_typer(stdio)
+app.add_typer(shells)
 app.add_typer(user, name="user")
 app.command()(audit)
 
@@ -74,8 +80,16 @@ Watch = Annotated[bool, typer.Option("--watch", help="Follow the folders of the 
 @app.callback()
 def _options(
     ctx: typer.Context,
-    config: Annotated[Path | None, typer.Option("--config", help="Configuration file.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Configuration file; before or after the command.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="section.key=value; may be repeated, before or after the command."),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     flags = {}
     for item in set_ or []:
@@ -240,6 +254,8 @@ def config(ctx: typer.Context, as_json: AsJson = False) -> None:
 def _serve(settings: Settings, port: int | None, kb: str | None, *, with_ui: bool, watch: bool) -> None:
     from app.http.server import run
 
+    if kb:
+        check_there(settings, [kb])
     chosen = settings.config.app.port if port is None else port
     run(settings, kb or settings.config.app.kb, chosen, with_ui=with_ui, watch=watch)
 
@@ -352,6 +368,7 @@ def _mode(text: str) -> SearchMode:
 def main() -> None:
     """Run the command line."""
     os.umask(PRIVATE)  # what is written holds documents, questions and keys
+    completes(os.environ)
     try:
         app()
     except RagstoneError as error:

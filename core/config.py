@@ -33,7 +33,7 @@ class AppConfig(_Section):
 
     data: str = "data"
     kb: str = "default"
-    keep_generations: Annotated[int, Field(ge=0, le=100)] = 0
+    keep_generations: Annotated[int, Field(ge=0, le=100)] = 1
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 7860
     users: Literal["auto", "on"] = "auto"

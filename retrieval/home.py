@@ -57,6 +57,18 @@ def promote(home: Path, generation: str, keep: int) -> None:
     drop_generations(home, keep)
 
 
+def swap(home: Path, generation: str, keep: int) -> bool:
+    """`promote`, but none stays where the disk has no room for the next generation; returns whether it has.
+
+    It is built beside the one that answers, and takes about as much.
+    """
+    with writer_lock(home), _told(home):
+        size = sum(file.stat().st_size for file in (home / generation).rglob("*") if file.is_file())
+        room = not keep or shutil.disk_usage(home).free >= size
+        promote(home, generation, keep if room else 0)
+    return room
+
+
 def drop_generations(home: Path, keep: int) -> list[str]:
     """Remove the generations that do not answer but the `keep` before the one that does; returns their names."""
     now = current(home)
@@ -90,7 +102,7 @@ def rollback(home: Path) -> str:
         if len(kept) < 2:
             raise CatalogError(
                 f"knowledge base {home.name!r} has no earlier generation",
-                "set app.keep_generations before the next --rebuild, or restore a backup",
+                "a --rebuild keeps app.keep_generations of them where the disk has room; restore a backup",
             )
         set_current(home, kept[-2])
         _discard(home / kept[-1])

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from app.commands.shell import EXIT_CODES
 from app.commands.terminal import AsJson, Kb, err, noted, opened, out, print_json, progress_bars
 from app.keeping.report import show_documents, show_failures, show_forecast, show_report
 from core.config import Settings
@@ -19,7 +20,7 @@ from core.types import FileError
 manage = typer.Typer()
 
 
-@manage.command()
+@manage.command(epilog=EXIT_CODES)
 def index(
     ctx: typer.Context,
     folders: Annotated[list[Path] | None, typer.Argument(help="Folders of documents; default: all it has.")] = None,
@@ -31,6 +32,9 @@ def index(
     ] = False,
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Delete the documents of a folder in which nothing is left.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 1 also for files that could not be read before, either.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -69,7 +73,7 @@ def index(
     show_report(report, name, known, silent=as_json)
     if watch:
         _watch(settings, name)
-    if report.failed:
+    if report.failed if strict else report.fresh:
         raise typer.Exit(1)
 
 
@@ -85,7 +89,8 @@ def files(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
         if folder and not Path(folder).is_dir()
     ]
     if as_json:
-        print_json({"folders": folders, "files": [asdict(c) for c in cards], "failed": [asdict(f) for f in failures]})
+        failed = [{key: value for key, value in asdict(f).items() if key != "known"} for f in failures]
+        print_json({"folders": folders, "files": [asdict(card) for card in cards], "failed": failed})
         return
     show_documents(cards, folders)
     show_failures(failures, folders, to=out)
@@ -146,7 +151,7 @@ def verify(
 
 @manage.command()
 def rollback(ctx: typer.Context, kb: Kb = None) -> None:
-    """Let the generation before the last --rebuild answer again, and remove that one; needs app.keep_generations."""
+    """Let the generation before the last --rebuild answer again, and remove the one that answers now."""
     from retrieval.home import check_name, current
     from retrieval.home import rollback as back
 
@@ -221,15 +226,10 @@ def purge(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
 
 
 def _watch(settings: Settings, kb: str) -> None:
-    from app.keeping.index import Report
+    from app.commands.watch import teller
     from app.keeping.watch import keep_following
-
-    def tell(what: Report | Exception) -> None:
-        if isinstance(what, Report):
-            show_report(what, kb, index_.catalog.folders(), to=err)
-        else:
-            err.print(f"[red]error:[/red] {escape(str(what) or type(what).__name__)}; it is tried again")
 
     with opened(settings, kb) as index_:
         err.print(f"watching {escape(', '.join(index_.catalog.folders()))} (Ctrl-C ends)")
+        tell = teller(kb, index_.catalog.folders)
         keep_following(lambda: index_, settings.config.ingest, tell, threading.Event())
