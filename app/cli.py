@@ -18,7 +18,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.adapter import adapting
-from app.backend import with_promoted
 from app.commands.assess import assess
 from app.commands.curate import dataset
 from app.commands.finetune import finetune
@@ -31,11 +30,13 @@ from app.commands.terminal import AsJson, Kb, check_there, err, opened, out, pri
 from app.commands.users import audit, user
 from app.commands.watch import watching
 from app.http.mcp import stdio
+from app.prepared import prepared
 from app.texts import version_notes
 from core import log
 from core.config import Config, Settings, load
 from core.errors import ConfigError, RagstoneError
-from core.files import PRIVATE, keep_private
+from core.files import PRIVATE
+from core.places import DEFAULTS
 from core.types import Answer, Hit, SearchMode, Source, Turn
 
 if TYPE_CHECKING:
@@ -97,9 +98,9 @@ def _options(
         if not sign or "." not in name:
             raise ConfigError(f"--set {item!r} is not section.key=value", "e.g. --set retrieval.k=5")
         flags[name.strip()] = value.strip()
-    ctx.obj = with_promoted(load(config, flags))
-    log.setup(ctx.obj.config.app.log_level)
-    keep_private(Path(ctx.obj.config.app.data))
+    settings = load(config, flags)
+    log.setup(settings.config.app.log_level)
+    ctx.obj = prepared(settings)
 
 
 @app.command()
@@ -240,8 +241,17 @@ def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def config(ctx: typer.Context, as_json: AsJson = False) -> None:
+def config(
+    ctx: typer.Context,
+    defaults: Annotated[
+        bool, typer.Option("--defaults", help="Print a config.toml of all settings instead, explained, by default.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Print every setting and where its value came from."""
+    if defaults:
+        typer.echo(DEFAULTS.read_text("utf-8"), nl=False)
+        return
     settings: Settings = ctx.obj
     if as_json:
         print_json({name: {"value": value, "origin": origin} for name, value, origin in settings.rows()})
