@@ -26,20 +26,21 @@ from app.commands.models import models, proofs
 from app.commands.prompts import prompting
 from app.commands.pull import fetching
 from app.commands.shell import NAME, Anywhere, completes, shells, show_version
-from app.commands.terminal import AsJson, Kb, check_there, err, opened, out, print_json, show_error
+from app.commands.terminal import AsJson, Kb, base_of, check_there, err, out, print_json, show_error
 from app.commands.users import audit, user
 from app.commands.watch import watching
 from app.http.mcp import stdio
 from app.prepared import prepared
 from app.texts import version_notes
 from core import log
-from core.config import Config, Settings, load
+from core.config import Settings, load
 from core.errors import ConfigError, RagstoneError
 from core.files import PRIVATE
 from core.places import DEFAULTS
 from core.types import Answer, Hit, SearchMode, Source, Turn
 
 if TYPE_CHECKING:
+    from app.api import KnowledgeBase
     from retrieval.filters import Filter
     from retrieval.index import Index
     from retrieval.search import Result
@@ -121,26 +122,17 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Show the passages that a question finds, with the rank each retriever gave them."""
-    from app.backend import resolve
-    from app.find import find
     from retrieval.explain import fate
 
-    config: Config = ctx.obj.config
-    changes = {"mode": _mode(mode or config.retrieval.mode), "k": k or config.retrieval.k}
-    config = config.model_copy(update={"retrieval": config.retrieval.model_copy(update=changes)})
+    mode_ = _mode(mode or ctx.obj.config.retrieval.mode)
     where = _filter(path, kind, language, tag, since, until)
-
-    async def run(index_: "Index") -> "Result":
-        backend = await resolve(config.llm)
-        return (await find(index_, query, config, backend, (), where))[1]
-
-    with opened(ctx.obj, kb) as index_:
-        started = time.monotonic()
-        result = asyncio.run(run(index_))
+    with base_of(ctx.obj, kb) as base:
+        index_, started = base.index, time.monotonic()
+        result = base.search(query, k=k, mode=mode_, where=where)
         seconds = round(time.monotonic() - started, 3)
         told = fate(index_, result.trace, sentence) if sentence else []
         if as_json:
-            rows = {"hits": [_hit_row(hit) for hit in result.hits], "mode": changes["mode"], "seconds": seconds}
+            rows = {"hits": [_hit_row(hit) for hit in result.hits], "mode": mode_, "seconds": seconds}
             print_json(rows | ({"trace": asdict(result.trace), "sentence": told} if explain or sentence else {}))
             return
         _show_hits(result.hits)
@@ -165,8 +157,8 @@ def ask(
 ) -> None:
     """Answer one question from a knowledge base, with citations."""
     where = _filter(path, kind, language, tag, since, until)
-    with opened(ctx.obj, kb) as index_:
-        answer = asyncio.run(_answer(index_, question, ctx.obj, (), quiet=as_json, where=where))
+    with base_of(ctx.obj, kb) as base:
+        answer = asyncio.run(_answer(base, question, (), quiet=as_json, where=where))
     if as_json:
         print_json(
             {
@@ -183,8 +175,8 @@ def ask(
 def chat(ctx: typer.Context, kb: Kb = None) -> None:
     """Ask questions one after another; follow-ups use what was said. An empty line or Ctrl-D ends."""
     history: list[Turn] = []
-    with opened(ctx.obj, kb) as index_:
-        err.print(f"knowledge base {index_.name!r}: {index_.counts().documents} documents")
+    with base_of(ctx.obj, kb) as base:
+        err.print(f"knowledge base {base.name!r}: {base.index.counts().documents} documents")
         while True:
             try:
                 question = out.input("[bold]> [/bold]").strip()
@@ -193,7 +185,7 @@ def chat(ctx: typer.Context, kb: Kb = None) -> None:
             if not question:
                 break
             try:
-                answer = asyncio.run(_answer(index_, question, ctx.obj, history, quiet=False))
+                answer = asyncio.run(_answer(base, question, history, quiet=False))
             except RagstoneError as error:
                 show_error(error)
                 continue
@@ -271,20 +263,14 @@ def _serve(settings: Settings, port: int | None, kb: str | None, *, with_ui: boo
 
 
 async def _answer(
-    index_: Any,
-    question: str,
-    settings: Settings,
-    history: Sequence[Turn],
-    *,
-    quiet: bool,
-    where: "Filter | None" = None,
+    base: "KnowledgeBase", question: str, history: Sequence[Turn], *, quiet: bool, where: "Filter | None" = None
 ) -> Answer:
-    from app.answer import Done, Found, Text, answer
+    from app.api import Done, Found, Text
 
     done: Answer | None = None
     found: tuple[Source, ...] = ()
     try:
-        async for event in answer(index_, question, settings.config, history, where=where):
+        async for event in base.astream(question, where=where, history=history):
             if isinstance(event, Found):
                 found = event.sources
             elif isinstance(event, Text) and not quiet:

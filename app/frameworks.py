@@ -1,25 +1,22 @@
 """A knowledge base as a part of other frameworks: a retriever for LangChain, a retriever for LlamaIndex.
 
-Both search as `ragstone search` does, and what they find is what the folder says now.
+Both find what `ragstone search` finds, and that is what the folder says now.
 """
 
-import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever as LangChainBase
 from llama_index.core.base.base_retriever import BaseRetriever as LlamaIndexBase
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from core.config import RetrievalConfig
+from app.api import KnowledgeBase
 from core.types import Hit
-from retrieval.embed import Embedder
-from retrieval.index import Index
-from retrieval.rerank import reranker_of
-from retrieval.search import search
+from retrieval.filters import Filter
 
 _FOR_MODELS = ("path", "page", "headings")  # of the metadata, what LlamaIndex shows a language model
 
@@ -27,68 +24,95 @@ _FOR_MODELS = ("path", "page", "headings")  # of the metadata, what LlamaIndex s
 class LangChainRetriever(LangChainBase):
     """Documents for a question, best first; `metadata` says where each stands in its file and how it was found.
 
-    Raises `CatalogError` and `ModelError` as `search` does.
+    `k` and `where` limit what is found; both may be given with a call as well: `invoke(question, k=3)`. Raises
+    `CatalogError` and `ModelError` as the search does.
     """
 
-    index: Index = Field(exclude=True, repr=False)
-    cfg: RetrievalConfig = Field(exclude=True, repr=False)  # it holds a key, and traces show what repr does
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    base: KnowledgeBase = Field(exclude=True, repr=False)  # it holds keys, and traces show what repr does
+    k: int | None = None
+    where: Filter | None = None
 
     @classmethod
-    def open(cls, data: Path, kb: str, cfg: RetrievalConfig) -> Self:
-        """The retriever of a knowledge base in a data folder. Raises `CatalogError` where there is none."""
-        return cls(index=Index.open(data, kb, Embedder(cfg)), cfg=cfg)
+    def open(
+        cls, name: str = "", *, config: Path | str | None = None, settings: Mapping[str, Any] | None = None,
+        **limits: Any,
+    ) -> Self:  # fmt: skip
+        """The retriever of a knowledge base, which is opened as `KnowledgeBase.open` does. Raises `CatalogError`."""
+        return cls(base=_opened(name, config, settings), **limits)
 
-    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
-        self.index = _current(self.index)
-        return [
-            Document(id=_id(self.index, hit), page_content=hit.text, metadata=_metadata(hit))
-            for hit in search(self.index, [query], self.cfg, reranker=reranker_of(self.cfg))
-        ]
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None,
+        where: Filter | None = None,
+    ) -> list[Document]:  # fmt: skip
+        hits = self.base.search(query, k=k or self.k, where=where or self.where).hits
+        return [_document(self.base, hit) for hit in hits]
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, k: int | None = None,
+        where: Filter | None = None,
+    ) -> list[Document]:  # fmt: skip
+        hits = (await self.base.asearch(query, k=k or self.k, where=where or self.where)).hits
+        return [_document(self.base, hit) for hit in hits]
 
 
 class LlamaIndexRetriever(LlamaIndexBase):
     """Nodes for a question, best first; `metadata` says where each stands in its file and how it was found.
 
-    Raises `CatalogError` and `ModelError` as `search` does.
+    `k` and `where` limit what is found; `limited` gives a retriever with others. Raises `CatalogError` and `ModelError`
+    as the search does.
     """
 
-    def __init__(self, index: Index, cfg: RetrievalConfig) -> None:
+    def __init__(self, base: KnowledgeBase, *, k: int | None = None, where: Filter | None = None) -> None:
         super().__init__()
-        self.index = index
-        self.cfg = cfg
+        self.base, self.k, self.where = base, k, where
 
     @classmethod
-    def open(cls, data: Path, kb: str, cfg: RetrievalConfig) -> Self:
-        """The retriever of a knowledge base in a data folder. Raises `CatalogError` where there is none."""
-        return cls(Index.open(data, kb, Embedder(cfg)), cfg)
+    def open(
+        cls, name: str = "", *, config: Path | str | None = None, settings: Mapping[str, Any] | None = None,
+        **limits: Any,
+    ) -> Self:  # fmt: skip
+        """The retriever of a knowledge base, which is opened as `KnowledgeBase.open` does. Raises `CatalogError`."""
+        return cls(_opened(name, config, settings), **limits)
+
+    def limited(self, *, k: int | None = None, where: Filter | None = None) -> "LlamaIndexRetriever":
+        """The same with other limits, for a call that needs them."""
+        return LlamaIndexRetriever(self.base, k=k or self.k, where=where or self.where)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        self.index = _current(self.index)
-        hits = search(self.index, [query_bundle.query_str], self.cfg, reranker=reranker_of(self.cfg))
-        return [_node(self.index, hit) for hit in hits]
+        hits = self.base.search(query_bundle.query_str, k=self.k, where=self.where).hits
+        return [_node(self.base, hit) for hit in hits]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return await asyncio.to_thread(self._retrieve, query_bundle)
+        hits = (await self.base.asearch(query_bundle.query_str, k=self.k, where=self.where)).hits
+        return [_node(self.base, hit) for hit in hits]
 
 
-def _current(index: Index) -> Index:
-    """The generation that answers now: after a `--rebuild` the one that was opened says what used to be."""
-    return Index.open(index.home.parent, index.name, index.embedder) if index.superseded else index
+def _opened(name: str, config: Path | str | None, settings: Mapping[str, Any] | None) -> KnowledgeBase:
+    """An open knowledge base: one that is not there is told at once, not at the first question."""
+    base = KnowledgeBase.open(name, config=config, settings=settings)
+    _ = base.index
+    return base
 
 
-def _node(index: Index, hit: Hit) -> NodeWithScore:
+def _document(base: KnowledgeBase, hit: Hit) -> Document:
+    return Document(id=_id(base, hit), page_content=hit.text, metadata=_metadata(hit))
+
+
+def _node(base: KnowledgeBase, hit: Hit) -> NodeWithScore:
     metadata = _metadata(hit)
     unseen = [name for name, value in metadata.items() if name not in _FOR_MODELS or not value]
     node = TextNode(
-        id_=_id(index, hit), text=hit.text, metadata=metadata, start_char_idx=hit.start, end_char_idx=hit.end,
+        id_=_id(base, hit), text=hit.text, metadata=metadata, start_char_idx=hit.start, end_char_idx=hit.end,
         excluded_llm_metadata_keys=unseen, excluded_embed_metadata_keys=unseen,
     )  # fmt: skip
     return NodeWithScore(node=node, score=hit.score)
 
 
-def _id(index: Index, hit: Hit) -> str:
+def _id(base: KnowledgeBase, hit: Hit) -> str:
     """Names a chunk across knowledge bases, so that a fusion of several keeps what is not the same."""
-    return f"{index.name}/{hit.chunk_id}"
+    return f"{base.name}/{hit.chunk_id}"
 
 
 def _metadata(hit: Hit) -> dict[str, Any]:

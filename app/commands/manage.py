@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from app.commands.shell import EXIT_CODES
-from app.commands.terminal import AsJson, Kb, err, noted, opened, out, print_json, progress_bars
+from app.commands.terminal import AsJson, Kb, base_of, err, noted, opened, out, print_json, progress_bars
 from app.keeping.report import show_documents, show_failures, show_forecast, show_report
 from core.config import Settings
 from core.errors import CatalogError, ConfigError
@@ -39,7 +39,6 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """Bring a knowledge base up to date with folders: added, changed, moved and deleted files."""
-    from app.keeping import index as recipe
     from app.keeping.folders import known_folders
     from retrieval.home import check_name
 
@@ -59,11 +58,10 @@ def index(
     started, before = time.time(), list[str]()
     with suppress(CatalogError):  # the run says so, or replaces what is damaged
         before = known_folders(Path(settings.config.app.data) / check_name(name))
-    with progress_bars() as progress:
-        report = recipe.run(
-            settings.config, name, folders or [], rebuild=rebuild, allow_empty=allow_empty, progress=progress
-        )
-    with opened(settings, name) as index_:
+    with base_of(settings, name) as base:
+        with progress_bars() as progress:
+            report = base.sync(*(folders or []), rebuild=rebuild, allow_empty=allow_empty, progress=progress)
+        index_ = base.index
         known = index_.catalog.folders()
         for folder in known:
             if folder not in before:

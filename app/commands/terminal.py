@@ -19,6 +19,7 @@ from core.config import Settings
 from core.errors import CatalogError, RagstoneError
 
 if TYPE_CHECKING:
+    from app.api import KnowledgeBase
     from retrieval.index import Index
 
 out = Console(soft_wrap=True)
@@ -115,15 +116,15 @@ def check_there(settings: Settings, kbs: Sequence[str]) -> None:
             )
 
 
+def base_of(settings: Settings, kb: str | None) -> "KnowledgeBase":
+    """A knowledge base by its name, or that of `app.kb`."""
+    from app.api import KnowledgeBase
+
+    return KnowledgeBase(kb or settings.config.app.kb, settings.config)
+
+
 @contextlib.contextmanager
 def opened(settings: Settings, kb: str | None) -> Iterator["Index"]:
-    """A knowledge base, closed at the end."""
-    from retrieval.embed import Embedder
-    from retrieval.index import Index
-
-    config_ = settings.config
-    index_ = Index.open(Path(config_.app.data), kb or config_.app.kb, Embedder(config_.retrieval))
-    try:
-        yield index_
-    finally:
-        index_.close()
+    """The index of a knowledge base, closed at the end."""
+    with base_of(settings, kb) as base:
+        yield base.index

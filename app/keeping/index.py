@@ -110,14 +110,15 @@ def run(
     rebuild: bool = False,
     allow_empty: bool = False,
     progress: Progress = quiet,
+    embedder: Embedder | None = None,
 ) -> Report:
     """`ragstone index`: open or make the knowledge base and bring folders up to date, by default all it has.
 
     `rebuild` reads and embeds all of its folders anew beside what answers now, and swaps at the end. `allow_empty`:
-    a folder in which nothing is left loses its documents, however many they were.
+    a folder in which nothing is left loses its documents, however many they were. `embedder`: the configured one.
     """
     todo = folders_of(cfg, kb, folders, rebuild=rebuild)  # before anything is made
-    data, embedder, cut = Path(cfg.app.data), Embedder(cfg.retrieval), chunker(cfg.ingest)
+    data, embedder, cut = Path(cfg.app.data), embedder or Embedder(cfg.retrieval), chunker(cfg.ingest)
     if rebuild or kb not in names(data):
         check_fits(cfg.ingest, embedder)
     index = (Index.open_next if rebuild else Index.open_or_create)(data, kb, embedder, cut)
