@@ -13,7 +13,7 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -90,10 +90,10 @@ def _discard(folder: Path) -> None:
         shutil.rmtree(aside)
 
 
-def rollback(home: Path) -> str:
+def rollback(home: Path, sound: Callable[[Path], bool] = Path.is_dir) -> str:
     """Let the generation before the present one answer again; the present one is removed. Returns its name.
 
-    Raises `CatalogError` where none was kept.
+    Raises `CatalogError` where none was kept, or where what was is not `sound`, as a damaged one that was replaced.
     """
     if current(home) is None:
         raise CatalogError(f"there is no knowledge base {home.name!r}", "its folder holds no CURRENT")
@@ -103,6 +103,11 @@ def rollback(home: Path) -> str:
             raise CatalogError(
                 f"knowledge base {home.name!r} has no earlier generation",
                 "a --rebuild keeps app.keep_generations of them where the disk has room; restore a backup",
+            )
+        if not sound(home / kept[-2]):
+            raise CatalogError(
+                f"generation {kept[-2]} of knowledge base {home.name!r} is damaged",
+                f"{kept[-1]} goes on answering; restore a backup",
             )
         set_current(home, kept[-2])
         _discard(home / kept[-1])

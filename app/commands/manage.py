@@ -150,6 +150,7 @@ def verify(
 @manage.command()
 def rollback(ctx: typer.Context, kb: Kb = None) -> None:
     """Let the generation before the last --rebuild answer again, and remove the one that answers now."""
+    from retrieval.check import sound
     from retrieval.home import check_name, current
     from retrieval.home import rollback as back
 
@@ -157,7 +158,7 @@ def rollback(ctx: typer.Context, kb: Kb = None) -> None:
     name = kb or settings.config.app.kb
     home = Path(settings.config.app.data) / check_name(name)
     newest = current(home)
-    generation = back(home)
+    generation = back(home, sound)
     noted(settings, "base.rollback", name, generation)
     out.print(f"{escape(repr(name))} answers from generation {generation} again; {newest} was removed")
 
