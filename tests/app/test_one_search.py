@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from app.api import KnowledgeBase
 from app.cli import app
-from app.frameworks import LangChainRetriever, LlamaIndexRetriever
+from app.frameworks.langchain import LangChainRetriever
+from app.frameworks.llama_index import LlamaIndexRetriever
 from app.http import mcp
 from app.http.server import build
 from app.running.bases import State

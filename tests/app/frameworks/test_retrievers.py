@@ -18,7 +18,8 @@ from llama_index.core.schema import MetadataMode, TextNode
 
 from app import find
 from app.api import KnowledgeBase
-from app.frameworks import LangChainRetriever, LlamaIndexRetriever
+from app.frameworks.langchain import LangChainRetriever
+from app.frameworks.llama_index import LlamaIndexRetriever
 from app.keeping.index import run
 from core.config import Config
 from core.errors import CatalogError, ModelError
@@ -29,12 +30,6 @@ from retrieval.search import retrieve
 from tests.retrieval.corpus import DOCUMENTS, build
 
 QUESTION = "How many days of annual leave?"
-
-
-@pytest.fixture
-def base(cfg: Config, embedder: Embedder) -> KnowledgeBase:
-    build(cfg, embedder, DOCUMENTS | {"guide.md": "Leave of absence is agreed with the head of the team."}).close()
-    return KnowledgeBase("kb", cfg, embedder)
 
 
 @pytest.fixture
