@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from app.keeping.index import chunker, look, run, sync
+from app.keeping.index import Report, chunker, look, run, sync
 from app.keeping.plan import forecast
 from core.config import Config, IngestConfig
 from core.errors import CatalogError, ConfigError, ReadError
+from core.types import FileError
 from ingest.workers import Reading, read_apart
 from retrieval.embed import Embedder
 from retrieval.home import generations
@@ -346,6 +347,13 @@ def test_kill_9_during_index_then_a_rerun_equals_a_fresh_build(cfg: Config, embe
         mine, other = (search(index, [question], cfg.retrieval, k=10) for index in (resumed, fresh))
         assert [(h.path, h.ordinal) for h in mine] == [(h.path, h.ordinal) for h in other]
         assert [h.score for h in mine] == pytest.approx([h.score for h in other])
+
+
+def test_a_report_of_what_failed_before_alone_tells_nothing_new() -> None:
+    known, fresh = FileError("a.pdf", "damaged", known=True), FileError("b.pdf", "damaged")
+    assert Report(failed=[known]).empty
+    assert Report(failed=[known, fresh]).fresh == [fresh]
+    assert not Report(failed=[known, fresh]).empty
 
 
 def test_a_rebuild_swaps_in_one_step_and_serves_the_new_settings(cfg: Config, embedder: Embedder, folder: Path) -> None:
