@@ -1,6 +1,6 @@
 """The command line: `ragstone`. Arguments in, one recipe called, a report out; errors in two lines and an exit code.
 
-Exit codes: 0 done, 1 done but some files failed or checks did not pass, 2 an error, 130 interrupted.
+Exit codes: app/commands/shell.py.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +18,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.adapter import adapting
-from app.backend import with_promoted
 from app.commands.assess import assess
 from app.commands.curate import dataset
 from app.commands.finetune import finetune
@@ -26,28 +25,36 @@ from app.commands.manage import manage
 from app.commands.models import models, proofs
 from app.commands.prompts import prompting
 from app.commands.pull import fetching
-from app.commands.terminal import AsJson, Kb, err, opened, out, print_json, show_error
+from app.commands.shell import NAME, Anywhere, completes, shells, show_version
+from app.commands.terminal import AsJson, Kb, base_of, check_there, err, out, print_json, show_error
 from app.commands.users import audit, user
+from app.commands.watch import watching
 from app.http.mcp import stdio
+from app.prepared import prepared
 from app.texts import version_notes
 from core import log
-from core.config import Config, Settings, load
+from core.config import Settings, load
 from core.errors import ConfigError, RagstoneError
-from core.files import PRIVATE, keep_private
+from core.files import PRIVATE
+from core.places import DEFAULTS
 from core.types import Answer, Hit, SearchMode, Source, Turn
 
 if TYPE_CHECKING:
+    from app.api import KnowledgeBase
     from retrieval.filters import Filter
     from retrieval.index import Index
     from retrieval.search import Result
 
 app = typer.Typer(
+    name=NAME,
+    cls=Anywhere,
     help="Chat with folders of private documents, Chinese and English, with citations. Nothing leaves the machine.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(manage)
+app.add_typer(watching)
 app.add_typer(fetching)
 app.add_typer(adapting)
 app.add_typer(assess)
@@ -57,6 +64,7 @@ app.add_typer(models, name="models")
 app.add_typer(proofs)
 app.add_typer(prompting, name="prompts")
 app.add_typer(stdio)
+app.add_typer(shells)
 app.add_typer(user, name="user")
 app.command()(audit)
 
@@ -74,8 +82,16 @@ Watch = Annotated[bool, typer.Option("--watch", help="Follow the folders of the 
 @app.callback()
 def _options(
     ctx: typer.Context,
-    config: Annotated[Path | None, typer.Option("--config", help="Configuration file.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Configuration file; before or after the command.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="section.key=value; may be repeated, before or after the command."),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     flags = {}
     for item in set_ or []:
@@ -83,9 +99,9 @@ def _options(
         if not sign or "." not in name:
             raise ConfigError(f"--set {item!r} is not section.key=value", "e.g. --set retrieval.k=5")
         flags[name.strip()] = value.strip()
-    ctx.obj = with_promoted(load(config, flags))
-    log.setup(ctx.obj.config.app.log_level)
-    keep_private(Path(ctx.obj.config.app.data))
+    settings = load(config, flags)
+    log.setup(settings.config.app.log_level)
+    ctx.obj = prepared(settings)
 
 
 @app.command()
@@ -106,27 +122,17 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Show the passages that a question finds, with the rank each retriever gave them."""
-    from app.backend import resolve
-    from app.find import find
     from retrieval.explain import fate
 
-    config: Config = ctx.obj.config
-    changes = {"mode": _mode(mode or config.retrieval.mode), "k": k or config.retrieval.k}
-    config = config.model_copy(update={"retrieval": config.retrieval.model_copy(update=changes)})
+    mode_ = _mode(mode or ctx.obj.config.retrieval.mode)
     where = _filter(path, kind, language, tag, since, until)
-
-    async def run(index_: "Index") -> "Result":
-        backend = await resolve(config.llm)
-        found = (await find(index_, query, config, backend, (), where))[1]
-        return replace(found, hits=found.hits[: config.retrieval.k])  # older versions stand beside the k
-
-    with opened(ctx.obj, kb) as index_:
-        started = time.monotonic()
-        result = asyncio.run(run(index_))
+    with base_of(ctx.obj, kb) as base:
+        index_, started = base.index, time.monotonic()
+        result = base.search(query, k=k, mode=mode_, where=where)
         seconds = round(time.monotonic() - started, 3)
         told = fate(index_, result.trace, sentence) if sentence else []
         if as_json:
-            rows = {"hits": [_hit_row(hit) for hit in result.hits], "mode": changes["mode"], "seconds": seconds}
+            rows = {"hits": [_hit_row(hit) for hit in result.hits], "mode": mode_, "seconds": seconds}
             print_json(rows | ({"trace": asdict(result.trace), "sentence": told} if explain or sentence else {}))
             return
         _show_hits(result.hits)
@@ -151,8 +157,8 @@ def ask(
 ) -> None:
     """Answer one question from a knowledge base, with citations."""
     where = _filter(path, kind, language, tag, since, until)
-    with opened(ctx.obj, kb) as index_:
-        answer = asyncio.run(_answer(index_, question, ctx.obj, (), quiet=as_json, where=where))
+    with base_of(ctx.obj, kb) as base:
+        answer = asyncio.run(_answer(base, question, (), quiet=as_json, where=where))
     if as_json:
         print_json(
             {
@@ -169,8 +175,8 @@ def ask(
 def chat(ctx: typer.Context, kb: Kb = None) -> None:
     """Ask questions one after another; follow-ups use what was said. An empty line or Ctrl-D ends."""
     history: list[Turn] = []
-    with opened(ctx.obj, kb) as index_:
-        err.print(f"knowledge base {index_.name!r}: {index_.counts().documents} documents")
+    with base_of(ctx.obj, kb) as base:
+        err.print(f"knowledge base {base.name!r}: {base.index.counts().documents} documents")
         while True:
             try:
                 question = out.input("[bold]> [/bold]").strip()
@@ -179,7 +185,7 @@ def chat(ctx: typer.Context, kb: Kb = None) -> None:
             if not question:
                 break
             try:
-                answer = asyncio.run(_answer(index_, question, ctx.obj, history, quiet=False))
+                answer = asyncio.run(_answer(base, question, history, quiet=False))
             except RagstoneError as error:
                 show_error(error)
                 continue
@@ -227,8 +233,17 @@ def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def config(ctx: typer.Context, as_json: AsJson = False) -> None:
+def config(
+    ctx: typer.Context,
+    defaults: Annotated[
+        bool, typer.Option("--defaults", help="Print a config.toml of all settings instead, explained, by default.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Print every setting and where its value came from."""
+    if defaults:
+        typer.echo(DEFAULTS.read_text("utf-8"), nl=False)
+        return
     settings: Settings = ctx.obj
     if as_json:
         print_json({name: {"value": value, "origin": origin} for name, value, origin in settings.rows()})
@@ -241,25 +256,21 @@ def config(ctx: typer.Context, as_json: AsJson = False) -> None:
 def _serve(settings: Settings, port: int | None, kb: str | None, *, with_ui: bool, watch: bool) -> None:
     from app.http.server import run
 
+    if kb:
+        check_there(settings, [kb])
     chosen = settings.config.app.port if port is None else port
     run(settings, kb or settings.config.app.kb, chosen, with_ui=with_ui, watch=watch)
 
 
 async def _answer(
-    index_: Any,
-    question: str,
-    settings: Settings,
-    history: Sequence[Turn],
-    *,
-    quiet: bool,
-    where: "Filter | None" = None,
+    base: "KnowledgeBase", question: str, history: Sequence[Turn], *, quiet: bool, where: "Filter | None" = None
 ) -> Answer:
-    from app.answer import Done, Found, Text, answer
+    from app.api import Done, Found, Text
 
     done: Answer | None = None
     found: tuple[Source, ...] = ()
     try:
-        async for event in answer(index_, question, settings.config, history, where=where):
+        async for event in base.astream(question, where=where, history=history):
             if isinstance(event, Found):
                 found = event.sources
             elif isinstance(event, Text) and not quiet:
@@ -353,6 +364,7 @@ def _mode(text: str) -> SearchMode:
 def main() -> None:
     """Run the command line."""
     os.umask(PRIVATE)  # what is written holds documents, questions and keys
+    completes(os.environ)
     try:
         app()
     except RagstoneError as error:

@@ -6,14 +6,16 @@ rewrite with the history -> search as asked while variants are being written -> 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from app.backend import Backend
+from app.adapter import adapted
+from app.backend import Backend, resolve
 from app.compared import compared
 from app.follow_up import stands_alone
+from app.prompting.promotions import settings_for
 from core.config import Config, RetrievalConfig
 from core.errors import ModelError
 from core.text import well_formed
@@ -90,6 +92,25 @@ async def find(
     if more:
         result = await asyncio.to_thread(_merged, places, query, found, settings.k)
     return query, replace(result, trace=replace(result.trace, notes=(*notes, *result.trace.notes)))
+
+
+async def lookup(
+    index: Index,
+    question: str,
+    cfg: Config,
+    where: Filter | None = None,
+    history: Sequence[Turn] = (),
+    changes: Mapping[str, Any] | None = None,
+) -> tuple[str, Result]:
+    """`find` for whoever only searches: what an answer to the question would rest on, by the same settings and model.
+
+    `changes` are settings of [retrieval] that come last.
+    """
+    cfg = await asyncio.to_thread(settings_for, cfg, index.home)
+    cfg = cfg.model_copy(update={"retrieval": cfg.retrieval.model_copy(update=dict(changes or {}))})
+    backend = await adapted(await resolve(cfg.llm), cfg, index.home)
+    query, found = await find(index, question, cfg, backend, history, where)
+    return query, replace(found, hits=found.hits[: cfg.retrieval.k])  # older versions stand beside the k
 
 
 def _retrieve(places: Sequence[Scope], queries: list[Query], cfg: RetrievalConfig) -> list[list[Ranking]]:

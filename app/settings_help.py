@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from app.texts import Tongue
-from core.config import PATHS, ROOT, Config, Settings, load
+from core.config import PATHS, Config, Settings, default_path, load
+from core.places import DEFAULTS
 
 _CHINESE = Path(__file__).with_name("settings_zh.toml")
 
@@ -18,7 +19,7 @@ def meanings(tongue: Tongue) -> dict[str, str]:
 
     Keys that stand together below one comment share it.
     """
-    return _chinese() if tongue == "zh" else _comments(ROOT / "config.toml")
+    return _chinese() if tongue == "zh" else _comments(DEFAULTS)
 
 
 def _comments(file: Path) -> dict[str, str]:
@@ -44,9 +45,8 @@ def _chinese() -> dict[str, str]:
 
 def not_default(settings: Settings) -> set[str]:
     """The keys whose value is another than by default; config.toml may well list the defaults."""
-    base = settings.file.resolve().parent if settings.file else ROOT
     plain = replace(settings, config=Config()).rows()
-    usual = {name: str(base / value) if name in PATHS and value else value for name, value, _ in plain}
+    usual = {name: default_path(name, settings.file) if name in PATHS else value for name, value, _ in plain}
     return {name for name, value, _ in settings.rows() if value != usual[name]}
 
 

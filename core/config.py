@@ -18,8 +18,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
 
 from core.errors import ConfigError
+from core.places import HOME
 
-ROOT = Path(__file__).resolve().parent.parent
 ENV_PREFIX = "RAGSTONE_"
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class AppConfig(_Section):
 
     data: str = "data"
     kb: str = "default"
-    keep_generations: Annotated[int, Field(ge=0, le=100)] = 0
+    keep_generations: Annotated[int, Field(ge=0, le=100)] = 1
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 7860
     users: Literal["auto", "on"] = "auto"
@@ -211,7 +211,7 @@ def load(
 ) -> Settings:
     """Read the configuration.
 
-    `file`: the given one must exist; without it `RAGSTONE_CONFIG`, `./config.toml`, then the project's own.
+    `file`: the given one must exist; without it `RAGSTONE_CONFIG`, `./config.toml`, then that of `HOME`.
     `flags`: {"section.key": value}. Raises `ConfigError` naming origin, key, value and what is allowed.
     """
     environ = os.environ if environ is None else environ
@@ -234,11 +234,9 @@ def _build(values: Mapping[str, tuple[Any, str]], file: Path | None) -> Settings
     for name, (value, _) in values.items():
         section, key = name.split(".", 1)
         tree.setdefault(section, {})[key] = value
-    for name in PATHS - values.keys():  # a default path belongs to the project, not to the working folder
+    for name in PATHS - values.keys():
         section, key = name.split(".", 1)
-        default = getattr(getattr(Config(), section), key)
-        base = file.resolve().parent if file else ROOT
-        tree.setdefault(section, {})[key] = _absolute(default, base)
+        tree.setdefault(section, {})[key] = default_path(name, file)
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
@@ -248,6 +246,13 @@ def _build(values: Mapping[str, tuple[Any, str]], file: Path | None) -> Settings
         raise _bad_value(name, value, origin, str(first.get("ctx", {}).get("error", ""))) from None
     origins = {f"{s}.{k}": values.get(f"{s}.{k}", (None, "default"))[1] for s, k in _keys()}
     return Settings(config, origins, file)
+
+
+def default_path(name: str, file: Path | None) -> Any:
+    """The default of a path: beside the file of settings, else in `HOME`; prompts are those of the app in any case."""
+    section, key = name.split(".", 1)
+    base = file.resolve().parent if file and name != "prompts.library" else HOME
+    return _absolute(getattr(getattr(Config(), section), key), base)
 
 
 def _absolute(value: Any, base: Path) -> Any:
@@ -264,7 +269,7 @@ def _find(file: Path | None, environ: Mapping[str, str]) -> Path | None:
             raise ConfigError(f"configuration file {str(named)!r} does not exist", "give the path of a config.toml")
         return named
     here = Path("config.toml")
-    return next((f for f in (here, ROOT / "config.toml") if f.is_file() and (f != here or _is_ours(f))), None)
+    return next((f for f in (here, HOME / "config.toml") if f.is_file() and (f != here or _is_ours(f))), None)
 
 
 def _is_ours(file: Path) -> bool:

@@ -109,7 +109,7 @@ class FileError:
     """One file that could not be indexed: `path` relative to its folder, what failed, what to do.
 
     `transient`: the file as it is may be readable another time, so it is tried again. Where the folder itself failed,
-    `path` is the folder.
+    `path` is the folder. `known`: it failed when it was last tried, too, and has not changed since.
     """
 
     path: str
@@ -117,6 +117,7 @@ class FileError:
     hint: str = ""
     transient: bool = False
     folder: str = ""
+    known: bool = False
 
 
 @dataclass(frozen=True, slots=True)

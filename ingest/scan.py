@@ -117,11 +117,17 @@ def _same_stat(old: KnownFile | KnownFailure, size: int, mtime_ns: int, ctime_ns
     return same and max(mtime_ns, ctime_ns) < old.checked_ns - _RACY_NS
 
 
+def failed_before(entry: FileEntry, failures: Mapping[str, KnownFailure]) -> bool:
+    """Whether a file could not be read when it was last tried, and has the size and the times that it had then."""
+    old = failures.get(entry.path)
+    return old is not None and (old.size, old.mtime_ns, old.ctime_ns) == (entry.size, entry.mtime_ns, entry.ctime_ns)
+
+
 def _still_fails(entry: FileEntry, failures: Mapping[str, KnownFailure], result: Plan) -> bool:
     failure = failures.get(entry.path)
     if failure is None or not _same_stat(failure, entry.size, entry.mtime_ns, entry.ctime_ns):
         return False
-    result.failed.append(FileError(entry.path, failure.error, failure.hint))
+    result.failed.append(FileError(entry.path, failure.error, failure.hint, known=True))
     return True
 
 

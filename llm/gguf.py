@@ -160,7 +160,7 @@ def _model(file: Path, folder: Path, told: Header) -> list[str]:
         import torch
         from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
     except ImportError as error:
-        raise ModelError(f"GGUF files need the package {error.name}", 'pip install "ragstone[train]"') from None
+        raise ModelError(f"GGUF files need the package {error.name}", 'pip install "ragstone[gguf]"') from None
     try:
         config = AutoConfig.from_pretrained(str(file.parent), gguf_file=file.name, local_files_only=True)
         with torch.device("meta"):  # takes no memory

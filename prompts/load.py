@@ -17,6 +17,7 @@ from prompts.delimiters import SOURCE, inert
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
+BUILT_IN = Path(__file__).with_name("library")  # the prompts that come with the app
 MAX_BYTES = 256 * 1024  # of one version
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _FILE = re.compile(r"v(\d{3,9})\.toml")

@@ -14,13 +14,31 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.errors import PromptError
-from core.files import sync_folder
-from prompts.load import Demo, Prompt, check_name, load, parent_of, parse, versions
+from core.files import copy_whole, make_folder, sync_folder
+from prompts.load import BUILT_IN, Demo, Prompt, check_name, load, parent_of, parse, versions
 
 _TRIES = 100  # others may take the next number meanwhile
 _MOST_IN_PACK = 500
 _MOST_PACK_BYTES = 8 * 1024 * 1024
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def furnish(library: Path) -> None:
+    """Put the prompts that come with the app into a library; what is there already stays as it is.
+
+    Raises `PromptError` where it cannot be written.
+    """
+    if library == BUILT_IN:
+        return
+    try:
+        for file in BUILT_IN.glob("*/v*.toml"):
+            place = library / file.parent.name / file.name
+            if not place.exists():
+                make_folder(place.parent)
+                copy_whole(file, place)
+    except OSError as error:
+        hint = "check its permissions, or set prompts.library"
+        raise PromptError(f"the prompts cannot be put into {str(library)!r}: {error.strerror}", hint) from error
 
 
 def names(library: Path) -> list[str]:

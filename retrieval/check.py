@@ -166,7 +166,7 @@ def find_current(home: Path) -> str:
     with writer_lock(home):
         for name in reversed(there):
             count = _documents(home / name)
-            if count and _sound(home / name):
+            if count and sound(home / name):
                 set_current(home, name)
                 return f"{lost}; {name} answers again, with {count} documents"
     raise CatalogError(f"{lost}; none of them is whole", "restore a backup, or index the folders with --rebuild")
@@ -181,7 +181,8 @@ def _documents(generation: Path) -> int | None:
             return 0 if "no such table" in str(error.__cause__) else None
 
 
-def _sound(generation: Path) -> bool:
+def sound(generation: Path) -> bool:
+    """Whether the catalog of a generation can be read and has nothing wrong; one of an older version is migrated."""
     try:
         migrate(generation / "catalog.sqlite")
     except CatalogError:

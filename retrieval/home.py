@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -117,6 +117,18 @@ def _inherit(home: Path, generation: str) -> None:
             set_identity(home, generation, known)
 
 
+def swap(home: Path, generation: str, keep: int) -> bool:
+    """`promote`, but none stays where the disk has no room for the next generation; returns whether it has.
+
+    It is built beside the one that answers, and takes about as much.
+    """
+    with writer_lock(home), _told(home):
+        size = sum(file.stat().st_size for file in (home / generation).rglob("*") if file.is_file())
+        room = not keep or shutil.disk_usage(home).free >= size
+        promote(home, generation, keep if room else 0)
+    return room
+
+
 def drop_generations(home: Path, keep: int) -> list[str]:
     """Remove the generations that do not answer but the `keep` before the one that does; returns their names."""
     now = current(home)
@@ -138,10 +150,10 @@ def _discard(folder: Path) -> None:
         shutil.rmtree(aside)
 
 
-def rollback(home: Path) -> str:
+def rollback(home: Path, sound: Callable[[Path], bool] = Path.is_dir) -> str:
     """Let the generation before the present one answer again; the present one is removed. Returns its name.
 
-    Raises `CatalogError` where none was kept.
+    Raises `CatalogError` where none was kept, or where what was is not `sound`, as a damaged one that was replaced.
     """
     if current(home) is None:
         raise CatalogError(f"there is no knowledge base {home.name!r}", "its folder holds no CURRENT")
@@ -150,7 +162,12 @@ def rollback(home: Path) -> str:
         if len(kept) < 2:
             raise CatalogError(
                 f"knowledge base {home.name!r} has no earlier generation",
-                "set app.keep_generations before the next --rebuild, or restore a backup",
+                "a --rebuild keeps app.keep_generations of them where the disk has room; restore a backup",
+            )
+        if not sound(home / kept[-2]):
+            raise CatalogError(
+                f"generation {kept[-2]} of knowledge base {home.name!r} is damaged",
+                f"{kept[-1]} goes on answering; restore a backup",
             )
         set_current(home, kept[-2])
         _discard(home / kept[-1])

@@ -19,7 +19,7 @@ from retrieval.catalog import Catalog, Counts, Manifest
 from retrieval.dictionary import Dictionary
 from retrieval.embed import Embedder
 from retrieval.filters import Filter, Filters
-from retrieval.home import check_name, current, following, names, no_writer, promote, set_current, writer_lock
+from retrieval.home import check_name, current, following, names, no_writer, set_current, swap, writer_lock
 from retrieval.lexical import Lexical
 from retrieval.made import begun, keeps_default, made_by, manifest, plain
 from retrieval.migrations import upgrade
@@ -129,10 +129,12 @@ class Index:
             cls.create(home, generation, wanted)
         return cls(home, home / generation, embedder)
 
-    def promote(self, keep: int = 0) -> None:
-        """Let this generation answer from now on, in one rename; of those before it, the last `keep` stay."""
-        with writer_lock(self.home):
-            promote(self.home, self.folder.name, keep)
+    def promote(self, keep: int = 0) -> bool:
+        """Let this generation answer from now on, in one rename; of those before it, the last `keep` stay.
+
+        None does where the disk has no room for another like this one; returns whether it has.
+        """
+        return swap(self.home, self.folder.name, keep)
 
     @property
     def superseded(self) -> bool:
@@ -213,6 +215,10 @@ class Index:
         if (found := self._questions.get(question)) is None:
             found = self._questions[question] = self.embedder.embed_query(question)
         return found
+
+    def forget_questions(self) -> None:
+        """Forget the vectors of questions, so that the time of a search counts what it takes to make them."""
+        self._questions = {}
 
     @property
     def background(self) -> Background:

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from app.commands.terminal import AsJson, Kb, err, opened, out, print_json, progress_bars
+from app.commands.terminal import AsJson, Kb, base_of, err, opened, out, print_json, progress_bars
 from core.config import Settings
 from core.errors import EvalError
 
@@ -42,33 +42,15 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure retrieval on a golden set or an evaluation folder; or compare it with other settings."""
-    from app.measuring import compare
-    from app.measuring import evaluate as recipe
+    from app.measuring.compare import varied
     from app.measuring.plot import check_plot, write_plot
-    from retrieval.embed import Embedder
 
-    settings: Settings = ctx.obj
-    cfg = settings.config
     if plot:
         check_plot(plot)
-    other, changed = compare.varied(settings, against) if against else (None, {})
-    with progress_bars() as progress:
-        if folder:
-            name = folder.resolve().name
-            result = (
-                compare.compare_folder(folder, cfg, other, progress)
-                if other
-                else recipe.evaluate(folder, cfg, Embedder(cfg.retrieval), progress=progress)
-            )
-        else:
-            with opened(settings, kb) as index:
-                name = index.name
-                questions = _golden(settings, kb)
-                result = (
-                    compare.compare_golden(index, questions, cfg, other, progress)
-                    if other
-                    else recipe.report(index, recipe.golden_testset(index, questions), cfg, progress=progress)
-                )
+    other, changed = varied(ctx.obj, against) if against else (None, {})
+    with progress_bars() as progress, base_of(ctx.obj, kb) as base:
+        result = base.evaluate(folder, against=other, progress=progress)
+    name = folder.resolve().name if folder else base.name
     result |= {"name": name, "against": changed}
     if plot:
         rows = result["modes"] if other is None else {"before": result["before"], "after": result["after"]}
@@ -94,14 +76,11 @@ def tune_retrieval(
     as_json: AsJson = False,
 ) -> None:
     """Find, on the golden set, how much meaning and words count in each language, and what is not covered."""
-    from app.measuring.evaluate import golden_testset
     from app.measuring.tune import WEIGHTS
-    from app.measuring.tune import tune as run
 
-    settings: Settings = ctx.obj
     lines = _questions(unanswerable) if unanswerable else []
-    with opened(settings, kb) as index, progress_bars() as progress:
-        found = run(index, golden_testset(index, _golden(settings, kb)), settings.config, lines, progress)
+    with base_of(ctx.obj, kb) as base, progress_bars() as progress:
+        found = base.tune(lines, progress=progress)
     if as_json:
         print_json(asdict(found) | {"weights": WEIGHTS})
         return

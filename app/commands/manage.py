@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from app.commands.terminal import AsJson, Kb, err, noted, opened, out, print_json, progress_bars
+from app.commands.shell import EXIT_CODES
+from app.commands.terminal import AsJson, Kb, base_of, err, noted, opened, out, print_json, progress_bars
 from app.keeping.report import show_documents, show_failures, show_forecast, show_report
 from core.config import Settings
 from core.errors import CatalogError, ConfigError
@@ -19,7 +20,7 @@ from core.types import FileError
 manage = typer.Typer()
 
 
-@manage.command()
+@manage.command(epilog=EXIT_CODES)
 def index(
     ctx: typer.Context,
     folders: Annotated[list[Path] | None, typer.Argument(help="Folders of documents; default: all it has.")] = None,
@@ -32,10 +33,12 @@ def index(
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Delete the documents of a folder in which nothing is left.")
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 1 also for files that could not be read before, either.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Bring a knowledge base up to date with folders: added, changed, moved and deleted files."""
-    from app.keeping import index as recipe
     from app.keeping.folders import known_folders
     from retrieval.home import check_name
 
@@ -55,11 +58,10 @@ def index(
     started, before = time.time(), list[str]()
     with suppress(CatalogError):  # the run says so, or replaces what is damaged
         before = known_folders(Path(settings.config.app.data) / check_name(name))
-    with progress_bars() as progress:
-        report = recipe.run(
-            settings.config, name, folders or [], rebuild=rebuild, allow_empty=allow_empty, progress=progress
-        )
-    with opened(settings, name) as index_:
+    with base_of(settings, name) as base:
+        with progress_bars() as progress:
+            report = base.sync(*(folders or []), rebuild=rebuild, allow_empty=allow_empty, progress=progress)
+        index_ = base.index
         known = index_.catalog.folders()
         for folder in known:
             if folder not in before:
@@ -69,7 +71,7 @@ def index(
     show_report(report, name, known, silent=as_json)
     if watch:
         _watch(settings, name)
-    if report.failed:
+    if report.failed if strict else report.fresh:
         raise typer.Exit(1)
 
 
@@ -85,7 +87,8 @@ def files(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
         if folder and not Path(folder).is_dir()
     ]
     if as_json:
-        print_json({"folders": folders, "files": [asdict(c) for c in cards], "failed": [asdict(f) for f in failures]})
+        failed = [{key: value for key, value in asdict(f).items() if key != "known"} for f in failures]
+        print_json({"folders": folders, "files": [asdict(card) for card in cards], "failed": failed})
         return
     show_documents(cards, folders)
     show_failures(failures, folders, to=out)
@@ -146,7 +149,8 @@ def verify(
 
 @manage.command()
 def rollback(ctx: typer.Context, kb: Kb = None) -> None:
-    """Let the generation before the last --rebuild answer again, and remove that one; needs app.keep_generations."""
+    """Let the generation before the last --rebuild answer again, and remove the one that answers now."""
+    from retrieval.check import sound
     from retrieval.home import check_name, current
     from retrieval.home import rollback as back
 
@@ -154,7 +158,7 @@ def rollback(ctx: typer.Context, kb: Kb = None) -> None:
     name = kb or settings.config.app.kb
     home = Path(settings.config.app.data) / check_name(name)
     newest = current(home)
-    generation = back(home)
+    generation = back(home, sound)
     noted(settings, "base.rollback", name, generation)
     out.print(f"{escape(repr(name))} answers from generation {generation} again; {newest} was removed")
 
@@ -224,15 +228,10 @@ def purge(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
 
 
 def _watch(settings: Settings, kb: str) -> None:
-    from app.keeping.index import Report
+    from app.commands.watch import teller
     from app.keeping.watch import keep_following
-
-    def tell(what: Report | Exception) -> None:
-        if isinstance(what, Report):
-            show_report(what, kb, index_.catalog.folders(), to=err)
-        else:
-            err.print(f"[red]error:[/red] {escape(str(what) or type(what).__name__)}; it is tried again")
 
     with opened(settings, kb) as index_:
         err.print(f"watching {escape(', '.join(index_.catalog.folders()))} (Ctrl-C ends)")
+        tell = teller(kb, index_.catalog.folders)
         keep_following(lambda: index_, settings.config.ingest, tell, threading.Event())

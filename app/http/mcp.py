@@ -30,7 +30,7 @@ Asking = Callable[[Any], tuple[User, str]]  # a call's context -> who asks, and 
 stdio = typer.Typer()
 
 Kb = Annotated[str, Field(description="Knowledge base, of list_knowledge_bases; empty: the default one.")]
-Count = Annotated[int, Field(ge=1, le=50, description="How many passages.")]
+Count = Annotated[int, Field(ge=0, le=50, description="How many passages; 0: as many as an answer rests on.")]
 Globs = Annotated[list[str], Field(max_length=50, description="Only files that match one, e.g. 'hr/**'.")]
 Some = Annotated[list[str], Field(max_length=50, description="Only these, e.g. type pdf, language zh; empty: all.")]
 Day = Annotated[str, Field(max_length=40, description="Day, month or year, e.g. 2025-03; empty: any.")]
@@ -103,7 +103,7 @@ def build(state: "State", asking: Asking) -> "MCPServer[Any]":
         description=f"Find the passages of a knowledge base that speak about something. {_DATA}",
     )
     async def search(
-        query: Question, ctx: Context, kb: Kb = "", k: Count = 8, paths: Globs = [], types: Some = [],  # noqa: B006
+        query: Question, ctx: Context, kb: Kb = "", k: Count = 0, paths: Globs = [], types: Some = [],  # noqa: B006
         languages: Some = [], tags: Some = [], since: Day = "", until: Day = "",  # noqa: B006
     ) -> Passages:  # fmt: skip
         from retrieval.filters import Filter
@@ -200,14 +200,11 @@ def _chosen(state: "State", user: User, kb: str) -> str:
 
 
 async def _search(state: "State", kb: str, query: str, k: int, where: "Filter | None") -> Passages:
-    from app.backend import resolve
-    from app.find import find
+    from app.find import lookup
     from retrieval.versions import without_superseded
 
-    cfg = state.cfg
-    cfg = cfg.model_copy(update={"retrieval": cfg.retrieval.model_copy(update={"k": k})})
     index = await asyncio.to_thread(state.bases.get, kb)
-    searched, result = await find(index, query, cfg, await resolve(cfg.llm), (), where)
+    searched, result = await lookup(index, query, state.cfg, where, changes={"k": k} if k else None)
     passages = [
         Passage(path=hit.path, page=hit.page or None, headings=list(hit.headings), text=hit.text,
                 score=round(hit.score, 4))

@@ -10,6 +10,7 @@ from pathlib import Path
 from core.config import Config
 from core.errors import AccessError, CatalogError, ConfigError, ReadError
 from core.types import FileError
+from ingest.read import supported
 from ingest.scan import Plan, check_folder
 from retrieval import check
 from retrieval.catalog import Catalog
@@ -123,6 +124,16 @@ def remove_folder(index: Index, folder: str) -> int:
             count = write.remove_folder(catalog.folder_id(folder))
         catalog.drop_unused_embeddings()
     return count
+
+
+def check_upload(name: str) -> str:
+    """The name of an uploaded file, if it can be stored and will be read. Raises `ReadError`."""
+    plain = Path(name).name
+    if plain != name or plain.startswith(".") or any(ord(c) < 32 for c in plain):
+        raise ReadError(f"{name!r} cannot name an uploaded file", "rename it: no folders, no leading dot")
+    if not supported(plain):
+        raise ReadError(f"no reader for {name!r}", "convert it to PDF, DOCX, Markdown or text")
+    return plain
 
 
 def emptied(index: Index, folder: str, todo: Plan) -> FileError | None:

@@ -21,7 +21,7 @@ from core.text import digest, heading_line, language
 from core.types import Chunk, Document, FileEntry, FileError, KnownFile
 from ingest.columns import name_columns
 from ingest.read import supported
-from ingest.scan import Plan, plan
+from ingest.scan import Plan, failed_before, plan
 from ingest.split import SPLITTER, says_nothing, split
 from ingest.workers import read_apart, reader_identity
 from retrieval.embed import MULTILINGUAL, Embedder
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]  # (stage, done, total)
 
+NO_ROOM = "the generation before was removed: the disk has no room for another, so `ragstone rollback` has none"
 _HEADER_TOKENS = 32  # room kept in front of a chunk for its title and heading path
 _FLUSH_TEXTS = 256  # new texts that are embedded and committed together
 _FLUSH_FILES = 64
@@ -70,9 +71,14 @@ class Report:
         )  # fmt: skip
 
     @property
+    def fresh(self) -> list[FileError]:
+        """What failed that had not failed before, or has changed since."""
+        return [error for error in self.failed if not error.known]
+
+    @property
     def empty(self) -> bool:
-        """Whether nothing was done and nothing is to be told."""
-        return not (self.added or self.changed or self.moved or self.deleted or self.failed)
+        """Whether nothing was done and nothing new is to be told."""
+        return not (self.added or self.changed or self.moved or self.deleted or self.fresh)
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain data."""
@@ -104,14 +110,15 @@ def run(
     rebuild: bool = False,
     allow_empty: bool = False,
     progress: Progress = quiet,
+    embedder: Embedder | None = None,
 ) -> Report:
     """`ragstone index`: open or make the knowledge base and bring folders up to date, by default all it has.
 
     `rebuild` reads and embeds all of its folders anew beside what answers now, and swaps at the end. `allow_empty`:
-    a folder in which nothing is left loses its documents, however many they were.
+    a folder in which nothing is left loses its documents, however many they were. `embedder`: the configured one.
     """
     todo = folders_of(cfg, kb, folders, rebuild=rebuild)  # before anything is made
-    data, embedder, cut = Path(cfg.app.data), Embedder(cfg.retrieval), chunker(cfg.ingest)
+    data, embedder, cut = Path(cfg.app.data), embedder or Embedder(cfg.retrieval), chunker(cfg.ingest)
     if rebuild or kb not in names(data):
         check_fits(cfg.ingest, embedder)
     index = (Index.open_next if rebuild else Index.open_or_create)(data, kb, embedder, cut)
@@ -130,7 +137,8 @@ def run(
             report = report + replace(late, unchanged=0, failed=[], skipped=[])
         if not allow_empty:
             check_rebuilt(index)
-        index.promote(cfg.app.keep_generations)
+        if not index.promote(cfg.app.keep_generations):
+            report.notes = [*report.notes, NO_ROOM]
     index.close()
     return report
 
@@ -242,6 +250,7 @@ class _Pipeline:
         self.index = index
         self.folder = folder
         self.folder_id = folder_id
+        self.before = index.catalog.known_failures(folder)
         self.cfg = cfg
         self.reader = reader_identity(cfg)
         self.report = report
@@ -267,7 +276,7 @@ class _Pipeline:
 
     def fail(self, entry: FileEntry, error: FileError, known: KnownFile | None) -> None:
         """Note a file that could not be read; what is known of it stays, marked stale, or goes, as configured."""
-        error = replace(error, folder=self.folder)
+        error = replace(error, folder=self.folder, known=failed_before(entry, self.before))
         if known is not None:
             then = "what it said before keeps answering, marked stale"
             then = then if self.cfg.unreadable == "keep" else "what it said before is dropped"
@@ -371,16 +380,6 @@ def check_fits(cfg: IngestConfig, embedder: Embedder) -> None:
             f"{embedder.name!r} reads {embedder.max_tokens} tokens, {_HEADER_TOKENS} of them kept for the heading path",
             f"set ingest.chunk_tokens to {most - cfg.chunk_overlap} or less",
         )
-
-
-def check_upload(name: str) -> str:
-    """The name of an uploaded file, if it can be stored and will be read. Raises `ReadError`."""
-    plain = Path(name).name
-    if plain != name or plain.startswith(".") or any(ord(c) < 32 for c in plain):
-        raise ReadError(f"{name!r} cannot name an uploaded file", "rename it: no folders, no leading dot")
-    if not supported(plain):
-        raise ReadError(f"no reader for {name!r}", "convert it to PDF, DOCX, Markdown or text")
-    return plain
 
 
 def write_documents(

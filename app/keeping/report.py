@@ -69,7 +69,10 @@ def show_failures(failures: Iterable[FileError], folders: Sequence[str], to: Con
 
 def show_report(report: "Report", kb: str, folders: Sequence[str], to: Console = out, *, silent: bool = False) -> None:
     """What a run did, with what failed and, where these are few, what was skipped."""
-    show_failures(report.failed, folders)
+    show_failures(report.fresh, folders)
+    if known := len(report.failed) - len(report.fresh):
+        files = "1 file" if known == 1 else f"{known} files"
+        err.print(f"note: {files} could not be read before, either: `ragstone files --kb {escape(kb)}` says why")
     shown = shower(folders)
     for skipped in report.skipped if len(report.skipped) <= _FEW else ():
         err.print(

@@ -10,12 +10,13 @@ from app.keeping.index import Progress, quiet
 from app.measuring.evaluate import (
     METRICS,
     Outcome,
+    Side,
     TestSet,
     extent,
     golden_testset,
     indexed,
     intervals,
-    measure,
+    measure_beside,
     read_testset,
     scores,
     summary,
@@ -100,15 +101,12 @@ def needs_another_index(cfg: Config, other: Config) -> list[str]:
 def _compared(
     testset: TestSet, before: tuple[Index, Config], after: tuple[Index, Config], progress: Progress
 ) -> dict[str, Any]:
-    first, second = (
-        measure(index, testset, cfg, cfg.retrieval.mode, _labelled(progress, which))
+    sides = [
+        Side(index, cfg, cfg.retrieval.mode, f" ({which})")
         for which, (index, cfg) in (("now", before), ("against", after))
-    )
+    ]
+    first, second = measure_beside(testset, sides, progress)
     return contrast(first, second) | moved(testset, first, second) | extent(before[0], testset)
-
-
-def _labelled(progress: Progress, which: str) -> Progress:
-    return lambda stage, done, total: progress(f"{stage} ({which})", done, total)
 
 
 def contrast(before: Sequence[Outcome], after: Sequence[Outcome]) -> dict[str, Any]:

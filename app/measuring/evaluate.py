@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from app.keeping.index import Progress, chunker, quiet, sync, write_documents
 from app.measuring.golden import GoldenQuestion, Located, OutOfDate, locate
-from core.config import Config
+from core.config import Config, RetrievalConfig
 from core.errors import EvalError
 from core.types import Document, Hit, SearchMode, Section
 from retrieval.embed import Embedder
@@ -74,6 +74,16 @@ class Outcome:
     ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the configurations that are measured beside each other; `label` tells it apart in progress."""
+
+    index: Index
+    cfg: Config
+    mode: SearchMode
+    label: str = ""
+
+
 def evaluate(
     folder: Path, cfg: Config, embedder: Embedder, modes: Sequence[SearchMode] = MODES, progress: Progress = quiet
 ) -> dict[str, Any]:
@@ -92,7 +102,8 @@ def report(
     index: Index, testset: TestSet, cfg: Config, modes: Sequence[SearchMode] = MODES, progress: Progress = quiet
 ) -> dict[str, Any]:
     """Metrics, their 95% intervals and latency (ms) of each mode, as plain data."""
-    outcomes = {mode: measure(index, testset, cfg, mode, progress) for mode in modes}
+    found = measure_beside(testset, [Side(index, cfg, mode) for mode in modes], progress)
+    outcomes = dict(zip(modes, found, strict=True))
     return {
         "modes": {mode: summary(found) for mode, found in outcomes.items()},
         "intervals": {mode: intervals(scores(found)) for mode, found in outcomes.items()},
@@ -113,19 +124,38 @@ def extent(index: Index, testset: TestSet) -> dict[str, Any]:
 
 def measure(index: Index, testset: TestSet, cfg: Config, mode: SearchMode, progress: Progress = quiet) -> list[Outcome]:
     """Ask every question in one mode and judge what is found, in order."""
-    outcomes = []
-    retrieval = cfg.retrieval
-    if testset.chunks > _DEPTH:  # documents are ranked, each by its best chunk
-        retrieval = retrieval.model_copy(update={"candidates": max(retrieval.candidates, testset.chunks)})
-    depth = max(min(testset.chunks, retrieval.candidates), retrieval.k)
-    search(index, ["warm up"], retrieval, mode=mode)  # models and caches load at the first search
-    for done, question in enumerate(testset.questions, start=1):
-        started = time.perf_counter()
-        hits = search(index, [question.text], retrieval, k=depth, mode=mode)
-        ms = (time.perf_counter() - started) * 1000
-        outcomes.append(Outcome(question.judge(hits, retrieval.k), ms))
-        progress(f"search {mode}", done, len(testset.questions))
+    (outcomes,) = measure_beside(testset, [Side(index, cfg, mode)], progress)
     return outcomes
+
+
+def measure_beside(testset: TestSet, sides: Sequence[Side], progress: Progress = quiet) -> list[list[Outcome]]:
+    """The outcomes of each side, in the order of the questions.
+
+    So that their times can be compared, each is warmed up before the first question, every question is asked of all
+    sides in turn, another one first each time, and none has the vector of a question that another has embedded.
+    """
+    settings = [_deep_enough(side.cfg.retrieval, testset) for side in sides]
+    for side, retrieval in zip(sides, settings, strict=True):
+        search(side.index, ["warm up"], retrieval, mode=side.mode)  # models and caches load at the first search
+    outcomes: list[list[Outcome]] = [[] for _ in sides]
+    for asked, question in enumerate(testset.questions):
+        for turn in range(len(sides)):
+            at = (asked + turn) % len(sides)
+            side, retrieval = sides[at], settings[at]
+            side.index.forget_questions()
+            depth = max(min(testset.chunks, retrieval.candidates), retrieval.k)
+            started = time.perf_counter()
+            hits = search(side.index, [question.text], retrieval, k=depth, mode=side.mode)
+            ms = (time.perf_counter() - started) * 1000
+            outcomes[at].append(Outcome(question.judge(hits, retrieval.k), ms))
+            progress(f"search {side.mode}{side.label}", asked + 1, len(testset.questions))
+    return outcomes
+
+
+def _deep_enough(cfg: RetrievalConfig, testset: TestSet) -> RetrievalConfig:
+    if testset.chunks <= _DEPTH:
+        return cfg
+    return cfg.model_copy(update={"candidates": max(cfg.candidates, testset.chunks)})  # documents, by their best chunk
 
 
 def scores(outcomes: Sequence[Outcome]) -> F64:

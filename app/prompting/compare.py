@@ -141,20 +141,41 @@ def answers(
 ) -> list[Outcome]:  # fmt: skip
     """Each question answered by the configuration, whatever is promoted, and scored, in order. Raises `ModelError`."""
     check_model(backend)
+    (found,) = asyncio.run(_in_turn(index, asked, [(stage, cfg)], backend, judged, progress))
+    return found
+
+
+async def _in_turn(
+    index: Index, asked: Sequence[Asked], sides: Sequence[tuple[str, Config]], backend: Backend, judged: bool,
+    progress: Progress,
+) -> list[list[Outcome]]:  # fmt: skip
+    """What each side, (stage, configuration), makes of the questions.
+
+    So that the times of several can be compared, each answers one question that does not count, then a few at a time by
+    all of them, another one first each time; none has the vector of a question that another has embedded.
+    """
+    settings = [_fixed(cfg) for _, cfg in sides]
+    if len(sides) > 1:
+        for cfg in settings:
+            await _outcome(index, asked[0], cfg, backend, judged=False)
+    found: list[list[Outcome]] = [[] for _ in sides]
+    for batch, start in enumerate(range(0, len(asked), _AT_ONCE)):
+        some = asked[start : start + _AT_ONCE]
+        for turn in range(len(sides)):
+            at = (batch + turn) % len(sides)
+            progress(sides[at][0], start, len(asked))
+            index.forget_questions()
+            found[at] += await asyncio.gather(*(_outcome(index, each, settings[at], backend, judged) for each in some))
+    for stage, _ in sides:
+        progress(stage, len(asked), len(asked))
+    return found
+
+
+def _fixed(cfg: Config) -> Config:
+    """The configuration, whatever is promoted, without the wordings of a model, which differ each time."""
     retrieval = cfg.retrieval.model_copy(update={"variants": 0})
     prompts = cfg.prompts.model_copy(update={"promoted": False})
-    cfg = cfg.model_copy(update={"retrieval": retrieval, "prompts": prompts})
-
-    async def all_of() -> list[Outcome]:
-        found: list[Outcome] = []
-        for start in range(0, len(asked), _AT_ONCE):
-            progress(stage, start, len(asked))
-            some = asked[start : start + _AT_ONCE]
-            found += await asyncio.gather(*(_outcome(index, each, cfg, backend, judged) for each in some))
-        progress(stage, len(asked), len(asked))
-        return found
-
-    return asyncio.run(all_of())
+    return cfg.model_copy(update={"retrieval": retrieval, "prompts": prompts})
 
 
 async def _outcome(index: Index, asked: Asked, cfg: Config, backend: Backend, judged: bool) -> Outcome:
@@ -202,10 +223,8 @@ def compare(
     names = check_objective(names)
     for choice in choices:
         check_answers(load(Path(cfg.prompts.library), choice.name, choice.version))
-    found = [
-        answers(index, asked, applied(cfg, choice), backend, judged=judged, progress=progress, stage=choice.label)
-        for choice in choices
-    ]
+    sides = [(choice.label, applied(cfg, choice)) for choice in choices]
+    found = asyncio.run(_in_turn(index, asked, sides, backend, judged, progress))
     values = [[objective(outcome.row, names) for outcome in outcomes] for outcomes in found]
     variants = [
         {

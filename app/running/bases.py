@@ -4,7 +4,8 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from app.keeping.index import Progress, Report, check_upload, chunker, quiet, sync
+from app.keeping.folders import check_upload
+from app.keeping.index import Progress, Report, chunker, quiet, sync
 from app.running.chats import Chats
 from app.running.jobs import Jobs
 from app.running.limits import Limits

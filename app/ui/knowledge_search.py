@@ -1,12 +1,10 @@
 """The retrieval test: what a question finds under chosen settings, how, and at which stage a sentence was lost."""
 
 import html
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from app.backend import resolve
 from app.errors_zh import says
-from app.find import find
+from app.find import lookup
 from app.texts import TEXTS as CHAT_TEXTS
 from app.texts import Tongue
 from app.ui import knowledge_view, pressed
@@ -14,7 +12,6 @@ from app.ui.knowledge_job import opened, pressable, shown
 from app.ui.markup import markup
 from app.ui.together import Together
 from app.ui.visitor import tongue
-from core.config import Config
 from core.errors import RagstoneError
 from core.types import Candidate, Trace
 from retrieval.explain import fate, matched
@@ -130,21 +127,15 @@ def _searcher(state: "State") -> Any:
             index = opened(state, request, kb)
             limits = [_several(text) for text in (paths, types, langs, tags)]
             where = Filter(limits[0], limits[1], limits[2], limits[3], since.strip(), until.strip())
-            cfg = varied(state.cfg, update | ({} if rerank else {"reranker": "", "rerank_url": ""}))
-            backend = await resolve(cfg.llm)
-            _, result = await find(index, question.strip(), cfg, backend, (), None if where.empty else where)
+            changes = update | ({} if rerank else {"reranker": "", "rerank_url": ""})
+            limit = None if where.empty else where
+            _, result = await lookup(index, question.strip(), state.cfg, limit, changes=changes)
             told = fate(index, result.trace, sentence) if sentence.strip() else []
-            result = replace(result, hits=result.hits[: int(k)])  # older versions stand beside the k
             return described(index, result, told, tongue(request)), index.name
         except RagstoneError as error:
             raise shown(error, tongue(request)) from None
 
     return search
-
-
-def varied(cfg: Config, update: dict[str, Any]) -> Config:
-    """The configuration with other retrieval settings."""
-    return cfg.model_copy(update={"retrieval": cfg.retrieval.model_copy(update=update)})
 
 
 def _several(text: str) -> tuple[str, ...]:

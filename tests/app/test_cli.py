@@ -97,7 +97,7 @@ def test_a_bad_file_makes_index_exit_1_and_is_listed(tmp_path: Path) -> None:
     done = ragstone(tmp_path / "data", "index", str(docs), "--json")
     report = json.loads(done.stdout)
     assert done.returncode == 1
-    assert [set(row) for row in report["failed"]] == [{"folder", "path", "error", "hint", "transient"}]
+    assert [set(row) for row in report["failed"]] == [{"folder", "path", "error", "hint", "transient", "known"}]
     assert (report["added"], report["failed"][0]["path"]) == (1, "bad.pdf")
     assert "bad.pdf" in done.stderr
 
@@ -108,6 +108,8 @@ def test_a_bad_file_makes_index_exit_1_and_is_listed(tmp_path: Path) -> None:
         (["index", "no/such/folder"], {}, ["does not exist", "→"]),
         (["search", "x", "--kb", "nothere"], {}, ["no knowledge base 'nothere'", "ragstone index FOLDER --kb nothere"]),
         (["search", "x", "--kb", "../etc"], {}, ["cannot name a knowledge base"]),
+        (["ui", "--kb", "nope"], {}, ["no knowledge base 'nope' (there: handbook)", "ragstone index FOLDER --kb nope"]),
+        (["serve", "--kb", "nope"], {}, ["no knowledge base 'nope'"]),
         (["--set", "retrieval.topk=3", "config"], {}, ["unknown key retrieval.topk", "known:"]),
         (["--config", "none.toml", "config"], {}, ["none.toml", "does not exist"]),
         (["config"], {"RAGSTONE_APP__PORT": "x"}, ["RAGSTONE_APP__PORT", "whole number"]),

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from core.config import ROOT, Config, load
+from core.config import Config, load
 from core.errors import ConfigError
+from core.places import ROOT
 
 
 def written(tmp_path: Path, body: str) -> Path:
@@ -130,6 +131,12 @@ def test_a_file_that_is_no_toml_names_the_line_and_one_that_is_not_utf_8_says_so
     with pytest.raises(ConfigError, match="not in UTF-8") as error:
         load(tmp_path / "config.toml", environ={})
     assert error.value.hint == "save it as UTF-8 in your editor"
+
+
+def test_prompts_are_those_of_the_app_wherever_the_file_of_settings_is(tmp_path: Path) -> None:
+    config = load(written(tmp_path, "[app]\nkb = 'x'\n"), environ={}).config
+    assert config.prompts.library == str(ROOT / "prompts" / "library")
+    assert config.app.data == str(tmp_path / "data")
 
 
 @pytest.mark.parametrize(

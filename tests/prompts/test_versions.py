@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import PromptError
-from prompts.load import MAX_BYTES, Demo, Prompt, load, parse, versions
-from prompts.versions import diff, names, pack, read_file, same_words, save, take_over, to_toml, unpack
+from prompts.load import BUILT_IN, MAX_BYTES, Demo, Prompt, load, parse, versions
+from prompts.versions import diff, furnish, names, pack, read_file, same_words, save, take_over, to_toml, unpack
 from tests.conftest import ROOT
 
 LIBRARY = ROOT / "prompts" / "library"
@@ -33,6 +33,18 @@ def test_whatever_stands_in_a_prompt_is_read_as_it_was_written(system: str, answ
     again = reread(told)
     assert (again.parts, again.demos, again.notes) == (told.parts, told.demos, notes)
     assert [m.content for m in again.render("en", {"question": "?"})] == [system, answer, answer, "?"]
+
+
+def test_a_library_is_furnished_with_the_prompts_of_the_app_and_keeps_what_it_has(tmp_path: Path) -> None:
+    own = tmp_path / "own" / "library"
+    (own / "answer").mkdir(parents=True)
+    (own / "answer" / "v001.toml").write_bytes(to_toml(GREET))
+    furnish(own)
+    assert names(own) == names(BUILT_IN)
+    assert load(own, "golden") == load(BUILT_IN, "golden")
+    assert load(own, "answer", 1).parts == GREET.parts
+    with pytest.raises(PromptError, match="cannot be put into"):
+        furnish(own / "answer" / "v001.toml" / "library")
 
 
 @pytest.mark.parametrize("name", names(LIBRARY))

@@ -11,9 +11,9 @@ import pytest
 from app.keeping.index import run
 from core.config import Config
 from core.errors import CatalogError
-from retrieval.check import find_current
+from retrieval.check import find_current, sound
 from retrieval.embed import Embedder
-from retrieval.home import current
+from retrieval.home import current, generations, rollback
 from retrieval.index import Index
 
 Write = Callable[[str, str], Path]
@@ -100,7 +100,12 @@ def test_a_rebuild_of_given_folders_replaces_what_cannot_be_read(
     index = Index.open(home.parent, "kb", embedder)
     assert sorted(card.path for card in index.catalog.cards()) == ["a.txt", "b.txt", "upload.txt"]
     assert index.verify() == []
-    assert not (home / "g0001").exists()
+    if how == "gone":
+        assert generations(home) == ["g0001", "g0002"]
+    else:  # what was damaged is nothing to return to
+        with pytest.raises(CatalogError, match="generation g0002 of knowledge base 'kb' is damaged"):
+            rollback(home, sound)
+        assert current(home) == "g0003"
 
 
 def damage(file: Path, *, whole: bool = False) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.keeping.index import run
+from app.keeping.index import NO_ROOM, run
 from core.config import Config
 from core.errors import CatalogError
 from retrieval.embed import Embedder
@@ -18,6 +18,21 @@ def test_rollback_without_an_earlier_generation_is_an_error(cfg: Config, embedde
         rollback(index.home)
     assert "keep_generations" in error.value.hint
     assert names(index.home.parent) == ["kb"]
+
+
+def test_by_default_the_generation_before_stays_unless_the_disk_has_no_room_for_another(
+    cfg: Config, write: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs = write("a.txt", "第一版。").parent
+    home = Path(cfg.app.data) / "kb"
+    run(cfg, "kb", [docs])
+    assert NO_ROOM not in run(cfg, "kb", rebuild=True).notes
+    assert generations(home) == ["g0001", "g0002"]
+    assert rollback(home) == "g0001"
+    used = shutil.disk_usage(home)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: used._replace(free=1000))
+    assert NO_ROOM in run(cfg, "kb", rebuild=True).notes
+    assert generations(home) == ["g0002"]
 
 
 @pytest.mark.parametrize("keep", [0, 1, 2, 3, 9])

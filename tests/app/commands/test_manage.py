@@ -69,7 +69,7 @@ def base(cli: Cli, folders: tuple[str, str]) -> Cli:
 def test_a_rebuild_replaces_a_damaged_catalog_and_each_folder_is_written_down_once(
     base: Cli, folders: tuple[str, str]
 ) -> None:
-    base("index", *folders, "--kb", "kb", code=1)  # both are known
+    base("index", *folders, "--kb", "kb")  # both are known
     noted = [row.on + row.detail for row in entries(base.data) if row.what == "folder.add"]
     assert sorted(noted) == sorted(f"kb{folder}" for folder in folders)
     (base.data / "kb" / "g0001" / "catalog.sqlite").write_bytes(b"no database at all" * 1000)
@@ -131,7 +131,7 @@ def test_a_plan_is_one_object_and_a_list(base: Cli, folders: tuple[str, str], wr
                  "deleted  b/[parking].md", "failed   a/empty.md: the file is empty", "2 chunks, 2 to embed",
                  "1 added, 1 changed, 1 moved, 1 deleted, 1 failed, 0 unchanged"):  # fmt: skip
         assert line in text
-    report = base.json("index", "--kb", "kb", code=1)
+    report = base.json("index", "--kb", "kb")
     counts = [report[key] for key in ("added", "changed", "moved", "deleted", "unchanged", "embedded")]
     assert counts == [1, 1, 1, 1, 0, 2]
 
@@ -184,7 +184,7 @@ def test_damage_to_the_catalog_is_found_and_a_repair_and_a_rerun_mend_it(base: C
     repaired = base("verify", "--kb", "kb", "--repair", code=1)
     assert "1 damaged documents: `ragstone index --kb kb` reads them again" in repaired.stdout
     assert "--rebuild" not in repaired.stdout
-    assert base.json("index", "--kb", "kb", code=1)["changed"] == 1
+    assert base.json("index", "--kb", "kb")["changed"] == 1
     assert base.json("verify", "--kb", "kb") == {"ok": True, "problems": [], "left": [], "recall_at_10": 1.0} | {
         "documents": 3, "chunks": 3, "dense": 2
     }  # fmt: skip
@@ -223,7 +223,7 @@ def test_a_backup_is_restored_taken_back_and_purged(base: Cli, folders: tuple[st
 
 
 def test_a_rebuild_keeps_a_generation_that_rollback_returns_to(base: Cli) -> None:
-    base("index", "--rebuild", "--kb", "kb", code=1, RAGSTONE_APP__KEEP_GENERATIONS="1")
+    base("index", "--rebuild", "--kb", "kb", code=1)
     assert sorted(p.name for p in (base.data / "kb").glob("g*")) == ["g0001", "g0002"]
     assert "g0001" in base("rollback", "--kb", "kb").stdout
     assert base.json("verify", "--kb", "kb")["documents"] == 3
@@ -259,6 +259,24 @@ def test_verify_names_the_cure_and_speaks_of_documents_only_where_some_are_damag
     assert "vectors.faiss is missing" in repaired
     assert "all is well" in repaired
     assert "damaged documents" not in found + repaired
+
+
+def test_a_file_that_could_not_be_read_before_and_is_unchanged_is_a_note(
+    base: Cli, folders: tuple[str, str], write: Write
+) -> None:
+    done = base("index", "--kb", "kb")
+    assert "note: 1 file could not be read before, either: `ragstone files --kb kb` says why" in done.stderr
+    assert "✗" not in done.stderr
+    assert "1 failed" in done.stdout
+    base("index", "--kb", "kb", "--strict", code=1)
+    report = base.json("index", "--kb", "kb")
+    assert [(row["path"], row["known"]) for row in report["failed"]] == [("empty.md", True)]
+    write("b/new.md", "")
+    done = base("index", "--kb", "kb", code=1)
+    assert "✗ 'b/new.md': the file is empty" in done.stderr
+    assert "'a/empty.md'" not in done.stderr
+    os.utime(Path(folders[0], "empty.md"), (1, 1))  # it is another file now, as far as can be told
+    assert "✗ 'a/empty.md': the file is empty" in base("index", "--kb", "kb", code=1).stderr
 
 
 def test_plan_and_watch_together_are_refused(base: Cli) -> None:

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from app.keeping.index import chunker, look, run, sync
+from app.keeping.index import Report, chunker, look, run, sync
 from app.keeping.plan import forecast
 from core.config import Config, IngestConfig
 from core.errors import CatalogError, ConfigError, ReadError
+from core.types import FileError
 from ingest.workers import Reading, read_apart
 from retrieval.embed import Embedder
+from retrieval.home import generations
 from retrieval.index import Index
 from retrieval.search import search
 from tests.conftest import ROOT
@@ -347,6 +349,13 @@ def test_kill_9_during_index_then_a_rerun_equals_a_fresh_build(cfg: Config, embe
         assert [h.score for h in mine] == pytest.approx([h.score for h in other])
 
 
+def test_a_report_of_what_failed_before_alone_tells_nothing_new() -> None:
+    known, fresh = FileError("a.pdf", "damaged", known=True), FileError("b.pdf", "damaged")
+    assert Report(failed=[known]).empty
+    assert Report(failed=[known, fresh]).fresh == [fresh]
+    assert not Report(failed=[known, fresh]).empty
+
+
 def test_a_rebuild_swaps_in_one_step_and_serves_the_new_settings(cfg: Config, embedder: Embedder, folder: Path) -> None:
     run(cfg, "kb", [folder])
     old = Index.open(Path(cfg.app.data), "kb", embedder)
@@ -357,7 +366,7 @@ def test_a_rebuild_swaps_in_one_step_and_serves_the_new_settings(cfg: Config, em
     assert old.superseded
     new = Index.open_or_create(Path(cfg.app.data), "kb", embedder, chunker(smaller.ingest))
     assert new.counts().documents == 3
-    assert [p.name for p in new.home.glob("g*")] == ["g0002"]
+    assert generations(new.home) == ["g0001", "g0002"]
 
 
 def test_what_was_read_is_committed_after_some_time_however_little_it_is(

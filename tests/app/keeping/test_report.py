@@ -33,7 +33,7 @@ def test_the_same_name_in_two_folders_is_told_apart_everywhere(cli: Cli, write: 
         assert [(row["folder"], row["path"]) for row in rows] == [(folder, "same.md") for folder in folders]
     for rows in (plan["failed"], report["failed"], listed["failed"]):
         assert [(row["folder"], row["path"]) for row in rows] == [(folder, "notes.md") for folder in folders]
-    text = cli("files", "--kb", "kb").stdout + cli("index", "--kb", "kb", code=1).stderr
+    text = cli("files", "--kb", "kb").stdout + cli("index", "--kb", "kb", "--rebuild", code=1).stderr
     for part in ("a/same.md", "b/same.md", "✗ 'a/notes.md': the file is empty", "✗ 'b/notes.md': the file is empty"):
         assert part in text
 

@@ -12,6 +12,8 @@ from app.measuring.golden import made
 from core.config import Config, load
 from core.errors import ConfigError, EvalError
 from retrieval.embed import Embedder
+from retrieval.index import Index
+from retrieval.search import search
 from tests.retrieval.corpus import build
 
 
@@ -114,6 +116,30 @@ def test_a_worse_setting_is_found_with_the_questions_it_costs(folder: Path, cfg:
     assert (row["mean"], row["low"], row["high"]) == (-0.5, -1.0, 0.0)
     assert (row["better"], row["worse"], row["equal"]) == (0, 1, 1)
     assert (result["before"]["ndcg@10"], result["after"]["ndcg@10"]) == (1.0, 0.5)
+
+
+def test_configurations_are_timed_side_by_side_after_a_warm_up_of_each(
+    folder: Path, cfg: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+    remembered: list[bool] = []
+
+    def watched(index: Index, queries: list[str], *args: object, mode: str, **named: object) -> object:
+        asked.append((queries[0], mode))
+        vector, embedded = index.embedder.embed_query, []
+        monkeypatch.setattr(index.embedder, "embed_query", lambda text: embedded.append(text) or vector(text))
+        found = search(index, queries, *args, mode=mode, **named)  # type: ignore[arg-type]
+        monkeypatch.setattr(index.embedder, "embed_query", vector)
+        remembered.append(mode != "lexical" and not embedded)
+        return found
+
+    monkeypatch.setattr(evaluate, "search", watched)
+    compare_folder(folder, cfg, other_of(cfg, mode="dense"))
+    one, two = "How much holiday do employees get?", "port 8443"
+    assert asked == [
+        ("warm up", "hybrid"), ("warm up", "dense"), (one, "hybrid"), (one, "dense"), (two, "dense"), (two, "hybrid"),
+    ]  # fmt: skip
+    assert not any(remembered[2:])
 
 
 def test_a_folder_is_indexed_twice_where_a_setting_needs_it(folder: Path, cfg: Config) -> None:

@@ -2,7 +2,6 @@ import asyncio
 import json
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,28 +16,25 @@ from llama_index.core.llms import MockLLM
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import MetadataMode, TextNode
 
-from app import frameworks
-from app.frameworks import LangChainRetriever, LlamaIndexRetriever
+from app import find
+from app.api import KnowledgeBase
+from app.frameworks.langchain import LangChainRetriever
+from app.frameworks.llama_index import LlamaIndexRetriever
 from app.keeping.index import run
 from core.config import Config
 from core.errors import CatalogError, ModelError
 from core.types import Hit
 from retrieval.embed import Embedder
-from retrieval.index import Index
-from retrieval.search import search
+from retrieval.filters import Filter
+from retrieval.search import retrieve
 from tests.retrieval.corpus import DOCUMENTS, build
 
 QUESTION = "How many days of annual leave?"
 
 
 @pytest.fixture
-def index(cfg: Config, embedder: Embedder) -> Index:
-    return build(cfg, embedder, DOCUMENTS | {"guide.md": "Leave of absence is agreed with the head of the team."})
-
-
-@pytest.fixture
-def hits(index: Index, cfg: Config) -> list[Hit]:
-    return search(index, [QUESTION], cfg.retrieval)
+def hits(base: KnowledgeBase) -> list[Hit]:
+    return base.search(QUESTION).hits
 
 
 def assert_told(metadata: dict[str, Any], hit: Hit) -> None:
@@ -63,8 +59,8 @@ class Overheard(BaseCallbackHandler):
         self.prompt = "\n".join(str(message.content) for message in messages[0])
 
 
-def test_a_langchain_chain_answers_from_the_knowledge_base(index: Index, cfg: Config, hits: list[Hit]) -> None:
-    retriever = LangChainRetriever(index=index, cfg=cfg.retrieval)
+def test_a_langchain_chain_answers_from_the_knowledge_base(base: KnowledgeBase, hits: list[Hit]) -> None:
+    retriever = LangChainRetriever(base=base)
     overheard = Overheard()
     chain = (
         {"context": retriever | numbered, "question": RunnablePassthrough()}
@@ -84,15 +80,15 @@ def numbered(documents: list[Document]) -> str:
     return "\n".join(f"[{i}] {d.metadata['path']}: {d.page_content}" for i, d in enumerate(documents, start=1))
 
 
-def test_langchain_settings_stay_out_of_what_is_traced(index: Index, cfg: Config) -> None:
-    secret = cfg.retrieval.model_copy(update={"rerank_key": "sk-very-secret"})
-    retriever = LangChainRetriever(index=index, cfg=secret, tags=["kb"])
+def test_langchain_settings_stay_out_of_what_is_traced(cfg: Config) -> None:
+    secret = cfg.model_copy(update={"retrieval": cfg.retrieval.model_copy(update={"rerank_key": "sk-very-secret"})})
+    retriever = LangChainRetriever(base=KnowledgeBase("kb", secret), tags=["kb"])
     assert "sk-very-secret" not in repr(retriever) + str(retriever) + retriever.model_dump_json()
     assert retriever.tags == ["kb"]
 
 
-def test_a_llama_index_engine_answers_from_the_knowledge_base(index: Index, cfg: Config, hits: list[Hit]) -> None:
-    retriever = LlamaIndexRetriever(index, cfg.retrieval)
+def test_a_llama_index_engine_answers_from_the_knowledge_base(base: KnowledgeBase, hits: list[Hit]) -> None:
+    retriever = LlamaIndexRetriever(base)
     engine = RetrieverQueryEngine.from_args(retriever, llm=MockLLM(), response_mode="compact")  # type: ignore[arg-type]
     response = engine.query(QUESTION)  # the model says its prompt again
     assert f"path: leave.md\n\n{DOCUMENTS['leave.md']}" in str(response)
@@ -106,36 +102,57 @@ def test_a_llama_index_engine_answers_from_the_knowledge_base(index: Index, cfg:
 
 
 def test_a_llama_index_model_sees_where_a_passage_stands_and_no_more(cfg: Config, embedder: Embedder) -> None:
-    index = build(cfg, embedder, {"leave.md": DOCUMENTS["leave.md"]})
-    [found] = LlamaIndexRetriever(index, cfg.retrieval).retrieve(QUESTION)
+    build(cfg, embedder, {"leave.md": DOCUMENTS["leave.md"]}).close()
+    [found] = LlamaIndexRetriever(KnowledgeBase("kb", cfg, embedder)).retrieve(QUESTION)
     for mode in (MetadataMode.LLM, MetadataMode.EMBED):
         assert found.node.get_content(mode) == f"path: leave.md\n\n{DOCUMENTS['leave.md']}"
 
 
 def test_async_searches_run_beside_the_loop_and_find_the_same(
-    index: Index, cfg: Config, monkeypatch: pytest.MonkeyPatch
+    base: KnowledgeBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[threading.Thread] = []
 
-    def watched(*args: Any, **named: Any) -> list[Hit]:
+    def watched(*args: Any, **named: Any) -> Any:
         threads.append(threading.current_thread())
-        return search(*args, **named)
+        return retrieve(*args, **named)
 
-    monkeypatch.setattr(frameworks, "search", watched)
-    chained, noded = LangChainRetriever(index=index, cfg=cfg.retrieval), LlamaIndexRetriever(index, cfg.retrieval)
+    monkeypatch.setattr(find, "retrieve", watched)
+    chained, noded = LangChainRetriever(base=base), LlamaIndexRetriever(base)
 
     async def both() -> tuple[list[Document], list[Any]]:
         return await chained.ainvoke(QUESTION), await noded.aretrieve(QUESTION)
 
     documents, nodes = asyncio.run(both())
+    assert threads
     assert threading.current_thread() not in threads
     assert documents == chained.invoke(QUESTION)
     assert [n.node for n in nodes] == [n.node for n in noded.retrieve(QUESTION)]
 
 
-def test_a_configured_reranker_is_asked_and_its_errors_reach_the_caller(index: Index, cfg: Config) -> None:
-    unreachable = cfg.retrieval.model_copy(update={"rerank_url": "http://127.0.0.1:1"})
-    chained, noded = LangChainRetriever(index=index, cfg=unreachable), LlamaIndexRetriever(index, unreachable)
+def test_limits_are_given_once_or_with_a_call(base: KnowledgeBase, hits: list[Hit]) -> None:
+    assert len(hits) > 2
+    guide = Filter(paths=("guide.md",))
+    chained = LangChainRetriever(base=base, k=2)
+    assert [d.metadata["rank"] for d in chained.invoke(QUESTION)] == [1, 2]
+    assert [d.metadata["rank"] for d in chained.invoke(QUESTION, k=1)] == [1]
+    assert [d.metadata["path"] for d in asyncio.run(chained.ainvoke(QUESTION, where=guide))] == ["guide.md"]
+    noded = LlamaIndexRetriever(base, k=2)
+    assert len(noded.retrieve(QUESTION)) == 2
+    assert [n.metadata["path"] for n in noded.limited(where=guide).retrieve(QUESTION)] == ["guide.md"]
+
+
+def test_it_is_retrieved_within_a_running_loop_as_in_a_notebook(base: KnowledgeBase, hits: list[Hit]) -> None:
+    async def cell() -> list[str]:
+        return [document.page_content for document in LangChainRetriever(base=base).invoke(QUESTION)]
+
+    assert asyncio.run(cell()) == [hit.text for hit in hits]
+
+
+def test_a_configured_reranker_is_asked_and_its_errors_reach_the_caller(base: KnowledgeBase, cfg: Config) -> None:
+    settings = cfg.retrieval.model_copy(update={"rerank_url": "http://127.0.0.1:1"})
+    unreachable = KnowledgeBase("kb", cfg.model_copy(update={"retrieval": settings}), base.embedder)
+    chained, noded = LangChainRetriever(base=unreachable), LlamaIndexRetriever(unreachable)
     for search_ in (chained.invoke, noded.retrieve):
         with pytest.raises(ModelError, match="no rerank server answers"):
             search_(QUESTION)
@@ -147,9 +164,9 @@ def test_a_configured_reranker_is_asked_and_its_errors_reach_the_caller(index: I
 def test_what_the_folder_says_after_a_rebuild_is_what_is_found(cfg: Config, write: Any) -> None:
     folder = write("leave.md", "Annual leave is 25 days.").parent
     run(cfg, "kb", [folder])
-    data = Path(cfg.app.data)
-    chained = LangChainRetriever.open(data, "kb", cfg.retrieval)
-    noded = LlamaIndexRetriever.open(data, "kb", cfg.retrieval)
+    own = {"app.data": cfg.app.data, "llm.backend": "extractive"}
+    chained = LangChainRetriever.open("kb", settings=own)
+    noded = LlamaIndexRetriever.open("kb", settings=own)
     assert "25 days" in chained.invoke(QUESTION)[0].page_content
     write("leave.md", "Annual leave is 30 days.")
     run(cfg, "kb", [folder], rebuild=True)
@@ -162,4 +179,4 @@ def test_an_absent_knowledge_base_is_one_message(
     kind: type[LangChainRetriever] | type[LlamaIndexRetriever], cfg: Config
 ) -> None:
     with pytest.raises(CatalogError, match="no knowledge base 'none'"):
-        kind.open(Path(cfg.app.data), "none", cfg.retrieval)
+        kind.open("none", settings={"app.data": cfg.app.data})
