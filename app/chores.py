@@ -23,7 +23,7 @@ from llm.thinking import Anew, Thought
 Message = tuple[str, str]  # role, text
 _TITLE = 40  # characters, in the width of Chinese half as many
 
-_ELEMENT = re.compile(r"<(chat_history|conversation|history|messages|dialogue)>(.*?)</\1>", re.DOTALL | re.IGNORECASE)
+_OPENED = re.compile(r"<(chat_history|conversation|history|messages|dialogue)>", re.IGNORECASE)
 _USER, _OTHER = r"user|human|用户|使用者", r"assistant|ai|bot|model|response|助手|助理|机器人"
 _LABEL = re.compile(rf"^[^\w\n]{{0,5}}(?:(?P<user>{_USER})|{_OTHER})[^\w\n]{{0,3}}[:：]", re.MULTILINE | re.IGNORECASE)
 _HEADED = re.compile(r"\s*#{1,6} *\w[^\n]{0,40}\n")
@@ -70,9 +70,12 @@ def chore(messages: Sequence[Message]) -> Chore | None:
     if any(role == "assistant" for role, _ in messages) or not 1 <= len(texts) <= 3:
         return None
     whole = "\n\n".join(texts)
-    if element := _ELEMENT.search(whole):
-        instruction, conversation = whole.replace(element[0], "\n"), element[2]
-        known = element[1].lower() == "chat_history" and any(_HEADED.match(text) for text in texts)
+    opened = _OPENED.search(whole)
+    closed = re.compile(f"</{opened[1]}>", re.IGNORECASE).search(whole, opened.end()) if opened else None
+    if opened and closed:
+        instruction = f"{whole[: opened.start()]}\n{whole[closed.end() :]}"
+        conversation = whole[opened.end() : closed.start()]
+        known = opened[1].lower() == "chat_history" and any(_HEADED.match(text) for text in texts)
     else:
         labels = list(_LABEL.finditer(whole))
         if not labels or {bool(label["user"]) for label in labels} != {True, False}:
