@@ -294,7 +294,7 @@ def _card(source: Source, terms: Iterable[str], tongue: Tongue, cited: bool, foc
     if hit.page:
         label = texts["page"].format(hit.page) if "{}" in texts["page"] else f"{texts['page']} {hit.page}"
         page = f' <span class="rs-page">{html.escape(label)}</span>'
-    badges = [f"{texts['score']} {hit.score:.3f}"]
+    badges = [f"{texts['score']} {hit.score:.3f}"] if hit.score else []  # else it was not searched for, but named
     if hit.lexical_rank:
         badges.append(f"{texts['words']} #{hit.lexical_rank}")
     if hit.dense_rank:
