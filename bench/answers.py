@@ -136,9 +136,7 @@ def measure(name: str, root: Path) -> Iterator[dict[str, Any]]:
 
 def summary(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Shares that hold, cite and found what they should, the median length, and milliseconds of processor time."""
-    shares = {
-        key: round(sum(row[key] for row in answers) / len(answers), 3) for key in ("held", "cited", "first", "found")
-    }
+    shares = {key: round(sum(row[key] for row in answers) / len(answers), 3) for key in _SHARES if key in answers[0]}
     times = [1000 * row["seconds"] for row in answers]
     lengths = [float(len(without_marks(row["text"]))) for row in answers]
     return (
@@ -183,6 +181,7 @@ def main() -> None:
             row["ratio"] = {
                 key: round(row["here"][key] / row["beside"][key], 3)
                 for key in ("held", "cited", "characters", "p50_ms")
+                if row["beside"].get(key)
             }
         for build in builds:
             shown = (row[build].get(key, "–") for key in ("held", "cited", "first", "characters", "p50_ms", "p95_ms"))
