@@ -19,7 +19,8 @@ from ingest.readers.number_format import GENERAL, code_of, general, shown
 from ingest.readers.package import parse_xml
 from ingest.readers.raised import raised
 from ingest.readers.sheet import Sheet
-from ingest.readers.text import clean, collapse
+from ingest.readers.slide_text import body_lines, leave_unseen, shapes_in
+from ingest.readers.text import clean
 from ingest.readers.unseen import STRUCK
 
 if TYPE_CHECKING:
@@ -329,21 +330,12 @@ def _boxes(archive: ZipFile, members: dict[str, str], sheet_member: str, sheet: 
     for drawing in drawings:
         if drawing not in members:
             continue
-        for shape in parse_xml(archive.read(members[drawing])).iter("{*}sp"):
-            about = shape.find("{*}nvSpPr/{*}cNvPr")
-            if about is None or about.get("hidden") not in ("1", "true"):
-                paragraphs = (_line_of(paragraph) for paragraph in shape.iterfind("{*}txBody/{*}p"))
-                sheet.boxes.append("\n".join(filter(None, paragraphs)))
+        root = parse_xml(archive.read(members[drawing]))
+        leave_unseen(root, sheet.characters)
+        for shape in shapes_in(root):
+            for body in shape.iterfind("{*}txBody"):
+                sheet.boxes.append(clean("\n".join(body_lines(body))))
         for kind, chart in _links(archive, members, drawing).values():
             if kind.endswith(("/chart", "/chartEx")) and chart in members:
                 sheet.boxes += chart_titles(parse_xml(archive.read(members[chart])))
     sheet.boxes = [box for box in sheet.boxes if box]
-
-
-def _line_of(paragraph: "Element") -> str:
-    runs = [run for run in paragraph.iter("{*}r", "{*}fld") if not _is_struck_run(run)]
-    return collapse(clean("".join(text.text or "" for run in runs for text in run.iterchildren("{*}t"))))
-
-
-def _is_struck_run(run: "Element") -> bool:
-    return bool(run.xpath("boolean(*[local-name() = 'rPr'][@strike and @strike != 'noStrike'])"))

@@ -3,7 +3,7 @@
 The tree itself is walked: python-pptx does not list a shape that comes in several forms, as every one with an equation.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from ingest.readers.drawing import chart_lines, diagram_lines
@@ -12,6 +12,7 @@ from ingest.readers.grid import Cell, markdown_table
 from ingest.readers.numerals import numeral
 from ingest.readers.raised import lowered, raised
 from ingest.readers.text import collapse
+from ingest.readers.unseen import NOT_DISPLAYED, OUTSIDE, STRUCK, TINY, TRANSPARENT, Unseen
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -26,6 +27,8 @@ _NUMBERING = {
 }  # fmt: skip
 _ENDS = {"ParenBoth": "({})", "ParenR": "{})", "Period": "{}.", "Minus": "- {} -"}
 _MOST_SPAN = 300
+_TINY = 100  # hundredths of a point
+_DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 
 Part = Callable[[str], "Element | None"]  # the root of the part that a relationship leads to
 
@@ -36,15 +39,39 @@ def name_of(element: "Element") -> str:
 
 
 def shapes_in(tree: "Element") -> "Iterator[Element]":
-    """The shapes of a tree with those in groups; of several forms of one the first that is not empty."""
+    """The shapes of a slide, or of the anchors over a sheet, with those in groups; of several forms of one the first
+    that is not empty.
+    """
     for child in tree:
         name = name_of(child)
-        if name == "grpSp":
+        if name == "grpSp" or name.endswith("Anchor"):
             yield from shapes_in(child)
         elif name == "AlternateContent":
             yield from shapes_in(next((branch for branch in child if len(branch)), child))
         elif name in ("sp", "graphicFrame", "cxnSp"):
             yield child
+
+
+def leave_unseen(tree: "Element", unseen: Unseen, outside: "Iterable[Element]" = ()) -> None:
+    """Empty the text of shapes hidden or `outside`, and what is struck out, tiny or without fill; count it."""
+    texts = (text for shape in outside for text in shape.iter(f"{_DRAWING}t"))
+    runs: dict[str, list[Element]] = {NOT_DISPLAYED: [], OUTSIDE: [*texts], TINY: [], TRANSPARENT: [], STRUCK: []}
+    for about in tree.iter("{*}cNvPr"):
+        if about.get("hidden") in ("1", "true"):
+            runs[NOT_DISPLAYED] += about.getparent().getparent().iter(f"{_DRAWING}t")
+    for look in tree.iter(f"{_DRAWING}rPr"):
+        points = look.get("sz", "")
+        why = TINY if points.isdecimal() and int(points) <= _TINY else ""
+        if look.find(f"{_DRAWING}noFill") is not None and look.find(f"{_DRAWING}ln") is None:
+            why = TRANSPARENT
+        if look.get("strike", "noStrike") != "noStrike":
+            why = STRUCK
+        if why:
+            runs[why] += look.getparent().iter(f"{_DRAWING}t")
+    for why, found in runs.items():
+        for text in found:
+            unseen.leave(text.text or "", why)
+            text.text = ""
 
 
 def placeholder(shape: "Element") -> str | None:

@@ -14,6 +14,7 @@ from ingest.readers.slide_text import (
     TITLES,
     UNREAD,
     body_lines,
+    leave_unseen,
     name_of,
     placeholder,
     shape_lines,
@@ -21,13 +22,12 @@ from ingest.readers.slide_text import (
     title_of,
 )
 from ingest.readers.text import Part, assemble, clean, collapse, meaningful
-from ingest.readers.unseen import NOT_DISPLAYED, OUTSIDE, STRUCK, TINY, TRANSPARENT, Unseen
+from ingest.readers.unseen import Unseen
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
     from pptx.slide import Slide
 
-_TINY = 100  # hundredths of a point
 _DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 
 
@@ -49,7 +49,7 @@ def read_pptx(data: bytes, cfg: IngestConfig) -> Document:
             hidden.append(str(number))
             parts.append(Part("", (), number))
             continue
-        _leave_unseen(slide, size, unseen)
+        leave_unseen(slide.element, unseen, _beside(slide, size))
         shapes = list(shapes_in(slide.shapes._spTree))
         title = clean(title_of(shapes))
         lines = [title, *_lines(slide, shapes), *_notes(slide), *_comments(slide)]
@@ -68,28 +68,12 @@ def read_pptx(data: bytes, cfg: IngestConfig) -> Document:
     return replace(document, tags=tags, date=date)
 
 
-def _leave_unseen(slide: "Slide", size: tuple[int, int], unseen: Unseen) -> None:
-    """Empty the text that is hidden, beside the slide, struck out, or without size or fill; count it."""
-    runs: dict[str, list[Element]] = {NOT_DISPLAYED: [], OUTSIDE: [], TINY: [], TRANSPARENT: [], STRUCK: []}
+def _beside(slide: "Slide", size: tuple[int, int]) -> "Iterator[Element]":
+    """The shapes that stand beside the slide."""
     for about in slide.element.iter("{*}cNvPr"):
         shape = about.getparent().getparent()
-        if about.get("hidden") in ("1", "true"):
-            runs[NOT_DISPLAYED] += shape.iter(f"{_DRAWING}t")
-        elif name_of(shape.getparent()) != "grpSp" and _is_beside(shape, size):
-            runs[OUTSIDE] += shape.iter(f"{_DRAWING}t")
-    for look in slide.element.iter(f"{_DRAWING}rPr"):
-        points = look.get("sz", "")
-        why = TINY if points.isdecimal() and int(points) <= _TINY else ""
-        if look.find(f"{_DRAWING}noFill") is not None and look.find(f"{_DRAWING}ln") is None:
-            why = TRANSPARENT
-        if look.get("strike", "noStrike") != "noStrike":
-            why = STRUCK
-        if why:
-            runs[why] += look.getparent().iter(f"{_DRAWING}t")
-    for why, texts in runs.items():
-        for text in texts:
-            unseen.leave(text.text or "", why)
-            text.text = ""
+        if name_of(shape.getparent()) != "grpSp" and _is_beside(shape, size):
+            yield shape
 
 
 def _is_beside(shape: "Element", size: tuple[int, int]) -> bool:
