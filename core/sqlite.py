@@ -126,6 +126,19 @@ class Pool:
 _INHERITED: list[object] = []
 
 
+@contextmanager
+def transaction(db: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
+    """A transaction that is committed at its end; whatever goes wrong in it, nothing of it is kept."""
+    db.execute(begin)
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
 def write_ahead(db: sqlite3.Connection, wait_s: float) -> None:
     """Keep a write-ahead log from now on; while another connection writes, that is waited for.
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from core.errors import CatalogError
 from core.files import make_folder
+from core.sqlite import transaction
 from core.types import F32, I64, Card, FileError, Hit, KnownFailure, KnownFile
 from retrieval.database import Database
 from retrieval.transaction import SCHEMA, SCHEMA_VERSION, Transaction
@@ -106,24 +107,17 @@ class Catalog(Database):
     def transaction(self) -> Iterator["Transaction"]:
         """A write transaction: all of it is committed at the end, or none of it."""
         self.check_there()
-        with self.connection() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                wanted = "('generation', 'unswept', 'languages')"
-                state = dict(db.execute(f"SELECT key, value FROM meta WHERE key IN {wanted}"))
-                generation = int(state["generation"]) + 1
-                self._inherited |= state["unswept"] not in ("", self._writer)
-                write = Transaction(db, generation, self._dropped)
-                if "languages" not in state:  # a catalog of before they were kept
-                    write.recount()
-                yield write
-                db.execute("UPDATE meta SET value = ? WHERE key = 'generation'", [str(generation)])
-                db.execute("UPDATE meta SET value = ? WHERE key = 'unswept'", [self._writer])
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
+        with self.connection() as db, transaction(db):
+            wanted = "('generation', 'unswept', 'languages')"
+            state = dict(db.execute(f"SELECT key, value FROM meta WHERE key IN {wanted}"))
+            generation = int(state["generation"]) + 1
+            self._inherited |= state["unswept"] not in ("", self._writer)
+            write = Transaction(db, generation, self._dropped)
+            if "languages" not in state:  # a catalog of before they were kept
+                write.recount()
+            yield write
+            db.execute("UPDATE meta SET value = ? WHERE key = 'generation'", [str(generation)])
+            db.execute("UPDATE meta SET value = ? WHERE key = 'unswept'", [self._writer])
 
     def check_there(self) -> None:
         """Raise `CatalogError` where the file is gone: SQLite would go on writing what nobody finds again."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from core.errors import CatalogError
 from core.files import sync_folder
-from core.sqlite import Connection, schema
+from core.sqlite import Connection, schema, transaction
 from retrieval.catalog import Catalog
 from retrieval.home import writer_lock
 from retrieval.transaction import SCHEMA, SCHEMA_VERSION
@@ -108,18 +108,12 @@ def _keep_copy(catalog: Catalog, number: int) -> None:
 
 def _take_steps(db: Connection, number: int) -> None:
     db.execute("PRAGMA foreign_keys = OFF")  # a table that others refer to may be replaced; checked at the end
-    db.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(db):
         for n in range(number, SCHEMA_VERSION):
             STEPS[n](db)
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         if schema(db) != current_schema() or db.execute("PRAGMA foreign_key_check").fetchone():
             raise sqlite3.DataError("its tables are not what they should have become")
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
 
 
 def current_schema() -> frozenset[tuple[str, str, str, str]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from core.errors import CatalogError
 from core.files import sync_folder
-from core.sqlite import Connection, Pool, write_ahead
+from core.sqlite import Connection, Pool, transaction, write_ahead
 
 Step = Callable[[sqlite3.Connection], None]
 _COPY = ".schema-"  # and the number: what the file was before it was migrated
@@ -65,14 +65,8 @@ class Store:
     def _transaction(self, begin: str, wait_s: float) -> Iterator[sqlite3.Connection]:
         with self._told(), self._pool.borrowed() as db:
             db.execute(f"PRAGMA busy_timeout = {int(1000 * wait_s)}")
-            db.execute(begin)
-            try:
+            with transaction(db, begin):
                 yield db
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -122,8 +116,7 @@ def _identity(file: Path) -> tuple[int, int]:
 def _migrate(db: sqlite3.Connection, file: Path, steps: Sequence[Step]) -> None:
     if _number(db, file, steps) == len(steps):
         return
-    db.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(db):
         number = _number(db, file, steps)  # another process may have been at it
         if db.execute("SELECT 1 FROM sqlite_master").fetchone() and number < len(steps):
             _copy(file, number)
@@ -131,11 +124,6 @@ def _migrate(db: sqlite3.Connection, file: Path, steps: Sequence[Step]) -> None:
         for step in steps[number:]:
             step(db)
         db.execute(f"PRAGMA user_version = {len(steps)}")
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
 
 
 def _number(db: sqlite3.Connection, file: Path, steps: Sequence[Step]) -> int:
