@@ -66,6 +66,16 @@ class Looks:
         stated = self.of(family, attribute(element, "style-name"), family).get("background-color", "transparent")
         return around if stated == "transparent" else _colour(stated)
 
+    def depends(self, family: str, name: str) -> bool:
+        """Whether a style, or one that it is based on, takes another's place under some condition."""
+        seen: set[str] = set()
+        while name not in seen and (style := self._styles.get((family, name))) is not None:
+            if style.find("{*}map") is not None:
+                return True
+            seen.add(name)
+            name = attribute(style, "parent-style-name")
+        return False
+
     def hides(self, page: "Element") -> bool:
         """Whether a slide is not shown."""
         style = self._styles.get(("drawing-page", attribute(page, "style-name")))
@@ -95,6 +105,13 @@ class Sight:
         if hidden:
             return replace(sight, why=NOT_DISPLAYED, hidden=True)
         return sight._with(looks.of("paragraph", style))
+
+    @classmethod
+    def of_cell(cls, looks: Looks, unseen: Unseen, style: str) -> "Sight":
+        """The sight of the text in a cell of a sheet."""
+        stated = looks.of("table-cell", style, "table-cell").get("background-color", "transparent")
+        ground = WHITE if stated == "transparent" else _colour(stated)
+        return cls(looks, unseen, ground, {})._with(looks.of("table-cell", style))
 
     def within(self, span: "Element") -> "Sight":
         """The sight of the text in a part of a paragraph."""

@@ -1,11 +1,12 @@
 """The sheets of an OpenDocument workbook: a cell holds its text as it is shown, beside its value.
 
-Source: OpenDocument 1.3, part 3, 9 (tables) and 19.
+Cells whose look depends on a condition count as seen. Source: OpenDocument 1.3, part 3, 9 (tables) and 19.
 """
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ingest.readers.opendocument_unseen import Looks, Sight
 from ingest.readers.sheet import Sheet
 
 if TYPE_CHECKING:
@@ -17,8 +18,9 @@ _COLUMNS = frozenset(("table-header-columns", "table-columns", "table-column-gro
 _UNSEEN = ("collapse", "filter")
 
 
-def sheets(content: "Element") -> Iterator[Sheet]:
+def sheets(content: "Element", styles: "Element | None" = None) -> Iterator[Sheet]:
     """The sheets of a content element in order; raises `ReadError` where one reaches too far."""
+    looks = Looks(content, styles)
     hidden = {
         _attribute(style, "name")
         for style in content.iterfind("{*}automatic-styles/{*}style")
@@ -29,61 +31,84 @@ def sheets(content: "Element") -> Iterator[Sheet]:
         sheet = Sheet(_attribute(table, "name"), _attribute(table, "style-name") in hidden)
         if not sheet.hidden:
             column = 0
+            filling = _Filling(sheet, looks, table)
             for about in _children(table, "table-column", _COLUMNS):
                 count = _count(about, "number-columns-repeated", 16_384)
                 if _attribute(about, "visibility") in _UNSEEN:
                     sheet.hidden_columns.update(range(column, column + count))
+                filling.columns.append((column + count, _attribute(about, "default-cell-style-name")))
                 column = min(column + count, 16_384)
             number = 0
             for row in _children(table, "table-row", _ROWS):
-                number = _fill(sheet, row, number)
+                number = filling.fill(row, number)
         yield sheet
 
 
-def _fill(sheet: Sheet, row: "Element", number: int) -> int:
-    """Write a row; the number of the one that follows."""
-    count = _count(row, "number-rows-repeated", 1_048_576)
-    cells: list[tuple[int, str]] = []
-    column = 0
-    for cell in row:
-        if _tag(cell) not in ("table-cell", "covered-table-cell"):
-            continue
-        repeats = _count(cell, "number-columns-repeated", 16_384)
-        covered = _tag(cell) == "covered-table-cell"
-        text = "" if covered else _text(cell)
-        if text:
-            cells += [(column + i, text) for i in range(min(repeats, _MOST_REPEATS))]
-        elif not covered and _attribute(cell, "formula") and not _attribute(cell, "value-type"):
-            sheet.unreckoned.append((number, column))
-        down, right = _count(cell, "number-rows-spanned", 1_048_576), _count(cell, "number-columns-spanned", 16_384)
-        if not covered and down * right > 1:
-            sheet.merged.append((number, column, number + down - 1, column + right - 1))
-        for note in cell.iterchildren("{*}annotation"):
-            sheet.comment(number, column, "\n".join("".join(p.itertext()) for p in note.iterchildren("{*}p")))
-        column += repeats
-    filled = min(count, _MOST_REPEATS) if cells else 0
-    for repeat in range(filled):
-        for place, text in cells:
-            sheet.put(number + repeat, place, text)
-    if _attribute(row, "visibility") == "collapse":
-        sheet.hidden_rows.update(range(number, number + filled))
-    return number + count
+class _Filling:
+    """Fills a sheet from the rows of its table."""
+
+    def __init__(self, sheet: Sheet, looks: Looks, table: "Element") -> None:
+        self.sheet, self.looks = sheet, looks
+        self.columns: list[tuple[int, str]] = []  # the column after those that share a style, and that style
+        self.conditions = next(table.iter("{*}conditional-format"), None) is not None
+
+    def fill(self, row: "Element", number: int) -> int:
+        """Write a row; the number of the one that follows."""
+        sheet = self.sheet
+        count = _count(row, "number-rows-repeated", 1_048_576)
+        cells: list[tuple[int, str]] = []
+        column = 0
+        for cell in row:
+            if _tag(cell) not in ("table-cell", "covered-table-cell"):
+                continue
+            repeats = _count(cell, "number-columns-repeated", 16_384)
+            covered = _tag(cell) == "covered-table-cell"
+            text = "" if covered else "\n".join(self.lines(cell, row, column))
+            if text:
+                cells += [(column + i, text) for i in range(min(repeats, _MOST_REPEATS))]
+            elif not covered and _attribute(cell, "formula") and not _attribute(cell, "value-type"):
+                sheet.unreckoned.append((number, column))
+            down, right = _count(cell, "number-rows-spanned", 1_048_576), _count(cell, "number-columns-spanned", 16_384)
+            if not covered and down * right > 1:
+                sheet.merged.append((number, column, number + down - 1, column + right - 1))
+            for note in cell.iterchildren("{*}annotation"):
+                sheet.comment(number, column, "\n".join("".join(p.itertext()) for p in note.iterchildren("{*}p")))
+            column += repeats
+        filled = min(count, _MOST_REPEATS) if cells else 0
+        for repeat in range(filled):
+            for place, text in cells:
+                sheet.put(number + repeat, place, text)
+        if _attribute(row, "visibility") == "collapse":
+            sheet.hidden_rows.update(range(number, number + filled))
+        return number + count
+
+    def lines(self, cell: "Element", row: "Element", column: int) -> Iterator[str]:
+        """The lines of a cell as far as they are seen; the rest is counted, once for a cell that is repeated."""
+        paragraphs = [*cell.iterchildren("{*}p")]
+        if not paragraphs:
+            yield _attribute(cell, "string-value")
+            return
+        style = _attribute(cell, "style-name") or _attribute(row, "default-cell-style-name")
+        style = style or next((name for end, name in self.columns if column < end), "")
+        unsure = self.conditions or self.looks.depends("table-cell", style)
+        sight = None if unsure else Sight.of_cell(self.looks, self.sheet.characters, style)
+        for paragraph in paragraphs:
+            yield "".join(_flow(paragraph, sight))
 
 
-def _text(cell: "Element") -> str:
-    lines = ("".join(_flow(paragraph)) for paragraph in cell.iterchildren("{*}p"))
-    return "\n".join(lines) or _attribute(cell, "string-value")
-
-
-def _flow(node: "Element") -> Iterator[str]:
-    yield node.text or ""
+def _flow(node: "Element", sight: Sight | None) -> Iterator[str]:
+    yield _seen(node.text, sight)
     for child in node:
         tag = _tag(child)
         if tag in ("s", "tab", "line-break"):
             yield " "
         elif tag not in ("annotation", "ruby-text"):
-            yield from _flow(child)
-        yield child.tail or ""
+            yield from _flow(child, sight.within(child) if sight and tag == "span" else sight)
+        yield _seen(child.tail, sight)
+
+
+def _seen(text: str | None, sight: Sight | None) -> str:
+    return sight.passes(text or "") if sight else text or ""
 
 
 def _children(parent: "Element", tag: str, within: frozenset[str]) -> "Iterator[Element]":

@@ -15,13 +15,14 @@ from typing import IO, TYPE_CHECKING, Any
 from zipfile import ZipFile
 
 from ingest.readers.drawing import chart_titles
-from ingest.readers.number_format import GENERAL, code_of, general, shown
+from ingest.readers.number_format import GENERAL, general, shown
 from ingest.readers.package import parse_xml
 from ingest.readers.raised import raised
 from ingest.readers.sheet import Sheet
+from ingest.readers.sheet_styles import CellStyle, cell_styles, is_struck
 from ingest.readers.slide_text import body_lines, leave_unseen, shapes_in
 from ingest.readers.text import clean
-from ingest.readers.unseen import STRUCK
+from ingest.readers.unseen import SAME_COLOUR, STRUCK
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 WORKBOOK = "xl/workbook.xml"
 _MOST_COLUMNS = 16_384
 _MOST_ROWS = 1_048_576
-_TAGS = ("{*}row", "{*}col", "{*}mergeCell", "{*}autoFilter")
+_TAGS = ("{*}row", "{*}col", "{*}mergeCell", "{*}autoFilter", "{*}conditionalFormatting")
+_COLOURING = ("/table", "/pivotTable", "/image")  # what lies behind the cells: bands of a table, a picture
 _COMMENTS = ("/comments", "/threadedComment")
 _BLOCK = 4_000_000
 _ROW = re.compile(rb'<row r="(\d{1,7})"([^<>]*)(?<!/)>((?:(?!</?row|<!).)*+)</row>', re.S)
@@ -49,14 +51,15 @@ def sheets(archive: ZipFile) -> Iterator[Sheet]:
     since_1904 = any(about.get("date1904") in ("1", "true") for about in book.iter("{*}workbookPr"))
     parts = {kind.rpartition("/")[2]: member for kind, member in links.values()}
     strings = _strings(archive, members, parts.get("sharedStrings", "xl/sharedstrings.xml"))
-    styles = _styles(archive, members, parts.get("styles", "xl/styles.xml"))
+    styles = _styles(archive, members, parts.get("styles", "xl/styles.xml"), parts.get("theme", "xl/theme/theme1.xml"))
     for about in book.iter("{*}sheet"):
         key = next((value for name, value in about.attrib.items() if str(name).endswith("}id")), "")
         sheet = Sheet(str(about.get("name", "")), about.get("state", "visible") != "visible")
         member = links.get(str(key), ("", ""))[1]
         if not sheet.hidden and member in members:
+            behind = any(kind.endswith(_COLOURING) for kind, _ in _links(archive, members, member).values())
             with archive.open(members[member]) as stream:
-                _Filling(sheet, strings, styles, since_1904).read(stream)
+                _Filling(sheet, strings, styles, since_1904, behind).read(stream)
             _comments(archive, members, member, sheet)
             _boxes(archive, members, member, sheet)
         yield sheet
@@ -109,17 +112,12 @@ def _string(item: "Element") -> _String:
         elif tag == "r":
             run = "".join(text.text or "" for text in child.iterchildren("{*}t"))
             style = child.find("{*}rPr")
-            if style is not None and _is_struck(style):
+            if style is not None and is_struck(style):
                 struck.append(run)
                 continue
             high = style is not None and style.find("{*}vertAlign[@val='superscript']") is not None
             pieces.append(raised("".join(pieces), run) if high else run)
     return "".join(pieces), " ".join(struck)
-
-
-def _is_struck(font: "Element") -> bool:
-    line = font.find("{*}strike")
-    return line is not None and line.get("val", "1") not in ("0", "false")
 
 
 def _forget(element: "Element") -> None:
@@ -130,19 +128,11 @@ def _forget(element: "Element") -> None:
         del parent[0]
 
 
-def _styles(archive: ZipFile, members: dict[str, str], member: str) -> list[tuple[str, bool]]:
-    """The number format of each cell style, and whether it strikes out."""
+def _styles(archive: ZipFile, members: dict[str, str], member: str, theme: str) -> list[CellStyle]:
     if member not in members:
         return []
-    root = parse_xml(archive.read(members[member]))
-    own = {form.get("numFmtId"): form.get("formatCode", GENERAL) for form in root.iterfind("{*}numFmts/{*}numFmt")}
-    struck = {str(n) for n, font in enumerate(root.iterfind("{*}fonts/{*}font")) if _is_struck(font)}
-    found = []
-    for style in root.iterfind("{*}cellXfs/{*}xf"):
-        number = style.get("numFmtId", "0")
-        code = own.get(number) or code_of(int(number) if number.isdecimal() else 0)
-        found.append((code, style.get("fontId") in struck))
-    return found
+    colours = parse_xml(archive.read(members[theme])) if theme in members else None
+    return cell_styles(parse_xml(archive.read(members[member])), colours)
 
 
 class _Filling:
@@ -152,8 +142,12 @@ class _Filling:
     all other rows, and what stands around them, go through the XML parser.
     """
 
-    def __init__(self, sheet: Sheet, strings: list[_String], styles: list[tuple[str, bool]], since_1904: bool) -> None:
+    def __init__(
+        self, sheet: Sheet, strings: list[_String], styles: list[CellStyle], since_1904: bool, behind: bool
+    ) -> None:
         self.sheet, self.strings, self.styles, self.since_1904 = sheet, strings, styles, since_1904
+        self.behind = behind  # cells have other grounds than their styles say
+        self.pale: list[tuple[int, int, str]] = []  # what has the colour that its style gives its ground
         self.filtered = False
         self.hidden: set[int] = set()
         self.row = -1
@@ -172,10 +166,17 @@ class _Filling:
                     self.sheet.merged.append((*start, *end))
             elif tag == "col":
                 self.column(element)
+            elif tag == "conditionalFormatting":
+                self.behind = True
             else:
                 self.filtered = True
         if not self.filtered:  # else the rows are hidden for the moment
             self.sheet.hidden_rows |= self.hidden
+        for row, column, text in self.pale:
+            if self.behind:
+                self.sheet.put(row, column, text)
+            else:
+                self.sheet.characters.leave(text, SAME_COLOUR)
 
     def without_plain_rows(self, stream: IO[bytes]) -> bytes:
         left: list[bytes] = []
@@ -204,7 +205,7 @@ class _Filling:
             raw = value if inline is None else inline
             if raw:
                 text = html.unescape(raw.decode(errors="replace")) if b"&" in raw else raw.decode(errors="replace")
-                cells[column] = self.shown(text, b"str" if inline is not None else kind, style)
+                cells[column] = self.shown((row, column), text, b"str" if inline is not None else kind, style)
             elif formula and kind != b"str":
                 self.sheet.unreckoned.append((row, column))
         self.sheet.put_row(row, cells)
@@ -242,19 +243,22 @@ class _Filling:
         if inline is not None:
             raw, struck = _string(inline)
             self.sheet.characters.leave(struck, STRUCK)
-            return self.shown(raw, b"str", style)
+            return self.shown((self.row, column), raw, b"str", style)
         if not raw and formula and kind != b"str":
             self.sheet.unreckoned.append((self.row, column))
-        return self.shown(raw, kind, style) if raw else ""
+        return self.shown((self.row, column), raw, kind, style) if raw else ""
 
-    def shown(self, raw: str, kind: bytes | None, style: bytes | None) -> str:
-        """What a cell of a kind and a style shows, unless it is struck out."""
+    def shown(self, place: tuple[int, int], raw: str, kind: bytes | None, style: bytes | None) -> str:
+        """What a cell of a kind and a style shows, as far as it is known by now."""
         number = int(style) if style and style.isdigit() else 0
-        code, struck = self.styles[number] if number < len(self.styles) else (GENERAL, False)
-        text = self.written(raw, kind, code)
-        if not struck:
+        look = self.styles[number] if number < len(self.styles) else _PLAIN
+        text = self.written(raw, kind, look.code)
+        if not look.why:
             return text
-        self.sheet.characters.leave(text, STRUCK)
+        if look.why == SAME_COLOUR:
+            self.pale.append((*place, text))
+        else:
+            self.sheet.characters.leave(text, look.why)
         return ""
 
     def written(self, raw: str, kind: bytes | None, code: str) -> str:
@@ -273,6 +277,7 @@ class _Filling:
         return _plain(raw) if code == GENERAL else _shown(raw, code, self.since_1904)
 
 
+_PLAIN = CellStyle()
 _shown = lru_cache(maxsize=20_000)(shown)
 
 

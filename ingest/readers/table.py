@@ -64,7 +64,8 @@ def _sheets(data: bytes) -> Iterator[Sheet]:
         elif "content.xml" in members:
             if "META-INF/manifest.xml" in members and b"encryption-data" in archive.read("META-INF/manifest.xml"):
                 raise locked("spreadsheet")
-            yield from sheet_ods.sheets(parse_xml(archive.read("content.xml")))
+            styles = parse_xml(archive.read("styles.xml")) if "styles.xml" in members else None
+            yield from sheet_ods.sheets(parse_xml(archive.read("content.xml")), styles)
         else:
             yield from _values(data)
 
