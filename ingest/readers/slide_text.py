@@ -12,7 +12,7 @@ from ingest.readers.grid import Cell, markdown_table
 from ingest.readers.numerals import numeral
 from ingest.readers.raised import lowered, raised
 from ingest.readers.text import collapse
-from ingest.readers.unseen import NOT_DISPLAYED, OUTSIDE, STRUCK, TINY, TRANSPARENT, Unseen
+from ingest.readers.unseen import NOT_DISPLAYED, OUTSIDE, SAME_COLOUR, STRUCK, TINY, TRANSPARENT, Unseen
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -53,9 +53,12 @@ def shapes_in(tree: "Element") -> "Iterator[Element]":
 
 
 def leave_unseen(tree: "Element", unseen: Unseen, outside: "Iterable[Element]" = ()) -> None:
-    """Empty the text of shapes hidden or `outside`, and what is struck out, tiny or without fill; count it."""
+    """Empty the text of shapes hidden or `outside`, and what is struck out, tiny, without fill or of the colour that
+    its own shape or cell is filled with; count it.
+    """
     texts = (text for shape in outside for text in shape.iter(f"{_DRAWING}t"))
-    runs: dict[str, list[Element]] = {NOT_DISPLAYED: [], OUTSIDE: [*texts], TINY: [], TRANSPARENT: [], STRUCK: []}
+    runs: dict[str, list[Element]] = {NOT_DISPLAYED: [], OUTSIDE: [*texts]}
+    runs |= {TINY: [], TRANSPARENT: [], SAME_COLOUR: [], STRUCK: []}
     for about in tree.iter("{*}cNvPr"):
         if about.get("hidden") in ("1", "true"):
             runs[NOT_DISPLAYED] += about.getparent().getparent().iter(f"{_DRAWING}t")
@@ -64,6 +67,9 @@ def leave_unseen(tree: "Element", unseen: Unseen, outside: "Iterable[Element]" =
         why = TINY if points.isdecimal() and int(points) <= _TINY else ""
         if look.find(f"{_DRAWING}noFill") is not None and look.find(f"{_DRAWING}ln") is None:
             why = TRANSPARENT
+        marked = look.find(f"{_DRAWING}highlight") is not None
+        if (colour := _fill(look)) and colour == _fill_around(look) and not marked:
+            why = SAME_COLOUR
         if look.get("strike", "noStrike") != "noStrike":
             why = STRUCK
         if why:
@@ -72,6 +78,22 @@ def leave_unseen(tree: "Element", unseen: Unseen, outside: "Iterable[Element]" =
         for text in found:
             unseen.leave(text.text or "", why)
             text.text = ""
+
+
+def _fill(of: "Element | None") -> tuple[tuple[str, ...], ...]:
+    """The colour that something is filled with as it is stated; empty where it is not, or lets others shine through."""
+    stated = of.find(f"{_DRAWING}solidFill") if of is not None else None
+    parts = [*stated.iter()][1:] if stated is not None else []
+    if any(name_of(part) == "alpha" for part in parts):
+        return ()
+    return tuple((name_of(part), part.get("val", "").upper(), part.get("lastClr", "")) for part in parts)
+
+
+def _fill_around(look: "Element") -> tuple[tuple[str, ...], ...]:
+    """The colour of the shape, or of the cell of a table, in which a run stands."""
+    for around in look.iterancestors("{*}tc", "{*}sp"):
+        return _fill(around.find("{*}tcPr" if name_of(around) == "tc" else "{*}spPr"))
+    return ()
 
 
 def placeholder(shape: "Element") -> str | None:

@@ -8,7 +8,9 @@ from typing import Any
 import lxml.etree as etree
 from pptx import Presentation
 from pptx.chart.data import CategoryChartData, XyChartData
+from pptx.dml.color import RGBColor
 from pptx.enum.chart import XL_CHART_TYPE
+from pptx.enum.dml import MSO_THEME_COLOR
 from pptx.opc.package import Part
 from pptx.opc.packuri import PackURI
 from pptx.oxml import parse_xml
@@ -186,6 +188,41 @@ def test_footers_and_words_of_the_master_are_read_once() -> None:
     document = saved(presentation)
     assert document.text.split() == "ACME internal one Quality department two".split()
     assert document.empty_pages == (1,)
+
+
+def test_text_of_the_colour_that_its_shape_or_cell_is_filled_with_is_left_out_and_named() -> None:
+    presentation, slide = blank()
+    blue, white = RGBColor(0x1F, 0x4E, 0x79), RGBColor(0xFF, 0xFF, 0xFF)
+
+    def written(text: str, colour: RGBColor | None, ground: RGBColor | None, themed: float | None = None) -> None:
+        shape = slide.shapes.add_textbox(Inches(1), Inches(1), Inches(3), Inches(1))
+        run = shape.text_frame.paragraphs[0].add_run()
+        run.text = text
+        for fill, own in ((run.font.fill, colour), (shape.fill, ground)):
+            if own is not None:
+                fill.solid()
+                fill.fore_color.rgb = own
+            elif themed is not None:
+                fill.solid()
+                fill.fore_color.theme_color = MSO_THEME_COLOR.ACCENT_1
+        if themed:
+            shape.fill.fore_color.brightness = themed
+
+    written("marker", blue, blue)
+    written("marker", None, None, themed=0)
+    written("lighter", None, None, themed=0.4)
+    written("title", white, blue)
+    written("over a picture, perhaps", white, None)
+    cell = slide.shapes.add_table(1, 1, Inches(1), Inches(2), Inches(3), Inches(1)).table.cell(0, 0)
+    cell.fill.solid()
+    cell.fill.fore_color.rgb = blue
+    for text, colour in (("fare ", white), ("marker", blue)):
+        run = cell.text_frame.paragraphs[0].add_run()
+        run.text, run.font.color.rgb = text, colour
+    document = saved(presentation)
+    assert "marker" not in document.text
+    assert all(text in document.text for text in ("lighter", "title", "over a picture", "fare"))
+    assert document.notes == ("18 characters that nobody sees were left out: they have the colour of their ground",)
 
 
 def test_raised_struck_and_numbered_text() -> None:
