@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from app.running.chats_schema import steps
-from app.running.forgetting import Documents, Forgotten, forget
+from app.running.forgetting import ERASED, Documents, Forgotten, forget
 from app.running.store import Store
 from core.errors import AccessError
 from core.types import Answer, Source, Turn
@@ -210,9 +210,10 @@ class Chats:
         return message
 
     def amend(self, reply: int, text: str, answer: Answer | None) -> None:
-        """What an answer says by now; with an `Answer` it is complete. It may have been deleted meanwhile."""
+        """What an answer says by now; with an `Answer` it is complete. It may have been deleted or erased meanwhile."""
         with self._store.writing() as db:
-            if db.execute("UPDATE messages SET text = ? WHERE id = ?", [_storable(text), reply]).rowcount:
+            sql = "UPDATE messages SET text = ? WHERE id = ? AND text <> ?"
+            if db.execute(sql, [_storable(text), reply, ERASED]).rowcount:
                 _keep(db, reply, answer)
         with self._mutex:  # it may have been cut, and be gone on with
             for key in [key for key in self._known if key[0] == reply]:
@@ -221,7 +222,7 @@ class Chats:
     def found(self, reply: int, sources: Sequence[Source]) -> None:
         """On which passages an answer rests that is not complete yet."""
         with self._store.writing() as db:
-            if db.execute("SELECT 1 FROM messages WHERE id = ?", [reply]).fetchone():
+            if db.execute("SELECT 1 FROM messages WHERE id = ? AND text <> ?", [reply, ERASED]).fetchone():
                 record = _sources().dump_json(tuple(sources)).decode()
                 db.execute("INSERT OR REPLACE INTO found VALUES (?, ?)", [reply, f'{{"sources": {record}}}'])
 

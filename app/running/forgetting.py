@@ -1,7 +1,8 @@
 """What is erased of conversations with the documents that it rests on, and with what follows from it.
 
 A model is told the conversation before a question, so that each answer below one that is erased may repeat it, and its
-record holds the prompt that does: they go too. Of other answers the trace goes, as far as it names what is gone.
+record holds the prompt that does: they go too. An answer that is still being written is erased before it says anything,
+and stays so. Of other answers the trace goes, as far as it names what is gone.
 """
 
 import json
@@ -47,14 +48,15 @@ class Forgotten:
 class _Row:
     parent: int | None
     chat: str
-    said: bool  # whether it is an answer that says anything
+    reply: bool  # whether it is an answer that was not erased
+    said: bool  # and says anything
     own: bool  # whether it may rest on the knowledge base
 
 
 def forget(db: sqlite3.Connection, documents: Documents) -> Forgotten:
     """Erase what rests on documents that are gone, in the transaction that is open."""
     rows = {message: row for message, row in _rows(db, documents)}
-    unknown = {message for message, row in rows.items() if row.own and row.said}  # cut short: no record says on what
+    unknown = {message for message, row in rows.items() if row.own and row.reply}  # cut short: no record says on what
     gone: set[int] = set()
     scrubbed: list[tuple[str, int]] = []
     for message, text in db.execute("SELECT message, record FROM answers UNION ALL SELECT message, record FROM found"):
@@ -66,13 +68,14 @@ def forget(db: sqlite3.Connection, documents: Documents) -> Forgotten:
         elif message in rows and rows[message].own and _scrub(record, documents):
             scrubbed.append((json.dumps(record, ensure_ascii=False), message))
     gone |= unknown
-    erased = [message for message in rows if rows[message].said and _below(message, rows, gone)]
+    erased = [message for message in rows if rows[message].reply and _below(message, rows, gone)]
     db.executemany("UPDATE messages SET text = ? WHERE id = ?", [(ERASED, message) for message in erased])
     for table in ("answers", "found"):
         db.executemany(f"DELETE FROM {table} WHERE message = ?", [(message,) for message in {*erased, *gone}])
     scrubbed = [(record, message) for record, message in scrubbed if message not in erased]
     db.executemany("UPDATE answers SET record = ? WHERE message = ?", scrubbed)
-    return Forgotten(tuple((rows[message].chat, message) for message in erased), len(scrubbed))
+    said = tuple((rows[message].chat, message) for message in erased if rows[message].said)
+    return Forgotten(said, len(scrubbed))
 
 
 def _rows(db: sqlite3.Connection, documents: Documents) -> Iterator[tuple[int, _Row]]:
@@ -80,8 +83,8 @@ def _rows(db: sqlite3.Connection, documents: Documents) -> Iterator[tuple[int, _
     for message, parent, chat, role, text, rests_on in db.execute(
         "SELECT id, parent, chat, role, text, rests_on FROM messages"
     ):
-        said = role == "assistant" and text not in ("", ERASED)
-        yield message, _Row(parent, chat, said, not known.isdisjoint(json.loads(rests_on)))
+        reply = role == "assistant" and text != ERASED
+        yield message, _Row(parent, chat, reply, reply and bool(text), not known.isdisjoint(json.loads(rests_on)))
 
 
 def _below(asked: int, rows: Mapping[int, _Row], gone: set[int]) -> bool:

@@ -229,6 +229,23 @@ def test_an_answer_that_was_cut_short_is_erased_by_the_passages_that_it_had(chat
     assert chats.forget(Gone("it")).answers == ()
 
 
+@pytest.mark.parametrize("path", ["leave.md", "sick.md", ""])
+def test_an_answer_that_is_still_being_written_does_not_bring_back_what_was_erased(chats: Chats, path: str) -> None:
+    chat, (question,) = talk(chats, "How many days?")
+    reply = chats.reply(ANN, chat, question, "", None, ["hr"])
+    if path:
+        chats.found(reply, answer("", path).sources)
+    assert chats.forget(Gone("hr", "sick.md")).answers == ()
+    if path != "sick.md":
+        chats.found(reply, answer("", path).sources)
+    chats.amend(reply, "Secret tw", None)
+    chats.amend(reply, "Secret twenty-five [1].", answer("Secret twenty-five [1].", path or "leave.md"))
+    stays = path == "sick.md"  # of all that the answer rests on
+    assert (b"Secret tw" in stored(chats)) == stays
+    assert ("erased" in texts(chats, chat)[1]) != stays
+    assert (chats.branch(ANN, chat)[1].answer is not None) == stays
+
+
 def test_a_trace_forgets_what_was_found_in_documents_that_are_gone(chats: Chats) -> None:
     chat, (question,) = talk(chats, "How many days?")
     rows = tuple(Candidate(n, path, None, 0, (), 0.5) for n, path in enumerate(("sick.md", "leave.md")))
