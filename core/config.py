@@ -38,6 +38,7 @@ class AppConfig(_Section):
     port: Annotated[int, Field(ge=0, le=65535)] = 7860
     users: Literal["auto", "on"] = "auto"
     hosts: list[str] = []
+    root_path: str = ""
     session_hours: Annotated[float, Field(gt=0.0, le=8760.0)] = 168.0
     answers_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 120
     answers_at_once: Annotated[int, Field(ge=0, le=10_000)] = 16
@@ -205,9 +206,7 @@ class Settings:
 
 
 def load(
-    file: Path | None = None,
-    flags: Mapping[str, Any] | None = None,
-    environ: Mapping[str, str] | None = None,
+    file: Path | None = None, flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
 ) -> Settings:
     """Read the configuration.
 

@@ -115,8 +115,8 @@ def add_login(api: FastAPI, state: "State") -> None:
         user, said = users.of(request), tongue(request)
         texts = TEXTS[said]
         who = html.escape(texts["who"].format(user.name or "-", user.role))
-        button = f'<form method="post" action="/logout"><button>{texts["logout"]}</button></form>' if users.on else ""
-        return _page(said, texts["logout"], f'<p>{who}</p>{button}<p><a href="/">{texts["back"]}</a></p>')
+        button = f'<form method="post" action="logout"><button>{texts["logout"]}</button></form>' if users.on else ""
+        return _page(said, texts["logout"], f'<p>{who}</p>{button}<p><a href=".">{texts["back"]}</a></p>')
 
     @api.post("/logout", response_model=None)
     def logout(request: Request) -> Response:
@@ -184,7 +184,7 @@ def _login(
     return _page(
         said,
         texts["login"],
-        '<form method="post" action="/login">'
+        '<form method="post" action="login">'
         f'<label for="name">{texts["name"]}</label><input id="name" name="name" autocomplete="username" '
         f'maxlength="200" required autocapitalize="none" value="{html.escape(name)}"{"" if name else " autofocus"}>'
         f'<label for="password">{texts["password"]}</label><input id="password" name="password" type="password" '
@@ -202,13 +202,13 @@ def _password(said: Tongue, problem: str = "", status: int = 200, *, wait_s: flo
     return _page(
         said,
         texts["change"],
-        '<form method="post" action="/password">'
+        '<form method="post" action="password">'
         f'<label for="password">{texts["password"]}</label><input id="password" name="password" type="password" '
         f'autocomplete="current-password" maxlength="{LONGEST}" required autofocus>'
         f'<label for="new">{texts["new"]}</label><input id="new" name="new" type="password" '
         f'autocomplete="new-password" minlength="{SHORTEST}" maxlength="{LONGEST}" required>'
         f"<button>{texts['change']}</button></form><p><small>{texts['elsewhere']}</small></p>"
-        f'<p><a href="/">{texts["back"]}</a></p>',
+        f'<p><a href=".">{texts["back"]}</a></p>',
         problem,
         status,
         wait_s=wait_s,

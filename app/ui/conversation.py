@@ -63,7 +63,7 @@ def conversations(chats: Sequence[Chat], chosen: str, said: Tongue) -> str:
             f'<li{here}><button data-act="open" data-id="{chat.id}" title="{title} · {day}">{title}</button>'
             f'<button data-act="rename" data-id="{chat.id}" data-ask="{texts["rename_to"]}" data-title="{title}"'
             f' title="{texts["rename"]}" aria-label="{texts["rename"]}: {title}">✎</button>'
-            f'<a href="/chats/{chat.id}.md" download title="{texts["export"]}"'
+            f'<a href="chats/{chat.id}.md" download title="{texts["export"]}"'
             f' aria-label="{texts["export"]}: {title}">⤓</a>'
             f'<button data-act="delete" data-id="{chat.id}" data-ask="{texts["delete_chat"]}"'
             f' title="{texts["delete"]}" aria-label="{texts["delete"]}: {title}">✕</button></li>'

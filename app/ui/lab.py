@@ -141,6 +141,6 @@ def _exporter(state: "State") -> Any:
         prompts = [lab_edit.read(state, label, request) for label in labels or [None]]
         name = f"{prompts[0].name}-v{prompts[0].version:03d}.toml" if len(prompts) == 1 else "prompts.toml"
         asked = urlencode([("label", prompt.label) for prompt in prompts])
-        return f'<a href="/prompts.toml?{html.escape(asked)}" download="{html.escape(name)}">⤓ {html.escape(name)}</a>'
+        return f'<a href="prompts.toml?{html.escape(asked)}" download="{html.escape(name)}">⤓ {html.escape(name)}</a>'
 
     return told(give)

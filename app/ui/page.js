@@ -123,7 +123,7 @@
     const found = typed();
     if (!found || (!found[1] && /\s/.test(found[2]))) return close();
     const number = ++latest;
-    const answer = await fetch(`/mentions?typed=${encodeURIComponent(found[2])}`);
+    const answer = await fetch(`mentions?typed=${encodeURIComponent(found[2])}`);
     if (!answer.ok || number !== latest || !typed()) return;
     const names = await answer.json();
     close();

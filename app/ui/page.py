@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.events import Events
 from app.http.headers import CSP
+from app.http.subpath import normal
 from app.running.uploads import Uploads
 from app.ui import chat, knowledge, lab, lab_edit, mention, models, settings
 from app.ui.conversation import reader_of
@@ -104,7 +105,8 @@ def mount(api: "FastAPI", state: "State", kb: str) -> "FastAPI":
     return gr.mount_gradio_app(
         api, blocks, path="/", app_kwargs={"middleware": [guard]}, theme=theme, i18n=i18n,
         css=(_HERE / "page.css").read_text("utf-8"),
-        head='<script src="/page.js"></script>', ssr_mode=False, show_error=True,
+        head='<script src="page.js"></script>', root_path=normal(state.cfg.app.root_path) or None,
+        ssr_mode=False, show_error=True,
         max_file_size=state.cfg.app.max_upload_mb * 1024 * 1024, footer_links=[], blocked_paths=[state.cfg.app.data],
         enable_monitoring=False,
     )  # fmt: skip
@@ -152,8 +154,8 @@ def _head(user: str, request: gr.Request) -> str:
     who = ""
     if user:
         who = (
-            f'<a href="/password">{texts["signed_in"].format(html.escape(user))}</a>'
-            f'<form method="post" action="/logout"><button>{texts["sign_out"]}</button></form>'
+            f'<a href="password">{texts["signed_in"].format(html.escape(user))}</a>'
+            f'<form method="post" action="logout"><button>{texts["sign_out"]}</button></form>'
         )
     return (
         f'<div class="rs-head"><button data-page="chats" class="rs-menu" aria-label="{texts["chats"]}">☰</button>'

@@ -319,7 +319,7 @@ def _in_place(source: Source, tongue: Tongue) -> str:
     if not hit.kb or not has_picture(hit):
         return ""
     label = html.escape(texts["in_place"], quote=True)
-    address = html.escape(f"/view/{quote(hit.kb)}/{hit.chunk_id}.png", quote=True)
+    address = html.escape(f"view/{quote(hit.kb)}/{hit.chunk_id}.png", quote=True)
     picture = f'<img loading="lazy" alt="{label}" src="{address}">'
     return f'<details class="rs-view"><summary>{label}</summary>{picture}</details>'
 
