@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.gate import bounded, refused
+from app.http.streams import Streams
 from app.running.uploads import Uploads
 from core.errors import AccessError
 
@@ -48,6 +49,7 @@ class Events:
     def __init__(self, app: ASGIApp, *, uploads: Uploads, inputs: Mapping[int, Sequence[str]]) -> None:
         self.app, self.uploads, self.inputs = app, uploads, inputs
         self._sessions: OrderedDict[str, str] = OrderedDict()  # session -> whose it is
+        self._streams = Streams(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request, or pass it on."""
@@ -64,7 +66,11 @@ class Events:
                 await self._upload(request, user.id, send)
                 return
             if path in (_JOIN, _CANCEL) and request.method == "POST":
-                receive = _again(self._checked(path, await _json(request), user.id), receive)
+                event = self._checked(path, await _json(request), user.id)
+                receive = _again(event, receive)
+                if path == _JOIN:
+                    await self._streams.join(event["session_hash"], scope, receive, send)
+                    return
             elif not self._open(request, path, user.id):
                 raise _Refused(HTTPStatus.NOT_FOUND, f"there is no {path[:100]!r} here")
         except _Refused as error:
@@ -72,6 +78,9 @@ class Events:
             return
         except AccessError as error:
             await refused(409, error.message, error.hint)(scope, receive, send)
+            return
+        if path == _DATA:
+            await self._streams.stream(_session(request), scope, receive, send)
             return
         await self.app(scope, receive, send)
 
@@ -83,8 +92,7 @@ class Events:
         if method != "GET":
             return False
         if path == _DATA:
-            named = parse_qs(request.scope["query_string"].decode("latin-1")).get("session_hash", [])
-            return len(named) == 1 and self._own(named[0], who)
+            return bool(named := _session(request)) and self._own(named, who)
         if path.startswith(_BEAT):
             return self._own(path.removeprefix(_BEAT), who)
         if path.startswith(_FILE):
@@ -163,6 +171,12 @@ class _Refused(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+def _session(request: Request) -> str:
+    """The one session that an address names; "" where it names none or several."""
+    named = parse_qs(request.scope["query_string"].decode("latin-1")).get("session_hash", [])
+    return named[0] if len(named) == 1 else ""
 
 
 def _names_file(value: Any) -> bool:
