@@ -84,8 +84,8 @@ Names = tuple[tuple[int, str, tuple[str, ...]], ...]  # id, path, what it is cal
 
 @lru_cache(maxsize=8)
 def _documents(catalog: Catalog, generation: int) -> Names:
-    rows = catalog.rows("SELECT id, path, title FROM documents ORDER BY path")
-    return tuple((row[0], row[1], _names(row[1], row[2])) for row in rows)
+    documents = sorted(catalog.documents(), key=lambda document: document.path)
+    return tuple((each.id, each.path, _names(each.path, each.title)) for each in documents)
 
 
 def _names(path: str, title: str) -> tuple[str, ...]:

@@ -72,7 +72,7 @@ class Database:
         except OSError:
             return False
 
-    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    def _rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """The rows of a question in SQL."""
         with self.connection() as db:
             return db.execute(sql, parameters).fetchall()
@@ -80,7 +80,7 @@ class Database:
     def _in(self, sql: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(values), _BATCH):
             part = values[start : start + _BATCH]
-            yield from self.rows(f"{sql} ({','.join('?' * len(part))})", part)
+            yield from self._rows(f"{sql} ({','.join('?' * len(part))})", part)
 
     def _batches(self, sql: str, parameters: Sequence[object], size: int) -> Iterator[list[tuple[Any, ...]]]:
         with self.connection() as db, closing(db.execute(sql, parameters)) as cursor:

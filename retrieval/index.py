@@ -342,10 +342,10 @@ class Index:
         by the next run. Raises `CatalogError` where a writer is at work.
         """
         with no_writer(self.home):
-            problems = check.problems(self.catalog) + self._cache_problems()
+            problems = self.catalog.problems() + self._cache_problems()
         if repair:
             with self.writing():
-                check.mend(self.catalog)
+                self.catalog.mend()
                 self.drop_caches()
         return problems
 

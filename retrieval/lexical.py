@@ -20,7 +20,8 @@ from core.files import sync_folder, write_whole
 from core.text import TOKENIZER, heading_line, numbered, openings, query_terms, tokens
 from core.types import F32, I64
 from retrieval.allowed import Allowed
-from retrieval.catalog import Catalog, LexicalRow
+from retrieval.catalog import Catalog
+from retrieval.changes import LexicalRow
 from retrieval.dictionary import Dictionary
 from retrieval.vectors import cause
 

@@ -127,7 +127,7 @@ def verify(
         left = index_.verify() if repair else problems
         counts = asdict(index_.counts())
         recall = None if left else round(index_.recall(), 4)
-        damaged = check.to_be_read_again(index_.catalog)
+        damaged = index_.catalog.to_be_read_again()
     if as_json:
         print_json({"ok": not left, "problems": problems, "left": left, "recall_at_10": recall} | counts)
     else:

@@ -112,7 +112,7 @@ def _switch(index: Index, default: Embedder) -> Switch | None:
     """None where the knowledge base was made with what is the default, or with what somebody chose."""
     if default.cfg.embedder != "auto" or index.embedder is default:
         return None
-    ids = [row[0] for row in index.catalog.rows("SELECT id FROM chunks ORDER BY key, id LIMIT ?", [_FEW])]
+    ids = index.catalog.first_chunks(_FEW)
     hits = list(index.hits(ids).values())  # those without a vector first
     readings = default.read([hit.text for hit in hits])
     read = {hit.language for hit, reading in zip(hits, readings, strict=True) if reading.readable}

@@ -93,10 +93,8 @@ def _embed_anew(index: Index, progress: Progress) -> None:
     made = catalog.manifest()
     catalog.set_manifest(Manifest(embedder.identity, embedder.name, made.embedder_settings, made.chunker))
     with catalog.transaction() as write:
-        write.db.execute("DELETE FROM embeddings")
-        write.db.execute("DELETE FROM meta WHERE key IN ('dimension', 'vectors_saved')")
-    keys = {key: i for i, key in catalog.rows("SELECT id, key FROM chunks WHERE key IS NOT NULL ORDER BY id DESC")}
-    todo = list(keys.items())
+        write.forget_embeddings()
+    todo = list(catalog.keys().items())
     for start in range(0, len(todo), _PASSAGES):
         part = todo[start : start + _PASSAGES]
         hits = catalog.hits([i for _, i in part])

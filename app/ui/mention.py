@@ -62,7 +62,7 @@ def offers(bases: Bases, seen: Sequence[str], typed: str) -> list[str]:
 @lru_cache(maxsize=8)
 def _files(catalog: Catalog, kb: str, generation: int) -> tuple[list[str], str]:
     """The names of a knowledge base's files as of a generation, and in one text, folded: it is asked at every key."""
-    names = [f"{kb}/{path}" for (path,) in catalog.rows("SELECT path FROM documents ORDER BY path")]
+    names = [f"{kb}/{path}" for path in catalog.paths()]
     return names, _BETWEEN.join(name.casefold() for name in names)
 
 

@@ -17,6 +17,7 @@ from retrieval.embed import Embedder
 from retrieval.filters import Filter
 from retrieval.index import Index
 from retrieval.transaction import Indexed
+from tests.retrieval.sql import select
 
 _DIMENSION = 16
 _WORDS = [f"word{n}" for n in range(40)]
@@ -128,7 +129,7 @@ def test_a_filtered_search_by_meaning_is_the_ranking_without_the_others(
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.sampled_from([0.001, 0.05, 0.5, 0.99]), seed=st.integers(0, 10**6), k=st.integers(1, 60))
 def test_chunks_of_any_documents_may_be_searched(index: Index, share: float, seed: int, k: int) -> None:
-    every = [i for i, _, _ in index.catalog.rows("SELECT id, document_id, language FROM chunks ORDER BY id")]
+    every = [i for i, _, _ in select(index.catalog, "SELECT id, document_id, language FROM chunks ORDER BY id")]
     ids = np.asarray(every, np.int64)[np.random.default_rng(seed).random(len(every)) < share]
     terms = {word: 1.0 for word in _WORDS[:4]}
     assert same(index.lexical(terms, k, Allowed(ids)), index.lexical(terms, 10**6), ids, k)
@@ -148,11 +149,11 @@ def test_the_census_that_follows_says_what_a_new_one_says(tmp_path: Path) -> Non
         anew = Census()
         for census in (follows, anew):
             census.catch_up(index.catalog)
-        some = [i for (i,) in index.catalog.rows("SELECT id FROM documents WHERE id % 3 = 0")]
+        some = [i for (i,) in select(index.catalog, "SELECT id FROM documents WHERE id % 3 = 0")]
         for languages in ((), ("zh",), ("fr",)):
             one, other = follows.allowed(some, languages), anew.allowed(some, languages)
             where = f"document_id % 3 = 0 AND language IN {languages or _LANGUAGES}".replace(",)", ")")
-            (rows,) = [[i for (i,) in index.catalog.rows(f"SELECT id FROM chunks WHERE {where} ORDER BY id")]]
+            (rows,) = [[i for (i,) in select(index.catalog, f"SELECT id FROM chunks WHERE {where} ORDER BY id")]]
             assert one.ids.tolist() == other.ids.tolist() == rows
             assert (one.these, one.named.tolist()) == (other.these, other.named.tolist())
     index.close()

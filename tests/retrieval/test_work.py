@@ -12,6 +12,7 @@ from retrieval.filters import Filter
 from retrieval.index import Index
 from retrieval.search import least_relevance, relevance, search
 from tests.retrieval.corpus import DOCUMENTS, build
+from tests.retrieval.sql import select
 from tests.retrieval.test_allowed import put, written
 
 _WHOLE = re.compile(r"SCAN (?!CONSTANT)(?!documents USING COVERING INDEX)")  # documents are counted by an index
@@ -40,7 +41,7 @@ def test_no_question_goes_through_a_whole_table(cfg: Config, embedder: Embedder)
     asked = [sql for sql in statements if re.match(r"\s*SELECT", sql)]
     assert len(asked) > 20
     for sql in asked:
-        plan = [row[3] for row in index.catalog.rows("EXPLAIN QUERY PLAN " + sql)]
+        plan = [row[3] for row in select(index.catalog, "EXPLAIN QUERY PLAN " + sql)]
         assert not any(_WHOLE.match(step) for step in plan), (sql, plan)
     index.close()
 
@@ -68,7 +69,7 @@ def test_a_catalog_that_keeps_no_languages_yet_counts_them_with_the_next_change(
 ) -> None:
     index = build(cfg, embedder)
     before = index.catalog.languages()
-    index.catalog.rows("DELETE FROM meta WHERE key = 'languages'")
+    select(index.catalog, "DELETE FROM meta WHERE key = 'languages'")
     assert index.catalog.languages() == before == {"en": 3, "zh": 2}
     build(cfg, embedder, {"new.md": "A plain text."}).close()
     assert index.catalog.meta("languages")

@@ -42,6 +42,7 @@ from retrieval.search import search
 from tests.app import tiny_embedder
 from tests.app.tiny_embedder import WORDS
 from tests.conftest import ROOT
+from tests.retrieval.sql import select
 
 pytestmark = pytest.mark.slow
 
@@ -289,10 +290,10 @@ def contents(generation: Path) -> Documents:
 
 def said(catalog: Catalog) -> Documents:
     """All that a catalog holds, by path."""
-    found: Documents = {path: [] for (path,) in catalog.rows("SELECT path FROM documents")}
+    found: Documents = {path: [] for (path,) in select(catalog, "SELECT path FROM documents")}
     sql = """SELECT d.path, c.ordinal, c.text, c.headings, c.page, c.key IS NOT NULL FROM chunks c
              JOIN documents d ON d.id = c.document_id ORDER BY 1, 2"""
-    for path, *row in catalog.rows(sql):
+    for path, *row in select(catalog, sql):
         found[path].append((*row,))  # type: ignore[arg-type]
     return found
 
