@@ -16,10 +16,10 @@ from core.text import fold, tokens
 from core.types import Hit, Source
 from llm.units import Unit, units, width
 from prompts import context
-from retrieval.catalog import Catalog
 from retrieval.central import Whole, whole
 from retrieval.filters import Filter
 from retrieval.index import Index
+from retrieval.store import Catalog
 
 _MOST = 400  # characters of a question that may ask for a summary
 _PASSAGES = 12  # at most, beside the opening

@@ -132,7 +132,7 @@ def purge(data: Path, kb: str, embedder: Embedder) -> Receipt:
         forgotten = _forget_conversations(data, index)
         removed += _forget_votes(data, kb, paths, forgotten)
         dropped = index.catalog.vacuum()
-        index.drop_caches()
+        index.store.rebuild()
         counts = index.counts()
     index.close()
     written = tuple(

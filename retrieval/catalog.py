@@ -4,79 +4,27 @@ Every write transaction bumps `generation`; chunks carry the generation that add
 them out, so that a cache at generation g is caught up by a query instead of a rebuild.
 """
 
-import json
 import sqlite3
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from core.errors import CatalogError
 from core.files import make_folder
 from core.sqlite import transaction
-from core.types import F32, I64, Hit
+from core.types import F32, I64
 from retrieval.changes import Changes, stored_vectors
-from retrieval.listing import Listing
-from retrieval.transaction import CHECKS, DAMAGED, DROP_UNUSED, SCHEMA, SCHEMA_VERSION, Transaction
+from retrieval.reading import Manifest, Reading
+from retrieval.transaction import CHECKS, DROP_UNUSED, SCHEMA, SCHEMA_VERSION, Transaction
 
-_HIT_COLUMNS = """c.id, f.path, d.path, d.title, c.page, c.headings, c.start, c."end", c.text, c.language, c.ordinal,
-    d.id, c.tokens, d.stale
-    FROM chunks c JOIN documents d ON d.id = c.document_id JOIN folders f ON f.id = d.folder_id"""
-_ALL = 1 << 40  # behind the last chunk of any document
 _LAST = chr(0x10FFFF)  # sorts behind all that a path may go on with
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Size of a knowledge base; `dense` counts chunks that have a vector."""
-
-    documents: int
-    chunks: int
-    dense: int
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What every chunk and vector of a knowledge base depends on."""
-
-    embedder: str
-    embedder_name: str
-    embedder_settings: str  # JSON: what [retrieval] said of it
-    chunker: str
-
-
-class Spot(NamedTuple):
-    """Where a chunk stands; in the order of which chunks of equal score are shown."""
-
-    folder: str
-    path: str
-    ordinal: int
-    page: int | None
-
-
-class Neighbours(NamedTuple):
-    """Chunk ids for turning leaves: the passage before and after, and the first of the page before and after."""
-
-    previous: int | None = None
-    next: int | None = None
-    previous_page: int | None = None
-    next_page: int | None = None
-
-
-class Version(NamedTuple):
-    """A document as far as it may be a version of another: `sketch` is its MinHash."""
-
-    document_id: int
-    path: str
-    mtime_ns: int
-    sketch: bytes
-
-
-class Catalog(Listing, Changes):
+class Catalog(Reading, Changes):
     """The SQLite file of one knowledge base. Safe to share between threads."""
 
     def __init__(self, file: Path) -> None:
@@ -125,23 +73,9 @@ class Catalog(Listing, Changes):
                 "mount its disk again, or restore a backup; nothing more was written",
             )
 
-    @property
-    def generation(self) -> int:
-        """Number of the last committed write transaction."""
-        return int(self.meta("generation"))
-
-    def meta(self, key: str, default: str = "") -> str:
-        """A value of the manifest."""
-        rows = self._rows("SELECT value FROM meta WHERE key = ?", [key])
-        return rows[0][0] if rows else default
-
     def set_meta(self, key: str, value: str) -> None:
         """Set a value of the manifest."""
         self._rows("INSERT INTO meta VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value = excluded.value", [key, value])
-
-    def manifest(self) -> Manifest:
-        """Embedder and chunker that made this catalog."""
-        return Manifest(*(self.meta(field.name) for field in fields(Manifest)))
 
     def has_schema(self) -> bool:
         """Whether these are the tables that this version reads and writes."""
@@ -157,83 +91,12 @@ class Catalog(Listing, Changes):
         self._rows("INSERT OR IGNORE INTO folders(path) VALUES (?)", [path])
         return self._rows("SELECT id FROM folders WHERE path = ?", [path])[0][0]
 
-    def counts(self) -> Counts:
-        """Documents, chunks, and chunks with a vector; as each transaction kept them, where the catalog has that."""
-        ((documents,),) = self._rows("SELECT count(*) FROM documents")
-        kept = dict(self._rows("SELECT key, CAST(value AS INTEGER) FROM meta WHERE key IN ('chunks', 'blind_chunks')"))
-        if len(kept) < 2:
-            return self.counted()
-        return Counts(documents, kept["chunks"], kept["chunks"] - kept["blind_chunks"])
-
-    def counted(self) -> Counts:
-        """The same, counted one by one: seconds for a million chunks."""
-        ((documents,),) = self._rows("SELECT count(*) FROM documents")
-        ((chunks, blind),) = self._rows("SELECT (SELECT count(*) FROM chunks), count(*) FROM chunks WHERE key IS NULL")
-        return Counts(documents, chunks, chunks - blind)
-
-    def languages(self, unreadable_only: bool = False) -> dict[str, int]:
-        """Chunks per language, most first, as each transaction kept them; `unreadable_only` counts those the embedder
-        could not read.
-        """
-        kept = "" if unreadable_only else self.meta("languages")
-        counts: dict[str, int] = json.loads(kept) if kept else self.counted_languages(unreadable_only)
-        return dict(sorted(counts.items(), key=lambda item: -item[1]))
-
-    def counted_languages(self, unreadable_only: bool = False) -> dict[str, int]:
-        """The same, counted one by one."""
-        where = "WHERE key IS NULL" if unreadable_only else ""
-        return dict(self._rows(f"SELECT language, count(*) FROM chunks {where} GROUP BY language"))
-
-    def missing(self, keys: Iterable[bytes]) -> set[bytes]:
-        """The keys that have no embedding yet."""
-        wanted = set(keys)
-        for (key,) in self._in("SELECT key FROM embeddings WHERE key IN", list(wanted)):
-            wanted.discard(key)
-        return wanted
-
     def put_embeddings(self, keys: Sequence[bytes], vectors: F32) -> None:
         """Remember vectors, as float16 (a cosine moves by about 1e-4). Committed at once: a resumed run reuses them."""
         rows = zip(keys, (row.tobytes() for row in vectors.astype(np.float16)), strict=True)
         with self.transaction() as write:
             write.db.executemany("INSERT OR IGNORE INTO embeddings VALUES (?, ?)", rows)
             write.db.execute("INSERT OR IGNORE INTO meta VALUES ('dimension', ?)", [str(vectors.shape[1])])
-
-    def hits(self, chunk_ids: Sequence[int]) -> dict[int, Hit]:
-        """The chunks that still exist, by id, as unranked hits."""
-        return {row[0]: _hit(row) for row in self._in(f"SELECT {_HIT_COLUMNS} WHERE c.id IN", list(chunk_ids))}
-
-    def spots(self, chunk_ids: Sequence[int]) -> dict[int, Spot]:
-        """Where the chunks that still exist stand, by id."""
-        sql = """SELECT c.id, f.path, d.path, c.ordinal, c.page FROM chunks c
-                 JOIN documents d ON d.id = c.document_id JOIN folders f ON f.id = d.folder_id WHERE c.id IN"""
-        return {row[0]: Spot._make(row[1:]) for row in self._in(sql, list(chunk_ids))}
-
-    def around(self, document_id: int, first: int, last: int) -> list[Hit]:
-        """Chunks `first` to `last` (ordinals, inclusive) of a document, in order."""
-        where = "WHERE c.document_id = ? AND c.ordinal BETWEEN ? AND ? ORDER BY c.ordinal"
-        return [_hit(row) for row in self._rows(f"SELECT {_HIT_COLUMNS} {where}", [document_id, first, last])]
-
-    def chunks_of(self, document_id: int) -> list[Hit]:
-        """All chunks of a document, in order, as unranked hits."""
-        return self.around(document_id, 0, _ALL)
-
-    def neighbours(self, hit: Hit) -> Neighbours:
-        """The chunks that one may turn to from a chunk."""
-        sql = """SELECT (SELECT id FROM chunks WHERE document_id = ?1 AND ordinal = ?2 - 1),
-                        (SELECT id FROM chunks WHERE document_id = ?1 AND ordinal = ?2 + 1),
-                        (SELECT min(id) FROM chunks WHERE document_id = ?1 AND page =
-                            (SELECT max(page) FROM chunks WHERE document_id = ?1 AND page < ?3)),
-                        (SELECT min(id) FROM chunks WHERE document_id = ?1 AND page =
-                            (SELECT min(page) FROM chunks WHERE document_id = ?1 AND page > ?3))"""
-        return Neighbours._make(self._rows(sql, [hit.document_id, hit.ordinal, hit.page])[0])
-
-    def first_chunks(self, count: int) -> list[int]:
-        """Ids of so many chunks: those without a vector first, then in order of their keys, which says nothing."""
-        return [i for (i,) in self._rows("SELECT id FROM chunks ORDER BY key, id LIMIT ?", [count])]
-
-    def keys(self) -> dict[bytes, int]:
-        """The key of every embedding that chunks use, with the first of these chunks."""
-        return {key: i for i, key in self._rows("SELECT id, key FROM chunks WHERE key IS NOT NULL ORDER BY id DESC")}
 
     def vectors_of(self, document_id: int) -> tuple[I64, F32]:
         """(ids, vectors) of the chunks of a document that have one."""
@@ -248,21 +111,6 @@ class Catalog(Listing, Changes):
                  WHERE c.key IS NOT NULL GROUP BY c.key ORDER BY c.key LIMIT ?"""
         rows = self._rows(sql, [count])
         return stored_vectors([vector for vector, _ in rows]), [language for _, language in rows]
-
-    def near(self, document_ids: Collection[int]) -> Iterator[tuple[Version, list[Version]]]:
-        """Each of the documents, and those that share a band of the sketch with it."""
-        pairs: dict[int, set[int]] = {document_id: set() for document_id in document_ids}
-        sql = """SELECT DISTINCT own.document_id, other.document_id FROM bands own
-                 JOIN bands other ON other.band = own.band AND other.document_id != own.document_id
-                 WHERE own.document_id IN"""
-        for own, other in self._in(sql, list(pairs)):
-            pairs[own].add(other)
-        wanted = list(pairs.keys() | {other for others in pairs.values() for other in others})
-        rows = map(Version._make, self._in("SELECT id, path, mtime_ns, sketch FROM documents WHERE id IN", wanted))
-        found = {version.document_id: version for version in rows}
-        for own, others in pairs.items():
-            if own in found:  # else: gone since the search
-                yield found[own], [found[other] for other in others if other in found]
 
     def forget_removed(self, generation: int) -> None:
         """Drop the removal log up to a generation that every cache on disk has reached; older readers reload."""
@@ -302,10 +150,6 @@ class Catalog(Listing, Changes):
         """Mend what `problems` finds; documents with damaged chunks count as changed, and the next run reads them."""
         with self.transaction() as write:
             write.mend()
-
-    def to_be_read_again(self) -> int:
-        """How many documents `mend` left for the next run to read."""
-        return self._rows("SELECT count(*) FROM documents WHERE hash = ?", [DAMAGED])[0][0]
 
     def vacuum(self) -> int:
         """Write the file anew without anything that was deleted from it; returns how many unused embeddings went too.
@@ -357,13 +201,3 @@ class Catalog(Listing, Changes):
             between = [beginning, beginning + _LAST]
             for rows in self._batches(sql, [*between, since, until or "~"] if where else between, 5_000):
                 yield from rows
-
-
-def _hit(row: tuple[Any, ...]) -> Hit:
-    (chunk_id, folder, path, title, page, headings, start, end, text, language, ordinal, document_id, tokens, stale) = (
-        row
-    )
-    return Hit(
-        0, 0.0, chunk_id, folder, path, title, page, tuple(json.loads(headings)), start, end, text, language, ordinal,
-        document_id, tokens, stale,
-    )  # fmt: skip

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from core.types import Card, FileError, KnownFailure, KnownFile
-from retrieval.database import Database
+from retrieval.rows import Rows
 
 FileState = Literal["all", "failed", "stale", "notes"]
 _WHERE: dict[FileState, str] = {
-    "all": "1",
+    "all": "TRUE",
     "failed": "error IS NOT NULL",
     "stale": "stale != ''",
     "notes": "notes != '[]' OR empty_pages != '[]'",
 }
-# Folder by folder, so that the order is that of the index and nothing is sorted.
+_ALL = 1 << 40  # files
 _LISTED = """SELECT d.id, f.path, d.path, d.title, d.hash, d.indexed_at
-    FROM folders f CROSS JOIN documents d ON d.folder_id = f.id"""
+    FROM folders f JOIN documents d ON d.folder_id = f.id"""
 _CARD = """d.path, language, characters, chunks, pages, empty_pages, ocr_pages, tables, encoding, seconds, notes, stale,
     f.path FROM documents d JOIN folders f ON f.id = d.folder_id"""
 
@@ -44,7 +44,7 @@ class FileRow:
     failure: FileError | None
 
 
-class Listing(Database):
+class Listing(Rows):
     """The documents and files of one knowledge base."""
 
     def folders(self) -> list[str]:
@@ -86,17 +86,20 @@ class Listing(Database):
             SELECT f.path, x.path, NULL, '', 0, 0, NULL, '[]', '[]', 0, NULL, 0, '[]', '', x.error, x.hint
             FROM failures x JOIN folders f ON f.id = x.folder_id
             WHERE NOT EXISTS (SELECT 1 FROM documents d WHERE d.folder_id = x.folder_id AND d.path = x.path))
-            WHERE ({_WHERE[state]}) AND instr(lower(path), lower(?))"""
+            WHERE ({_WHERE[state]}) AND {self._finds}(lower(path), lower(?)) > 0"""
         ((total,),) = self._rows(f"SELECT count(*) {sql}", [name])
-        rows = self._rows(f"SELECT * {sql} ORDER BY path, folder LIMIT ? OFFSET ?", [name, count, first])
+        rows = self._rows(
+            f"SELECT * {sql} ORDER BY path, folder LIMIT ? OFFSET ?", [name, count if count >= 0 else _ALL, first]
+        )
         return [_file_row(row) for row in rows], total
 
     def known_files(self, folder: str, below: str = "") -> Iterator[KnownFile]:
         """The files of a folder, by its absolute path, that are or lie below a path in it; in order of path."""
-        where = "AND (d.path = ?2 OR d.path >= ?2 || '/' AND d.path < ?2 || '0')" if below else ""
+        where = "AND (d.path = ? OR d.path >= ? AND d.path < ?)" if below else ""
         sql = f"""SELECT d.id, d.path, size, mtime_ns, ctime_ns, hash, checked_ns FROM documents d
-                  WHERE folder_id = (SELECT id FROM folders WHERE path = ?1) {where} ORDER BY d.path"""
-        for rows in self._batches(sql, [folder, below] if below else [folder], 1_000):
+                  WHERE folder_id = (SELECT id FROM folders WHERE path = ?) {where} ORDER BY d.path"""
+        between = [below, f"{below}/", f"{below}0"] if below else []
+        for rows in self._batches(sql, [folder, *between], 1_000):
             yield from map(KnownFile._make, rows)
 
     def known_failures(self, folder: str) -> dict[str, KnownFailure]:

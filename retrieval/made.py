@@ -7,9 +7,10 @@ from pathlib import Path
 
 from core.errors import CatalogError
 from retrieval.bundled import NAMES
-from retrieval.catalog import Catalog, Manifest
+from retrieval.catalog import Catalog
 from retrieval.embed import Embedder
 from retrieval.fingerprint import FILE
+from retrieval.reading import Manifest
 
 log = logging.getLogger(__name__)
 

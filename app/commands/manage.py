@@ -126,7 +126,7 @@ def verify(
         problems = [*filter(None, [found]), *index_.verify(repair=repair)]
         left = index_.verify() if repair else problems
         counts = asdict(index_.counts())
-        recall = None if left else round(index_.recall(), 4)
+        recall = None if left else round(index_.store.recall(), 4)
         damaged = index_.catalog.to_be_read_again()
     if as_json:
         print_json({"ok": not left, "problems": problems, "left": left, "recall_at_10": recall} | counts)

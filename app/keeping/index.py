@@ -304,7 +304,7 @@ class _Pipeline:
         self.unsynced += sum(len(new.chunks) for new in self.held)
         self.held, self.failed, self.new = [], [], {}
         if self.unsynced >= _SYNC_CHUNKS:
-            self.index.sync_caches()
+            self.index.store.save()
             self.unsynced = 0
         self.flushed = time.monotonic()
 

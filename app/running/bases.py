@@ -66,7 +66,7 @@ class Bases:
         """Load the embedder and, where it exists, a knowledge base, so that the first question is quick."""
         self.embedder.embed_query("warm up")
         if name in self.names():
-            self.get(name).refresh()
+            self.get(name).store.follow()
 
     def make(self, name: str) -> Index:
         """The knowledge base of a name, ready to be written; an absent one is made.

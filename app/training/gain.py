@@ -14,9 +14,9 @@ from app.measuring.evaluate import METRICS, Outcome, TestSet, measure, scores
 from core.config import Config
 from core.types import Chunk, Hit, SearchMode
 from retrieval import dictionary, tuning
-from retrieval.catalog import Manifest
 from retrieval.embed import Embedder
 from retrieval.index import Index
+from retrieval.reading import Manifest
 from retrieval.rerank import Reranker
 from retrieval.search import search
 

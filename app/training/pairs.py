@@ -235,7 +235,7 @@ def _documents_of(index: Index, testset: TestSet, relevant: Mapping[str, set[str
 
 def _unasked(index: Index, count: int, rng: random.Random) -> Iterator[Example]:
     """Pairs that are to be had from any text, of three kinds in turn; the seed decides the order of the passages."""
-    ids = [i for rows in index.catalog.members_since(0) for i, _, _ in rows]
+    ids = index.catalog.chunk_ids()
     rng.shuffle(ids)
     kinds = [_from_heading, _from_sentence, _from_neighbour]
     made_so_far = 0

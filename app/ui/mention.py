@@ -9,8 +9,8 @@ from itertools import islice
 from app.find import Scope
 from app.running.bases import Bases
 from core.errors import CatalogError
-from retrieval.catalog import Catalog
 from retrieval.filters import Filter
+from retrieval.store import Catalog
 
 _MENTION = re.compile(r'(?:^|(?<=\s))#(?:"([^"\n]{1,500})"|([^\s#"]{1,500}))')
 _OFFERED = 20

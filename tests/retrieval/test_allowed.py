@@ -12,10 +12,11 @@ from core.config import RetrievalConfig
 from core.types import F32, I64, Chunk, Document, FileEntry
 from retrieval import lexical
 from retrieval.allowed import Allowed, Census
-from retrieval.catalog import Manifest
+from retrieval.caches import Caches
 from retrieval.embed import Embedder
-from retrieval.filters import Filter
+from retrieval.filters import Filter, Filters
 from retrieval.index import Index
+from retrieval.reading import Manifest
 from retrieval.transaction import Indexed
 from tests.retrieval.sql import select
 
@@ -64,12 +65,14 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
     Index.create(home, "g0001", Manifest("given", "given", "{}", "given"))
     index = Index(home, home / "g0001", _Given(RetrievalConfig()))
     index.catalog.set_meta("dimension", str(_DIMENSION))
+    store = index.store
+    assert isinstance(store, Caches)
     for start in (1, 200, 400):
         put(index, {f"{'ab'[n % 2]}/{n}.{'md' if n % 3 else 'txt'}": n for n in range(start, start + 200)})
-        index._lexical.catch_up(index.catalog)
+        store._lexical.catch_up(index.catalog)
     put(index, {"a/new.md": 1_001, "b/3.txt": 1_003, "b/5.md": 0, "a/4.md": 0})
-    index._lexical.follow(index.catalog)
-    index._loaded().catch_up(index.catalog)
+    store._lexical.follow(index.catalog)
+    store._loaded().catch_up(index.catalog)
     yield index
     index.close()
 
@@ -108,10 +111,8 @@ def test_a_filtered_search_by_words_is_the_ranking_without_the_others(
     index: Index, where: Filter, words: set[str], k: int
 ) -> None:
     terms = {word: 1.0 + n for n, word in enumerate(sorted(words))}
-    among = index.among(where)
-    ids = index.among(Filter(paths=("**",))) if among is None else among
-    assert ids is not None
-    assert same(index.lexical(terms, k, among), index.lexical(terms, 10**6), ids.ids, k)
+    ids = Filters().allowed(index.catalog, where).ids
+    assert same(index.store.lexical(terms, k, where), index.store.lexical(terms, 10**6), ids, k)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -121,8 +122,8 @@ def test_a_filtered_search_by_meaning_is_the_ranking_without_the_others(
 ) -> None:
     vector = np.random.default_rng(seed).normal(size=_DIMENSION)
     vector = (vector / np.linalg.norm(vector)).astype(np.float32)
-    if among := index.among(where):
-        assert same(index.dense(vector, k, among), index.dense(vector, 10**6), among.ids, k)
+    ids = Filters().allowed(index.catalog, where).ids
+    assert same(index.store.dense(vector, k, where), index.store.dense(vector, 10**6), ids, k)
 
 
 @pytest.mark.usefixtures("way")
@@ -132,7 +133,7 @@ def test_chunks_of_any_documents_may_be_searched(index: Index, share: float, see
     every = [i for i, _, _ in select(index.catalog, "SELECT id, document_id, language FROM chunks ORDER BY id")]
     ids = np.asarray(every, np.int64)[np.random.default_rng(seed).random(len(every)) < share]
     terms = {word: 1.0 for word in _WORDS[:4]}
-    assert same(index.lexical(terms, k, Allowed(ids)), index.lexical(terms, 10**6), ids, k)
+    assert same(index.store.lexical(terms, k, Allowed(ids)), index.store.lexical(terms, 10**6), ids, k)
 
 
 def test_the_census_that_follows_says_what_a_new_one_says(tmp_path: Path) -> None:
@@ -161,14 +162,14 @@ def test_the_census_that_follows_says_what_a_new_one_says(tmp_path: Path) -> Non
 
 def test_an_index_of_words_without_the_fields_of_filters_is_made_anew(index: Index, tmp_path: Path) -> None:
     folder = tmp_path / "lexical"
-    made = lexical.Lexical(folder, index.dictionary)
+    made = lexical.Lexical(folder, index.store.dictionary)
     made.catch_up(index.catalog)
     state = folder / "ragstone.json"
     state.write_text(state.read_text("utf-8").replace(" fields-2", ""), encoding="utf-8")  # as an earlier version wrote
-    again = lexical.Lexical(folder, index.dictionary)
+    again = lexical.Lexical(folder, index.store.dictionary)
     assert again.generation == 0
     again.catch_up(index.catalog)
-    among = index.among(Filter(paths=("a/*",), languages=("zh",)))
+    among = Filters().allowed(index.catalog, Filter(paths=("a/*",), languages=("zh",)))
     terms = {"word1": 1.0}
     assert again.generation == index.catalog.generation
     assert again.search(terms, 9, among) == made.search(terms, 9, among) != []

@@ -187,7 +187,7 @@ def test_a_lexical_index_that_lacks_chunks_or_is_of_long_ago_is_reported(cfg: Co
     with index.writing() as catalog, catalog.transaction() as write:
         write.remove(1)
     with index.writing():
-        index.sync_caches(whole=True)
+        index.store.save(whole=True)
     assert index.verify() == []
     shutil.rmtree(index.folder / "lexical")
     shutil.copytree(old, index.folder / "lexical")

@@ -288,7 +288,7 @@ def test_negatives_are_found_by_the_search_and_are_no_copy_of_the_positive(cfg: 
     assert mined.copies == 2
     barred = mine(index, QUESTION, home, base, lambda hit: hit.path == "near.md", count=10, margin=0.0)
     assert [hit.path for hit in barred.negatives] == [path for path in paths if path != "near.md"]
-    cosine = dict(index.dense(index.embedder.embed_query(QUESTION), 6))
+    cosine = dict(index.store.dense(index.embedder.embed_query(QUESTION), 6))
     margin = 1 - (cosine[ids["near.md"]] - 0.001) / cosine[ids["answer.md"]]
     strict = mine(index, QUESTION, home, base, never, count=10, margin=margin)
     assert [hit.path for hit in strict.negatives] == [path for path in paths if path != "near.md"]

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-import retrieval.index
+import retrieval.caches
 from app.keeping import index as recipe
 from app.keeping.index import run
 from core.config import IngestConfig, load
@@ -350,7 +350,7 @@ def prepared(kind: type[Some]) -> Some:
     warm_up(embedder)
     recipe.Embedder = lambda cfg: embedder  # type: ignore[assignment,misc]
     recipe.read_apart = read_here
-    retrieval.index._UNSAVED = 0  # both caches are written by every sync
+    retrieval.caches._UNSAVED = 0  # both caches are written by every sync
     return kind(work, embedder)
 
 

@@ -193,8 +193,8 @@ def keys(index: Index, table: str) -> set[bytes]:
 
 def rankings(index: Index, query: str) -> list[dict[tuple[str, int], float]]:
     """Every chunk's score by meaning and by words."""
-    dense = index.dense(index.embedder.embed_query(query), 1000)
-    lexical = index.lexical(index.terms(query), 1000)
+    dense = index.store.dense(index.embedder.embed_query(query), 1000)
+    lexical = index.store.lexical(index.terms(query), 1000)
     hits = index.hits([i for i, _ in dense + lexical])
     return [{(hits[i].path, hits[i].ordinal): score for i, score in found} for found in (dense, lexical)]
 
