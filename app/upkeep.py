@@ -88,12 +88,12 @@ def backup(index: Index, target: Path) -> dict[str, Any]:
     try:
         with tempfile.TemporaryDirectory(prefix=".ragstone-backup-", dir=target.absolute().parent) as scratch:
             aside, snapshot = Path(scratch) / "backup.tar", Path(scratch) / CATALOG
-            index.catalog.copy_to(snapshot)
+            index.files.copy_to(snapshot)
             with closing(Catalog(snapshot)) as copied:
                 damage = copied.problems()
             if damage:
                 raise CatalogError(
-                    f"{str(index.catalog.file)!r} is damaged, so it was not backed up: {damage[0]}",
+                    f"{str(index.files.file)!r} is damaged, so it was not backed up: {damage[0]}",
                     f"`ragstone verify --repair --kb {index.name}` mends what it can; else `ragstone index FOLDER "
                     f"--kb {index.name} --rebuild` with all of its folders, or restore an earlier backup",
                 )

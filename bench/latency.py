@@ -111,7 +111,7 @@ def questions(index: Index, chunks: int) -> dict[str, F32]:
     """Five words each, the rarer the likelier to matter; and the vector of a chunk, moved by a third of its length."""
     rng, words = np.random.default_rng(1), random.Random(1)
     step = max(chunks // _QUESTIONS, 1)
-    rows = np.concatenate([vectors[::step] for _, vectors in index.catalog.vectors_since(0)])[:_QUESTIONS]
+    rows = np.concatenate([vectors[::step] for _, vectors in index.files.vectors_since(0)])[:_QUESTIONS]
     found = {}
     for row in rows:
         moved = row + rng.normal(size=_DIMENSION).astype(np.float32) * (0.33 / _DIMENSION**0.5)
@@ -160,8 +160,8 @@ def measure(data: Path, chunks: int, embed_s: float) -> dict[str, Any]:
 def _filtered(index: Index, asked: dict[str, F32], cfg: RetrievalConfig, tag: str) -> dict[str, Any]:
     """The figures of the same questions among the documents of a tag, and their ratios to those among all."""
     where = Filter(tags=(tag,))
-    first = _cpu_seconds(lambda: Filters().allowed(index.catalog, where))
-    among = Filters().allowed(index.catalog, where)
+    first = _cpu_seconds(lambda: Filters().allowed(index.files, where))
+    among = Filters().allowed(index.files, where)
     figures: dict[str, Any] = {"chunks": len(among), "first_ms": round(first * 1000, 1)}
     ways: dict[str, Callable[[str, bool], object]] = {
         "hybrid": lambda text, limit: search(index, [text], cfg, where=where if limit else None),

@@ -7,8 +7,8 @@ languages puts a text of the question's language nearer than one of another that
 import numpy as np
 
 from core.types import F32
-from retrieval.catalog import Catalog
 from retrieval.embed import Embedder
+from retrieval.store import Catalog
 
 _SAMPLE = 256  # chunks that stand for all
 _FEW = 20  # vectors that are too few for one

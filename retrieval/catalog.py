@@ -7,7 +7,7 @@ them out, so that a cache at generation g is caught up by a query instead of a r
 import sqlite3
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from core.files import make_folder
 from core.sqlite import transaction
 from core.types import F32, I64
 from retrieval.changes import Changes, stored_vectors
+from retrieval.home import current, writer_lock
 from retrieval.reading import Manifest, Reading
 from retrieval.transaction import CHECKS, DROP_UNUSED, SCHEMA, SCHEMA_VERSION, Transaction
 
@@ -65,9 +66,23 @@ class Catalog(Reading, Changes):
             db.execute("UPDATE meta SET value = ? WHERE key = 'generation'", [str(generation)])
             db.execute("UPDATE meta SET value = ? WHERE key = 'unswept'", [self._writer])
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Hold the one writer's place (`home.writer_lock`)."""
+        return writer_lock(self.file.parent.parent)
+
+    @property
+    def superseded(self) -> bool:
+        """Whether another generation answers by now."""
+        return current(self.file.parent.parent) != self.file.parent.name
+
+    @property
+    def gone(self) -> bool:
+        """Whether the file is not there any more."""
+        return not self.file.is_file()
+
     def check_there(self) -> None:
         """Raise `CatalogError` where the file is gone: SQLite would go on writing what nobody finds again."""
-        if not self.file.is_file():
+        if self.gone:
             raise CatalogError(
                 f"{str(self.file)!r} is not there any more",
                 "mount its disk again, or restore a backup; nothing more was written",

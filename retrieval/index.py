@@ -14,14 +14,14 @@ from core.types import F32, Hit
 from retrieval import check, tuning
 from retrieval.background import Background
 from retrieval.caches import Caches
-from retrieval.catalog import Catalog
+from retrieval.catalog import Catalog as Files
 from retrieval.embed import Embedder
 from retrieval.home import check_name, current, following, names, no_writer, set_current, swap, writer_lock
 from retrieval.lexical import sought
 from retrieval.made import begun, keeps_default, made_by, manifest, plain
 from retrieval.migrations import upgrade
 from retrieval.reading import Counts, Manifest
-from retrieval.store import Store
+from retrieval.store import Catalog, Store
 from retrieval.tuning import Tuning
 
 log = logging.getLogger(__name__)
@@ -37,12 +37,24 @@ def chunker_identity(splitter: str, cfg: IngestConfig) -> str:
 class Index:
     """An open knowledge base. Searching is safe from many threads, also while one of them writes."""
 
-    def __init__(self, home: Path, folder: Path, embedder: Embedder) -> None:
+    def __init__(
+        self,
+        home: Path,
+        folder: Path,
+        embedder: Embedder,
+        *,
+        catalog: Catalog | None = None,
+        store: Store | None = None,
+    ) -> None:
+        """A generation in SQLite files in a folder, or what another home offers."""
         self.home = home
         self.folder = folder
         self.embedder = embedder
-        self.catalog = Catalog(folder / "catalog.sqlite")
-        self.store: Store = Caches(home, self.catalog, embedder.cfg.exact_below)
+        if catalog is None or store is None:
+            files = Files(folder / "catalog.sqlite")
+            catalog, store = files, Caches(home, files, embedder.cfg.exact_below)
+        self.catalog: Catalog = catalog
+        self.store: Store = store
         self._background: Background | None = None
         self._questions: dict[str, F32] = {}
 
@@ -52,9 +64,30 @@ class Index:
         return self.home.name
 
     @classmethod
-    def open(cls, data: Path, name: str, embedder: Embedder) -> "Index":
+    def names(cls, data: Path, database: str = "") -> list[str]:
+        """The knowledge bases there are."""
+        if not database:
+            return names(data)
+        from retrieval.postgres import catalog
+        from retrieval.postgres.server import server
+
+        return catalog.names(server(database))
+
+    @classmethod
+    def folders_in(cls, database: str, name: str) -> list[str]:
+        """The folders that a knowledge base in a database follows; none where there is no knowledge base."""
+        from retrieval.postgres import catalog
+        from retrieval.postgres.server import server
+
+        found = catalog.opened(server(database), name)
+        return found.folders() if found else []
+
+    @classmethod
+    def open(cls, data: Path, name: str, embedder: Embedder, database: str = "") -> "Index":
         """Open a knowledge base to search it. Raises `CatalogError` where there is none or it cannot be used."""
         home = data / check_name(name)
+        if database:
+            return cls._in_database(home, embedder, database)._answering(embedder)
         generation = check.answering(home)
         if generation is None:
             there = ", ".join(names(data)) or "none"
@@ -68,19 +101,41 @@ class Index:
                 f"make it with `ragstone index FOLDER --kb {name}`",
             )
         upgrade(home, generation)
-        index = cls(home, home / generation, embedder)
-        if keeps_default(index.catalog, embedder):
-            index.embedder = index._own_embedder()
-        elif not made_by(data, index.catalog, embedder):
-            index.embedder = index._own_embedder()
-            hint = index._rebuild_hint()
-            log.warning("knowledge base %r answers with %r until %s", name, index.embedder.name, hint)
-        return index
+        return cls(home, home / generation, embedder)._answering(embedder)
 
     @classmethod
-    def open_or_create(cls, data: Path, name: str, embedder: Embedder, chunker: str) -> "Index":
+    def _in_database(cls, home: Path, embedder: Embedder, database: str, wanted: Manifest | None = None) -> "Index":
+        """A knowledge base in PostgreSQL; one that is not there is made as is `wanted`, else a `CatalogError`."""
+        from retrieval.postgres import catalog
+        from retrieval.postgres.search import PgStore
+        from retrieval.postgres.server import server
+
+        where = server(database)
+        found = catalog.made(where, home.name, wanted) if wanted else catalog.opened(where, home.name)
+        if found is None:
+            raise CatalogError(
+                f"there is no knowledge base {home.name!r} in the database of app.database "
+                f"(there: {', '.join(catalog.names(where)) or 'none'})",
+                f"make it with `ragstone index FOLDER --kb {home.name}`",
+            )
+        return cls(home, home, embedder, catalog=found, store=PgStore(found, home, embedder.cfg.exact_below))
+
+    def _answering(self, embedder: Embedder) -> "Index":
+        """Itself, with the embedder that made it."""
+        if keeps_default(self.catalog, embedder):
+            self.embedder = self._own_embedder()
+        elif not made_by(self.home.parent, self.catalog, embedder):
+            self.embedder = self._own_embedder()
+            hint = self._rebuild_hint()
+            log.warning("knowledge base %r answers with %r until %s", self.name, self.embedder.name, hint)
+        return self
+
+    @classmethod
+    def open_or_create(cls, data: Path, name: str, embedder: Embedder, chunker: str, database: str = "") -> "Index":
         """Open a knowledge base to write it; an absent one is made."""
         home = data / check_name(name)
+        if database:
+            return cls._in_database(home, embedder, database, manifest(data, embedder, chunker))._written(chunker)
         if check.answering(home) is None:
             wanted = manifest(data, embedder, chunker)  # an embedder that is not there leaves no folder behind
             with writer_lock(home):
@@ -89,17 +144,20 @@ class Index:
                     set_current(home, "g0001")
         generation = current(home) or ""
         upgrade(home, generation)
-        index = cls(home, home / generation, embedder)
-        index.check_writable(embedder, chunker)
-        if keeps_default(index.catalog, embedder):
-            index.embedder = index._own_embedder()
-        return index
+        return cls(home, home / generation, embedder)._written(chunker)
+
+    def _written(self, chunker: str) -> "Index":
+        """Itself, to be written by the embedder that made it. Raises `CatalogError` where that is another."""
+        self.check_writable(self.embedder, chunker)
+        if keeps_default(self.catalog, self.embedder):
+            self.embedder = self._own_embedder()
+        return self
 
     @classmethod
     def create(cls, home: Path, generation: str, manifest: Manifest) -> None:
         """Make an empty generation folder; what an earlier attempt left there is removed."""
         shutil.rmtree(home / generation, ignore_errors=True)
-        catalog = Catalog.create(home / generation / "catalog.sqlite")
+        catalog = Files.create(home / generation / "catalog.sqlite")
         catalog.set_manifest(manifest)
         catalog.close()
 
@@ -129,7 +187,7 @@ class Index:
     @property
     def superseded(self) -> bool:
         """Whether another generation answers by now, so that this index should be opened anew."""
-        return current(self.home) != self.folder.name
+        return self.catalog.superseded
 
     def close(self) -> None:
         """Close the catalog's connections."""
@@ -164,6 +222,13 @@ class Index:
     def _rebuild_hint(self) -> str:
         folder = next(iter(self.catalog.folders()), "FOLDER")
         return f"`ragstone index {folder} --kb {self.name} --rebuild`"
+
+    @property
+    def files(self) -> Files:
+        """The catalog in its SQLite file. Raises `CatalogError` where it lies in a database."""
+        if not isinstance(self.catalog, Files):
+            raise CatalogError(f"knowledge base {self.name!r} lies in a database", "see docs/databases.md")
+        return self.catalog
 
     def counts(self) -> Counts:
         """Documents, chunks, and chunks with a vector."""
@@ -222,11 +287,11 @@ class Index:
         Raises `CatalogError` where somebody else writes, or the knowledge base is not there any more.
         """
         self.catalog.check_there()  # before the lock makes its folder
-        with writer_lock(self.home):
+        with self.catalog.alone():
             try:
                 yield self.catalog
             finally:
-                if self.catalog.file.is_file():
+                if not self.catalog.gone:
                     self.store.save()
 
     def verify(self, *, repair: bool = False) -> list[str]:

@@ -260,6 +260,20 @@ class Catalog(Documents, Chunks, Protocol):
         """Write the manifest of a new catalog."""
         ...
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Hold the one writer's place. Raises `CatalogError` naming the holder; it is free when its holder dies."""
+        ...
+
+    @property
+    def superseded(self) -> bool:
+        """Whether another generation answers by now."""
+        ...
+
+    @property
+    def gone(self) -> bool:
+        """Whether the catalog is not there any more."""
+        ...
+
     def check_there(self) -> None:
         """Raise `CatalogError` where the catalog is gone, or cannot be reached."""
         ...

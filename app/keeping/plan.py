@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from app.keeping.databases import refuse
 from app.keeping.folders import folders_of
 from app.keeping.index import Progress, Work, check_fits, chunker, look, quiet, read_one
 from core.config import Config
@@ -75,6 +76,7 @@ def forecast(
     format is, and they are estimates. `embedder`: the configured one, where it is loaded already. Raises
     `ConfigError`, `CatalogError` and `ReadError` as the run would.
     """
+    refuse(cfg, "--plan")
     todo = folders_of(cfg, kb, folders, rebuild=rebuild)
     configured, data = embedder or Embedder(cfg.retrieval, remembers=False), Path(cfg.app.data)
     index = Index.open(data, kb, configured) if kb in names(data) and not rebuild else None

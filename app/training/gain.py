@@ -76,7 +76,7 @@ def _embedded(index: Index, embedder: Embedder, progress: Progress) -> Iterator[
     with TemporaryDirectory(prefix="ragstone-train-") as data:
         home = Path(data) / index.name
         (home / "g0001").mkdir(parents=True)
-        index.catalog.copy_to(home / "g0001" / "catalog.sqlite")
+        index.files.copy_to(home / "g0001" / "catalog.sqlite")
         for name in (tuning.FILE, dictionary.FILE):
             if (index.home / name).exists():
                 shutil.copyfile(index.home / name, home / name)

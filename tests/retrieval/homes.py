@@ -20,6 +20,9 @@ from core.types import F32, Chunk, Document, FileEntry
 from retrieval.embed import Embedder
 from retrieval.home import set_current
 from retrieval.index import Index
+from retrieval.postgres.catalog import made, opened
+from retrieval.postgres.search import PgStore
+from retrieval.postgres.server import server
 from retrieval.reading import Manifest
 from retrieval.transaction import Indexed
 from tests.conftest import ROOT
@@ -73,7 +76,29 @@ class Files:
         return Index(home, home / "g0001", Given(RetrievalConfig(exact_below=self.exact_below)))
 
 
-HOMES: dict[str, Callable[..., Home]] = {"sqlite": Files}
+class Postgres:
+    """A database of a server."""
+
+    kind = "postgresql"
+
+    def __init__(self, place: str, exact_below: int = 10_000) -> None:
+        self.place = place
+        self.exact_below = exact_below
+
+    def make(self, name: str) -> Index:
+        """An empty knowledge base, open."""
+        made(server(self.place), name, Manifest("given", "given", "{}", "given"))
+        return self.open(name)
+
+    def open(self, name: str) -> Index:
+        """A knowledge base that is there, opened once more."""
+        home, catalog = Path("/nowhere") / name, opened(server(self.place), name)
+        assert catalog is not None
+        store = PgStore(catalog, home, self.exact_below)
+        return Index(home, home, Given(RetrievalConfig(exact_below=self.exact_below)), catalog=catalog, store=store)
+
+
+HOMES: dict[str, Callable[..., Home]] = {"sqlite": Files, "postgresql": Postgres}
 
 
 def vector(seed: int) -> F32:
@@ -163,6 +188,14 @@ def _serve(index: Index) -> None:
             near = [i for i, _ in index.store.dense(vector(0), 1000)]
             total, df = index.store.frequencies([arguments["word"]])
             answer: object = [sorted(words), sorted(near), total, df[arguments["word"]]]
+        elif command == "half":  # what has begun and is not committed
+            writing.__enter__()
+            catalog, new = index.catalog, document("a.md", {9: "half word"})
+            embed(index, [new])
+            begun = catalog.transaction()
+            write = begun.__enter__()
+            write.replace(catalog.folder_id(FOLDER), new)
+            answer = "begun"
         else:
             try:
                 writing.__enter__()

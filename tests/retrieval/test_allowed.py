@@ -46,7 +46,7 @@ def written(name: str, seed: int) -> tuple[Indexed, F32]:
 def put(index: Index, rows: dict[str, int]) -> None:
     """Write documents by name and seed in one transaction; seed 0 takes one out."""
     folder = index.catalog.folder_id("/docs")
-    with index.catalog.transaction() as write:
+    with index.files.transaction() as write:
         for name, seed in rows.items():
             if not seed:
                 found = write.db.execute("SELECT id FROM documents WHERE path = ?", [name]).fetchone()
@@ -69,10 +69,10 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
     assert isinstance(store, Caches)
     for start in (1, 200, 400):
         put(index, {f"{'ab'[n % 2]}/{n}.{'md' if n % 3 else 'txt'}": n for n in range(start, start + 200)})
-        store._lexical.catch_up(index.catalog)
+        store._lexical.catch_up(index.files)
     put(index, {"a/new.md": 1_001, "b/3.txt": 1_003, "b/5.md": 0, "a/4.md": 0})
-    store._lexical.follow(index.catalog)
-    store._loaded().catch_up(index.catalog)
+    store._lexical.follow(index.files)
+    store._loaded().catch_up(index.files)
     yield index
     index.close()
 
@@ -111,7 +111,7 @@ def test_a_filtered_search_by_words_is_the_ranking_without_the_others(
     index: Index, where: Filter, words: set[str], k: int
 ) -> None:
     terms = {word: 1.0 + n for n, word in enumerate(sorted(words))}
-    ids = Filters().allowed(index.catalog, where).ids
+    ids = Filters().allowed(index.files, where).ids
     assert same(index.store.lexical(terms, k, where), index.store.lexical(terms, 10**6), ids, k)
 
 
@@ -122,7 +122,7 @@ def test_a_filtered_search_by_meaning_is_the_ranking_without_the_others(
 ) -> None:
     vector = np.random.default_rng(seed).normal(size=_DIMENSION)
     vector = (vector / np.linalg.norm(vector)).astype(np.float32)
-    ids = Filters().allowed(index.catalog, where).ids
+    ids = Filters().allowed(index.files, where).ids
     assert same(index.store.dense(vector, k, where), index.store.dense(vector, 10**6), ids, k)
 
 
@@ -144,12 +144,12 @@ def test_the_census_that_follows_says_what_a_new_one_says(tmp_path: Path) -> Non
         put(index, {f"{n}.md": (n * step) % 7 and n + step for n in range(1, 20)} if step else {"1.md": 1})
         put(index, {f"{n}.md": n + 10 * step for n in range(1, 20)})
         if step == 5:  # the log of what was removed no longer reaches back to it
-            index.catalog.forget_removed(index.catalog.generation)
+            index.files.forget_removed(index.catalog.generation)
         if step % 2:
             continue
         anew = Census()
         for census in (follows, anew):
-            census.catch_up(index.catalog)
+            census.catch_up(index.files)
         some = [i for (i,) in select(index.catalog, "SELECT id FROM documents WHERE id % 3 = 0")]
         for languages in ((), ("zh",), ("fr",)):
             one, other = follows.allowed(some, languages), anew.allowed(some, languages)
@@ -163,13 +163,13 @@ def test_the_census_that_follows_says_what_a_new_one_says(tmp_path: Path) -> Non
 def test_an_index_of_words_without_the_fields_of_filters_is_made_anew(index: Index, tmp_path: Path) -> None:
     folder = tmp_path / "lexical"
     made = lexical.Lexical(folder, index.store.dictionary)
-    made.catch_up(index.catalog)
+    made.catch_up(index.files)
     state = folder / "ragstone.json"
     state.write_text(state.read_text("utf-8").replace(" fields-2", ""), encoding="utf-8")  # as an earlier version wrote
     again = lexical.Lexical(folder, index.store.dictionary)
     assert again.generation == 0
-    again.catch_up(index.catalog)
-    among = Filters().allowed(index.catalog, Filter(paths=("a/*",), languages=("zh",)))
+    again.catch_up(index.files)
+    among = Filters().allowed(index.files, Filter(paths=("a/*",), languages=("zh",)))
     terms = {"word1": 1.0}
     assert again.generation == index.catalog.generation
     assert again.search(terms, 9, among) == made.search(terms, 9, among) != []

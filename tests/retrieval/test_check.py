@@ -120,7 +120,7 @@ def test_counts_that_are_wrong_are_found_and_mended_and_without_them_chunks_are_
 ) -> None:
     with closing(Index.open(home.parent, "kb", embedder)) as index:
         there = index.counts()
-        assert there == index.catalog.counted()
+        assert there == index.files.counted()
         assert there.chunks == 2
         index.catalog.set_meta("chunks", "7")
         assert "the number of chunks that is kept is wrong" in index.verify()

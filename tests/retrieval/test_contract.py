@@ -1,6 +1,8 @@
 """What every home of knowledge bases promises beside its types (retrieval/store.py)."""
 
 import math
+import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,13 +17,23 @@ from retrieval.filters import Filter
 from retrieval.index import Index
 from retrieval.lexical import words_of
 from tests.retrieval.homes import DIMENSION, HOMES, Home, document, elsewhere, embed, held, ids_of, put, vector
+from tests.retrieval.pg import Cluster, running
 
 ODD = ("gb/t5972", "c++", "a'b", "第12条", "\\", 'say "x"', "e-4102", "10.0.0.1", "naïve", "𠮷野")
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as cluster:
+        yield cluster
+
+
 @pytest.fixture(params=sorted(HOMES))
 def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
-    return HOMES[request.param](str(tmp_path))
+    if request.param == "sqlite":
+        return HOMES["sqlite"](str(tmp_path))
+    cluster: Cluster = request.getfixturevalue("cluster")
+    return HOMES["postgresql"](cluster.database(uuid.uuid4().hex))
 
 
 @pytest.fixture
@@ -228,6 +240,22 @@ def test_what_is_replaced_or_deleted_is_gone_from_both_at_once_and_the_statistic
     index.store.follow()
     assert index.store.frequencies(["delta", "alpha", "gamma"]) == (2, {"delta": 2, "alpha": 0, "gamma": 1})
     assert index.catalog.hits(sorted(gone)) == {}
+
+
+def test_a_writer_that_is_killed_within_a_transaction_leaves_what_was(home: Home, index: Index) -> None:
+    put(index, document("a.md", {1: "whole word"}))
+    before = ids_of(index)
+    with elsewhere(home, "kb") as other:
+        assert other.tell("half") == "begun"
+        other.kill()
+        with index.writing() as catalog:
+            catalog.drop_unused_embeddings()
+    index.store.follow()
+    assert ids_of(index) == before
+    assert index.store.frequencies(["whole", "half"]) == (1, {"whole": 1, "half": 0})
+    put(index, document("a.md", {9: "half word"}))
+    assert index.store.frequencies(["whole", "half"]) == (1, {"whole": 0, "half": 1})
+    assert index.catalog.problems() + index.store.problems() == []
 
 
 def test_a_file_that_moves_keeps_its_chunks_under_its_new_path(index: Index) -> None:

@@ -44,12 +44,12 @@ def index(cfg: Config, embedder: Embedder, tmp_path: Path) -> Index:
     ],
 )
 def test_each_part_limits_to_the_documents_it_names(index: Index, where: Filter, files: list[str]) -> None:
-    hits = index.catalog.hits(Filters().allowed(index.catalog, where).ids.tolist())
+    hits = index.catalog.hits(Filters().allowed(index.files, where).ids.tolist())
     assert sorted({hit.path for hit in hits.values()}) == files
 
 
 def test_an_empty_filter_limits_nothing(index: Index) -> None:
-    ids = Filters().allowed(index.catalog, Filter()).ids.tolist()
+    ids = Filters().allowed(index.files, Filter()).ids.tolist()
     assert len(ids) == index.counts().chunks
     terms = index.terms("Port 8443, mail, 年假")
     assert index.store.lexical(terms, 9, Filter()) == index.store.lexical(terms, 9) != []

@@ -48,7 +48,7 @@ def test_a_file_that_is_mentioned_is_looked_up_and_not_searched_for(
     ((_, where),) = mention.scopes(bases, asked.named)
     assert where is not None
     filters = Filters()
-    filters.allowed(index.catalog, where)
+    filters.allowed(index.files, where)
     rows: list[int] = []
     dated = index.catalog.dated
 
@@ -59,7 +59,7 @@ def test_a_file_that_is_mentioned_is_looked_up_and_not_searched_for(
 
     monkeypatch.setattr(index.catalog, "dated", counted)
     build(cfg, embedder, {"new.md": "new"}).close()
-    among = filters.allowed(index.catalog, where)
+    among = filters.allowed(index.files, where)
     assert {hit.path for hit in index.hits(among.ids.tolist()).values()} == {
         "17/a.md",
         *(f"2{n}/a.md" for n in range(10)),
