@@ -87,7 +87,7 @@ class KnowledgeBase:
         """The generation that answers now. Raises `CatalogError` where there is none."""
         with self._mutex:
             if self._index is None or self._index.superseded:
-                self._index = Index.open(Path(self.config.app.data), self.name, self.embedder)
+                self._index = Index.open(Path(self.config.app.data), self.name, self.embedder, self.config.app.database)
             return self._index
 
     def sync(
@@ -185,8 +185,10 @@ class KnowledgeBase:
         return tune(self.index, golden_testset(self.index, self._golden()), self.config, unanswerable, progress)
 
     def _golden(self) -> Any:
+        from app.keeping.databases import refuse
         from app.measuring.golden import golden_file, read
 
+        refuse(self.config, "a golden set")
         return read(golden_file(Path(self.config.app.data), self.name))
 
 

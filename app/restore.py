@@ -10,6 +10,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -234,11 +235,8 @@ def _map_folders(catalog: Catalog, home: Path, uploads: str, maps: Sequence[str]
             raise CatalogError(
                 f"{folder!r} would be followed twice, or lies in the data folder", "give each folder one of its own"
             )
-    with catalog.connection() as db, db:
-        db.execute("BEGIN IMMEDIATE")
-        db.execute("UPDATE folders SET path = 'old ' || path")  # two may change places
-        db.executemany("UPDATE folders SET path = ?2 WHERE path = 'old ' || ?1", new.items())
-        db.execute("UPDATE meta SET value = '0' WHERE key = 'vectors_saved'")  # the caches are built anew
+    catalog.rename_folders(new)
+    catalog.set_meta("vectors_saved", "0")  # the caches are built anew
     return followed
 
 
@@ -265,8 +263,7 @@ def _is_here(catalog: Catalog, folder: str) -> bool:
 
     One without a name is none: its documents came from a program.
     """
-    sql = "SELECT d.path FROM documents d JOIN folders f ON f.id = d.folder_id WHERE f.path = ? LIMIT ?"
-    known = [path for (path,) in catalog.rows(sql, [folder, _SAMPLE])]
+    known = [file.path for file in islice(catalog.known_files(folder), _SAMPLE)]
     return not folder or (
         Path(folder).is_dir() and (not known or any((Path(folder) / path).exists() for path in known))
     )

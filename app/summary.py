@@ -16,10 +16,10 @@ from core.text import fold, tokens
 from core.types import Hit, Source
 from llm.units import Unit, units, width
 from prompts import context
-from retrieval.catalog import Catalog
 from retrieval.central import Whole, whole
 from retrieval.filters import Filter
 from retrieval.index import Index
+from retrieval.store import Catalog
 
 _MOST = 400  # characters of a question that may ask for a summary
 _PASSAGES = 12  # at most, beside the opening
@@ -84,8 +84,8 @@ Names = tuple[tuple[int, str, tuple[str, ...]], ...]  # id, path, what it is cal
 
 @lru_cache(maxsize=8)
 def _documents(catalog: Catalog, generation: int) -> Names:
-    rows = catalog.rows("SELECT id, path, title FROM documents ORDER BY path")
-    return tuple((row[0], row[1], _names(row[1], row[2])) for row in rows)
+    documents = sorted(catalog.documents(), key=lambda document: document.path)
+    return tuple((each.id, each.path, _names(each.path, each.title)) for each in documents)
 
 
 def _names(path: str, title: str) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from app.running.forgetting import Forgotten
 from app.training import votes
 from core.errors import CatalogError
 from core.files import sync_folder
-from retrieval import check, dictionary, tuning
+from retrieval import dictionary, tuning
 from retrieval.catalog import Catalog
 from retrieval.embed import Embedder
 from retrieval.home import current, drop_generations, generations, identity, is_identity, names, writer_lock
@@ -88,12 +88,12 @@ def backup(index: Index, target: Path) -> dict[str, Any]:
     try:
         with tempfile.TemporaryDirectory(prefix=".ragstone-backup-", dir=target.absolute().parent) as scratch:
             aside, snapshot = Path(scratch) / "backup.tar", Path(scratch) / CATALOG
-            index.catalog.copy_to(snapshot)
+            index.files.copy_to(snapshot)
             with closing(Catalog(snapshot)) as copied:
-                damage = check.problems(copied)
+                damage = copied.problems()
             if damage:
                 raise CatalogError(
-                    f"{str(index.catalog.file)!r} is damaged, so it was not backed up: {damage[0]}",
+                    f"{str(index.files.file)!r} is damaged, so it was not backed up: {damage[0]}",
                     f"`ragstone verify --repair --kb {index.name}` mends what it can; else `ragstone index FOLDER "
                     f"--kb {index.name} --rebuild` with all of its folders, or restore an earlier backup",
                 )
@@ -125,14 +125,14 @@ def purge(data: Path, kb: str, embedder: Embedder) -> Receipt:
     before = {name: size for name, size in _sizes(index.home)}
     with writer_lock(index.home):
         removed = [*drop_generations(index.home, 0), *_leftovers(index.home), *_forgotten(index)]
-        paths = {path for (path,) in index.catalog.rows("SELECT path FROM documents")}
+        paths = set(index.catalog.paths())
         if (studies := index.home / STUDIES).is_dir():  # their reports and demonstrations quote documents
             shutil.rmtree(studies)
             removed.append(STUDIES)
         forgotten = _forget_conversations(data, index)
         removed += _forget_votes(data, kb, paths, forgotten)
         dropped = index.catalog.vacuum()
-        index.drop_caches()
+        index.store.rebuild()
         counts = index.counts()
     index.close()
     written = tuple(
@@ -167,7 +167,7 @@ def _with_documents(home: Path, paths: set[str]) -> set[str] | None:
     """Some paths and those of another knowledge base; None where it cannot be read."""
     try:
         with closing(Catalog(home / str(current(home)) / CATALOG)) as catalog:
-            return paths | {path for (path,) in catalog.rows("SELECT path FROM documents")}
+            return paths.union(catalog.paths())
     except CatalogError:
         return None
 

@@ -25,24 +25,18 @@ class PassageText:
     after: str
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbours:
-    """Chunk ids for turning leaves: the passage before and after, and the first of the page before and after."""
-
-    previous: int | None = None
-    next: int | None = None
-    previous_page: int | None = None
-    next_page: int | None = None
-
-
 def passage(index: Index, chunk_id: int) -> Hit:
     """A chunk by its id. Raises `CatalogError` where the knowledge base does not hold it (any more)."""
     hit = index.hits([chunk_id]).get(chunk_id) if 0 < chunk_id < 2**63 else None
     if hit is None:
-        raise CatalogError(
-            f"{index.name!r} holds no passage {chunk_id}", "its file changed or left meanwhile: search again"
-        )
+        raise _gone(index, chunk_id)
     return hit
+
+
+def _gone(index: Index, chunk_id: int) -> CatalogError:
+    return CatalogError(
+        f"{index.name!r} holds no passage {chunk_id}", "its file changed or left meanwhile: search again"
+    )
 
 
 def has_picture(hit: Hit) -> bool:
@@ -59,9 +53,11 @@ def page_picture(index: Index, chunk_id: int, cfg: IngestConfig) -> bytes:
     hit = passage(index, chunk_id)
     if not has_picture(hit) or hit.page is None:
         raise ReadError(f"{hit.path!r} has no pages that can be drawn", "its text is shown instead")
-    ((digest,),) = index.catalog.rows("SELECT hash FROM documents WHERE id = ?", [hit.document_id])
+    document = index.catalog.document(hit.document_id)
+    if document is None:
+        raise _gone(index, chunk_id)
     with _drawing:
-        return draw_apart(Path(hit.folder) / hit.path, digest, hit.page, hit.text, cfg)
+        return draw_apart(Path(hit.folder) / hit.path, document.hash, hit.page, hit.text, cfg)
 
 
 def passage_text(index: Index, hit: Hit, around: int = _AROUND) -> PassageText:
@@ -70,20 +66,6 @@ def passage_text(index: Index, hit: Hit, around: int = _AROUND) -> PassageText:
     before = _joined([chunk for chunk in near if chunk.ordinal < hit.ordinal], 0, hit.start)
     after = _joined([chunk for chunk in near if chunk.ordinal > hit.ordinal], hit.end, None)
     return PassageText(before[-_LONGEST:], hit.text, after[:_LONGEST])
-
-
-def neighbours(index: Index, hit: Hit) -> Neighbours:
-    """The passages that one may turn to from this one."""
-    rows = index.catalog.rows(
-        """SELECT (SELECT id FROM chunks WHERE document_id = ?1 AND ordinal = ?2 - 1),
-                  (SELECT id FROM chunks WHERE document_id = ?1 AND ordinal = ?2 + 1),
-                  (SELECT min(id) FROM chunks WHERE document_id = ?1 AND page =
-                      (SELECT max(page) FROM chunks WHERE document_id = ?1 AND page < ?3)),
-                  (SELECT min(id) FROM chunks WHERE document_id = ?1 AND page =
-                      (SELECT min(page) FROM chunks WHERE document_id = ?1 AND page > ?3))""",
-        [hit.document_id, hit.ordinal, hit.page],
-    )
-    return Neighbours(*rows[0])
 
 
 def _joined(chunks: Iterable[Hit], reached: int, until: int | None) -> str:

@@ -146,7 +146,7 @@ def fitting(hits: Sequence[Hit], budget: int) -> int:
 def spans(index: Index, questions: Rows) -> dict[str, Any]:
     """Recall, precision and IoU at each depth in each mode; and the chunks of the index."""
     cfg = RetrievalConfig()
-    tokens = [int(row[0]) for row in index.catalog.rows("SELECT tokens FROM chunks")]
+    tokens = [hit.tokens for each in index.catalog.documents() for hit in index.catalog.chunks_of(each.id)]
     result: dict[str, Any] = {"chunks": len(tokens), "mean_tokens": round(sum(tokens) / len(tokens), 1)}
     for mode in _MODES:
         found: dict[str, list[tuple[float, float, float]]] = {"1": [], "5": [], f"{_BUDGET} tokens": []}

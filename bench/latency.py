@@ -33,7 +33,7 @@ from core.config import RetrievalConfig
 from core.text import query_tokens
 from core.types import F32, Chunk, Document, FileEntry
 from retrieval.embed import Embedder
-from retrieval.filters import Filter
+from retrieval.filters import Filter, Filters
 from retrieval.index import Index
 from retrieval.metrics import percentile
 from retrieval.search import search
@@ -111,7 +111,7 @@ def questions(index: Index, chunks: int) -> dict[str, F32]:
     """Five words each, the rarer the likelier to matter; and the vector of a chunk, moved by a third of its length."""
     rng, words = np.random.default_rng(1), random.Random(1)
     step = max(chunks // _QUESTIONS, 1)
-    rows = np.concatenate([vectors[::step] for _, vectors in index.catalog.vectors_since(0)])[:_QUESTIONS]
+    rows = np.concatenate([vectors[::step] for _, vectors in index.files.vectors_since(0)])[:_QUESTIONS]
     found = {}
     for row in rows:
         moved = row + rng.normal(size=_DIMENSION).astype(np.float32) * (0.33 / _DIMENSION**0.5)
@@ -133,11 +133,11 @@ def measure(data: Path, chunks: int, embed_s: float) -> dict[str, Any]:
     texts = list(asked)
     search(index, texts[:1], cfg)
     hybrid = [_seconds(lambda t=text: search(index, [t], cfg)) for text in texts]
-    dense = [_seconds(lambda t=text: index.dense(asked[t], cfg.candidates)) for text in texts]
+    dense = [_seconds(lambda t=text: index.store.dense(asked[t], cfg.candidates)) for text in texts]
     faiss_s, tantivy_s = _bare(index, asked, cfg.candidates)
     bare = [a + b for a, b in zip(faiss_s, tantivy_s, strict=True)]
     filtered = {f"{share:.2%}": _filtered(index, asked, cfg, tag) for share, tag in _SHARES.items()}
-    recall = index.recall()
+    recall = index.store.recall()
     added = [_add(index, given, cfg, i) for i in range(_ADDED)]
     result = {
         "chunks": chunks,
@@ -160,13 +160,13 @@ def measure(data: Path, chunks: int, embed_s: float) -> dict[str, Any]:
 def _filtered(index: Index, asked: dict[str, F32], cfg: RetrievalConfig, tag: str) -> dict[str, Any]:
     """The figures of the same questions among the documents of a tag, and their ratios to those among all."""
     where = Filter(tags=(tag,))
-    first = _cpu_seconds(lambda: index.among(where))
-    among = index.among(where)
-    figures: dict[str, Any] = {"chunks": len(among or ()), "first_ms": round(first * 1000, 1)}
+    first = _cpu_seconds(lambda: Filters().allowed(index.files, where))
+    among = Filters().allowed(index.files, where)
+    figures: dict[str, Any] = {"chunks": len(among), "first_ms": round(first * 1000, 1)}
     ways: dict[str, Callable[[str, bool], object]] = {
         "hybrid": lambda text, limit: search(index, [text], cfg, where=where if limit else None),
-        "dense": lambda text, limit: index.dense(asked[text], cfg.candidates, among if limit else None),
-        "lexical": lambda text, limit: index.lexical(index.terms(text), cfg.candidates, among if limit else None),
+        "dense": lambda text, limit: index.store.dense(asked[text], cfg.candidates, among if limit else None),
+        "lexical": lambda text, limit: index.store.lexical(index.terms(text), cfg.candidates, among if limit else None),
     }
     for name, way in ways.items():
         pairs = [[_cpu_seconds(lambda t=text, f=f, way=way: way(t, f)) for f in (False, True)] for text in asked]

@@ -32,6 +32,7 @@ class AppConfig(_Section):
     """Where things live and what the surfaces listen on."""
 
     data: str = "data"
+    database: str = ""
     kb: str = "default"
     keep_generations: Annotated[int, Field(ge=0, le=100)] = 1
     host: str = "127.0.0.1"
@@ -183,7 +184,7 @@ class Config(_Section):
     prompts: PromptsConfig = PromptsConfig()
 
 
-SECRETS = frozenset({"llm.api_key", "retrieval.rerank_key"})
+SECRETS = frozenset({"app.database", "llm.api_key", "retrieval.rerank_key"})
 PATHS = frozenset({"app.data", "app.folders", "llm.vllm_env", "llm.adapters", "llm.compressor_env", "prompts.library"})
 
 
@@ -392,8 +393,7 @@ def _allowed(kind: Any) -> str:
         bounds = []
         for constraint in metadata:
             for attribute, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")):
-                bound = getattr(constraint, attribute, None)
-                if bound is not None:
+                if (bound := getattr(constraint, attribute, None)) is not None:
                     bounds.append(f"{sign} {bound}")
         return f"{_allowed(base)} {' and '.join(bounds)}".strip()
     return {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}.get(kind, str(kind))

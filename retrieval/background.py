@@ -7,8 +7,8 @@ languages puts a text of the question's language nearer than one of another that
 import numpy as np
 
 from core.types import F32
-from retrieval.catalog import Catalog
 from retrieval.embed import Embedder
+from retrieval.store import Catalog
 
 _SAMPLE = 256  # chunks that stand for all
 _FEW = 20  # vectors that are too few for one
@@ -30,15 +30,10 @@ class Background:
 
     def __init__(self, catalog: Catalog, embedder: Embedder) -> None:
         self.generation = catalog.generation
-        # Keys are hashes, so that the first are a fair sample.
-        sql = """SELECT e.vector, min(c.language) FROM chunks c JOIN embeddings e ON e.key = c.key
-                 WHERE c.key IS NOT NULL GROUP BY c.key ORDER BY c.key LIMIT ?"""
-        rows = catalog.rows(sql, [_SAMPLE])
-        own = np.frombuffer(b"".join(vector for vector, _ in rows), np.float16)
-        self._vectors: F32 = own.reshape(len(rows), -1 if rows else 0).astype(np.float32)
-        spoken = np.array([language for _, language in rows])
+        self._vectors, languages = catalog.sample(_SAMPLE)
+        spoken = np.array(languages)
         self._of = {name: spoken == name for name in set(spoken.tolist()) if (spoken == name).sum() >= _OF_A_LANGUAGE}
-        if 0 < len(rows) < _FEW:  # a few chunks may all have to do with the question
+        if 0 < len(languages) < _FEW:  # a few chunks may all have to do with the question
             self._vectors = np.concatenate([self._vectors, _unrelated(embedder)])
 
     def of(self, vector: F32) -> float:

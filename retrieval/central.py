@@ -7,9 +7,6 @@ import numpy as np
 from core.types import F32, Hit
 from retrieval.index import Index
 
-_VECTORS = "SELECT c.id, e.vector FROM chunks c JOIN embeddings e ON e.key = c.key WHERE c.document_id = ?"
-_LAST = 1 << 40  # behind the last passage of any document
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Whole:
@@ -25,12 +22,11 @@ class Whole:
 
 def whole(index: Index, document_id: int) -> Whole:
     """All of a document, as the catalog has it now."""
-    hits = index.catalog.around(document_id, 0, _LAST)
-    rows = index.catalog.rows(_VECTORS, [document_id])
-    if not rows:
+    hits = index.catalog.chunks_of(document_id)
+    ids, vectors = index.catalog.vectors_of(document_id)
+    if not len(ids):
         return Whole(tuple(hits), (0.0,) * len(hits), None)
-    vectors = np.frombuffer(b"".join(row[1] for row in rows), np.float16).reshape(len(rows), -1).astype(np.float32)
     centre = vectors.mean(axis=0)
     centre /= max(float(np.linalg.norm(centre)), 1e-9)
-    near = dict(zip((row[0] for row in rows), (vectors @ centre).tolist(), strict=True))
+    near = dict(zip(ids.tolist(), (vectors @ centre).tolist(), strict=True))
     return Whole(tuple(hits), tuple(near.get(hit.chunk_id, 0.0) for hit in hits), centre)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from core.config import RetrievalConfig
 from core.text import tokens
 from core.types import Hit
-from retrieval.catalog import Catalog
+from retrieval.store import Catalog
 from retrieval.versions import prefer_newest, without_superseded
 
 

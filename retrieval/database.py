@@ -17,12 +17,12 @@ from typing import Any
 from core.errors import CatalogError
 from core.sqlite import Connection, Pool, write_ahead
 from retrieval.home import no_writer
+from retrieval.rows import Rows
 
 _WAIT_S = 30.0  # for a writer that is in the middle of a transaction
-_BATCH = 500  # bound variables per statement, well below SQLite's limit
 
 
-class Database:
+class Database(Rows):
     """A SQLite file that is `<data>/<kb>/<generation>/<name>`. Safe to share between threads."""
 
     def __init__(self, file: Path) -> None:
@@ -72,15 +72,10 @@ class Database:
         except OSError:
             return False
 
-    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    def _rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """The rows of a question in SQL."""
         with self.connection() as db:
             return db.execute(sql, parameters).fetchall()
-
-    def _in(self, sql: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:
-        for start in range(0, len(values), _BATCH):
-            part = values[start : start + _BATCH]
-            yield from self.rows(f"{sql} ({','.join('?' * len(part))})", part)
 
     def _batches(self, sql: str, parameters: Sequence[object], size: int) -> Iterator[list[tuple[Any, ...]]]:
         with self.connection() as db, closing(db.execute(sql, parameters)) as cursor:

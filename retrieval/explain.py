@@ -11,7 +11,7 @@ _NEAR = 50  # chunks that may hold a sentence, by its words
 
 def matched(index: Index, query: Query, text: str) -> list[str]:
     """The terms of a wording that a passage holds, the heaviest first."""
-    held = {*tokens(text), *index.dictionary.names(text)}
+    held = {*tokens(text), *index.store.dictionary.names(text)}
     weights = index.terms(query.text)
     idf = index.idf([term for term in weights if term in held])
     return sorted(idf, key=lambda term: -idf[term] * weights[term])
@@ -44,7 +44,7 @@ def _holding(index: Index, sentence: str) -> Sequence[int]:
     """Chunks whose text, folded and without white space, contains the sentence or either half of it."""
     wanted = _bare(sentence)
     halves = (wanted[: len(wanted) // 2], wanted[len(wanted) // 2 :])
-    near = index.lexical(dict.fromkeys(tokens(sentence), 1.0), _NEAR)
+    near = index.store.lexical(dict.fromkeys(tokens(sentence), 1.0), _NEAR)
     texts = {chunk_id: _bare(hit.text) for chunk_id, hit in index.hits([i for i, _ in near]).items()}
     whole = [i for i, text in texts.items() if wanted and wanted in text]
     return whole or [i for i, text in texts.items() if len(wanted) > 20 and any(half in text for half in halves)]

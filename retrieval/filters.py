@@ -4,11 +4,15 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from core.errors import ConfigError
 from core.glob import matcher, prefix
 from retrieval.allowed import Allowed, Census
 from retrieval.catalog import Catalog
+
+if TYPE_CHECKING:
+    from retrieval.store import Documents
 
 _UNSTORED = re.compile("[\ud800-\udfff]")  # no path in a catalog has it, and SQLite does not take it
 _REMEMBERED = 16  # filters
@@ -58,11 +62,11 @@ class Filters:
             if where not in self._known:
                 if len(self._known) >= _REMEMBERED:
                     del self._known[next(iter(self._known))]
-                self._known[where] = self._census.allowed(_documents(catalog, where), where.languages)
+                self._known[where] = self._census.allowed(documents_within(catalog, where), where.languages)
             return self._known[where]
 
 
-def _documents(catalog: Catalog, where: Filter) -> list[int]:
+def documents_within(catalog: "Documents", where: Filter) -> list[int]:
     """Ids of the documents that a filter lets through; of their languages it says nothing."""
     since, until = where.since, where.until + "~" if where.until else ""  # "~" sorts behind all days of a month
     suffixes = tuple("." + kind.lower().lstrip(".") for kind in where.types)

@@ -1,37 +1,32 @@
-"""An open knowledge base: the catalog, its two caches, and what was made with which embedder and chunker."""
+"""An open knowledge base: its catalog, the store it is searched by, and with which embedder and chunker it was made."""
 
 import json
 import logging
 import math
 import shutil
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from core.config import IngestConfig
 from core.errors import CatalogError
 from core.types import F32, Hit
-from retrieval import check, dictionary, segments, tuning
-from retrieval.allowed import Allowed
+from retrieval import check, tuning
 from retrieval.background import Background
-from retrieval.catalog import Catalog, Counts, Manifest
-from retrieval.dictionary import Dictionary
+from retrieval.caches import Caches
+from retrieval.catalog import Catalog as Files
 from retrieval.embed import Embedder
-from retrieval.filters import Filter, Filters
 from retrieval.home import check_name, current, following, names, no_writer, set_current, swap, writer_lock
-from retrieval.lexical import Lexical
+from retrieval.lexical import sought
 from retrieval.made import begun, keeps_default, made_by, manifest, plain
 from retrieval.migrations import upgrade
+from retrieval.reading import Counts, Manifest
+from retrieval.store import Catalog, Store
 from retrieval.tuning import Tuning
-from retrieval.vectors import Vectors, damaged, has_form
 
 log = logging.getLogger(__name__)
 
-_UNSAVED = 200  # chunks that may have changed since the lexical index was saved: a reader adds them in some 20 ms
-_LEAST_RECALL = 0.95  # of dense search among the ten nearest; below, `verify` says so
 _QUESTIONS = 32  # whose vectors are remembered
-_SAVE_EVERY = 0.1  # share of the vectors that may be new before the FAISS file is written again
 
 
 def chunker_identity(splitter: str, cfg: IngestConfig) -> str:
@@ -42,19 +37,26 @@ def chunker_identity(splitter: str, cfg: IngestConfig) -> str:
 class Index:
     """An open knowledge base. Searching is safe from many threads, also while one of them writes."""
 
-    def __init__(self, home: Path, folder: Path, embedder: Embedder) -> None:
+    def __init__(
+        self,
+        home: Path,
+        folder: Path,
+        embedder: Embedder,
+        *,
+        catalog: Catalog | None = None,
+        store: Store | None = None,
+    ) -> None:
+        """A generation in SQLite files in a folder, or what another home offers."""
         self.home = home
         self.folder = folder
         self.embedder = embedder
-        self.catalog = Catalog(folder / "catalog.sqlite")
-        self._vectors: Vectors | None = None
-        self._dictionary_file = home / dictionary.FILE
-        self._dictionary_stamp = -1
-        self._lexical = Lexical(folder / "lexical", Dictionary())
+        if catalog is None or store is None:
+            files = Files(folder / "catalog.sqlite")
+            catalog, store = files, Caches(home, files, embedder.cfg.exact_below)
+        self.catalog: Catalog = catalog
+        self.store: Store = store
         self._background: Background | None = None
         self._questions: dict[str, F32] = {}
-        self._filters = Filters()
-        self._mutex = threading.RLock()
 
     @property
     def name(self) -> str:
@@ -62,9 +64,30 @@ class Index:
         return self.home.name
 
     @classmethod
-    def open(cls, data: Path, name: str, embedder: Embedder) -> "Index":
+    def names(cls, data: Path, database: str = "") -> list[str]:
+        """The knowledge bases there are."""
+        if not database:
+            return names(data)
+        from retrieval.postgres import catalog
+        from retrieval.postgres.server import server
+
+        return catalog.names(server(database))
+
+    @classmethod
+    def folders_in(cls, database: str, name: str) -> list[str]:
+        """The folders that a knowledge base in a database follows; none where there is no knowledge base."""
+        from retrieval.postgres import catalog
+        from retrieval.postgres.server import server
+
+        found = catalog.opened(server(database), name)
+        return found.folders() if found else []
+
+    @classmethod
+    def open(cls, data: Path, name: str, embedder: Embedder, database: str = "") -> "Index":
         """Open a knowledge base to search it. Raises `CatalogError` where there is none or it cannot be used."""
         home = data / check_name(name)
+        if database:
+            return cls._in_database(home, embedder, database)._answering(embedder)
         generation = check.answering(home)
         if generation is None:
             there = ", ".join(names(data)) or "none"
@@ -78,19 +101,41 @@ class Index:
                 f"make it with `ragstone index FOLDER --kb {name}`",
             )
         upgrade(home, generation)
-        index = cls(home, home / generation, embedder)
-        if keeps_default(index.catalog, embedder):
-            index.embedder = index._own_embedder()
-        elif not made_by(data, index.catalog, embedder):
-            index.embedder = index._own_embedder()
-            hint = index._rebuild_hint()
-            log.warning("knowledge base %r answers with %r until %s", name, index.embedder.name, hint)
-        return index
+        return cls(home, home / generation, embedder)._answering(embedder)
 
     @classmethod
-    def open_or_create(cls, data: Path, name: str, embedder: Embedder, chunker: str) -> "Index":
+    def _in_database(cls, home: Path, embedder: Embedder, database: str, wanted: Manifest | None = None) -> "Index":
+        """A knowledge base in PostgreSQL; one that is not there is made as is `wanted`, else a `CatalogError`."""
+        from retrieval.postgres import catalog
+        from retrieval.postgres.search import PgStore
+        from retrieval.postgres.server import server
+
+        where = server(database)
+        found = catalog.made(where, home.name, wanted) if wanted else catalog.opened(where, home.name)
+        if found is None:
+            raise CatalogError(
+                f"there is no knowledge base {home.name!r} in the database of app.database "
+                f"(there: {', '.join(catalog.names(where)) or 'none'})",
+                f"make it with `ragstone index FOLDER --kb {home.name}`",
+            )
+        return cls(home, home, embedder, catalog=found, store=PgStore(found, home, embedder.cfg.exact_below))
+
+    def _answering(self, embedder: Embedder) -> "Index":
+        """Itself, with the embedder that made it."""
+        if keeps_default(self.catalog, embedder):
+            self.embedder = self._own_embedder()
+        elif not made_by(self.home.parent, self.catalog, embedder):
+            self.embedder = self._own_embedder()
+            hint = self._rebuild_hint()
+            log.warning("knowledge base %r answers with %r until %s", self.name, self.embedder.name, hint)
+        return self
+
+    @classmethod
+    def open_or_create(cls, data: Path, name: str, embedder: Embedder, chunker: str, database: str = "") -> "Index":
         """Open a knowledge base to write it; an absent one is made."""
         home = data / check_name(name)
+        if database:
+            return cls._in_database(home, embedder, database, manifest(data, embedder, chunker))._written(chunker)
         if check.answering(home) is None:
             wanted = manifest(data, embedder, chunker)  # an embedder that is not there leaves no folder behind
             with writer_lock(home):
@@ -99,17 +144,20 @@ class Index:
                     set_current(home, "g0001")
         generation = current(home) or ""
         upgrade(home, generation)
-        index = cls(home, home / generation, embedder)
-        index.check_writable(embedder, chunker)
-        if keeps_default(index.catalog, embedder):
-            index.embedder = index._own_embedder()
-        return index
+        return cls(home, home / generation, embedder)._written(chunker)
+
+    def _written(self, chunker: str) -> "Index":
+        """Itself, to be written by the embedder that made it. Raises `CatalogError` where that is another."""
+        self.check_writable(self.embedder, chunker)
+        if keeps_default(self.catalog, self.embedder):
+            self.embedder = self._own_embedder()
+        return self
 
     @classmethod
     def create(cls, home: Path, generation: str, manifest: Manifest) -> None:
         """Make an empty generation folder; what an earlier attempt left there is removed."""
         shutil.rmtree(home / generation, ignore_errors=True)
-        catalog = Catalog.create(home / generation / "catalog.sqlite")
+        catalog = Files.create(home / generation / "catalog.sqlite")
         catalog.set_manifest(manifest)
         catalog.close()
 
@@ -139,7 +187,7 @@ class Index:
     @property
     def superseded(self) -> bool:
         """Whether another generation answers by now, so that this index should be opened anew."""
-        return current(self.home) != self.folder.name
+        return self.catalog.superseded
 
     def close(self) -> None:
         """Close the catalog's connections."""
@@ -175,38 +223,16 @@ class Index:
         folder = next(iter(self.catalog.folders()), "FOLDER")
         return f"`ragstone index {folder} --kb {self.name} --rebuild`"
 
+    @property
+    def files(self) -> Files:
+        """The catalog in its SQLite file. Raises `CatalogError` where it lies in a database."""
+        if not isinstance(self.catalog, Files):
+            raise CatalogError(f"knowledge base {self.name!r} lies in a database", "see docs/databases.md")
+        return self.catalog
+
     def counts(self) -> Counts:
         """Documents, chunks, and chunks with a vector."""
         return self.catalog.counts()
-
-    def refresh(self) -> None:
-        """Bring both caches to the catalog's generation; on disk where no writer is at work, else in memory."""
-        with self._mutex:
-            self._load_dictionary()
-            if self._lexical.generation < self.catalog.generation:
-                with self._try_lock() as alone:
-                    if alone:
-                        self._save_lexical()
-            self._lexical.follow(self.catalog)
-            self._loaded().catch_up(self.catalog)
-
-    def _load_dictionary(self) -> None:
-        file = self._dictionary_file
-        stamp = file.stat().st_mtime_ns if file.exists() else 0
-        if stamp != self._dictionary_stamp:
-            self._lexical = Lexical(self.folder / "lexical", dictionary.load(file))
-            self._dictionary_stamp = stamp
-
-    def _save_lexical(self) -> None:
-        try:
-            self._lexical.catch_up(self.catalog)
-        except CatalogError as error:  # nothing that a search needs
-            log.warning("%s", error)
-
-    def dense(self, vector: F32, k: int, among: Allowed | None = None) -> list[tuple[int, float]]:
-        """(chunk id, cosine) of the k nearest chunks, or of the k nearest that are `among`."""
-        with self._mutex:
-            return self._loaded().search(vector, k, among)
 
     def vector(self, question: str) -> F32:
         """The vector of a question; that of the last ones is remembered, since a search and its answer ask for it."""
@@ -236,53 +262,23 @@ class Index:
         """What was calibrated for this knowledge base."""
         return tuning.load(self.home / tuning.FILE)
 
-    @property
-    def dictionary(self) -> Dictionary:
-        """The knowledge base's own words, as last read."""
-        return self._lexical.dictionary
-
     def terms(self, question: str) -> dict[str, float]:
         """What the lexical search looks for: the question's tokens with their weights."""
-        return self._lexical.terms(question)
-
-    def lexical(self, terms: Mapping[str, float], k: int, among: Allowed | None = None) -> list[tuple[int, float]]:
-        """(chunk id, BM25 score) of the k best chunks that hold a term, or of those that are `among`."""
-        with self._mutex:
-            return self._lexical.search(terms, k, among)
-
-    def among(self, where: Filter | None) -> Allowed | None:
-        """The chunks that a filter lets through; None where it lets all through."""
-        if where is None or where.empty:
-            return None
-        with self._mutex:
-            return self._filters.allowed(self.catalog, where)
+        return sought(question, self.store.dictionary)
 
     def idf(self, terms: Iterable[str]) -> dict[str, float]:
         """Weight of each search token by its rarity: ln(1 + (N - df + 0.5) / (df + 0.5)), as BM25 has it."""
-        with self._mutex:
-            total = len(self._lexical)
-            frequencies = {term: self._lexical.document_frequency(term) for term in terms}
+        total, frequencies = self.store.frequencies(terms)
         return {term: _idf(df, total) for term, df in frequencies.items()}
 
     def idf_of_rare(self, share: float, least: int) -> float:
         """The weight of a term that this share of the chunks holds, or `least` of them where these are more."""
-        with self._mutex:
-            total = len(self._lexical)
+        total, _ = self.store.frequencies(())
         return _idf(max(least, share * total), total)
 
     def hits(self, chunk_ids: Sequence[int]) -> dict[int, Hit]:
         """The chunks that the catalog still holds, by id."""
         return self.catalog.hits(chunk_ids)
-
-    def _loaded(self) -> Vectors:
-        if self._vectors is None:
-            dimension = int(self.catalog.meta("dimension", "0")) or self.embedder.dimension
-            self._vectors = Vectors.load(self._vectors_file, dimension, self.embedder.cfg.exact_below)
-        return self._vectors
-
-    @property
-    def _vectors_file(self) -> Path:
-        return self.folder / "vectors.faiss"
 
     @contextmanager
     def writing(self) -> Iterator[Catalog]:
@@ -291,49 +287,12 @@ class Index:
         Raises `CatalogError` where somebody else writes, or the knowledge base is not there any more.
         """
         self.catalog.check_there()  # before the lock makes its folder
-        with writer_lock(self.home):
+        with self.catalog.alone():
             try:
                 yield self.catalog
             finally:
-                if self.catalog.file.is_file():
-                    self.sync_caches()
-
-    def sync_caches(self, *, whole: bool = False) -> None:
-        """Save the caches where enough has changed since they were saved, or in any case; readers add the rest.
-
-        Only the holder of the writer lock may call this.
-        """
-        saved = int(self.catalog.meta("vectors_saved", "0"))
-        with self._mutex:
-            self._load_dictionary()
-            behind = self._lexical.generation
-            if behind < self.catalog.generation and (
-                whole or not behind or self.catalog.changes_since(behind) > _UNSAVED
-            ):
-                self._lexical.catch_up(self.catalog)
-            if self._vectors is None and not self.catalog.changes_since(saved) and has_form(self._vectors_file):
-                return  # nothing to write, and nobody searches here yet: do not read it
-            vectors = self._loaded()
-            vectors.catch_up(self.catalog)
-        if vectors.outgrown:  # takes seconds or more: searches go on with the old one
-            vectors = Vectors(vectors.dimension, vectors.exact_below)
-            vectors.catch_up(self.catalog)
-        with self._mutex:
-            self._vectors = vectors
-            if whole or self.catalog.changes_since(saved) > _SAVE_EVERY * len(vectors) or not vectors.on_disk:
-                vectors.save(self._vectors_file)
-                self.catalog.set_meta("vectors_saved", str(vectors.generation))
-                self.catalog.forget_removed(min(vectors.generation, self._lexical.generation))
-
-    @contextmanager
-    def _try_lock(self) -> Iterator[bool]:
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(writer_lock(self.home, wait=False))
-            except CatalogError:
-                yield False
-            else:
-                yield True
+                if not self.catalog.gone:
+                    self.store.save()
 
     def verify(self, *, repair: bool = False) -> list[str]:
         """Everything that is wrong with this knowledge base, in words; empty when all is well. Nothing is written.
@@ -342,53 +301,12 @@ class Index:
         by the next run. Raises `CatalogError` where a writer is at work.
         """
         with no_writer(self.home):
-            problems = check.problems(self.catalog) + self._cache_problems()
+            problems = self.catalog.problems() + self.store.problems()
         if repair:
             with self.writing():
-                check.mend(self.catalog)
-                self.drop_caches()
+                self.catalog.mend()
+                self.store.rebuild()
         return problems
-
-    def _cache_problems(self) -> list[str]:
-        """What is wrong with the caches on disk; where they were never saved, as after a restore, nothing is."""
-        problems: list[str] = []
-        saved, counts = self.catalog.meta("vectors_saved", "0") != "0", self.counts()
-        if damaged(self._vectors_file):
-            problems.append("vectors.faiss does not match its checksum")
-        elif saved and not self._vectors_file.exists():
-            problems.append("vectors.faiss is missing")
-        if saved:
-            problems += segments.problems(self.folder / "lexical", self.catalog)
-        unread = self._lexical.problems(self.catalog)
-        with self._mutex:
-            if not problems and not unread and not self._lexical.finds(self.catalog):
-                problems.append("lexical/ finds none of the words that the chunks hold")
-            self._vectors = None  # so that what is on disk is looked at
-            vectors = self._loaded()
-            if 0 < vectors.generation < int(self.catalog.meta("log_starts", "0")):
-                problems.append("vectors.faiss is too far behind the catalog to be caught up")
-            vectors.catch_up(self.catalog)
-            if len(vectors) != counts.dense:
-                problems.append(f"{len(vectors)} vectors are searchable, the catalog holds {counts.dense}")
-        if (recall := self.recall()) < _LEAST_RECALL:
-            problems.append(
-                f"approximate search finds {recall:.0%} of the nearest chunks; `ragstone verify --repair` makes its "
-                "index anew, a higher retrieval.exact_below makes it exact"
-            )
-        return problems + unread
-
-    def recall(self) -> float:
-        """Share of the ten nearest chunks that dense search finds, against exact search; measured once a generation."""
-        with self._mutex:
-            return self._loaded().recall(self.catalog)
-
-    def drop_caches(self) -> None:
-        """Build both caches anew from the catalog. Only the holder of the writer lock may call this."""
-        with self._mutex:
-            self._vectors_file.unlink(missing_ok=True)
-            self._vectors = None
-            self._lexical.rebuild(self.catalog)
-            self.sync_caches(whole=True)
 
 
 def _idf(df: float, total: int) -> float:

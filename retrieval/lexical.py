@@ -20,7 +20,8 @@ from core.files import sync_folder, write_whole
 from core.text import TOKENIZER, heading_line, numbered, openings, query_terms, tokens
 from core.types import F32, I64
 from retrieval.allowed import Allowed
-from retrieval.catalog import Catalog, LexicalRow
+from retrieval.catalog import Catalog
+from retrieval.changes import LexicalRow
 from retrieval.dictionary import Dictionary
 from retrieval.vectors import cause
 
@@ -141,11 +142,6 @@ class Lexical:
             self._hidden = set(catalog.removed_since(since)) if self._disk else set()
         self._memory, self._seen = memory, seen
 
-    def terms(self, question: str) -> dict[str, float]:
-        """The search tokens of a question with their weights, those of the dictionary included."""
-        named = dict.fromkeys(numbered(question), _NUMBERED)
-        return query_terms(question) | named | dict.fromkeys(self.dictionary.names(question), 1.0)
-
     def search(self, terms: Mapping[str, float], k: int, among: Allowed | None = None) -> list[tuple[int, float]]:
         """The k best chunks for search tokens, each with its weight: (id, BM25 score), best first.
 
@@ -194,7 +190,7 @@ class Lexical:
         bad: list[str] = []
         for row in chain.from_iterable(catalog.lexical_since(0)):
             try:
-                self._words_of(row)
+                words_of(row, self.dictionary)
             except Exception as error:  # whatever it is, every search would end with it
                 bad.append(f"{row.path!r}: {error!r}")
         return [f"{len(bad)} chunks cannot be searched by words, such as one of {bad[0]}"] if bad else []
@@ -203,7 +199,7 @@ class Lexical:
         """Whether a search for the words of a chunk finds anything; what the index on disk lacks is held in memory."""
         self.follow(catalog)
         rows = next(catalog.lexical_since(0), [])
-        words = self._words_of(rows[-1]) if rows else []
+        words = words_of(rows[-1], self.dictionary) if rows else []
         return not words or bool(self.search(dict.fromkeys(words, 1.0), 1))
 
     def _add(self, writer: Any, schema: Any, batches: Iterable[list[LexicalRow]]) -> None:
@@ -212,13 +208,8 @@ class Lexical:
         for rows in batches:
             for row in rows:
                 fields = {"id": row.chunk_id, "document": row.document_id, "language": row.language}
-                fields["body"] = " ".join(self._words_of(row))
+                fields["body"] = " ".join(words_of(row, self.dictionary))
                 writer.add_document(tantivy.Document.from_dict(fields, schema))
-
-    def _words_of(self, row: LexicalRow) -> list[str]:
-        name = row.path.rsplit("/", 1)[-1]
-        whole = f"{name}\n{heading_line(row.title, row.headings)}\n{row.text}"
-        return [*tokens(whole), *openings(row.text), *self.dictionary.names(whole)]
 
     def _parts(self) -> list[Any]:
         return [index for index in (self._disk, self._memory) if index is not None]
@@ -246,6 +237,19 @@ class Lexical:
             return {"tokenizer": "damaged"}
         except OSError as error:
             raise CatalogError(f"{str(self.folder)!r} could not be read: {cause(error)}", "check the disk") from error
+
+
+def sought(question: str, dictionary: Dictionary) -> dict[str, float]:
+    """The search tokens of a question with their weights, those of the dictionary included."""
+    named = dict.fromkeys(numbered(question), _NUMBERED)
+    return query_terms(question) | named | dict.fromkeys(dictionary.names(question), 1.0)
+
+
+def words_of(row: LexicalRow, dictionary: Dictionary) -> list[str]:
+    """The tokens that a chunk is found by: those of its file's name, its title and headings, and its text."""
+    name = row.path.rsplit("/", 1)[-1]
+    whole = f"{name}\n{heading_line(row.title, row.headings)}\n{row.text}"
+    return [*tokens(whole), *openings(row.text), *dictionary.names(whole)]
 
 
 def _schema() -> Any:

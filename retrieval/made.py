@@ -7,9 +7,11 @@ from pathlib import Path
 
 from core.errors import CatalogError
 from retrieval.bundled import NAMES
-from retrieval.catalog import Catalog, Manifest
+from retrieval.catalog import Catalog as Files
 from retrieval.embed import Embedder
 from retrieval.fingerprint import FILE
+from retrieval.reading import Manifest
+from retrieval.store import Catalog
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ def plain(chunker: str) -> tuple[str, str]:
 def begun(file: Path, wanted: Manifest) -> bool:
     """Whether a catalog is there that can be gone on with; its manifest was the last to be written."""
     try:
-        with closing(Catalog(file)) as catalog:
+        with closing(Files(file)) as catalog:
             return file.is_file() and catalog.has_schema() and catalog.manifest() == wanted
     except CatalogError:  # ended before its tables were there
         return False

@@ -76,5 +76,5 @@ def copy_of(one: str, other: str) -> bool:
 def _scores(index: Index, question: str, chunk_ids: list[int]) -> dict[int, float]:
     among = Allowed(np.unique(np.asarray(chunk_ids, np.int64)))
     if index.embedder.read([question])[0].readable:
-        return dict(index.dense(index.embedder.embed_query(question), len(among), among))
-    return dict(index.lexical(index.terms(question), len(among), among))
+        return dict(index.store.dense(index.embedder.embed_query(question), len(among), among))
+    return dict(index.store.lexical(index.terms(question), len(among), among))

@@ -13,11 +13,11 @@ from typing import Literal
 from core.config import RetrievalConfig
 from core.text import heading_line, held, keywords, language
 from core.types import F32, Candidate, Hit, Place, Query, SearchMode, Trace
-from retrieval.catalog import Spot
 from retrieval.choose import choose
 from retrieval.filters import Filter
 from retrieval.fuse import convex, places, rrf
 from retrieval.index import Index
+from retrieval.reading import Spot
 from retrieval.rerank import Reranker
 from retrieval.versions import named_versions
 
@@ -83,8 +83,8 @@ def retrieve(
     where: Filter | None = None,
 ) -> list[Ranking]:
     """The rankings of both retrievers for every wording, at least `cfg.candidates` and k long where so many match."""
-    index.refresh()
-    among, n, mode = index.among(where), max(cfg.candidates, k), mode or cfg.mode
+    index.store.follow()
+    n, mode = max(cfg.candidates, k), mode or cfg.mode
     tuned = index.tuning().dense_weight if cfg.dense_weight == "auto" else {}
     rankings: list[Ranking] = []
     for query in (replace(q, text=_clean(q.text)) for q in queries):
@@ -95,7 +95,7 @@ def retrieve(
             vector = index.vector(query.text)
             own.append(Ranking(query, "dense", 1.0, _dense(index, vector, n, where), index.background.of(vector)))
         if mode != "dense":
-            own.append(Ranking(query, "lexical", 1.0, index.lexical(index.terms(query.text), n, among)))
+            own.append(Ranking(query, "lexical", 1.0, index.store.lexical(index.terms(query.text), n, where)))
         share = tuned.get(language(query.text), DENSE_WEIGHT) if cfg.dense_weight == "auto" else cfg.dense_weight
         rankings += weighed(own, share, trust(index, own) if cfg.dense_weight == "auto" and len(own) > 1 else 1.0)
     return rankings
@@ -107,11 +107,11 @@ def _dense(index: Index, vector: F32, n: int, where: Filter | None) -> list[tupl
     An embedder of several languages puts any text of the question's own language before all others. So each language is
     searched by itself, and has most of what its background lacks to that of the nearest.
     """
-    found = dict(index.dense(vector, n, index.among(where)))
+    found = dict(index.store.dense(vector, n, where))
     among = where or Filter()
     for name, lift in index.background.lifts(vector).items():
         if lift > 0 and name in (among.languages or (name,)):
-            own = index.dense(vector, n, index.among(replace(among, languages=(name,))))
+            own = index.store.dense(vector, n, replace(among, languages=(name,)))
             found |= {i: cosine + lift for i, cosine in own}
     return sorted(found.items(), key=lambda row: (-row[1], row[0]))[:n]
 

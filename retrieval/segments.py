@@ -47,7 +47,7 @@ def problems(folder: Path, catalog: Catalog) -> list[str]:
 
 def _miscounted(held: int, generation: int, catalog: Catalog) -> list[str]:
     """Chunks that were removed later are still held; only of those that came later too it is not known."""
-    ((due,),) = catalog.rows("SELECT count(*) FROM chunks WHERE generation <= ?", [generation])
+    due = catalog.chunks_until(generation)
     if due <= held <= due + len(catalog.removed_since(generation)):
         return []
     return [f"lexical/ holds {held} chunks, the catalog {due}"]

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from core.types import Chunk, Document, FileEntry, FileError
 from retrieval.minhash import bands
@@ -43,6 +44,30 @@ CREATE TABLE failures(
     reader TEXT NOT NULL, PRIMARY KEY(folder_id, path));
 PRAGMA user_version = {SCHEMA_VERSION};
 """
+
+
+DROP_UNUSED = "DELETE FROM embeddings WHERE key NOT IN (SELECT key FROM chunks WHERE key IS NOT NULL)"
+DAMAGED = "damaged"  # stands for the hash of a document that is to be read again
+
+
+class Check(NamedTuple):
+    """What may be wrong, in which table, how it is found, and the column that names the document to be read again."""
+
+    text: str
+    table: str
+    where: str
+    again: str = ""
+
+
+CHECKS = (
+    Check("chunks belong to no document", "chunks", "document_id NOT IN (SELECT id FROM documents)"),
+    Check("chunks have lost their embedding", "chunks",
+          "key IS NOT NULL AND key NOT IN (SELECT key FROM embeddings)", "document_id"),
+    Check("chunks do not match their offsets", "chunks", 'length(text) != "end" - start', "document_id"),
+    Check("removed chunks are still there", "removed", "chunk_id IN (SELECT id FROM chunks)"),
+    Check("documents do not have all their chunks", "documents", """chunks !=
+          (SELECT count(*) FROM chunks c WHERE c.document_id = documents.id AND c.ordinal < documents.chunks)""", "id"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +199,23 @@ class Transaction:
         self.db.execute("DELETE FROM failures WHERE folder_id = ?", [folder_id])
         self.db.execute("DELETE FROM folders WHERE id = ?", [folder_id])
         return len(ids)
+
+    def forget_embeddings(self) -> None:
+        """No chunk has a vector any more, until it is given one of another embedder."""
+        self.db.execute("DELETE FROM embeddings")
+        self.db.execute("DELETE FROM meta WHERE key IN ('dimension', 'vectors_saved')")
+
+    def mend(self) -> None:
+        """Take out what the checks find; documents with damaged chunks count as changed."""
+        for check in CHECKS:
+            if check.again:
+                which = f"SELECT {check.again} FROM {check.table} WHERE {check.where}"
+                sql = f"UPDATE documents SET size = -1, hash = '{DAMAGED}' WHERE id IN ({which})"
+            else:
+                sql = f"DELETE FROM {check.table} WHERE {check.where}"
+            self.db.execute(sql)
+        self.db.execute(DROP_UNUSED)
+        self.recount()
 
     def recount(self) -> None:
         """Set the counts that are kept to what is there."""

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from core.types import Hit
-from retrieval.catalog import Catalog, Version
 from retrieval.minhash import SIMILAR, similarity
+from retrieval.reading import Version
+from retrieval.store import Catalog
 
 _HOUR_NS = 3_600_000_000_000  # files that were written together, by a checkout or a copy, differ by less
 _AS_WELL = 0.87  # of a score: what another length of the passage may make of it

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from app.commands.shell import EXIT_CODES
 from app.commands.terminal import AsJson, Kb, base_of, err, noted, opened, out, print_json, progress_bars
+from app.keeping.databases import refuse
 from app.keeping.report import show_documents, show_failures, show_forecast, show_report
 from core.config import Settings
 from core.errors import CatalogError, ConfigError
@@ -46,6 +47,8 @@ def index(
     name = kb or settings.config.app.kb
     if plan and watch:
         raise ConfigError("--plan only looks, --watch goes on writing", "give one of them")
+    if watch:
+        refuse(settings.config, "--watch")
     if plan:
         from app.keeping.plan import forecast
 
@@ -57,7 +60,7 @@ def index(
         return
     started, before = time.time(), list[str]()
     with suppress(CatalogError):  # the run says so, or replaces what is damaged
-        before = known_folders(Path(settings.config.app.data) / check_name(name))
+        before = known_folders(Path(settings.config.app.data) / check_name(name), settings.config.app.database)
     with base_of(settings, name) as base:
         with progress_bars() as progress:
             report = base.sync(*(folders or []), rebuild=rebuild, allow_empty=allow_empty, progress=progress)
@@ -126,8 +129,8 @@ def verify(
         problems = [*filter(None, [found]), *index_.verify(repair=repair)]
         left = index_.verify() if repair else problems
         counts = asdict(index_.counts())
-        recall = None if left else round(index_.recall(), 4)
-        damaged = check.to_be_read_again(index_.catalog)
+        recall = None if left else round(index_.store.recall(), 4)
+        damaged = index_.catalog.to_be_read_again()
     if as_json:
         print_json({"ok": not left, "problems": problems, "left": left, "recall_at_10": recall} | counts)
     else:

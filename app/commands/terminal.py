@@ -105,9 +105,9 @@ def _span(seconds: float) -> str:
 
 def check_there(settings: Settings, kbs: Sequence[str]) -> None:
     """Raise `CatalogError` for the first knowledge base that is not there."""
-    from retrieval.home import names
+    from retrieval.index import Index
 
-    there = names(Path(settings.config.app.data))
+    there = Index.names(Path(settings.config.app.data), settings.config.app.database)
     for kb in kbs:
         if kb not in there:
             raise CatalogError(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
+from app.keeping.databases import refuse
 from core.config import Config
 from core.errors import AccessError, CatalogError, ConfigError, ReadError
 from core.types import FileError
@@ -31,6 +32,8 @@ def folders_of(cfg: Config, kb: str, given: Sequence[Path], *, rebuild: bool) ->
     one around it is read. Raises `CatalogError` where the catalog cannot be read; a rebuild of given folders replaces
     it.
     """
+    if rebuild:
+        refuse(cfg, "--rebuild")
     data = Path(cfg.app.data).resolve()
     home = data / check_name(kb)
     for folder in given:
@@ -41,7 +44,7 @@ def folders_of(cfg: Config, kb: str, given: Sequence[Path], *, rebuild: bool) ->
                 f"{str(path)!r} lies in the data folder {str(data)!r}",
                 "give a folder of documents; for these to be documents, keep the data elsewhere (RAGSTONE_DATA)",
             )
-    known = _known_or_lost(home) if rebuild and given else known_folders(home)
+    known = _known_or_lost(home) if rebuild and given else known_folders(home, cfg.app.database)
     chosen = list(dict.fromkeys(str(folder.resolve()) for folder in given))
     every = chosen + [other for other in known if other not in chosen]
     for inner in every:
@@ -55,8 +58,10 @@ def folders_of(cfg: Config, kb: str, given: Sequence[Path], *, rebuild: bool) ->
     return every if rebuild or not chosen else chosen
 
 
-def known_folders(home: Path) -> list[str]:
+def known_folders(home: Path, database: str = "") -> list[str]:
     """The folders that a knowledge base follows; none where there is no knowledge base."""
+    if database:
+        return Index.folders_in(database, home.name)
     now = check.answering(home)
     if now is None:
         return []

@@ -17,8 +17,7 @@ class Held:
     def __init__(self, index: Index) -> None:
         self.kb, self.id = index.name, identity(index.home)
         self._index, self._uploads = index, str((index.home / "files").resolve())
-        sql = "SELECT f.path, d.path, d.id FROM documents d JOIN folders f ON f.id = d.folder_id"
-        self._documents: dict[tuple[str, str], int] = {(folder, path): n for folder, path, n in index.catalog.rows(sql)}
+        self._documents = {(each.folder, each.path): each.id for each in index.catalog.documents()}
         self._paths = {path for _, path in self._documents}
         self._text = lru_cache(_REMEMBERED)(self._read)
 
@@ -42,12 +41,11 @@ class Held:
 
     def _read(self, document: int) -> str:
         """All that a document says, of which the chunks may overlap and only white space lies between them."""
-        sql = 'SELECT start, "end", text FROM chunks WHERE document_id = ? ORDER BY ordinal'
         pieces: list[str] = []
         reached = 0
-        for start, end, text in self._index.catalog.rows(sql, [document]):
-            pieces.append((" " if start > reached else "") + text[max(reached - start, 0) :])
-            reached = max(reached, end)
+        for chunk in self._index.catalog.chunks_of(document):
+            pieces.append((" " if chunk.start > reached else "") + chunk.text[max(reached - chunk.start, 0) :])
+            reached = max(reached, chunk.end)
         return _plain("".join(pieces))
 
 

@@ -25,10 +25,10 @@ from ingest.scan import Plan, failed_before, plan
 from ingest.split import SPLITTER, says_nothing, split
 from ingest.workers import read_apart, reader_identity
 from retrieval.embed import MULTILINGUAL, Embedder
-from retrieval.home import names
 from retrieval.index import Index, chunker_identity
 from retrieval.minhash import sketch
-from retrieval.transaction import Indexed, Transaction
+from retrieval.store import Writes
+from retrieval.transaction import Indexed
 
 log = logging.getLogger(__name__)
 
@@ -119,9 +119,10 @@ def run(
     """
     todo = folders_of(cfg, kb, folders, rebuild=rebuild)  # before anything is made
     data, embedder, cut = Path(cfg.app.data), embedder or Embedder(cfg.retrieval), chunker(cfg.ingest)
-    if rebuild or kb not in names(data):
+    if rebuild or kb not in Index.names(data, cfg.app.database):
         check_fits(cfg.ingest, embedder)
-    index = (Index.open_next if rebuild else Index.open_or_create)(data, kb, embedder, cut)
+    beside = Index.open_next(data, kb, embedder, cut) if rebuild else None
+    index = beside or Index.open_or_create(data, kb, embedder, cut, cfg.app.database)
     report = Report()
     for path in todo:
         try:
@@ -304,12 +305,12 @@ class _Pipeline:
         self.unsynced += sum(len(new.chunks) for new in self.held)
         self.held, self.failed, self.new = [], [], {}
         if self.unsynced >= _SYNC_CHUNKS:
-            self.index.sync_caches()
+            self.index.store.save()
             self.unsynced = 0
         self.flushed = time.monotonic()
 
 
-def _apply_cheap(write: Transaction, todo: Plan) -> None:
+def _apply_cheap(write: Writes, todo: Plan) -> None:
     for old in todo.deleted:
         write.remove(old.id)
     for old, entry in todo.moved:

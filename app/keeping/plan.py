@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from app.keeping.databases import refuse
 from app.keeping.folders import folders_of
 from app.keeping.index import Progress, Work, check_fits, chunker, look, quiet, read_one
 from core.config import Config
@@ -75,6 +76,7 @@ def forecast(
     format is, and they are estimates. `embedder`: the configured one, where it is loaded already. Raises
     `ConfigError`, `CatalogError` and `ReadError` as the run would.
     """
+    refuse(cfg, "--plan")
     todo = folders_of(cfg, kb, folders, rebuild=rebuild)
     configured, data = embedder or Embedder(cfg.retrieval, remembers=False), Path(cfg.app.data)
     index = Index.open(data, kb, configured) if kb in names(data) and not rebuild else None
@@ -112,7 +114,7 @@ def _switch(index: Index, default: Embedder) -> Switch | None:
     """None where the knowledge base was made with what is the default, or with what somebody chose."""
     if default.cfg.embedder != "auto" or index.embedder is default:
         return None
-    ids = [row[0] for row in index.catalog.rows("SELECT id FROM chunks ORDER BY key, id LIMIT ?", [_FEW])]
+    ids = index.catalog.first_chunks(_FEW)
     hits = list(index.hits(ids).values())  # those without a vector first
     readings = default.read([hit.text for hit in hits])
     read = {hit.language for hit, reading in zip(hits, readings, strict=True) if reading.readable}

@@ -112,12 +112,11 @@ class _Fresh:
 
 def _papers(index: Index, rng: random.Random) -> Iterator[_Paper]:
     """The documents, in an order that the seed decides."""
-    sql = "SELECT d.id, f.path, d.path, d.title FROM documents d JOIN folders f ON f.id = d.folder_id ORDER BY 2, 3"
-    rows = index.catalog.rows(sql)
-    rng.shuffle(rows)
-    for document_id, folder, path, title in rows:
-        chunks = tuple(index.catalog.around(document_id, 0, 1 << 30))
-        yield _Paper(folder, path, title, chunks)
+    documents = index.catalog.documents()
+    rng.shuffle(documents)
+    for document in documents:
+        chunks = tuple(index.catalog.chunks_of(document.id))
+        yield _Paper(document.folder, document.path, document.title, chunks)
 
 
 # --- without a model -------------------------------------------------------------------------------------------------

@@ -30,7 +30,6 @@ _Text = Annotated[str, StringConstraints(pattern=r"\S")]
 FILE = "golden.jsonl"
 _DISTINCTIVE = 20  # characters without white space: shorter evidence counts in its own file only
 _OCCURRENCES = 20  # of one sentence in one file
-_ALL = 1 << 30
 _LOCK_WAIT_S = 10.0
 
 
@@ -175,7 +174,7 @@ def _checked(index: Index, new: GoldenQuestion) -> GoldenQuestion:
     """The question with the page of its evidence. Raises `EvalError` where its document does not hold that."""
     located, gone = locate(index, [new])
     if gone:
-        paths = [path for _, path, _ in _documents(index)]
+        paths = [document.path for document in index.catalog.documents()]
         close = ", ".join(difflib.get_close_matches(new.file, paths, n=3))
         hint = f"did you mean {close}?" if new.file not in paths and close else "copy a sentence as `search` shows it"
         raise EvalError(f"{new.file!r}: {gone[0].reason}", hint)
@@ -187,13 +186,13 @@ def locate(index: Index, questions: Sequence[GoldenQuestion]) -> tuple[list[Loca
     """Where the evidence of each question stands now, and the questions whose file or evidence is gone."""
     wanted = {question.file for question in questions}
     by_path: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for document_id, path, folder in _documents(index):
+    for document_id, folder, path, *_ in index.catalog.documents():
         if path in wanted:
             by_path[path].append((folder, document_id))
 
     @lru_cache(maxsize=8)  # questions about a file usually stand together
     def laid_out(document_id: int) -> tuple[str, list[tuple[int, int, int]]]:
-        return _laid_out(index.catalog.around(document_id, 0, _ALL))
+        return _laid_out(index.catalog.chunks_of(document_id))
 
     found, gone = [], []
     for question in questions:
@@ -212,11 +211,6 @@ def locate(index: Index, questions: Sequence[GoldenQuestion]) -> tuple[list[Loca
 def squeeze(text: str) -> str:
     """Folded text without white space: what evidence and passages are compared by."""
     return "".join(fold(text).split())
-
-
-def _documents(index: Index) -> list[tuple[int, str, str]]:
-    sql = "SELECT d.id, d.path, f.path FROM documents d JOIN folders f ON f.id = d.folder_id ORDER BY f.path, d.path"
-    return [(int(i), str(path), str(folder)) for i, path, folder in index.catalog.rows(sql)]
 
 
 def _laid_out(chunks: Sequence[Hit]) -> tuple[str, list[tuple[int, int, int]]]:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
+from app.keeping.databases import refuse
 from app.keeping.folders import check_upload
 from app.keeping.index import Progress, Report, chunker, quiet, sync
 from app.running.chats import Chats
@@ -25,6 +26,7 @@ class Bases:
     """All knowledge bases of a data folder, with one embedder between them. Safe to use from many threads."""
 
     def __init__(self, cfg: Config) -> None:
+        refuse(cfg, "what the page, the server and `ragstone watch` share")
         self.cfg = cfg
         self.data = Path(cfg.app.data)
         self.embedder = Embedder(cfg.retrieval)
@@ -66,7 +68,7 @@ class Bases:
         """Load the embedder and, where it exists, a knowledge base, so that the first question is quick."""
         self.embedder.embed_query("warm up")
         if name in self.names():
-            self.get(name).refresh()
+            self.get(name).store.follow()
 
     def make(self, name: str) -> Index:
         """The knowledge base of a name, ready to be written; an absent one is made.

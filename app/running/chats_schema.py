@@ -119,9 +119,9 @@ class _Base:
 
     def holds(self, path: str, text: str) -> bool:
         """Whether a passage still stands in a document."""
-        sql = "SELECT 1 FROM chunks c JOIN documents d ON d.id = c.document_id WHERE d.path = ? AND c.text = ?"
         with closing(Catalog(self.file)) as catalog:
-            return bool(catalog.rows(sql, [path, text]))
+            own = (document.id for document in catalog.documents() if document.path == path)
+            return any(chunk.text == text for i in own for chunk in catalog.chunks_of(i))
 
 
 def _now(home: Path) -> _Base | None:
@@ -129,8 +129,9 @@ def _now(home: Path) -> _Base | None:
     try:
         file = home / str(current(home)) / "catalog.sqlite"
         with closing(Catalog(file)) as catalog:
-            rows = catalog.rows("SELECT path, indexed_at FROM documents")
-        return _Base(identity(home), min(at for _, at in rows), frozenset(path for path, _ in rows), file)
+            documents = catalog.documents()
+        since = min(document.indexed_at for document in documents)
+        return _Base(identity(home), since, frozenset(document.path for document in documents), file)
     except (CatalogError, ValueError):
         return None
 

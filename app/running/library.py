@@ -1,38 +1,18 @@
 """Recipes for those who keep a knowledge base: its files page by page, reading some again, measuring its golden set."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from app.keeping.index import Progress, Report, quiet, sync
 from app.measuring.evaluate import Outcome, TestSet, golden_testset, measure
 from app.measuring.golden import golden_file, read
 from app.running.bases import Bases
 from core.errors import CatalogError
-from core.types import Card, FileError, SearchMode
+from core.types import SearchMode
 from retrieval.index import Index
-
-FileState = Literal["all", "failed", "stale", "notes"]
-_WHERE: dict[FileState, str] = {
-    "all": "1",
-    "failed": "error IS NOT NULL",
-    "stale": "stale != ''",
-    "notes": "notes != '[]' OR empty_pages != '[]'",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class FileRow:
-    """A file of a knowledge base: its report card where it was read, and why it could not be (the last time)."""
-
-    folder: str
-    path: str
-    document_id: int | None
-    card: Card | None
-    failure: FileError | None
+from retrieval.listing import FileRow, FileState
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +29,7 @@ def files(
     index: Index, state: FileState = "all", name: str = "", first: int = 0, count: int = 50
 ) -> tuple[list[FileRow], int]:
     """Files `first` (from 0) to `first + count` in order of path whose path holds `name`, and how many there are."""
-    columns = """language, characters, chunks, pages, empty_pages, ocr_pages, tables, encoding, seconds, notes, stale"""
-    sql = f"""FROM (
-        SELECT f.path AS folder, d.path AS path, d.id AS id, {columns}, x.error AS error, x.hint AS hint
-        FROM documents d JOIN folders f ON f.id = d.folder_id
-        LEFT JOIN failures x ON x.folder_id = d.folder_id AND x.path = d.path
-        UNION ALL
-        SELECT f.path, x.path, NULL, '', 0, 0, NULL, '[]', '[]', 0, NULL, 0, '[]', '', x.error, x.hint
-        FROM failures x JOIN folders f ON f.id = x.folder_id
-        WHERE NOT EXISTS (SELECT 1 FROM documents d WHERE d.folder_id = x.folder_id AND d.path = x.path))
-        WHERE ({_WHERE[state]}) AND instr(lower(path), lower(?))"""
-    ((total,),) = index.catalog.rows(f"SELECT count(*) {sql}", [name.strip()])
-    rows = index.catalog.rows(f"SELECT * {sql} ORDER BY path, folder LIMIT ? OFFSET ?", [name.strip(), count, first])
-    return [_file_row(*row) for row in rows], total
+    return index.catalog.files(state, name.strip(), first, count)
 
 
 def file_row(index: Index, folder: str, path: str) -> FileRow:
@@ -77,8 +45,7 @@ def file_row(index: Index, folder: str, path: str) -> FileRow:
 
 def first_chunk(index: Index, document_id: int) -> int | None:
     """The id of a document's first passage."""
-    rows = index.catalog.rows("SELECT id FROM chunks WHERE document_id = ? ORDER BY ordinal LIMIT 1", [document_id])
-    return rows[0][0] if rows else None
+    return next((hit.chunk_id for hit in index.catalog.around(document_id, 0, 0)), None)
 
 
 def read_again(bases: Bases, kb: str, chosen: Iterable[tuple[str, str]], progress: Progress = quiet) -> Report:
@@ -117,16 +84,3 @@ def measure_golden(bases: Bases, kb: str, progress: Progress = quiet) -> Measure
     testset = golden_testset(index, read(golden_file(bases.data, kb)))
     outcomes = measure(index, testset, cfg, cfg.retrieval.mode, progress)
     return Measured(cfg.retrieval.mode, cfg.retrieval.k, testset, tuple(outcomes))
-
-
-def _file_row(
-    folder: str, path: str, document_id: int | None, language: str, characters: int, chunks: int, pages: int | None,
-    empty: str, ocr: str, tables: int, encoding: str | None, seconds: float, notes: str, stale: str,
-    error: str | None, hint: str | None,
-) -> FileRow:  # fmt: skip
-    card = None if document_id is None else Card(
-        path, language, characters, chunks, pages, tuple(json.loads(empty)), tuple(json.loads(ocr)), tables, encoding,
-        seconds, tuple(json.loads(notes)), stale, folder,
-    )  # fmt: skip
-    failure = None if error is None else FileError(path, error, hint or "", folder=folder)
-    return FileRow(folder, path, document_id, card, failure)

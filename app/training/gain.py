@@ -14,9 +14,9 @@ from app.measuring.evaluate import METRICS, Outcome, TestSet, measure, scores
 from core.config import Config
 from core.types import Chunk, Hit, SearchMode
 from retrieval import dictionary, tuning
-from retrieval.catalog import Manifest
 from retrieval.embed import Embedder
 from retrieval.index import Index
+from retrieval.reading import Manifest
 from retrieval.rerank import Reranker
 from retrieval.search import search
 
@@ -76,7 +76,7 @@ def _embedded(index: Index, embedder: Embedder, progress: Progress) -> Iterator[
     with TemporaryDirectory(prefix="ragstone-train-") as data:
         home = Path(data) / index.name
         (home / "g0001").mkdir(parents=True)
-        index.catalog.copy_to(home / "g0001" / "catalog.sqlite")
+        index.files.copy_to(home / "g0001" / "catalog.sqlite")
         for name in (tuning.FILE, dictionary.FILE):
             if (index.home / name).exists():
                 shutil.copyfile(index.home / name, home / name)
@@ -93,10 +93,8 @@ def _embed_anew(index: Index, progress: Progress) -> None:
     made = catalog.manifest()
     catalog.set_manifest(Manifest(embedder.identity, embedder.name, made.embedder_settings, made.chunker))
     with catalog.transaction() as write:
-        write.db.execute("DELETE FROM embeddings")
-        write.db.execute("DELETE FROM meta WHERE key IN ('dimension', 'vectors_saved')")
-    keys = {key: i for i, key in catalog.rows("SELECT id, key FROM chunks WHERE key IS NOT NULL ORDER BY id DESC")}
-    todo = list(keys.items())
+        write.forget_embeddings()
+    todo = list(catalog.keys().items())
     for start in range(0, len(todo), _PASSAGES):
         part = todo[start : start + _PASSAGES]
         hits = catalog.hits([i for _, i in part])

@@ -218,9 +218,9 @@ def _documents_of(index: Index, testset: TestSet, relevant: Mapping[str, set[str
     """Questions that whole documents answer."""
     wanted = frozenset[str]().union(*relevant.values())
     chunks: dict[str, set[int]] = defaultdict(set)
-    for path, i in index.catalog.rows("SELECT d.path, c.id FROM chunks c JOIN documents d ON d.id = c.document_id"):
-        if path in wanted:
-            chunks[path].add(i)
+    for document in index.catalog.documents():
+        if document.path in wanted:
+            chunks[document.path].update(hit.chunk_id for hit in index.catalog.chunks_of(document.id))
     examples = []
     for question in testset.questions:
         files = frozenset(relevant.get(question.id, ()))
@@ -235,7 +235,7 @@ def _documents_of(index: Index, testset: TestSet, relevant: Mapping[str, set[str
 
 def _unasked(index: Index, count: int, rng: random.Random) -> Iterator[Example]:
     """Pairs that are to be had from any text, of three kinds in turn; the seed decides the order of the passages."""
-    ids = [i for (i,) in index.catalog.rows("SELECT id FROM chunks ORDER BY id")]
+    ids = index.catalog.chunk_ids()
     rng.shuffle(ids)
     kinds = [_from_heading, _from_sentence, _from_neighbour]
     made_so_far = 0
@@ -289,7 +289,7 @@ def copies(index: Index) -> dict[str, str]:
             path = first[path]
         return path
 
-    ids = [i for (i,) in index.catalog.rows("SELECT id FROM documents ORDER BY id")]
+    ids = sorted(document.id for document in index.catalog.documents())
     for own, others in index.catalog.near(ids):
         for other in others:
             if similarity(own.sketch, other.sketch) >= SIMILAR:
@@ -352,9 +352,8 @@ def _apart(
 
 def held_texts(index: Index, held_out: frozenset[str]) -> frozenset[bytes]:
     """Hashes of the passages of held-out files: the same passage in another file must not be trained on either."""
-    sql = "SELECT c.text FROM chunks c JOIN documents d ON d.id = c.document_id WHERE d.path = ?"
-    rows = (row for path in held_out for row in index.catalog.rows(sql, [path]))
-    return frozenset(digest(squeeze(text)) for (text,) in rows)
+    documents = (document.id for document in index.catalog.documents() if document.path in held_out)
+    return frozenset(digest(squeeze(hit.text)) for i in documents for hit in index.catalog.chunks_of(i))
 
 
 def fingerprint(cfg: Config, kb: str, source: Path | None) -> dict[str, str]:
@@ -368,8 +367,8 @@ def fingerprint(cfg: Config, kb: str, source: Path | None) -> dict[str, str]:
         raise EvalError(f"{str(source)!r} cannot be read: {error.strerror}", "give a file or a folder") from None
     index = Index.open(Path(cfg.app.data), kb, Embedder(cfg.retrieval)) if _needs_kb(source) else None
     if index:
-        sql = "SELECT f.path, d.path, d.hash FROM documents d JOIN folders f ON f.id = d.folder_id ORDER BY 1, 2"
-        inputs["documents"] = digest(json.dumps([*index.catalog.rows(sql), index.catalog.manifest().chunker])).hex()
+        documents = [(each.folder, each.path, each.hash) for each in index.catalog.documents()]
+        inputs["documents"] = digest(json.dumps([*documents, index.catalog.manifest().chunker])).hex()
         index.close()
         if source is None:
             lines = [q.line() for q in golden.read(golden_file(Path(cfg.app.data), kb)) if q.status == "approved"]

@@ -134,7 +134,7 @@ def _described(state: "State", kb: str | None, said: Tongue) -> str:
 def _counts(index: "Index", said: Tongue) -> str:
     """How much there is, in which languages, since when, and what the embedder cannot read."""
     texts, counts = TEXTS[said], index.counts()
-    ((latest_read,),) = index.catalog.rows("SELECT max(indexed_at) FROM documents")
+    latest_read = index.catalog.last_read()
     languages = [f"{CHAT_TEXTS[said].get(f'lang_{code}', code)} {n}" for code, n in index.catalog.languages().items()]
     parts = [
         f"<b>{counts.documents}</b> {texts['documents']}", f"<b>{counts.chunks}</b> {texts['passages']}",

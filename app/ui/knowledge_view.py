@@ -10,7 +10,7 @@ from app.ui.knowledge_job import opened, told
 from app.ui.markup import markup
 from app.ui.together import Together
 from app.ui.visitor import tongue
-from app.view import has_picture, neighbours, page_picture, passage, passage_text
+from app.view import has_picture, page_picture, passage, passage_text
 from core.errors import ReadError
 from core.types import Hit
 
@@ -60,7 +60,7 @@ def _turner(state: "State", turn: str) -> Any:
 
     def to(kb: str, chunk: tuple[str, int], request: gr.Request) -> tuple[str, int]:
         index = opened(state, request, kb)
-        return kb, getattr(neighbours(index, passage(index, chunk[1])), turn) or chunk[1]
+        return kb, getattr(index.catalog.neighbours(passage(index, chunk[1])), turn) or chunk[1]
 
     return told(to)
 
@@ -74,7 +74,7 @@ def _shower(state: "State") -> Any:
             return "", *(gr.update(visible=False) for _ in _TURNS)
         index = opened(state, request, kb)
         hit = passage(index, chunk_id)
-        turns = neighbours(index, hit)
+        turns = index.catalog.neighbours(hit)
         buttons = [
             gr.update(visible=hit.page is not None or "page" not in turn, interactive=getattr(turns, turn) is not None)
             for turn in _TURNS
@@ -87,7 +87,8 @@ def _shower(state: "State") -> Any:
 def described(state: "State", index: "Index", hit: Hit, said: Tongue) -> str:
     """A passage with its page as a picture, where it has one, and the text around it."""
     texts = TEXTS[said]
-    ((chunks, pages),) = index.catalog.rows("SELECT chunks, pages FROM documents WHERE id = ?", [hit.document_id])
+    card = index.catalog.card(hit.document_id)
+    chunks, pages = (card.chunks, card.pages) if card else (hit.ordinal + 1, hit.page)  # else: gone since it was found
     facts = [texts["number"].format(hit.ordinal + 1, chunks), texts["tokens"].format(hit.tokens), hit.language]
     if hit.page:
         facts.insert(0, texts["page"].format(f"{hit.page} / {pages}"))

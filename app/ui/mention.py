@@ -9,8 +9,8 @@ from itertools import islice
 from app.find import Scope
 from app.running.bases import Bases
 from core.errors import CatalogError
-from retrieval.catalog import Catalog
 from retrieval.filters import Filter
+from retrieval.store import Catalog
 
 _MENTION = re.compile(r'(?:^|(?<=\s))#(?:"([^"\n]{1,500})"|([^\s#"]{1,500}))')
 _OFFERED = 20
@@ -62,7 +62,7 @@ def offers(bases: Bases, seen: Sequence[str], typed: str) -> list[str]:
 @lru_cache(maxsize=8)
 def _files(catalog: Catalog, kb: str, generation: int) -> tuple[list[str], str]:
     """The names of a knowledge base's files as of a generation, and in one text, folded: it is asked at every key."""
-    names = [f"{kb}/{path}" for (path,) in catalog.rows("SELECT path FROM documents ORDER BY path")]
+    names = [f"{kb}/{path}" for path in catalog.paths()]
     return names, _BETWEEN.join(name.casefold() for name in names)
 
 

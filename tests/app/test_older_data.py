@@ -34,7 +34,7 @@ def followed(cfg: Config, tmp_path: Path) -> None:
     folder = tmp_path / "documents"
     shutil.copytree(data_of_0_1.DOCUMENTS, folder)
     catalog = Catalog(Path(cfg.app.data) / "handbook" / "g0001" / "catalog.sqlite")
-    catalog.rename_folder(data_of_0_1.FOLDER, str(folder))
+    catalog.rename_folders({data_of_0_1.FOLDER: str(folder)})
     catalog.close()
 
 

@@ -15,6 +15,7 @@ from retrieval.embed import Embedder
 from retrieval.filters import Filter
 from retrieval.index import Index
 from tests.app.stub_model import Stub
+from tests.retrieval.sql import select
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def test_without_a_model_the_document_is_quoted_from_its_opening_to_its_end(inde
 
 
 def test_the_sentences_are_those_nearest_to_the_centre(index: Index) -> None:
-    (document,) = index.catalog.rows("SELECT id FROM documents WHERE path = ?", [LEAVE])
+    (document,) = select(index.catalog, "SELECT id FROM documents WHERE path = ?", [LEAVE])
     known = whole(index, document[0])
     done, _ = asked("Summarize leave-policy.md", index, BARE)
     quoted = [line[2:].rpartition(" [")[0] for line in done.text.splitlines() if line.startswith("> ")][1:]

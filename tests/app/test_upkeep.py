@@ -23,6 +23,7 @@ from retrieval.home import names, rollback
 from retrieval.index import Index
 from retrieval.search import search
 from tests.conftest import ROOT
+from tests.retrieval.sql import select
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +51,7 @@ def base(cfg: Config, embedder: Embedder, data: Path, write: Write, tmp_path: Pa
 def contents(index: Index) -> list[tuple[object, ...]]:
     sql = """SELECT f.path, d.path, c.ordinal, c.text FROM chunks c JOIN documents d ON d.id = c.document_id
              JOIN folders f ON f.id = d.folder_id ORDER BY 1, 2, 3"""
-    return index.catalog.rows(sql)
+    return select(index.catalog, sql)
 
 
 def found(index: Index, cfg: Config, question: str) -> list[str]:

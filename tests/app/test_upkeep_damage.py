@@ -32,14 +32,14 @@ def base(cfg: Config, embedder: Embedder, write: Write) -> Iterator[Index]:
 def damaged(index: Index) -> bytes:
     """Its catalog with pages in the middle overwritten."""
     index.close()
-    raw = bytearray(index.catalog.file.read_bytes())
+    raw = bytearray(index.files.file.read_bytes())
     middle = len(raw) // 2 // 4096 * 4096
     raw[middle : middle + 16384] = b"\x55" * 16384
     return bytes(raw)
 
 
 def test_a_damaged_catalog_is_not_backed_up_and_no_file_is_left(base: Index, tmp_path: Path) -> None:
-    base.catalog.file.write_bytes(damaged(base))
+    base.files.file.write_bytes(damaged(base))
     before = sorted(tmp_path.iterdir())
     with pytest.raises(CatalogError, match=r"g0001/catalog.sqlite' is damaged, so it was not backed up: ") as error:
         backup(base, tmp_path / "kb.tar")
@@ -48,7 +48,7 @@ def test_a_damaged_catalog_is_not_backed_up_and_no_file_is_left(base: Index, tmp
 
 
 def test_chunks_that_do_not_fit_their_documents_are_not_backed_up(base: Index, tmp_path: Path) -> None:
-    with base.catalog.transaction() as write:
+    with base.files.transaction() as write:
         write.db.execute("UPDATE chunks SET text = text || '!' WHERE id = 1")
     with pytest.raises(CatalogError, match="not backed up: 1 chunks do not match their offsets") as error:
         backup(base, tmp_path / "kb.tar")

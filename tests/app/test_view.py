@@ -15,12 +15,13 @@ from app.http.server import build
 from app.keeping.index import run
 from app.running.bases import State
 from app.running.users import Users
-from app.view import has_picture, neighbours, page_picture, passage, passage_text
+from app.view import has_picture, page_picture, passage, passage_text
 from core.config import Config, load
 from core.errors import AccessError, CatalogError, ReadError
 from core.types import Hit
 from retrieval.embed import Embedder
 from retrieval.index import Index
+from tests.retrieval.sql import select
 
 Write = Callable[[str, str], Path]
 SCALE = 130 / 72  # pixels a point
@@ -50,7 +51,7 @@ def opened(cfg: Config, folder: Path, embedder: Embedder) -> Index:
 
 
 def chunks(index: Index, path: str) -> list[Hit]:
-    ids = [i for (i,) in index.catalog.rows("SELECT id FROM chunks ORDER BY document_id, ordinal")]
+    ids = [i for (i,) in select(index.catalog, "SELECT id FROM chunks ORDER BY document_id, ordinal")]
     return [hit for hit in index.hits(ids).values() if hit.path == path]
 
 
@@ -102,7 +103,7 @@ def test_of_a_passage_that_the_page_says_otherwise_the_sentences_it_does_say_are
     chunk = chunks(index, "a.pdf")[0]
     with index.writing() as catalog:
         text = "Turn the dial slowly. A seal that is not there. The lamp is red."
-        catalog.rows("UPDATE chunks SET text = ? WHERE id = ?", [text, chunk.chunk_id])
+        select(catalog, "UPDATE chunks SET text = ? WHERE id = ?", [text, chunk.chunk_id])
     _, found = marks(page_picture(index, chunk.chunk_id, cfg.ingest))
     assert {y for _, y in found} == {1, 2, 17, 18}
 
@@ -165,9 +166,15 @@ def test_one_turns_from_passage_to_passage_and_from_page_to_page(
     paper(tmp_path / "docs" / "a.pdf", [[(20, 360, "Page one")], [], [(20, 360, "Page three")]])
     index = opened(cfg, tmp_path / "docs", embedder)
     one, three = chunks(index, "a.pdf")
-    assert (neighbours(index, one).previous, neighbours(index, one).previous_page) == (None, None)
-    assert (neighbours(index, one).next, neighbours(index, one).next_page) == (three.chunk_id, three.chunk_id)
-    assert (neighbours(index, three).previous, neighbours(index, three).previous_page) == (one.chunk_id, one.chunk_id)
+    assert (index.catalog.neighbours(one).previous, index.catalog.neighbours(one).previous_page) == (None, None)
+    assert (index.catalog.neighbours(one).next, index.catalog.neighbours(one).next_page) == (
+        three.chunk_id,
+        three.chunk_id,
+    )
+    assert (index.catalog.neighbours(three).previous, index.catalog.neighbours(three).previous_page) == (
+        one.chunk_id,
+        one.chunk_id,
+    )
     with pytest.raises(CatalogError, match="holds no passage 4711"):
         passage(index, 4711)
 

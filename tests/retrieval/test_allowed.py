@@ -12,11 +12,13 @@ from core.config import RetrievalConfig
 from core.types import F32, I64, Chunk, Document, FileEntry
 from retrieval import lexical
 from retrieval.allowed import Allowed, Census
-from retrieval.catalog import Manifest
+from retrieval.caches import Caches
 from retrieval.embed import Embedder
-from retrieval.filters import Filter
+from retrieval.filters import Filter, Filters
 from retrieval.index import Index
+from retrieval.reading import Manifest
 from retrieval.transaction import Indexed
+from tests.retrieval.sql import select
 
 _DIMENSION = 16
 _WORDS = [f"word{n}" for n in range(40)]
@@ -44,7 +46,7 @@ def written(name: str, seed: int) -> tuple[Indexed, F32]:
 def put(index: Index, rows: dict[str, int]) -> None:
     """Write documents by name and seed in one transaction; seed 0 takes one out."""
     folder = index.catalog.folder_id("/docs")
-    with index.catalog.transaction() as write:
+    with index.files.transaction() as write:
         for name, seed in rows.items():
             if not seed:
                 found = write.db.execute("SELECT id FROM documents WHERE path = ?", [name]).fetchone()
@@ -63,12 +65,14 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
     Index.create(home, "g0001", Manifest("given", "given", "{}", "given"))
     index = Index(home, home / "g0001", _Given(RetrievalConfig()))
     index.catalog.set_meta("dimension", str(_DIMENSION))
+    store = index.store
+    assert isinstance(store, Caches)
     for start in (1, 200, 400):
         put(index, {f"{'ab'[n % 2]}/{n}.{'md' if n % 3 else 'txt'}": n for n in range(start, start + 200)})
-        index._lexical.catch_up(index.catalog)
+        store._lexical.catch_up(index.files)
     put(index, {"a/new.md": 1_001, "b/3.txt": 1_003, "b/5.md": 0, "a/4.md": 0})
-    index._lexical.follow(index.catalog)
-    index._loaded().catch_up(index.catalog)
+    store._lexical.follow(index.files)
+    store._loaded().catch_up(index.files)
     yield index
     index.close()
 
@@ -107,10 +111,8 @@ def test_a_filtered_search_by_words_is_the_ranking_without_the_others(
     index: Index, where: Filter, words: set[str], k: int
 ) -> None:
     terms = {word: 1.0 + n for n, word in enumerate(sorted(words))}
-    among = index.among(where)
-    ids = index.among(Filter(paths=("**",))) if among is None else among
-    assert ids is not None
-    assert same(index.lexical(terms, k, among), index.lexical(terms, 10**6), ids.ids, k)
+    ids = Filters().allowed(index.files, where).ids
+    assert same(index.store.lexical(terms, k, where), index.store.lexical(terms, 10**6), ids, k)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -120,18 +122,18 @@ def test_a_filtered_search_by_meaning_is_the_ranking_without_the_others(
 ) -> None:
     vector = np.random.default_rng(seed).normal(size=_DIMENSION)
     vector = (vector / np.linalg.norm(vector)).astype(np.float32)
-    if among := index.among(where):
-        assert same(index.dense(vector, k, among), index.dense(vector, 10**6), among.ids, k)
+    ids = Filters().allowed(index.files, where).ids
+    assert same(index.store.dense(vector, k, where), index.store.dense(vector, 10**6), ids, k)
 
 
 @pytest.mark.usefixtures("way")
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.sampled_from([0.001, 0.05, 0.5, 0.99]), seed=st.integers(0, 10**6), k=st.integers(1, 60))
 def test_chunks_of_any_documents_may_be_searched(index: Index, share: float, seed: int, k: int) -> None:
-    every = [i for i, _, _ in index.catalog.rows("SELECT id, document_id, language FROM chunks ORDER BY id")]
+    every = [i for i, _, _ in select(index.catalog, "SELECT id, document_id, language FROM chunks ORDER BY id")]
     ids = np.asarray(every, np.int64)[np.random.default_rng(seed).random(len(every)) < share]
     terms = {word: 1.0 for word in _WORDS[:4]}
-    assert same(index.lexical(terms, k, Allowed(ids)), index.lexical(terms, 10**6), ids, k)
+    assert same(index.store.lexical(terms, k, Allowed(ids)), index.store.lexical(terms, 10**6), ids, k)
 
 
 def test_the_census_that_follows_says_what_a_new_one_says(tmp_path: Path) -> None:
@@ -142,17 +144,17 @@ def test_the_census_that_follows_says_what_a_new_one_says(tmp_path: Path) -> Non
         put(index, {f"{n}.md": (n * step) % 7 and n + step for n in range(1, 20)} if step else {"1.md": 1})
         put(index, {f"{n}.md": n + 10 * step for n in range(1, 20)})
         if step == 5:  # the log of what was removed no longer reaches back to it
-            index.catalog.forget_removed(index.catalog.generation)
+            index.files.forget_removed(index.catalog.generation)
         if step % 2:
             continue
         anew = Census()
         for census in (follows, anew):
-            census.catch_up(index.catalog)
-        some = [i for (i,) in index.catalog.rows("SELECT id FROM documents WHERE id % 3 = 0")]
+            census.catch_up(index.files)
+        some = [i for (i,) in select(index.catalog, "SELECT id FROM documents WHERE id % 3 = 0")]
         for languages in ((), ("zh",), ("fr",)):
             one, other = follows.allowed(some, languages), anew.allowed(some, languages)
             where = f"document_id % 3 = 0 AND language IN {languages or _LANGUAGES}".replace(",)", ")")
-            (rows,) = [[i for (i,) in index.catalog.rows(f"SELECT id FROM chunks WHERE {where} ORDER BY id")]]
+            (rows,) = [[i for (i,) in select(index.catalog, f"SELECT id FROM chunks WHERE {where} ORDER BY id")]]
             assert one.ids.tolist() == other.ids.tolist() == rows
             assert (one.these, one.named.tolist()) == (other.these, other.named.tolist())
     index.close()
@@ -160,14 +162,14 @@ def test_the_census_that_follows_says_what_a_new_one_says(tmp_path: Path) -> Non
 
 def test_an_index_of_words_without_the_fields_of_filters_is_made_anew(index: Index, tmp_path: Path) -> None:
     folder = tmp_path / "lexical"
-    made = lexical.Lexical(folder, index.dictionary)
-    made.catch_up(index.catalog)
+    made = lexical.Lexical(folder, index.store.dictionary)
+    made.catch_up(index.files)
     state = folder / "ragstone.json"
     state.write_text(state.read_text("utf-8").replace(" fields-2", ""), encoding="utf-8")  # as an earlier version wrote
-    again = lexical.Lexical(folder, index.dictionary)
+    again = lexical.Lexical(folder, index.store.dictionary)
     assert again.generation == 0
-    again.catch_up(index.catalog)
-    among = index.among(Filter(paths=("a/*",), languages=("zh",)))
+    again.catch_up(index.files)
+    among = Filters().allowed(index.files, Filter(paths=("a/*",), languages=("zh",)))
     terms = {"word1": 1.0}
     assert again.generation == index.catalog.generation
     assert again.search(terms, 9, among) == made.search(terms, 9, among) != []

@@ -54,4 +54,4 @@ def test_a_knowledge_base_of_one_language_is_ranked_by_its_cosines(cfg: Config, 
     index = build(cfg, bilingual, {f"en{n}.md": text for n, text in enumerate(ENGLISH)})
     vector = index.vector("What is stolen?")
     (ranking, *_) = retrieve(index, [Query("What is stolen?")], cfg.retrieval, mode="dense")
-    assert ranking.scored == index.dense(vector, 200)
+    assert ranking.scored == index.store.dense(vector, 200)

@@ -15,6 +15,7 @@ from retrieval.check import find_current, sound
 from retrieval.embed import Embedder
 from retrieval.home import current, generations, rollback
 from retrieval.index import Index
+from tests.retrieval.sql import select
 
 Write = Callable[[str, str], Path]
 
@@ -119,12 +120,12 @@ def test_counts_that_are_wrong_are_found_and_mended_and_without_them_chunks_are_
 ) -> None:
     with closing(Index.open(home.parent, "kb", embedder)) as index:
         there = index.counts()
-        assert there == index.catalog.counted()
+        assert there == index.files.counted()
         assert there.chunks == 2
         index.catalog.set_meta("chunks", "7")
         assert "the number of chunks that is kept is wrong" in index.verify()
         index.verify(repair=True)
         assert index.verify() == []
         assert index.counts() == there
-        index.catalog.rows("DELETE FROM meta WHERE key = 'chunks'")
+        select(index.catalog, "DELETE FROM meta WHERE key = 'chunks'")
         assert index.counts() == there

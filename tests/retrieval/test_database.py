@@ -110,7 +110,7 @@ def test_where_nothing_can_be_written_a_catalog_with_a_log_is_not_read_without_i
     assert (writer.folder / "catalog.sqlite-wal").stat().st_size > 0
     closed(monkeypatch)
     with pytest.raises(CatalogError, match="could not be read or written: disk I/O error") as error:
-        Catalog(writer.catalog.file).counts()
+        Catalog(writer.files.file).counts()
     assert "free space" in error.value.hint
 
 
@@ -120,9 +120,9 @@ def test_where_nothing_can_be_written_a_catalog_that_is_being_written_is_not_rea
     index = build(cfg, embedder)
     index.close()
     closed(monkeypatch)
-    assert Catalog(index.catalog.file).counts().documents == 5
+    assert Catalog(index.files.file).counts().documents == 5
     with writer_lock(index.home), pytest.raises(CatalogError, match="disk I/O error"):
-        Catalog(index.catalog.file).counts()
+        Catalog(index.files.file).counts()
 
 
 def test_a_database_that_was_opened_as_unchanging_is_opened_anew_when_it_changes(
@@ -143,7 +143,7 @@ def test_a_database_that_was_opened_as_unchanging_is_opened_anew_when_it_changes
 def test_damage_names_a_command_for_this_knowledge_base(cfg: Config, embedder: Embedder) -> None:
     index = build(cfg, embedder)
     index.close()
-    index.catalog.file.write_bytes(b"no database" * 500)
+    index.files.file.write_bytes(b"no database" * 500)
     with pytest.raises(CatalogError, match="is damaged: file is not a database") as error:
         Index.open(index.home.parent, "kb", embedder)
     assert "`ragstone index FOLDER --kb kb --rebuild`" in error.value.hint
@@ -169,7 +169,7 @@ def test_threads_that_ended_leave_no_connection(cfg: Config, embedder: Embedder)
 def test_a_database_that_nobody_holds_any_more_is_closed(cfg: Config, embedder: Embedder) -> None:
     index = build(cfg, embedder)
     index.close()
-    catalog = Catalog(index.catalog.file)
+    catalog = Catalog(index.files.file)
     with catalog.connection() as db:
         db.execute("SELECT 1")
     del catalog

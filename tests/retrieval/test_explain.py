@@ -16,7 +16,7 @@ def index(cfg: Config, embedder: Embedder) -> Index:
 
 
 def test_the_terms_that_a_passage_shares_with_a_question_stand_by_their_weight(index: Index) -> None:
-    index.refresh()
+    index.store.follow()
     text = "Connect to vpn.lanting.example on port 8443 within days."
     assert matched(index, Query("days until the vpn token on port 8443"), text) == ["vpn", "port", "8443", "day"]
 

@@ -8,7 +8,7 @@ from app.keeping.index import chunker, sync
 from core.config import Config
 from core.errors import ConfigError
 from retrieval.embed import Embedder
-from retrieval.filters import Filter
+from retrieval.filters import Filter, Filters
 from retrieval.index import Index
 
 
@@ -44,14 +44,15 @@ def index(cfg: Config, embedder: Embedder, tmp_path: Path) -> Index:
     ],
 )
 def test_each_part_limits_to_the_documents_it_names(index: Index, where: Filter, files: list[str]) -> None:
-    among = index.among(where)
-    assert among is not None
-    hits = index.catalog.hits(among.ids.tolist())
+    hits = index.catalog.hits(Filters().allowed(index.files, where).ids.tolist())
     assert sorted({hit.path for hit in hits.values()}) == files
 
 
 def test_an_empty_filter_limits_nothing(index: Index) -> None:
-    assert index.among(Filter()) is None
+    ids = Filters().allowed(index.files, Filter()).ids.tolist()
+    assert len(ids) == index.counts().chunks
+    terms = index.terms("Port 8443, mail, 年假")
+    assert index.store.lexical(terms, 9, Filter()) == index.store.lexical(terms, 9) != []
 
 
 @pytest.mark.parametrize("day", ["yesterday", "2024-3-1", "15.03.2024", "2024-03-15T00:00"])

@@ -184,10 +184,10 @@ def test_a_lexical_index_that_lacks_chunks_or_is_of_long_ago_is_reported(cfg: Co
     old = index.folder.parent / "old"
     shutil.copytree(index.folder / "lexical", old)
     build(cfg, embedder, {f"new{i}.md": f"Text number {i} about nothing." for i in range(300)}).close()
-    with index.writing() as catalog, catalog.transaction() as write:
+    with index.writing(), index.files.transaction() as write:
         write.remove(1)
     with index.writing():
-        index.sync_caches(whole=True)
+        index.store.save(whole=True)
     assert index.verify() == []
     shutil.rmtree(index.folder / "lexical")
     shutil.copytree(old, index.folder / "lexical")
@@ -205,7 +205,7 @@ def test_what_was_never_saved_is_not_missing(cfg: Config, embedder: Embedder) ->
 def test_verify_finds_what_is_wrong(cfg: Config, embedder: Embedder) -> None:
     index = build(cfg, embedder)
     assert index.verify() == []
-    with index.catalog.transaction() as write:
+    with index.files.transaction() as write:
         write.db.execute("UPDATE chunks SET text = text || '!' WHERE id = 1")
         write.db.execute("DELETE FROM embeddings WHERE key = (SELECT key FROM chunks WHERE id = 2)")
     problems = " ".join(index.verify())

@@ -119,5 +119,5 @@ def test_an_article_is_found_where_it_begins(cfg: Config, embedder: Embedder) ->
     } | {f"{n}.md": f"权益保护法\n\n第{n}条 其他事项。" for n in range(20, 30)}
     index = build(cfg, embedder, law, kb="law")
     for question in ("权益保护法第12条规定的是什么？", "权益保护法第十二条规定的是什么？"):
-        found = index.lexical(index.terms(question), 3)
+        found = index.store.lexical(index.terms(question), 3)
         assert names(index.catalog, found)[0] == "holds.md"

@@ -23,6 +23,7 @@ from tests.app.tiny_embedder import WORDS
 from tests.app.tiny_embedder import build as build_embedder
 from tests.conftest import ROOT
 from tests.retrieval.corpus import build as build_index
+from tests.retrieval.sql import select
 from tests.retrieval.test_rerank import build as build_reranker
 
 pytestmark = pytest.mark.slow
@@ -276,7 +277,7 @@ PASSAGES = {
 def test_negatives_are_found_by_the_search_and_are_no_copy_of_the_positive(cfg: Config, base: RetrievalConfig) -> None:
     cfg = cfg.model_copy(update={"retrieval": base})
     index = build_index(cfg, Embedder(base), PASSAGES)
-    ids = {path: i for i, path in index.catalog.rows("SELECT c.id, d.path FROM chunks c JOIN documents d ON d.id = "
+    ids = {path: i for i, path in select(index.catalog, "SELECT c.id, d.path FROM chunks c JOIN documents d ON d.id = "
                                                      "c.document_id")}  # fmt: skip
     home = frozenset({ids["answer.md"], ids["far.md"]})
     mined = mine(index, QUESTION, home, base, never, count=10, margin=0.0)
@@ -287,7 +288,7 @@ def test_negatives_are_found_by_the_search_and_are_no_copy_of_the_positive(cfg: 
     assert mined.copies == 2
     barred = mine(index, QUESTION, home, base, lambda hit: hit.path == "near.md", count=10, margin=0.0)
     assert [hit.path for hit in barred.negatives] == [path for path in paths if path != "near.md"]
-    cosine = dict(index.dense(index.embedder.embed_query(QUESTION), 6))
+    cosine = dict(index.store.dense(index.embedder.embed_query(QUESTION), 6))
     margin = 1 - (cosine[ids["near.md"]] - 0.001) / cosine[ids["answer.md"]]
     strict = mine(index, QUESTION, home, base, never, count=10, margin=margin)
     assert [hit.path for hit in strict.negatives] == [path for path in paths if path != "near.md"]

@@ -9,9 +9,11 @@ from core.config import RetrievalConfig
 from core.errors import CatalogError
 from core.types import Chunk, Document, FileEntry
 from retrieval.allowed import Allowed
-from retrieval.catalog import Catalog, Manifest
+from retrieval.caches import Caches
+from retrieval.catalog import Catalog
 from retrieval.embed import Embedder
 from retrieval.index import Index
+from retrieval.reading import Manifest
 from retrieval.transaction import Indexed
 from retrieval.vectors import Vectors, damaged
 
@@ -328,23 +330,24 @@ def open_index(tmp_path: Path, exact_below: int) -> Index:
 def test_a_knowledge_base_changes_its_kind_of_index_as_it_grows_and_shrinks(tmp_path: Path) -> None:
     index = open_index(tmp_path, 500)
     for name, size, approximate in (("a", 300, False), ("b", 400, True), ("b", 3_000, True), ("b", 10, False)):
-        with index.writing() as catalog:
-            put(catalog, name, clustered(size, seed=size))
+        with index.writing():
+            put(index.files, name, clustered(size, seed=size))
         again = Index(index.home, index.folder, index.embedder)
         for one in (index, again):  # in the process that wrote, and from the file
-            assert one._loaded().approximate is approximate
-            assert not one._loaded().outgrown
-            ids, rows = stored(one.catalog)
-            assert one.dense(rows[-1], 1)[0][0] == ids[-1]
-            assert one.dense(rows[-1], 1, Allowed(ids[:3]))[0][0] == ids[np.argmax(rows[:3] @ rows[-1])]
+            assert isinstance(one.store, Caches)
+            assert one.store._loaded().approximate is approximate
+            assert not one.store._loaded().outgrown
+            ids, rows = stored(one.files)
+            assert one.store.dense(rows[-1], 1)[0][0] == ids[-1]
+            assert one.store.dense(rows[-1], 1, Allowed(ids[:3]))[0][0] == ids[np.argmax(rows[:3] @ rows[-1])]
         assert index.verify() == []
 
 
 def test_verify_says_when_approximate_search_misses_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = open_index(tmp_path, 500)
-    with index.writing() as catalog:
-        put(catalog, "a", clustered(3_000, seed=0))
-    assert index.recall() >= 0.95
+    with index.writing():
+        put(index.files, "a", clustered(3_000, seed=0))
+    assert index.store.recall() >= 0.95
     assert index.verify() == []
     monkeypatch.setattr("retrieval.nearest._LEAST_PROBES", 1)
     monkeypatch.setattr("retrieval.nearest._PROBE_SHARE", 0.001)

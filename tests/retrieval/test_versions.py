@@ -7,9 +7,9 @@ import pytest
 from app.keeping.index import chunker, sync
 from core.config import Config
 from core.types import Query
-from retrieval.catalog import Version
 from retrieval.embed import Embedder
 from retrieval.index import Index
+from retrieval.reading import Version
 from retrieval.search import rank, retrieve, search
 from retrieval.versions import named_versions, newer, without_superseded
 

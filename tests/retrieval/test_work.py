@@ -12,6 +12,7 @@ from retrieval.filters import Filter
 from retrieval.index import Index
 from retrieval.search import least_relevance, relevance, search
 from tests.retrieval.corpus import DOCUMENTS, build
+from tests.retrieval.sql import select
 from tests.retrieval.test_allowed import put, written
 
 _WHOLE = re.compile(r"SCAN (?!CONSTANT)(?!documents USING COVERING INDEX)")  # documents are counted by an index
@@ -31,7 +32,7 @@ def test_no_question_goes_through_a_whole_table(cfg: Config, embedder: Embedder)
     index = build(cfg, embedder, DOCUMENTS | {f"{n}.md": f"Number {n} says little." for n in range(400)})
     ask(index, cfg, "annual leave")
     statements: list[str] = []
-    with index.catalog.connection() as db:  # that all calls of this thread use within the block
+    with index.files.connection() as db:  # that all calls of this thread use within the block
         db.set_trace_callback(statements.append)
         ask(index, cfg, "annual leave")
         build(cfg, embedder, {"new.md": "Annual leave is 30 days."}).close()
@@ -40,7 +41,7 @@ def test_no_question_goes_through_a_whole_table(cfg: Config, embedder: Embedder)
     asked = [sql for sql in statements if re.match(r"\s*SELECT", sql)]
     assert len(asked) > 20
     for sql in asked:
-        plan = [row[3] for row in index.catalog.rows("EXPLAIN QUERY PLAN " + sql)]
+        plan = [row[3] for row in select(index.catalog, "EXPLAIN QUERY PLAN " + sql)]
         assert not any(_WHOLE.match(step) for step in plan), (sql, plan)
     index.close()
 
@@ -57,7 +58,7 @@ def test_the_languages_that_are_kept_are_those_of_the_chunks(
         put(index, step | gone)
         there = step
         expected = Counter(chunk.language for name, seed in there.items() for chunk in written(name, seed)[0].chunks)
-        assert index.catalog.languages() == index.catalog.counted_languages() == expected
+        assert index.catalog.languages() == index.files.counted_languages() == expected
     put(index, {name: 0 for name in there})
     assert index.catalog.languages() == {}
     index.close()
@@ -68,12 +69,12 @@ def test_a_catalog_that_keeps_no_languages_yet_counts_them_with_the_next_change(
 ) -> None:
     index = build(cfg, embedder)
     before = index.catalog.languages()
-    index.catalog.rows("DELETE FROM meta WHERE key = 'languages'")
+    select(index.catalog, "DELETE FROM meta WHERE key = 'languages'")
     assert index.catalog.languages() == before == {"en": 3, "zh": 2}
     build(cfg, embedder, {"new.md": "A plain text."}).close()
     assert index.catalog.meta("languages")
-    assert index.catalog.languages() == index.catalog.counted_languages() != before
+    assert index.catalog.languages() == index.files.counted_languages() != before
     index.catalog.set_meta("languages", '{"en": 7}')
     assert index.verify(repair=True) == ["the number of chunks that is kept is wrong"]
-    assert index.catalog.languages() == index.catalog.counted_languages()
+    assert index.catalog.languages() == index.files.counted_languages()
     index.close()

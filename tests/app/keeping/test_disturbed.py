@@ -164,7 +164,7 @@ def test_a_catalog_that_is_locked_for_seconds_is_waited_for_and_read_meanwhile(
     index: Index, cfg: Config, write: Write
 ) -> None:
     write("later.md", "# Later\n\nThe garage opens at 06:30.")
-    thread = locked(index.catalog.file, 3.0)
+    thread = locked(index.files.file, 3.0)
     assert "25 days" in found(index, cfg, "annual leave")
     assert thread.is_alive()
     assert sync(index, folder(index), cfg.ingest).added == 1
@@ -178,7 +178,7 @@ def test_one_that_stays_locked_is_one_message_and_the_next_run_goes_on(
     write("later.md", "# Later\n\nThe garage opens at 06:30.")
     monkeypatch.setattr(database, "_WAIT_S", 0.2)
     index.close()
-    thread = locked(index.catalog.file, 3.0)
+    thread = locked(index.files.file, 3.0)
     with pytest.raises(CatalogError, match="is locked by another program") as error:
         sync(index, folder(index), cfg.ingest)
     assert "try again" in error.value.hint

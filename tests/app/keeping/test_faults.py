@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-import retrieval.index
+import retrieval.caches
 from app.keeping import index as recipe
 from app.keeping.index import run
 from core.config import IngestConfig, load
@@ -42,6 +42,7 @@ from retrieval.search import search
 from tests.app import tiny_embedder
 from tests.app.tiny_embedder import WORDS
 from tests.conftest import ROOT
+from tests.retrieval.sql import select
 
 pytestmark = pytest.mark.slow
 
@@ -289,10 +290,10 @@ def contents(generation: Path) -> Documents:
 
 def said(catalog: Catalog) -> Documents:
     """All that a catalog holds, by path."""
-    found: Documents = {path: [] for (path,) in catalog.rows("SELECT path FROM documents")}
+    found: Documents = {path: [] for (path,) in select(catalog, "SELECT path FROM documents")}
     sql = """SELECT d.path, c.ordinal, c.text, c.headings, c.page, c.key IS NOT NULL FROM chunks c
              JOIN documents d ON d.id = c.document_id ORDER BY 1, 2"""
-    for path, *row in catalog.rows(sql):
+    for path, *row in select(catalog, sql):
         found[path].append((*row,))  # type: ignore[arg-type]
     return found
 
@@ -349,7 +350,7 @@ def prepared(kind: type[Some]) -> Some:
     warm_up(embedder)
     recipe.Embedder = lambda cfg: embedder  # type: ignore[assignment,misc]
     recipe.read_apart = read_here
-    retrieval.index._UNSAVED = 0  # both caches are written by every sync
+    retrieval.caches._UNSAVED = 0  # both caches are written by every sync
     return kind(work, embedder)
 
 

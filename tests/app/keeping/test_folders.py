@@ -13,6 +13,7 @@ from core.errors import ConfigError, ReadError
 from retrieval.embed import Embedder
 from retrieval.home import current
 from retrieval.index import Index
+from tests.retrieval.sql import select
 
 Write = Callable[[str, str], Path]
 
@@ -136,7 +137,7 @@ def test_a_followed_folder_that_was_exchanged_for_a_link_is_not_followed_there(
     with pytest.raises(ReadError, match="symbolic link"):
         sync(index, many, cfg.ingest, only=["marker.txt"])
     assert index.catalog.folders() == [str(many)]
-    assert index.catalog.rows("SELECT path FROM documents WHERE path = 'marker.txt'") == []
+    assert select(index.catalog, "SELECT path FROM documents WHERE path = 'marker.txt'") == []
     place.unlink()
     (tmp_path / "aside").rename(place)
     assert run(cfg, "kb").unchanged == 10

@@ -23,6 +23,7 @@ from retrieval.index import Index
 from retrieval.search import search
 from tests.conftest import ROOT
 from tests.ingest.readers.test_pdf import build, saved
+from tests.retrieval.sql import select
 
 Write = Callable[[str, str], Path]
 
@@ -35,7 +36,7 @@ def contents(index: Index) -> list[tuple[str, int, str, bool]]:
     """Every chunk there is, whatever its id: path, ordinal, text, whether it has a vector."""
     sql = """SELECT d.path, c.ordinal, c.text, c.key IS NOT NULL FROM chunks c
              JOIN documents d ON d.id = c.document_id ORDER BY 1, 2"""
-    return index.catalog.rows(sql)  # type: ignore[return-value]
+    return select(index.catalog, sql)  # type: ignore[return-value]
 
 
 def found(index: Index, cfg: Config, question: str) -> list[str]:
@@ -299,13 +300,13 @@ def test_a_full_disk_loses_nothing_that_was_committed(
     index = opened(cfg, embedder)
     sync(index, folder, cfg.ingest)
     write("more.md", "# More\n\n" + "A sentence that needs room on the disk. " * 4000)
-    ((pages,),) = index.catalog.rows("PRAGMA page_count")
-    index.catalog.rows(f"PRAGMA max_page_count = {pages + 4}")  # SQLite reports the disk as full
+    ((pages,),) = select(index.catalog, "PRAGMA page_count")
+    select(index.catalog, f"PRAGMA max_page_count = {pages + 4}")  # SQLite reports the disk as full
     with pytest.raises(CatalogError, match="the disk is full") as error:
         sync(index, folder, cfg.ingest)
     assert "free some space" in error.value.hint
     assert found(index, cfg, "annual leave")[0] == "leave.md"
-    index.catalog.rows(f"PRAGMA max_page_count = {pages * 1000}")
+    select(index.catalog, f"PRAGMA max_page_count = {pages * 1000}")
     assert sync(index, folder, cfg.ingest).added == 1
     assert index.verify() == []
 

@@ -21,6 +21,7 @@ from retrieval.index import Index
 from retrieval.search import search
 from retrieval.transaction import Transaction
 from tests.app.tiny_embedder import WORDS, TinyEmbedder, build
+from tests.retrieval.sql import select
 
 NAMES = ("a.md", "b.md", "c.txt", "d.md", "d.md/a.md", "d.md/b.md", "e/a.md", "e/f/c.txt")  # d.md: a file, or a folder
 PARAGRAPHS = (
@@ -182,18 +183,18 @@ class Following(RuleBasedStateMachine):
 def contents(index: Index) -> list[tuple[object, ...]]:
     sql = """SELECT d.path, c.ordinal, c.text, c.headings, c.page, c.key IS NOT NULL FROM chunks c
              JOIN documents d ON d.id = c.document_id ORDER BY 1, 2"""
-    return index.catalog.rows(sql)
+    return select(index.catalog, sql)
 
 
 def keys(index: Index, table: str) -> set[bytes]:
     """The distinct texts that have a vector, or that chunks need one for."""
-    return {key for (key,) in index.catalog.rows(f"SELECT key FROM {table} WHERE key IS NOT NULL")}
+    return {key for (key,) in select(index.catalog, f"SELECT key FROM {table} WHERE key IS NOT NULL")}
 
 
 def rankings(index: Index, query: str) -> list[dict[tuple[str, int], float]]:
     """Every chunk's score by meaning and by words."""
-    dense = index.dense(index.embedder.embed_query(query), 1000)
-    lexical = index.lexical(index.terms(query), 1000)
+    dense = index.store.dense(index.embedder.embed_query(query), 1000)
+    lexical = index.store.lexical(index.terms(query), 1000)
     hits = index.hits([i for i, _ in dense + lexical])
     return [{(hits[i].path, hits[i].ordinal): score for i, score in found} for found in (dense, lexical)]
 

@@ -17,6 +17,7 @@ from retrieval.embed import Embedder
 from retrieval.home import writer_lock
 from retrieval.index import Index
 from tests.conftest import ROOT
+from tests.retrieval.sql import select
 
 # The built-in embedder reads no Chinese, so texts in Chinese are indexed in no time.
 
@@ -60,7 +61,7 @@ class Watching:
 
     def text(self, path: str) -> str:
         sql = "SELECT text FROM chunks c JOIN documents d ON d.id = c.document_id WHERE d.path = ? ORDER BY ordinal"
-        return "".join(text for (text,) in self.index.catalog.rows(sql, [path]))
+        return "".join(text for (text,) in select(self.index.catalog, sql, [path]))
 
     def until(self, condition: Callable[[], object], seconds: float = 15) -> None:
         end = time.monotonic() + seconds

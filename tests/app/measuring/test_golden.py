@@ -12,6 +12,7 @@ from core.errors import EvalError
 from retrieval.embed import Embedder
 from retrieval.index import Index
 from tests.retrieval.corpus import build
+from tests.retrieval.sql import select
 
 LEAVE = "Annual leave is 25 days. Sick leave needs a certificate after three days."
 
@@ -135,7 +136,7 @@ def test_the_chunk_with_the_larger_part_holds_evidence_that_a_boundary_cuts(cfg:
 
 def test_a_copy_in_another_file_counts_where_it_is_long_enough(cfg: Config, embedder: Embedder) -> None:
     index = build(cfg, embedder, {"leave.md": LEAVE, "copy.md": f"Copied: {LEAVE}", "other.md": "It took 25 days."})
-    documents = index.catalog.rows("SELECT id, path FROM documents")
+    documents = select(index.catalog, "SELECT id, path FROM documents")
     hits = {path: index.catalog.around(i, 0, 9)[0] for i, path in documents}
     (long,), _ = locate(index, [made("?", ["Annual leave is 25 days.", "after three days"], "leave.md", "person")])
     (short,), _ = locate(index, [made("?", ["25 days"], "leave.md", "person")])
@@ -193,7 +194,7 @@ def test_a_backup_keeps_what_people_wrote_and_purge_forgets_what_quotes_a_delete
     assert (data / "copy" / "dictionary.txt").read_text("utf-8") == "PTO = annual leave\n"
     assert len(golden.read(golden.golden_file(data, "copy"))) == 2
 
-    (document,) = [i for i, path in index.catalog.rows("SELECT id, path FROM documents") if path == "vpn.md"]
+    (document,) = [i for i, path in select(index.catalog, "SELECT id, path FROM documents") if path == "vpn.md"]
     with index.writing() as catalog, catalog.transaction() as write:
         write.remove(document)
     index.close()

@@ -37,6 +37,7 @@ from tests.app.allowances import (
 )
 from tests.app.stub_model import Stub
 from tests.retrieval.corpus import build
+from tests.retrieval.sql import select
 
 NONE = ["Who won the football cup in Brazil?", "Which paint do submarines need?"]
 
@@ -117,7 +118,7 @@ def test_no_passage_of_a_test_file_is_trained_on_nor_a_copy_of_one(cfg: Config, 
         assert len(rows["test"]) == len([path for path in held if not path.startswith("z-")])
         said = {
             squeeze(text)
-            for text, path in index.catalog.rows("SELECT c.text, d.path FROM chunks c JOIN documents d ON d.id = "
+            for text, path in select(index.catalog, "SELECT c.text, d.path FROM chunks c JOIN documents d ON d.id = "
                                                  "c.document_id") if path in held
         }  # fmt: skip
         for row in (*rows["train"], *rows["dev"]):
@@ -167,7 +168,7 @@ def test_what_all_files_say_stays_out_of_training_without_taking_the_rest_along(
     own = [" ".join(f"{thing}{i}" for i in range(9)) for thing in THINGS[:8]]  # so that no two are near copies
     texts = {f"{THINGS[n]}.md": f"{fact(n)}\n\n{own[n]}.\n\n{BOILERPLATE}" for n in range(8)}
     index = build(cfg, embedder, texts)
-    assert [text for (text,) in index.catalog.rows("SELECT DISTINCT text FROM chunks")].count(BOILERPLATE) == 1
+    assert [text for (text,) in select(index.catalog, "SELECT DISTINCT text FROM chunks")].count(BOILERPLATE) == 1
     index.close()
     asked = [golden.made(f"{THINGS[n]} allowance?", [fact(n)], f"{THINGS[n]}.md", "person", status="approved")
              for n in range(8)]  # fmt: skip

@@ -13,6 +13,7 @@ from core.types import Hit
 from retrieval.embed import Embedder
 from retrieval.index import Index
 from tests.retrieval.corpus import build as build_index
+from tests.retrieval.sql import select
 
 
 def judge(hits: Sequence[Hit], k: int) -> Judged:
@@ -93,7 +94,7 @@ def test_a_sentence_stands_for_a_question_of_the_passage_it_left(documents: tupl
     with opened(cfg, "kb", None, lambda *_: None) as material:
         made = [e for seed in range(8) for e in drafted(material, cfg, 4, seed=seed) if e.origin == "sentence"]
     assert made
-    texts = {i: text for i, text in index.catalog.rows("SELECT id, text FROM chunks")}
+    texts = {i: text for i, text in select(index.catalog, "SELECT id, text FROM chunks")}
     gone = 0
     for example in made:
         ((chunk_id,),) = example.homes

@@ -26,6 +26,7 @@ from retrieval.train import Row, TrainSettings
 from tests.app.tiny_embedder import WORDS
 from tests.app.tiny_embedder import build as build_embedder
 from tests.retrieval.corpus import build as build_index
+from tests.retrieval.sql import select
 from tests.retrieval.test_rerank import build as build_reranker
 
 pytestmark = pytest.mark.slow
@@ -184,9 +185,9 @@ def test_no_row_holds_a_held_out_passage_or_question_and_no_negative_answers(
         run(cfg, request)
     with opened(cfg, "kb", None, lambda *_: None) as material:
         parts = split(material.examples, {}, request.held_out, request.dev, FAST.seed)
-        texts = [text for (text,) in material.index.catalog.rows("SELECT text FROM chunks")]
-        paths = [path for (path,) in material.index.catalog.rows("SELECT d.path FROM chunks c JOIN documents d ON d.id "
-                                                                 "= c.document_id ORDER BY c.id")]  # fmt: skip
+        texts = [text for (text,) in select(material.index.catalog, "SELECT text FROM chunks")]
+        sql = "SELECT d.path FROM chunks c JOIN documents d ON d.id = c.document_id ORDER BY c.id"
+        paths = [path for (path,) in select(material.index.catalog, sql)]
     forbidden = {text for text, path in zip(texts, paths, strict=True) if path in parts.held_out}
     assert len(forbidden) == 10
     rows = [row for side in seen for row in side]

@@ -10,6 +10,7 @@ from app.ui import mention
 from core.config import Config
 from core.errors import CatalogError
 from retrieval.embed import Embedder
+from retrieval.filters import Filters
 from tests.retrieval.corpus import build
 
 
@@ -45,7 +46,9 @@ def test_a_file_that_is_mentioned_is_looked_up_and_not_searched_for(
     asked = mention.read("#kb/17/a.md #kb/2?/a.md what?", {"kb"})
     bases = cast("Bases", SimpleNamespace(get=lambda kb: index))
     ((_, where),) = mention.scopes(bases, asked.named)
-    index.among(where)
+    assert where is not None
+    filters = Filters()
+    filters.allowed(index.files, where)
     rows: list[int] = []
     dated = index.catalog.dated
 
@@ -56,8 +59,7 @@ def test_a_file_that_is_mentioned_is_looked_up_and_not_searched_for(
 
     monkeypatch.setattr(index.catalog, "dated", counted)
     build(cfg, embedder, {"new.md": "new"}).close()
-    among = index.among(where)
-    assert among is not None
+    among = filters.allowed(index.files, where)
     assert {hit.path for hit in index.hits(among.ids.tolist()).values()} == {
         "17/a.md",
         *(f"2{n}/a.md" for n in range(10)),

@@ -1,0 +1,186 @@
+"""Connections to a PostgreSQL server, its tables, and what it says where it cannot be used, in words."""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from core.errors import CatalogError, ConfigError
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+FORM = 1  # of the tables; a change is a new number
+_KEPT = 4  # connections that stay open while nobody uses them
+_CONNECT_S = 5
+# One set of tables for all knowledge bases of an installation; each has a part of `chunks` of its own, with its own
+# indexes. `terms` of a chunk are our tokens as lexemes, each at the position that says how often the chunk holds it;
+# `lexemes` says how many chunks hold a token.
+SCHEMA = f"""
+CREATE EXTENSION IF NOT EXISTS vector;
+CREATE SCHEMA ragstone;
+CREATE TABLE ragstone.form(number integer NOT NULL);
+INSERT INTO ragstone.form VALUES ({FORM});
+CREATE SEQUENCE ragstone.chunk_ids;
+CREATE TABLE ragstone.bases(
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text COLLATE "C" NOT NULL UNIQUE);
+CREATE TABLE ragstone.meta(
+    base integer NOT NULL REFERENCES ragstone.bases, key text COLLATE "C" NOT NULL, value text NOT NULL,
+    PRIMARY KEY(base, key));
+CREATE TABLE ragstone.folders(
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, base integer NOT NULL REFERENCES ragstone.bases,
+    path text COLLATE "C" NOT NULL, UNIQUE(base, path));
+CREATE TABLE ragstone.documents(
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, base integer NOT NULL REFERENCES ragstone.bases,
+    folder_id bigint NOT NULL REFERENCES ragstone.folders, path text COLLATE "C" NOT NULL, size bigint NOT NULL,
+    mtime_ns bigint NOT NULL, ctime_ns bigint NOT NULL, hash text NOT NULL, checked_ns bigint NOT NULL,
+    title text NOT NULL, language text NOT NULL, pages integer, empty_pages text NOT NULL, ocr_pages text NOT NULL,
+    tables integer NOT NULL, characters bigint NOT NULL, chunks integer NOT NULL, encoding text, notes text NOT NULL,
+    seconds double precision NOT NULL, sketch bytea NOT NULL, tags text NOT NULL, date text COLLATE "C" NOT NULL,
+    stale text NOT NULL DEFAULT '', reader text NOT NULL, indexed_at double precision NOT NULL,
+    UNIQUE(base, folder_id, path));
+CREATE TABLE ragstone.chunks(
+    base integer NOT NULL, id bigint NOT NULL, document_id bigint NOT NULL REFERENCES ragstone.documents,
+    ordinal integer NOT NULL, start bigint NOT NULL, "end" bigint NOT NULL, page integer, headings text NOT NULL,
+    language text COLLATE "C" NOT NULL, tokens integer NOT NULL, text text NOT NULL, key bytea, vector halfvec,
+    terms tsvector NOT NULL, length integer NOT NULL, PRIMARY KEY(base, id)) PARTITION BY LIST(base);
+CREATE UNIQUE INDEX ON ragstone.chunks(base, document_id, ordinal);
+CREATE INDEX ON ragstone.chunks(base, key);
+CREATE INDEX ON ragstone.chunks USING gin(terms);
+CREATE TABLE ragstone.lexemes(
+    base integer NOT NULL, term text COLLATE "C" NOT NULL, chunks integer NOT NULL, PRIMARY KEY(base, term));
+CREATE TABLE ragstone.embeddings(
+    base integer NOT NULL, key bytea NOT NULL, vector halfvec NOT NULL, PRIMARY KEY(base, key));
+CREATE TABLE ragstone.bands(
+    base integer NOT NULL, band bigint NOT NULL, document_id bigint NOT NULL REFERENCES ragstone.documents,
+    PRIMARY KEY(base, band, document_id));
+CREATE INDEX ON ragstone.bands(document_id);
+CREATE TABLE ragstone.failures(
+    base integer NOT NULL, folder_id bigint NOT NULL REFERENCES ragstone.folders, path text COLLATE "C" NOT NULL,
+    size bigint NOT NULL, mtime_ns bigint NOT NULL, ctime_ns bigint NOT NULL, checked_ns bigint NOT NULL,
+    error text NOT NULL, hint text NOT NULL, reader text NOT NULL, PRIMARY KEY(folder_id, path));
+"""
+_MAKING = 0x7261_6773  # an advisory lock for whoever makes the tables
+
+
+class Server:
+    """A database, by its URL. Safe to share between threads; each call borrows a connection."""
+
+    def __init__(self, url: str) -> None:
+        if not url.startswith(("postgresql://", "postgres://")):
+            raise ConfigError(
+                "app.database is no URL of a PostgreSQL", "write postgresql://user:password@host/database"
+            )
+        self._url = url
+        self._mutex = threading.Lock()
+        self._free: list[Connection[Any]] = []
+        self._threads = threading.local()
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        with self._mutex:
+            free, self._free = self._free, []
+        for connection in free:
+            connection.close()
+
+    def connect(self) -> "Connection[Any]":
+        """A new connection, for its caller to close. Raises `CatalogError` where the server cannot be reached."""
+        try:
+            import psycopg
+        except ImportError:
+            raise ConfigError(
+                "app.database needs the package psycopg, which is not installed",
+                "install it: pip install 'ragstone[postgresql]'",
+            ) from None
+        with told():
+            return psycopg.connect(
+                self._url, autocommit=True, connect_timeout=_CONNECT_S,
+                application_name=f"ragstone, process {os.getpid()} on {socket.gethostname()}"[:63],
+            )  # fmt: skip
+
+    @contextmanager
+    def borrowed(self) -> Iterator["Connection[Any]"]:
+        """A connection; within the block every call of this thread uses the same."""
+        own: Connection[Any] | None = getattr(self._threads, "connection", None)
+        if own is not None:
+            with told():
+                yield own
+            return
+        with self._mutex:
+            found = self._free.pop() if self._free else None
+        if found is None or found.closed or found.broken:
+            found = self.connect()
+        self._threads.connection = found
+        try:
+            with told():
+                yield found
+        finally:
+            self._threads.connection = None
+            idle = found.info.transaction_status == found.info.transaction_status.IDLE
+            with self._mutex:
+                kept = idle and not found.closed and len(self._free) < _KEPT
+                if kept:
+                    self._free.append(found)
+            if not kept:
+                found.close()
+
+    def prepare(self) -> None:
+        """Make the tables where there are none. Raises `CatalogError` where they are of another version."""
+        with self.borrowed() as db:
+            if self._form(db) is None:
+                with db.transaction():
+                    db.execute("SELECT pg_advisory_xact_lock(%s)", [_MAKING])
+                    if self._form(db) is None:
+                        db.execute(SCHEMA.encode())
+            if (form := self._form(db)) != FORM:
+                raise CatalogError(
+                    f"the tables in app.database have the form {form}, this version of ragstone knows {FORM}",
+                    "use the version that made them, or another database",
+                )
+
+    @staticmethod
+    def _form(db: "Connection[Any]") -> int | None:
+        there = db.execute("SELECT to_regclass('ragstone.form')").fetchone()
+        if there is None or there[0] is None:
+            return None
+        row = db.execute("SELECT number FROM ragstone.form").fetchone()
+        return row[0] if row else 0
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What the server or the way to it says, as a `CatalogError`; nothing of the URL, which may hold a password."""
+    import psycopg
+
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        raise CatalogError(
+            f"the database of app.database cannot be used: {_first_line(error)}",
+            "see that the PostgreSQL server runs and can be reached from here, then try again; nothing is lost",
+        ) from error
+    except psycopg.Error as error:
+        raise CatalogError(
+            f"the database of app.database refused: {_first_line(error)}",
+            "see docs/databases.md for what the server and its user need",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+_SERVERS: dict[str, Server] = {}
+_MAKING_ONE = threading.Lock()
+
+
+def server(url: str) -> Server:
+    """The server of a URL, with its tables made; the same for the same URL in one process."""
+    with _MAKING_ONE:
+        if url not in _SERVERS:
+            found = Server(url)
+            found.prepare()
+            _SERVERS[url] = found
+        return _SERVERS[url]

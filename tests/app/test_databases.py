@@ -1,0 +1,170 @@
+"""Knowledge bases in PostgreSQL, by the commands that work there; the others say that they do not yet."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.api import KnowledgeBase
+from app.keeping.databases import COMMANDS
+from app.keeping.index import run
+from core.config import Config
+from core.errors import CatalogError, ConfigError
+from retrieval.embed import Embedder
+from retrieval.filters import Filter
+from retrieval.index import Index
+from tests.conftest import ROOT
+from tests.retrieval.pg import Cluster, running
+
+Write = Callable[[str, str], Path]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def shared(cfg: Config, cluster: Cluster) -> Config:
+    """The configuration of an installation with an empty database."""
+    url = cluster.database(uuid.uuid4().hex)
+    return cfg.model_copy(update={"app": cfg.app.model_copy(update={"database": url})})
+
+
+def paths(base: KnowledgeBase, question: str, where: Filter | None = None) -> list[str]:
+    return [hit.path for hit in base.search(question, where=where).hits]
+
+
+def test_a_folder_is_indexed_changed_and_asked(shared: Config, embedder: Embedder, write: Write) -> None:
+    docs = write("leave.md", "# Leave\n\nAnnual leave is 25 days.").parent
+    write(
+        "it/vpn.md", "---\ntags: [network]\n---\n# VPN\n\nConnect on port 8443.\x00 Error E-4102 is an expired token."
+    )
+    write("nianjia.md", "年假每年二十五天。")
+    write("empty.txt", "")
+    report = run(shared, "kb", [docs], embedder=embedder)
+    assert (report.added, [error.path for error in report.failed]) == (3, ["empty.txt"])
+    with KnowledgeBase("kb", shared, embedder) as base:
+        assert paths(base, "How many days of annual leave?")[0] == "leave.md"
+        assert paths(base, "E-4102")[0] == "it/vpn.md"
+        assert paths(base, "年假")[0] == "nianjia.md"
+        assert set(paths(base, "leave", Filter(tags=("network",)))) == {"it/vpn.md"}
+        answer = base.ask("How many days of annual leave?")
+        assert answer.answered
+        assert "25 days" in answer.text
+        again = base.sync()
+        assert (again.added, again.changed, again.deleted, again.unchanged, again.embedded) == (0, 0, 0, 3, 0)
+        write("leave.md", "# Leave\n\nAnnual leave is 30 days.")
+        (docs / "nianjia.md").rename(docs / "moved.md")
+        (docs / "it" / "vpn.md").unlink()
+        after = base.sync()
+        assert (after.changed, after.moved, after.deleted, after.embedded) == (1, 1, 1, 1)
+        assert "30 days" in base.search("annual leave").hits[0].text
+        assert paths(base, "年假")[0] == "moved.md"
+        assert "it/vpn.md" not in paths(base, "E-4102")
+        assert base.index.verify() == []
+    assert Index.names(Path(shared.app.data), shared.app.database) == ["kb"]
+    assert not (Path(shared.app.data) / "kb").exists()
+
+
+def test_what_lies_there_does_not_depend_on_the_home(
+    shared: Config, cfg: Config, embedder: Embedder, write: Write
+) -> None:
+    texts = (
+        "Travel costs are reimbursed.",
+        "Hotels up to 180 euros a night.",
+        "差旅费在三十天内报销。",
+        "VPN on port 8443.",
+    )
+    docs = Path()
+    for n, text in enumerate(texts):
+        docs = write(f"{n}.md", f"# Title {n}\n\n{text}").parent
+    found = []
+    for each in (cfg, shared):
+        run(each, "kb", [docs], embedder=embedder)
+        with KnowledgeBase("kb", each, embedder) as base:
+            questions = ("Which hotel costs?", "差旅费", "port 8443", "Title 2")
+            hits = [base.search(question).hits for question in questions]
+            found.append(
+                [[(hit.path, hit.start, hit.text, hit.dense_rank, hit.lexical_rank) for hit in own] for own in hits]
+            )
+    assert found[0] == found[1]
+
+
+def test_a_server_that_is_away_is_an_error_and_one_that_is_back_answers(
+    shared: Config, cluster: Cluster, embedder: Embedder, write: Write
+) -> None:
+    docs = write("a.md", "Annual leave is 25 days.").parent
+    run(shared, "kb", [docs], embedder=embedder)
+    with KnowledgeBase("kb", shared, embedder) as base:
+        assert paths(base, "leave") == ["a.md"]
+        cluster.stop()
+        try:
+            for attempt in (
+                lambda: base.search("leave"),
+                lambda: base.ask("leave?"),
+                base.sync,
+                lambda: run(shared, "kb"),
+            ):
+                with pytest.raises(CatalogError, match=r"the database of app\.database cannot be used"):
+                    attempt()
+        finally:
+            cluster.start()
+        assert paths(base, "leave") == ["a.md"]
+
+
+def ragstone(cfg: Config, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    own = {
+        "RAGSTONE_DATA": cfg.app.data, "RAGSTONE_APP__DATABASE": cfg.app.database,
+        "RAGSTONE_LLM__BACKEND": "extractive", "RAGSTONE_RETRIEVAL__EMBEDDER": cfg.retrieval.embedder,
+    }  # fmt: skip
+    command = [sys.executable, "-c", "from app.cli import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | own, timeout=300)
+
+
+def test_the_commands_work_and_the_password_is_not_shown(shared: Config, write: Write) -> None:
+    docs = write("a.md", "Annual leave is 25 days.").parent
+    done = ragstone(shared, "index", str(docs), "--kb", "kb", "--json")
+    assert (done.returncode, json.loads(done.stdout)["added"]) == (0, 1), done.stderr
+    found = json.loads(ragstone(shared, "search", "annual leave", "--kb", "kb", "--json").stdout)
+    assert [hit["path"] for hit in found["hits"]] == ["a.md"]
+    away = shared.model_copy(
+        update={"app": shared.app.model_copy(update={"database": "postgresql://me:s3cret@127.0.0.1:9/none"})}
+    )
+    done = ragstone(away, "ask", "How many days of annual leave?", "--kb", "kb")
+    assert done.returncode == 2
+    assert "the database of app.database cannot be used" in done.stderr
+    shown = ragstone(away, "config")
+    assert shown.returncode == 0
+    assert "s3cret" not in done.stdout + done.stderr + shown.stdout + shown.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [("files",), ("purge",), ("index", "--plan"), ("index", "--rebuild"), ("doctor",)]
+)
+def test_what_does_not_work_yet_is_refused(shared: Config, arguments: tuple[str, ...]) -> None:
+    done = ragstone(shared, *arguments)
+    assert done.returncode == 2
+    assert "does not work with app.database yet" in done.stderr
+
+
+def test_a_dictionary_is_refused(shared: Config, embedder: Embedder, write: Write) -> None:
+    run(shared, "kb", [write("a.md", "Annual leave is 25 days.").parent], embedder=embedder)
+    home = Path(shared.app.data) / "kb"
+    home.mkdir(parents=True)
+    (home / "dictionary.txt").write_text("leave = holiday\n", encoding="utf-8")
+    with KnowledgeBase("kb", shared, embedder) as base, pytest.raises(ConfigError, match=r"dictionary\.txt"):
+        base.search("leave")
+
+
+def test_a_url_of_another_kind_is_refused(cfg: Config) -> None:
+    with pytest.raises(ConfigError, match="no URL of a PostgreSQL"):
+        Index.names(Path(cfg.app.data), "mysql://me:s3cret@host/none")
+    assert "index" in COMMANDS

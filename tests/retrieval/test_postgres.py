@@ -1,0 +1,85 @@
+"""What is PostgreSQL's own among the promises of a home."""
+
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.text import tokens
+from retrieval.filters import Filter
+from retrieval.index import Index
+from retrieval.postgres.catalog import PgCatalog
+from retrieval.postgres.writes import quoted, stored
+from tests.retrieval.homes import Postgres, document, ids_of, put, vector
+from tests.retrieval.pg import Cluster, running
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def index(cluster: Cluster) -> Iterator[Index]:
+    index = Postgres(cluster.database(uuid.uuid4().hex), exact_below=50).make("kb")
+    yield index
+    index.close()
+
+
+def _indexes(index: Index) -> list[str]:
+    """The approximate indexes of vectors that there are."""
+    assert isinstance(index.catalog, PgCatalog)
+    with index.catalog.server.borrowed() as db:
+        sql = "SELECT indexname FROM pg_indexes WHERE schemaname = 'ragstone' AND indexdef LIKE '%hnsw%'"
+        return [name for (name,) in db.execute(sql).fetchall()]
+
+
+def test_what_postgresql_cannot_hold_is_kept_as_something_as_long(index: Index) -> None:
+    text = "before\x00after 𠮷" + "z" * 5000
+    put(index, document("a.md", {1: text}))
+    (hit,) = index.catalog.chunks_of(index.catalog.documents()[0].id)
+    assert (hit.text, len(hit.text)) == (text.replace("\x00", "\ufffd"), len(text))
+    long = max(tokens(text), key=len)
+    assert [i for i, _ in index.store.lexical({long: 1.0}, 5)] == [hit.chunk_id]
+    assert (stored("a"), quoted("a'b\\")) == ("a", "'a''b\\\\'")
+
+
+def test_a_word_counts_as_often_as_it_stands_there(index: Index) -> None:
+    put(index, document("a.md", {1: "delta " * 300}), document("b.md", {2: "delta " * 290 + "zeta " * 10}))
+    (a,), (b,) = ids_of(index)["a.md"], ids_of(index)["b.md"]
+    scores = dict(index.store.lexical({"delta": 1.0}, 5))
+    assert scores[a] > scores[b] > 0
+
+
+def test_common_words_are_put_off_without_another_result(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [
+        f"common {'often ' * (n % 3)}{'seldom' if n % 20 == 0 else ''} {'once' if n == 7 else ''}" for n in range(100)
+    ]
+    put(index, *(document(f"{n}.md", {n: text}) for n, text in enumerate(words)))
+    asked = [
+        {token: 1.0 for word in own for token in tokens(word)}
+        for own in (["common", "once"], ["often", "seldom"], ["common", "often", "once"])
+    ]
+    limits = (None, Filter(paths=("1*",)))
+    ways = []
+    for bound in (20_000, 30, 3, 0):
+        monkeypatch.setattr("retrieval.postgres.search._COMMON", bound)
+        ways.append([index.store.lexical(terms, k, where) for terms in asked for k in (1, 4, 1000) for where in limits])
+    assert ways[0] == ways[1] == ways[2] == ways[3]
+    assert all(ways[0][::2])
+
+
+def test_the_approximate_index_is_made_once_there_are_enough_and_used(index: Index) -> None:
+    put(index, *(document(f"{n}.md", {n: f"text {n}"}) for n in range(40)))
+    assert _indexes(index) == []
+    put(index, *(document(f"{n}.md", {n: f"text {n}"}) for n in range(40, 400)))
+    assert len(_indexes(index)) == 1
+    assert index.store.recall() >= 0.9
+    assert len(index.store.dense(vector(1), 300)) == 300
+    with index.writing():
+        index.store.rebuild()
+    assert len(_indexes(index)) == 1
+    assert index.verify() == []
