@@ -59,9 +59,11 @@ test:
 	@$(PYTEST) || { [ $$? -eq 1 ] && echo "What failed among $(WORKERS) workers runs once more, alone:" && \
 	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 
-# What needs no browser, no vLLM, no app of its own and no training.
+# What needs no browser, no vLLM, no app of its own and no training. It computes and hardly waits: a worker for each core,
+# since each imports all that is tested.
+quick: WORKERS = logical
 quick: $(VENV)/.test
-	@$(PYTEST) -m "not (browser or vllm or compressor or slow)"
+	@$(PYTEST) --quick
 
 bench: $(VENV)/.test
 	$(BIN)/python -m bench.retrieval

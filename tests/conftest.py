@@ -1,6 +1,7 @@
 """Fixtures that every test may use: real small parts, nothing from the network."""
 
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +22,22 @@ ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("RAGSTONE_RETRIEVAL__EMBEDDER", "english")  # of what tests start
 SMALL = {"retrieval.embedder": "english", "retrieval.precision": "float32"}
 
-
 _LONG = ("vllm", "compressor", "browser", "slow")  # markers, longest first
+_ALL_LONG = re.compile(rf"^pytestmark = .*\bmark\.(?:{'|'.join(_LONG)})\b", re.MULTILINE)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help=f"leave out what is marked {', '.join(_LONG)}")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `--quick`, a file that is marked as a whole is not even imported.
+
+    Such files import torch, peft, a browser's driver; and each worker imports every file that it collects.
+    """
+    if not config.getoption("quick") or collection_path.suffix != ".py":
+        return None
+    return bool(_ALL_LONG.search(collection_path.read_text("utf-8"))) or None
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -41,8 +56,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Lanes(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files that take long begin first; `--dist loadscope --no-loadscope-reorder` keeps this order."""
+    if config.getoption("quick"):
+        left_out = {item for item in items if any(item.get_closest_marker(name) for name in _LONG)}
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
     ranks: dict[str, int] = {}
     for item in items:
         rank = next((n for n, name in enumerate(_LONG) if item.get_closest_marker(name)), len(_LONG))

@@ -16,6 +16,8 @@ from llm.trainers import Settings
 from tests import learning_lm
 from tests.learning_lm import QUESTIONS, RIGHT
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("trl")
 pytest.importorskip("peft")
 

@@ -22,6 +22,7 @@ def small_env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LlmConfig:
     return LlmConfig(vllm_build="cpu", vllm_env=str(tmp_path / "env"))
 
 
+@pytest.mark.slow
 def test_the_environment_is_made_once_and_made_anew_when_it_is_half_made_or_outdated(small_env: LlmConfig) -> None:
     lines: list[str] = []
     python = vllm_env.ensure(small_env, lines.append)
@@ -55,6 +56,7 @@ def test_an_environment_made_by_hand_is_used_as_it_is(small_env: LlmConfig) -> N
     assert [item.name for item in folder.iterdir()] == ["lib"]
 
 
+@pytest.mark.slow
 def test_of_two_processes_one_makes_the_environment_and_the_other_waits(small_env: LlmConfig) -> None:
     lines: list[list[str]] = [[], []]
     threads = [threading.Thread(target=vllm_env.ensure, args=(small_env, said.append)) for said in lines]
@@ -66,6 +68,7 @@ def test_of_two_processes_one_makes_the_environment_and_the_other_waits(small_en
     assert vllm_env.ready(small_env)
 
 
+@pytest.mark.slow
 def test_a_failure_of_pip_is_shown_and_the_environment_is_not_taken_for_complete(small_env: LlmConfig) -> None:
     vllm_env.CPU_REQUIREMENTS.write_text("./no-such-package.whl\n")
     with pytest.raises(ModelError, match=r"(?s)pip ended with 1.*no-such-package") as caught:

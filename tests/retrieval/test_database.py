@@ -72,6 +72,7 @@ def on_a_small_disk(tmp_path: Path, state: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_a_full_disk_answers_and_is_written_again_when_there_is_room(tmp_path: Path) -> None:
     full, answers, sound, refusal, *hint, later = on_a_small_disk(tmp_path, "full")
     assert full == "No space left on device"
@@ -82,6 +83,7 @@ def test_a_full_disk_answers_and_is_written_again_when_there_is_room(tmp_path: P
     assert later == "1 ['a.md', 'new.md']"  # an index that was opened meanwhile sees it too
 
 
+@pytest.mark.slow
 def test_a_read_only_disk_answers_and_is_verified(tmp_path: Path) -> None:
     answers, sound, refusal, hint = on_a_small_disk(tmp_path, "read-only")
     assert answers == "['a.md'] ['a.md']"

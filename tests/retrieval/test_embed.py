@@ -68,6 +68,7 @@ def test_a_batch_that_fails_is_embedded_one_by_one(embedder: Embedder, monkeypat
             bad.result()
 
 
+@pytest.mark.slow
 def test_many_texts_have_the_vectors_that_torch_gives_them(embedder: Embedder) -> None:
     texts = [f"{text} {n} " * (1 + n % 7) for n in range(20) for text in TEXTS]
     heard: list[int] = []

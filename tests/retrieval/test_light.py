@@ -31,6 +31,7 @@ def folder(request: pytest.FixtureRequest) -> Path:
     return found
 
 
+@pytest.mark.slow
 def test_vectors_are_those_of_sentence_transformers(folder: Path) -> None:
     light = Light.of(folder)
     assert light
@@ -96,6 +97,7 @@ def test_weights_that_are_cut_off_are_not_read(tmp_path: Path) -> None:
     assert Light.of(tmp_path / "model") is None
 
 
+@pytest.mark.slow
 def test_nothing_heavy_is_imported_to_embed() -> None:
     code = (
         "import sys; from core.config import RetrievalConfig; from retrieval.embed import Embedder\n"

@@ -35,6 +35,7 @@ def commands(handbook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return Commands(tmp_path / "data")
 
 
+@pytest.mark.slow
 def test_from_draft_to_figures_and_back(commands: Commands, tmp_path: Path) -> None:
     assert isinstance(commands.run("eval").exception, EvalError)  # nothing is approved yet
     drafts = commands.json("golden", "draft", "--count", "12")["questions"]

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from app.keeping.index import run
 from core.config import Config
 from tests.conftest import ROOT
@@ -78,6 +80,7 @@ def text(n: int, version: str) -> str:
     return "\n\n".join(f"## 版本{version} 第{n}号 {number}\n\n{part}" for number, part in enumerate(parts))
 
 
+@pytest.mark.slow
 def test_readers_in_other_processes_see_each_document_whole_and_at_the_end_only_the_new(
     cfg: Config, tmp_path: Path
 ) -> None:

@@ -231,6 +231,7 @@ def dying(transactions: int, committed: bool) -> Callable[[Catalog], object]:
     return doomed
 
 
+@pytest.mark.slow
 def test_after_any_changes_and_kills_a_sync_equals_a_fresh_build(tmp_path_factory: pytest.TempPathFactory) -> None:
     Following.embedder = build(tmp_path_factory.mktemp("tiny"))
     run_state_machine_as_test(

@@ -20,6 +20,8 @@ from llm.methods import Shape
 from llm.trainers import Settings as Tuning
 from tests import compressor, learning_lm
 
+pytestmark = pytest.mark.slow  # the fixture `data` trains
+
 pytest.importorskip("trl")
 pytest.importorskip("peft")
 
@@ -66,7 +68,6 @@ def report_free(data: Path) -> Iterator[None]:
 
 
 @pytest.mark.vllm
-@pytest.mark.slow
 @pytest.mark.usefixtures("report_free")
 def test_an_adapter_as_served_says_what_was_trained(served: Config, rows: str) -> None:
     report = parity.run(served, Request("m", rows))
@@ -79,7 +80,6 @@ def test_an_adapter_as_served_says_what_was_trained(served: Config, rows: str) -
 
 
 @pytest.mark.vllm
-@pytest.mark.slow
 @pytest.mark.usefixtures("report_free")
 def test_a_wrong_template_a_damaged_weight_and_sampling_settings_are_named_and_block_promotion(
     served: Config, data: Path, rows: str
@@ -110,7 +110,6 @@ def test_a_wrong_template_a_damaged_weight_and_sampling_settings_are_named_and_b
 
 @pytest.mark.vllm
 @pytest.mark.compressor
-@pytest.mark.slow
 @pytest.mark.usefixtures("report_free")
 def test_an_adapter_is_quantized_proven_and_promoted(served: Config, data: Path, rows: str) -> None:
     llm = served.llm.model_copy(update={"compressor_env": compressor.environment()})

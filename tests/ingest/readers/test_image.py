@@ -21,12 +21,14 @@ def saved(picture: Image.Image, kind: str, **options: object) -> bytes:
     return memory.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP", "GIF", "JPEG2000"])
 def test_a_picture_is_a_document_of_one_recognised_page(kind: str) -> None:
     document = read_image(saved(drawn(WORDS), kind), IngestConfig())
     assert (document.text, document.pages, document.ocr_pages) == (WORDS, 1, (1,))
 
 
+@pytest.mark.slow
 def test_a_photo_is_turned_as_its_camera_noted() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # orientation: the camera was held upright
@@ -34,6 +36,7 @@ def test_a_photo_is_turned_as_its_camera_noted() -> None:
     assert document.text == WORDS
 
 
+@pytest.mark.slow
 def test_the_pages_of_a_tiff_keep_their_numbers() -> None:
     pages = [drawn("Cover"), Image.new("RGB", (300, 300), "white"), drawn(WORDS)]
     data = saved(pages[0], "TIFF", save_all=True, append_images=pages[1:])
@@ -42,6 +45,7 @@ def test_the_pages_of_a_tiff_keep_their_numbers() -> None:
     assert (document.pages, document.ocr_pages, document.empty_pages) == (3, (1, 3), (2,))
 
 
+@pytest.mark.slow
 def test_transparent_and_deep_pictures_are_seen_as_a_viewer_shows_them() -> None:
     ink = drawn(WORDS).convert("L").point(lambda level: 255 - level)
     clear = Image.new("RGBA", ink.size, (0, 0, 0, 0))

@@ -48,11 +48,13 @@ def cjk_font() -> str:
     return str(font)
 
 
+@pytest.mark.slow
 def test_chinese_lines_are_recognised_and_their_paragraph_is_joined(cjk_font: str) -> None:
     lines = ["员工出差的住宿标准为每晚四百五十元，超出部分", "需要总经理书面同意。Visa费用另行报销"]
     assert recognise(drawn("\n".join(lines), font=cjk_font)) == "".join(lines)
 
 
+@pytest.mark.slow
 def test_columns_are_read_one_after_the_other_below_a_title_over_both() -> None:
     page = drawn("Rules for journeys on behalf of the company and its parts", (1000, 420))
     write(page, "\n".join(LEFT), (40, 130))
@@ -61,6 +63,7 @@ def test_columns_are_read_one_after_the_other_below_a_title_over_both() -> None:
     assert words == " ".join(["Rules for journeys on behalf of the company and its parts", *LEFT, *RIGHT])
 
 
+@pytest.mark.slow
 def test_the_cells_of_a_table_are_read_row_by_row() -> None:
     table = Image.new("RGB", (900, 400), "white")
     for row, cells in enumerate([("Region", "Sales"), ("North", "100"), ("South", "200"), ("West", "300")]):
@@ -69,17 +72,20 @@ def test_the_cells_of_a_table_are_read_row_by_row() -> None:
     assert recognise(table).split("\n") == ["Region Sales", "North 100", "South 200", "West 300"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("degrees", [90, 180, 270, 3])
 def test_a_page_that_lies_askew_is_read_from_its_top(degrees: int) -> None:
     page = drawn("\n".join(LEFT)).rotate(degrees, expand=True, fillcolor="white")
     assert " ".join(recognise(page).split()) == " ".join(LEFT)
 
 
+@pytest.mark.slow
 def test_a_long_screenshot_is_cut_between_its_lines() -> None:
     lines = [f"message number {n} of the chat" for n in range(40)]
     assert recognise(drawn("\n".join(lines), (620, 2000))).split("\n") == lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(12000, 3), (3, 3000), (1, 1)])
 def test_pictures_of_hostile_shapes_take_no_memory_and_have_no_text(size: tuple[int, int]) -> None:
     picture = Image.new("RGB", size, "white")
@@ -87,6 +93,7 @@ def test_pictures_of_hostile_shapes_take_no_memory_and_have_no_text(size: tuple[
     assert recognise(picture) == ""
 
 
+@pytest.mark.slow
 def test_recognition_needs_no_network_and_logs_nothing() -> None:
     code = (
         "import socket, sys\n"

@@ -131,6 +131,7 @@ def scan(words: str, corner: str = "") -> Pdf:
     return pdf
 
 
+@pytest.mark.slow
 def test_scanned_pages_between_others_are_recognised_and_keep_their_numbers() -> None:
     pdf = build([["Typed page"], [], ["Last page"]])
     scanned = scan("Travel expenses are paid within ten days", "Page 2")
@@ -152,12 +153,14 @@ def test_without_ocr_the_scanned_pages_of_a_mixed_pdf_stay_empty() -> None:
     assert (document.text, document.ocr_pages, document.empty_pages) == ("Typed page", (), (2,))
 
 
+@pytest.mark.slow
 def test_a_page_with_more_text_than_a_stamp_is_not_recognised_though_a_picture_lies_behind_it() -> None:
     layer = " ".join(["caption"] * 16)
     document = read(scan("Background", layer))
     assert (document.text, document.ocr_pages) == (layer, ())
 
 
+@pytest.mark.slow
 def test_a_scanned_page_is_known_by_its_picture_however_long_its_stamp_is() -> None:
     stamp = "Received by the registry of the district court on 12 May 2024 under number 4711 of the year and kept"
     scanned = scan("Travel expenses are paid within ten days", stamp)
