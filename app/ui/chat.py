@@ -17,6 +17,7 @@ from app.ui.conversation import Writing, in_panel, voted
 from app.ui.markup import markup
 from app.ui.render import LATEX, plain, safe_markdown
 from app.ui.speaker import speaker
+from app.ui.suggest import suggestions
 from core.errors import AccessError
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ def build(state: "State", say: Any, kb: str) -> None:
                 buttons=["copy"], editable="all", feedback_options=["Like", "Dislike"], elem_id="chat",
                 group_consecutive_messages=False,
             )  # fmt: skip
-            doing = gr.Markdown(elem_id="doing")
+            with gr.Row(elem_id="chat-line"):
+                doing = gr.Markdown(elem_id="doing")
+                gr.Button(say("passages"), size="sm", elem_id="chat-passages")  # page.js opens them on a narrow page
             box = gr.Textbox(
                 placeholder=say("ask"), label=say("ask"), show_label=False, container=False, autofocus=True,
                 submit_btn=True, max_lines=12, elem_id="question",
@@ -66,9 +69,12 @@ def build(state: "State", say: Any, kb: str) -> None:
     )  # fmt: skip
     again = chatbot.retry(talk.retry, [chat, bases, mode], [box, *view], concurrency_limit=None, **quiet)
     edited = chatbot.edit(talk.edit, [chat, bases, mode], [box, *view], concurrency_limit=None, **quiet)
+    suggested = chatbot.example_select(
+        talk.suggested, [chat, bases, mode], [box, *view], concurrency_limit=None, **quiet
+    )  # fmt: skip
     going = more.change(talk.go_on, [more, chat], [box, *view], concurrency_limit=None, **quiet)
     box.stop(
-        None, cancels=[asking, again, edited, going], **quiet
+        None, cancels=[asking, again, edited, going, suggested], **quiet
     )  # a function given here would run to its end before it
     box.stop(talk.stopped, [chat, search], [box, *view], **quiet)
     chatbot.like(talk.like, [chat], [doing], **quiet)
@@ -109,10 +115,12 @@ class _Talk(Answering):
         self._begins.pop(str(request.session_hash), None)
         shown = self._view(reader, chat_id, said)
         votes = ["Like", "Dislike", *(TEXTS[said][reason] for reason in _REASONS)]
+        offered: list[Any] = [{"text": one} for one in suggestions(self.state.bases, chosen, said)]
         if chat_id:
-            shown[1] = gr.Chatbot(value=shown[1], feedback_options=votes)
+            shown[1] = gr.Chatbot(value=shown[1], feedback_options=votes, examples=offered)
         else:  # what was asked while the page was loading stays
-            shown[0], shown[1], shown[4] = gr.skip(), gr.Chatbot(feedback_options=votes), gr.skip()
+            shown[0], shown[4] = gr.skip(), gr.skip()
+            shown[1] = gr.Chatbot(feedback_options=votes, examples=offered)
         return [*shown, gr.Dropdown(choices=sorted(reader.sees), value=chosen), asked]
 
     async def ask(
@@ -128,6 +136,14 @@ class _Talk(Answering):
         await run_in_threadpool(self._counted, "", request)
         chat_id = chat_id or await self._just_begun(bases, open_mode, request)
         async for shown in self._asked(text, chat_id, bases, open_mode, "last", request):
+            yield shown
+
+    async def suggested(
+        self, chat_id: str, bases: list[str], open_mode: bool, request: gr.Request, event: gr.SelectData
+    ) -> AsyncIterator[Any]:
+        """Ask what an empty conversation suggests."""
+        text = event.value.get("text") if isinstance(event.value, dict) else None
+        async for shown in self.ask(text if isinstance(text, str) else "", chat_id, bases, open_mode, request):
             yield shown
 
     async def _just_begun(self, bases: list[str], open_mode: bool, request: gr.Request) -> str:

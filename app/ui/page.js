@@ -16,9 +16,44 @@
   };
   const act = (action) => tell('chat', { action });
 
+  // On a narrow page the list of chats and the passages lie over the rest, which cannot be reached meanwhile.
+  const narrow = matchMedia('(max-width: 900px)');
+  let pane = null, before = null;
+  const rest = (inert) => {
+    for (const part of document.querySelectorAll('#head, #tabs > .tab-wrapper, #chat-side, #chat-main, #chat-evidence'))
+      part.inert = inert && part !== pane;
+  };
+  const shut = () => {
+    if (!pane) return;
+    pane.classList.remove('rs-open');
+    ['role', 'aria-modal', 'aria-label'].forEach((name) => pane.removeAttribute(name));
+    pane = null;
+    rest(false);
+    if (before?.isConnected) before.focus();
+  };
+  const show = (id, label) => {
+    const part = document.getElementById(id);
+    if (!narrow.matches || !part || part === pane) return;
+    shut();
+    [pane, before] = [part, document.activeElement];
+    part.classList.add('rs-open');
+    Object.entries({ role: 'dialog', 'aria-modal': 'true', 'aria-label': label }).forEach((pair) => part.setAttribute(...pair));
+    rest(true);
+    part.querySelector('button')?.focus();
+  };
+  narrow.addEventListener('change', shut);
+  const passages = () => show('chat-evidence', document.querySelector('#evidence h2')?.innerText ?? '');
+  const keys = () => {
+    const list = document.getElementById('rs-keys');
+    shut(); // what holds the list cannot be reached while a pane is open
+    if (list?.open) list.close();
+    else list?.showModal();
+  };
+
   const reveal = (n) => {
     const card = document.getElementById(`source-${n}`);
     if (!card) return;
+    passages();
     card.open = true;
     card.scrollIntoView({ block: 'nearest', behavior: 'smooth' });
     card.querySelector('summary').focus({ preventScroll: true });
@@ -56,8 +91,15 @@
       document.cookie = `ragstone_language=${control.dataset.to}; path=/; max-age=31536000; samesite=lax`;
       location.reload();
     } else if (control?.dataset.page === 'chats') {
-      document.getElementById('chat-side')?.classList.toggle('rs-open');
+      show('chat-side', control.ariaLabel);
+      return;
+    } else if (control?.dataset.page === 'close') {
+      return shut();
+    } else if (control?.dataset.page === 'keys') {
+      return keys();
     }
+    if (event.target.closest('#chat-passages')) return passages();
+    if (pane && (!pane.contains(event.target) || event.target.closest('[data-act=open], #chat-new'))) shut();
     const row = event.target.closest('button[data-value]');
     const list = row?.closest('[id^="knowledge-"]');
     if (list) return tell(list.id, { value: row.dataset.value });
@@ -158,12 +200,23 @@
       event.preventDefault();
       event.stopImmediatePropagation();
     } else if (event.key === 'Escape') {
-      document.querySelector('#question .stop-button')?.click();
+      if (document.getElementById('rs-keys')?.open) return; // which closes by itself
+      if (pane) shut();
+      else document.querySelector('#question .stop-button')?.click();
+    } else if (event.altKey && event.code === 'Slash') {
+      event.preventDefault();
+      keys();
+    } else if (event.key === 'ArrowUp' && event.target === box() && !box().value) {
+      const last = [...document.querySelectorAll('#chat .user-row')].at(-1);
+      const edit = last?.nextElementSibling?.querySelector('button:is([aria-label=Edit], [aria-label=编辑])');
+      if (edit) { event.preventDefault(); edit.click(); }
     } else if (event.altKey && event.code === 'KeyN') {
+      event.preventDefault();
       document.querySelector('#chat-new')?.click();
       box()?.focus();
     } else if (event.altKey && event.code === 'KeyK') {
       event.preventDefault();
+      show('chat-side', document.querySelector('[data-page=chats]')?.ariaLabel ?? '');
       document.querySelector('#chat-search textarea, #chat-search input')?.focus();
     }
   }, true);

@@ -8,13 +8,13 @@ import html
 import os
 import secrets
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from fastapi import Request
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from gradio.themes import Soft
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,6 +25,7 @@ from app.running.uploads import Uploads
 from app.ui import chat, knowledge, lab, lab_edit, mention, models, settings
 from app.ui.conversation import reader_of
 from app.ui.markup import markup
+from app.ui.theme import theme
 from app.ui.visitor import tongue
 from prompts.versions import pack
 
@@ -38,6 +39,10 @@ TABS = (chat, knowledge, lab, models, settings)
 # The one that was silent for longest goes first; a page that is open speaks every few seconds.
 SESSIONS = 400
 _HERE = Path(__file__).parent
+_KEYS = (
+    ("Enter", "key_send"), ("Shift + Enter", "key_line"), ("Esc", "key_stop"), ("↑", "key_edit"), ("#", "key_mention"),
+    ("Alt + N", "key_new"), ("Alt + K", "key_find"), ("Alt + /", "key_list"),
+)  # fmt: skip
 
 
 # Gradio speaks the browser's first language, which it asks for at once; the one chosen on the page comes before it.
@@ -94,8 +99,6 @@ def mount(api: "FastAPI", state: "State", kb: str) -> "FastAPI":
     """The API with the UI at `/`."""
     _add_routes(api, state)
     api.add_middleware(_Scripts)
-    font = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans CJK SC", "Microsoft YaHei", "sans-serif"]
-    theme = Soft(primary_hue="teal", font=font, font_mono=["ui-monospace", "monospace"])
     words = {t: {f"{m.NAME}_{key}": text for m in TABS for key, text in m.TEXTS[t].items()} for t in ("en", "zh")}
     i18n = gr.I18n(**{"en": words["en"], "zh": words["zh"], "zh-CN": words["zh"]})
     uploads = _uploads(state)
@@ -103,7 +106,7 @@ def mount(api: "FastAPI", state: "State", kb: str) -> "FastAPI":
     blocks.has_launched = True  # else Gradio's own check of the files that an event names is left out
     guard = Middleware(Events, uploads=uploads, inputs=_inputs(blocks))
     return gr.mount_gradio_app(
-        api, blocks, path="/", app_kwargs={"middleware": [guard]}, theme=theme, i18n=i18n,
+        api, blocks, path="/", app_kwargs={"middleware": [guard]}, theme=theme(), i18n=i18n,
         css=(_HERE / "page.css").read_text("utf-8"),
         head='<script src="page.js"></script>', root_path=normal(state.cfg.app.root_path) or None,
         ssr_mode=False, show_error=True,
@@ -159,9 +162,19 @@ def _head(user: str, request: gr.Request) -> str:
         )
     return (
         f'<div class="rs-head"><button data-page="chats" class="rs-menu" aria-label="{texts["chats"]}">☰</button>'
-        f'<b>Ragstone</b><span class="rs-gap"></span>{who}'
+        f'<h1>Ragstone</h1><span class="rs-gap"></span>{who}'
         f'<button data-page="language" data-to="{other}" lang="{other}">{texts["language"]}</button>'
-        f'<button data-page="theme" title="{texts["theme"]}" aria-label="{texts["theme"]}">◐</button></div>'
+        f'<button data-page="theme" title="{texts["theme"]}" aria-label="{texts["theme"]}">◐</button>'
+        f'<button data-page="keys" title="{texts["keys"]}" aria-label="{texts["keys"]}">?</button>{_keys(texts)}</div>'
+    )
+
+
+def _keys(texts: Mapping[str, str]) -> str:
+    """The list of the keys, which page.js opens."""
+    rows = "".join(f"<dt><kbd>{key}</kbd></dt><dd>{texts[name]}</dd>" for key, name in _KEYS)
+    return (
+        f'<dialog id="rs-keys" aria-labelledby="rs-keys-title"><h2 id="rs-keys-title">{texts["keys"]}</h2>'
+        f'<dl>{rows}</dl><button data-page="keys">{texts["close"]}</button></dialog>'
     )
 
 

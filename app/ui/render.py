@@ -3,18 +3,20 @@
 import html
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import quote
 
 from app.errors_zh import says
 from app.texts import TEXTS, Tongue, version_notes
+from app.ui.passage import TURNS_ROUND, laid_out, quotes_of
 from app.view import has_picture
-from core.text import keywords, marks
-from core.types import Answer, Candidate, Source, Trace
-from prompts.context import bodies
+from core.text import keywords
+from core.types import Answer, Candidate, Hit, Source, Trace
+from prompts.context import bodies, without_marks
+from prompts.context import quote as context_quote
 from prompts.marks import pieces, spans
-from prompts.support import OWN, Statement
+from prompts.support import OWN, Statement, statements
 
 _DISPLAY: dict[str, Any] = {"left": "$$", "right": "$$", "display": True}
 _INLINE: dict[str, Any] = {"left": "\\(", "right": "\\)", "display": False}
@@ -44,7 +46,6 @@ _TRACED = 20  # candidates that are shown
 _WORD_JOINER = "\u2060"  # is not seen
 _STARS = re.compile(r"(?<=([^\s*\\]))\*+(?=([^\s*]))")
 _WIDE = re.compile(r"[\u1100-\u11ff\u2e80-\ud7ff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff]")
-_TURNS_ROUND = dict.fromkeys(range(0x202A, 0x202F))  # signs that show what stands behind them in another order
 
 
 def safe_markdown(text: str, known: Mapping[int, str] | None = None) -> str:
@@ -58,7 +59,7 @@ def safe_markdown(text: str, known: Mapping[int, str] | None = None) -> str:
 
     `known` are the passages that a citation may point to, by number; None: any number is one's.
     """
-    text = text.translate(_TURNS_ROUND)
+    text = text.translate(TURNS_ROUND)
     places = [place for place, character in enumerate(text) if character not in _SIGNS]
     marks = {}
     for start, end, numbers in spans("".join(text[place] for place in places), known):
@@ -234,16 +235,36 @@ def evidence(
 
     `message` is the answer's, whose passage `focus` is to be looked at.
     """
-    texts = TEXTS[tongue]
+    texts = {key: html.escape(text, quote=True) for key, text in TEXTS[tongue].items()}
+    panel = (
+        f'<div class="rs-panel-head"><h2>{texts["passages"]}</h2>'
+        f'<button class="rs-close" data-page="close" aria-label="{texts["close"]}">✕</button></div>'
+    )
     if not sources:
-        return f'<div class="rs-empty">{html.escape(texts["no_evidence"])}</div>'
+        return f'{panel}<div class="rs-empty">{texts["no_evidence"]}</div>'
     terms = keywords(query)
+    said = _said(answer, {source.n: source.text for source in sources}) if answer else {}
     ordered = sorted(sources, key=lambda s: (s.n not in cited, s.n))
-    cards = "".join(_card(source, terms, tongue, source.n in cited, source.n == focus) for source in ordered)
-    head = f'<div class="rs-query">{html.escape(texts["searched"])}: {html.escape(query[:300])}</div>'
+    cards = "".join(
+        _card(source, terms, tongue, source.n in cited, source.n == focus, said.get(source.n, ())) for source in ordered
+    )
+    head = f'<div class="rs-query">{texts["searched"]}: {html.escape(query[:300])}</div>'
     notes = "".join(f'<div class="rs-note">{html.escape(says(note, tongue))}</div>' for note in trace.notes)
-    more = _traced(trace, tongue) + (_sent(answer, texts) if answer else "")
-    return f'<div class="rs-evidence" data-message="{message}" data-focus="{focus}">{head}{notes}{cards}{more}</div>'
+    more = _traced(trace, tongue) + (_sent(answer, TEXTS[tongue]) if answer else "")
+    shown = f"{head}{notes}{cards}{more}"
+    return f'{panel}<div class="rs-evidence" data-message="{message}" data-focus="{focus}">{shown}</div>'
+
+
+def _said(answer: Answer, texts: Mapping[int, str]) -> dict[int, list[str]]:
+    """What an answer has from each source that it cites: its own sentences, and those that it puts in other words."""
+    said = {citation.n: quotes_of(answer.text, citation.quote) for citation in answer.citations}
+    if answer.backend != "extractive":
+        for statement in statements(answer.text, answer.query, answer.sources):
+            claim = without_marks(answer.text[statement.start : statement.end])
+            for n in statement.cites if statement.supported else ():
+                if n in said and n in texts:
+                    said[n].append(context_quote(claim, texts[n]))
+    return said
 
 
 def _sent(answer: Answer, texts: Mapping[str, str]) -> str:
@@ -288,20 +309,17 @@ def _row(row: Candidate, texts: Mapping[str, str]) -> str:
     return "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
 
 
-def _card(source: Source, terms: Iterable[str], tongue: Tongue, cited: bool, focus: bool) -> str:
+def _card(
+    source: Source, terms: Collection[str], tongue: Tongue, cited: bool, focus: bool, quotes: Sequence[str]
+) -> str:
     hit, texts = source.hit, TEXTS[tongue]
     page = ""
     if hit.page:
         label = texts["page"].format(hit.page) if "{}" in texts["page"] else f"{texts['page']} {hit.page}"
         page = f' <span class="rs-page">{html.escape(label)}</span>'
-    badges = [f"{texts['score']} {hit.score:.3f}"] if hit.score else []  # else it was not searched for, but named
-    if hit.lexical_rank:
-        badges.append(f"{texts['words']} #{hit.lexical_rank}")
-    if hit.dense_rank:
-        badges.append(f"{texts['meaning']} #{hit.dense_rank}")
-    if cited:
-        badges.insert(0, texts["cited"])
-    shown = "".join(f'<span class="rs-badge">{html.escape(badge)}</span>' for badge in badges)
+    how = {(True, True): "by_both", (True, False): "by_words", (False, True): "by_meaning"}
+    found = texts[how.get((bool(hit.lexical_rank), bool(hit.dense_rank)), "by_place")]
+    shown = f'<span class="rs-badge">{html.escape(texts["cited"])}</span>' if cited else ""
     heading = " › ".join(dict.fromkeys(h for h in (hit.title, *hit.headings) if h))
     notes = "".join(f'<div class="rs-note">{html.escape(note)}</div>' for note in version_notes(hit, tongue))
     return (
@@ -309,7 +327,8 @@ def _card(source: Source, terms: Iterable[str], tongue: Tongue, cited: bool, foc
         f"{' open' if focus or cited or source.n <= 3 else ''}>"
         f"<summary><b>[{source.n}]</b> <bdi>{html.escape(hit.path)}</bdi>{page} {shown}</summary>"
         f'<div class="rs-heading">{html.escape(heading)}</div>{notes}'
-        f'<div class="rs-text">{_marked(source.text, terms)}</div>{_in_place(source, tongue)}</details>'
+        f'<div class="rs-text">{laid_out(source.text, hit.path, terms, quotes)}</div>{_in_place(source, tongue)}'
+        f'<div class="rs-heading">{html.escape(found)}</div>{_scores(hit, texts)}</details>'
     )
 
 
@@ -324,10 +343,13 @@ def _in_place(source: Source, tongue: Tongue) -> str:
     return f'<details class="rs-view"><summary>{label}</summary>{picture}</details>'
 
 
-def _marked(text: str, terms: Iterable[str]) -> str:
-    text = text.translate(_TURNS_ROUND)
-    pieces, position = [], 0
-    for start, end in marks(text, terms):
-        pieces += [html.escape(text[position:start]), "<mark>", html.escape(text[start:end]), "</mark>"]
-        position = end
-    return "".join(pieces) + html.escape(text[position:])
+def _scores(hit: Hit, texts: Mapping[str, str]) -> str:
+    """The figures of the search, for whoever asks for them."""
+    said = [f"{texts['score']} {hit.score:.3f}"] if hit.score else []  # else it was not searched for, but named
+    said += [f"{texts['words']} #{hit.lexical_rank}"] if hit.lexical_rank else []
+    said += [f"{texts['meaning']} #{hit.dense_rank}"] if hit.dense_rank else []
+    said += [f"{texts['rerank']} {hit.rerank_score:.3f}"] if hit.rerank_score is not None else []
+    if not said:
+        return ""
+    name = html.escape(texts["scores"])
+    return f'<details class="rs-scores"><summary>{name}</summary>{html.escape(" · ".join(said))}</details>'

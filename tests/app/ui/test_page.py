@@ -78,11 +78,8 @@ def test_the_interface_speaks_english_to_an_english_browser_and_fits_a_phone(bar
     assert "LT-300" in seen.finished()
     wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert seen.page.evaluate(wider) <= 0
-    box = seen.page.locator("#question").bounding_box()
-    panel = seen.page.locator("#evidence").bounding_box()
-    assert box
-    assert panel
-    assert box["y"] < panel["y"]  # on a narrow screen the chat stands first
+    expect(seen.page.locator("#question")).to_be_in_viewport(ratio=1)
+    expect(seen.page.locator("#evidence")).to_be_hidden()  # until it is asked for: test_looks.py
 
 
 def test_a_question_that_the_documents_do_not_cover_is_told_so(bare: App, visit: Visiting) -> None:

@@ -7,7 +7,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from app.ui.render import evidence, plain, safe_markdown, shown_answer
-from core.types import Candidate, Hit, Place, Query, Source, Trace
+from core.types import Answer, Candidate, Citation, Hit, Place, Query, Source, Trace
 from prompts.support import statements
 
 
@@ -228,6 +228,18 @@ def test_evidence_names_path_page_scores_and_puts_what_is_cited_first() -> None:
     assert "0.500" in shown
     assert "词语 #1" in shown
     assert "p. 3" in evidence([source("two", 2, page=3)], "one", "en")
+
+
+def test_evidence_marks_what_an_answer_has_from_its_source_in_its_own_words_or_others() -> None:
+    said = "Annual leave is 25 days [1]. Sick staff bring a certificate after three days [1]."
+    one = source("Annual leave is 25 days. Sick leave needs a certificate after three days. Ask Ann.", path="leave.md")
+    cited = (Citation(1, "leave.md", None, "Annual leave is 25 days."),)
+    answer = Answer(said, True, cited, (one,), "openai", "m", "leave", 1.0)
+    shown = evidence([one], "leave", "en", {1}, answer=answer)
+    flat = re.sub(r"<mark>(.*?)</mark>", r"\1", shown)
+    assert "".join(re.findall(r'<mark class="rs-quoted">(.*?)</mark>', flat)) == (
+        "Annual leave is 25 days.Sick leave needs a certificate after three days."
+    )
 
 
 def test_without_passages_the_panel_says_what_will_be_there() -> None:
