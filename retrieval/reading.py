@@ -52,6 +52,15 @@ class Neighbours(NamedTuple):
     next_page: int | None = None
 
 
+class Heading(NamedTuple):
+    """The innermost heading of a chunk that is not the document's first; `language` is the chunk's."""
+
+    document_id: int
+    title: str
+    heading: str
+    language: str
+
+
 class Version(NamedTuple):
     """A document as far as it may be a version of another: `sketch` is its MinHash."""
 
@@ -150,6 +159,16 @@ class Reading(Listing):
     def first_chunks(self, count: int) -> list[int]:
         """Ids of so many chunks: those without a vector first, then in order of their keys, which says nothing."""
         return [i for (i,) in self._rows("SELECT id FROM chunks ORDER BY key NULLS FIRST, id LIMIT ?", [count])]
+
+    def headings(self, documents: int, chunks: int) -> list[Heading]:
+        """Headings of so many documents that came last, the later one first, each in its own order; of the chunks
+        after the first so many.
+        """
+        sql = """SELECT d.id, d.title, c.headings, c.language FROM
+                 (SELECT id, title FROM documents WHERE stale = '' ORDER BY id DESC LIMIT ?) d
+                 JOIN chunks c ON c.document_id = d.id WHERE c.ordinal BETWEEN 1 AND ? ORDER BY d.id DESC, c.ordinal"""
+        rows = self._rows(sql, [documents, chunks])
+        return [Heading(i, title, json.loads(found)[-1], tongue) for i, title, found, tongue in rows if found != "[]"]
 
     def keys(self) -> dict[bytes, int]:
         """The key of every embedding that chunks use, with the first of these chunks."""

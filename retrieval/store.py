@@ -13,7 +13,7 @@ from retrieval.allowed import Allowed
 from retrieval.dictionary import Dictionary
 from retrieval.filters import Filter
 from retrieval.listing import FileRow, FileState, Listed
-from retrieval.reading import Counts, Manifest, Neighbours, Spot, Version
+from retrieval.reading import Counts, Heading, Manifest, Neighbours, Spot, Version
 from retrieval.transaction import Indexed
 
 Limit = Filter | Allowed | None  # None lets every chunk through
@@ -197,6 +197,10 @@ class Chunks(Protocol):
 
     def first_chunks(self, count: int) -> list[int]:
         """Ids of so many chunks: those without a vector first, then in order of their keys."""
+        ...
+
+    def headings(self, documents: int, chunks: int) -> list[Heading]:
+        """Headings of so many documents that came last, the later one first; of the chunks after the first so many."""
         ...
 
     def keys(self) -> dict[bytes, int]:

@@ -7,9 +7,10 @@ from itertools import islice
 from app.running.bases import Bases
 from app.texts import Tongue
 from core.errors import CatalogError
-from retrieval.headings import Heading, headings
+from retrieval.reading import Heading
 
 _SHOWN = 4
+_DOCUMENTS, _CHUNKS = 60, 12  # that came last, and of each after its first
 _NUMBER = re.compile(  # in front of a heading
     r"^(?:[§#]?\d+(?:\.\d+)*[.)、]?|第[\d一二三四五六七八九十百]+[章节条部分]+|[一二三四五六七八九十]+、)\s*"
 )
@@ -22,7 +23,7 @@ def suggestions(bases: Bases, chosen: Sequence[str], said: Tongue) -> list[str]:
     found: list[Heading] = []
     for kb in chosen:
         try:
-            found += headings(bases.get(kb).catalog)
+            found += bases.get(kb).catalog.headings(_DOCUMENTS, _CHUNKS)
         except CatalogError:
             continue  # one that cannot be opened can be asked nothing
     own = _questions((one for one in found if _tongue(one) == said), set())

@@ -6,6 +6,7 @@ from pathlib import Path
 from app.keeping.index import chunker, write_documents
 from core.config import Config
 from core.types import Document, Section
+from retrieval.catalog import Catalog
 from retrieval.embed import Embedder
 from retrieval.index import Index
 
@@ -24,3 +25,9 @@ def build(cfg: Config, embedder: Embedder, documents: Mapping[str, str] = DOCUME
     rows = ((name, Document(text, Path(name).stem, (Section(0, len(text)),))) for name, text in documents.items())
     write_documents(index, rows, cfg.ingest)
     return index
+
+
+def in_files(index: Index) -> Catalog:
+    """The catalog of an index that is kept in files, as tantivy and FAISS are filled from it."""
+    assert isinstance(index.catalog, Catalog)
+    return index.catalog

@@ -10,12 +10,12 @@ from retrieval.catalog import Catalog
 from retrieval.dictionary import Dictionary
 from retrieval.embed import Embedder
 from retrieval.lexical import Lexical
-from tests.retrieval.corpus import DOCUMENTS, build
+from tests.retrieval.corpus import DOCUMENTS, build, in_files
 
 
 @pytest.fixture
 def catalog(cfg: Config, embedder: Embedder) -> Catalog:
-    return build(cfg, embedder).catalog
+    return in_files(build(cfg, embedder))
 
 
 def names(catalog: Catalog, found: list[tuple[int, float]]) -> list[str]:
@@ -59,14 +59,14 @@ def test_no_user_text_is_a_syntax_error(catalog: Catalog, tmp_path: Path, text: 
 
 
 def test_a_reader_sees_what_the_disk_lacks(cfg: Config, embedder: Embedder, tmp_path: Path) -> None:
-    index = build(cfg, embedder)
-    lexical = caught_up(index.catalog, tmp_path / "lexical")
+    catalog = in_files(build(cfg, embedder))
+    lexical = caught_up(catalog, tmp_path / "lexical")
     reader = Lexical(tmp_path / "lexical", Dictionary())
     build(cfg, embedder, {"leave.md": "Nothing about holidays.", "new.md": "A zebra crossing."})
-    reader.follow(index.catalog)
-    assert names(index.catalog, reader.search(query_terms("zebra"), 10)) == ["new.md"]
-    assert "leave.md" not in names(index.catalog, reader.search(query_terms("certificate sick"), 10))
-    assert lexical.generation < index.catalog.generation
+    reader.follow(catalog)
+    assert names(catalog, reader.search(query_terms("zebra"), 10)) == ["new.md"]
+    assert "leave.md" not in names(catalog, reader.search(query_terms("certificate sick"), 10))
+    assert lexical.generation < catalog.generation
 
 
 def test_a_damaged_index_is_built_again(catalog: Catalog, tmp_path: Path) -> None:
@@ -120,4 +120,4 @@ def test_an_article_is_found_where_it_begins(cfg: Config, embedder: Embedder) ->
     index = build(cfg, embedder, law, kb="law")
     for question in ("权益保护法第12条规定的是什么？", "权益保护法第十二条规定的是什么？"):
         found = index.store.lexical(index.terms(question), 3)
-        assert names(index.catalog, found)[0] == "holds.md"
+        assert names(in_files(index), found)[0] == "holds.md"

@@ -1,11 +1,10 @@
-"""The headings of a knowledge base, as they were read."""
+"""What a catalog says of the chunks that it read."""
 
 from pathlib import Path
 
 from app.keeping.index import chunker, sync
 from core.config import Config
 from retrieval.embed import Embedder
-from retrieval.headings import headings
 from retrieval.index import Index
 
 LONG = "One more sentence that fills the section so that it becomes a chunk of its own. " * 20
@@ -20,7 +19,7 @@ def test_the_innermost_heading_of_each_later_chunk_and_none_of_what_has_none(
     (tmp_path / "bare.txt").write_text(LONG * 5, "utf-8")
     index = Index.open_or_create(Path(cfg.app.data), "kb", embedder, chunker(cfg.ingest))
     sync(index, tmp_path, cfg.ingest)
-    found = headings(index.catalog)
+    found = index.catalog.headings(60, 12)
     assert {one.title for one in found} == {"Travel", "休假"}
     assert {(one.title, one.heading, one.language) for one in found} >= {
         ("Travel", "Hotels", "en"), ("休假", "年假", "zh"),
