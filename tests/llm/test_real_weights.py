@@ -40,7 +40,9 @@ def base(smollm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cfg(base: Path, vllm_cfg: LlmConfig) -> LlmConfig:
+    """In float32: in bfloat16 a prompt of which a part is in the cache is not answered as one that is new."""
     keys = {"vllm_model": str(base), "vllm_port": free_port(), "vllm_lora_rank": 8, "vllm_max_model_len": CONTEXT}
+    keys |= {"vllm_args": [*vllm_cfg.vllm_args, "--dtype", "float32"]}
     return vllm_cfg.model_copy(update=keys | {"max_tokens": 24, "temperature": 0.0})
 
 
