@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -73,6 +73,7 @@ class Page:
         self.config, self.prefix = config, f"{app.url}{config['api_prefix']}"
         self.props = {component["id"]: component["props"] for component in config["components"]}
         self.session = uuid.uuid4().hex
+        self.lines: Iterator[str] | None = None  # of the stream that is open
         self.stack = ExitStack()
         self.client = self.stack.enter_context(httpx.Client(timeout=_TIMEOUT_S, trust_env=False))
         self.client.get(app.url).raise_for_status()
@@ -105,15 +106,20 @@ class Page:
         data = [values.get(props.get("elem_id", ""), props.get("value")) for props in inputs]
         caused = {"fn_index": event["id"], "session_hash": self.session, "trigger_id": event["targets"][0][0]}
         body = {"data": data} | caused
-        self.client.post(f"{self.prefix}/queue/join", json=body).raise_for_status()
-        with self.client.stream("GET", f"{self.prefix}/queue/data", params={"session_hash": self.session}) as lines:
-            for line in lines.iter_lines():
+        asked = self.client.post(f"{self.prefix}/queue/join", json=body).raise_for_status().json()["event_id"]
+        while True:
+            if self.lines is None:
+                stream = self.client.stream("GET", f"{self.prefix}/queue/data", params={"session_hash": self.session})
+                self.lines = self.stack.enter_context(stream).iter_lines()
+            for line in self.lines:
                 told = json.loads(line.removeprefix("data:")) if line.startswith("data:") else {}
-                failed = told.get("msg") == "process_completed" and not told["success"]
-                if failed and "still running" not in str(told["output"]):  # there is one job of a knowledge base
-                    raise RuntimeError(f"{event['api_name']} failed: {told['output']}")
                 if told.get("msg") == "close_stream":
+                    break
+                if told.get("msg") == "process_completed" and told["event_id"] == asked:
+                    if not told["success"] and "still running" not in str(told["output"]):  # one job at a time
+                        raise RuntimeError(f"{event['api_name']} failed: {told['output']}")
                     return
+            self.lines = None
 
 
 class Soak:
