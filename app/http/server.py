@@ -20,7 +20,7 @@ from app.http.models_api import add_models
 from app.http.openai_api import add_openai
 from app.http.openai_form import error_body
 from app.http.patience import patient
-from app.http.subpath import SubPath
+from app.http.subpath import SubPath, normal
 from app.keeping.index import Report
 from app.keeping.watch import keep_following
 from app.running import model_server
@@ -103,8 +103,8 @@ def run(settings: Settings, kb: str, port: int, *, with_ui: bool, watch: bool = 
         from app.ui.page import mount
 
         app = mount(app, state, kb)
-    if settings.config.app.root_path.strip("/"):
-        app = SubPath(app, settings.config.app.root_path)
+    if root_path := normal(settings.config.app.root_path):
+        app = SubPath(app, root_path)
     threading.Thread(target=_prepare, args=(state, kb, with_ui), daemon=True, name="prepare").start()
     shown = f"[{host}]" if ":" in host else host
     print(f"Ragstone {'UI' if with_ui else 'API'} on http://{shown}:{port}  (Ctrl-C ends)", flush=True)  # noqa: T201

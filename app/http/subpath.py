@@ -24,7 +24,7 @@ class SubPath:
     """
 
     def __init__(self, app: ASGIApp, root_path: str) -> None:
-        self.app, self.root = app, normal(root_path)
+        self.app, self.root = app, root_path  # as `normal` makes it
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on as if there were no path before its own."""

@@ -110,18 +110,17 @@ def _of_ids(data: Path, db: sqlite3.Connection) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Base:
-    """A knowledge base as it is: since when it has the oldest of its documents, their paths, and where it lies."""
+    """A knowledge base as it is: since when it has the oldest of its documents, their ids by path, where it lies."""
 
     id: str
     since: float
-    paths: frozenset[str]
+    paths: Mapping[str, Sequence[int]]
     file: Path
 
     def holds(self, path: str, text: str) -> bool:
         """Whether a passage still stands in a document."""
         with closing(Catalog(self.file)) as catalog:
-            own = (document.id for document in catalog.documents() if document.path == path)
-            return any(chunk.text == text for i in own for chunk in catalog.chunks_of(i))
+            return any(chunk.text == text for i in self.paths.get(path, ()) for chunk in catalog.chunks_of(i))
 
 
 def _now(home: Path) -> _Base | None:
@@ -131,7 +130,10 @@ def _now(home: Path) -> _Base | None:
         with closing(Catalog(file)) as catalog:
             documents = catalog.documents()
         since = min(document.indexed_at for document in documents)
-        return _Base(identity(home), since, frozenset(document.path for document in documents), file)
+        paths: dict[str, list[int]] = {}
+        for document in documents:
+            paths.setdefault(document.path, []).append(document.id)
+        return _Base(identity(home), since, paths, file)
     except (CatalogError, ValueError):
         return None
 

@@ -7,7 +7,7 @@ Source: ISO/IEC 29500-1, 18.2 (workbook), 18.3 (worksheets), 18.4 (shared string
 import html
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from io import BytesIO
@@ -57,11 +57,12 @@ def sheets(archive: ZipFile) -> Iterator[Sheet]:
         sheet = Sheet(str(about.get("name", "")), about.get("state", "visible") != "visible")
         member = links.get(str(key), ("", ""))[1]
         if not sheet.hidden and member in members:
-            behind = any(kind.endswith(_COLOURING) for kind, _ in _links(archive, members, member).values())
+            own = [*_links(archive, members, member).values()]
+            behind = any(kind.endswith(_COLOURING) for kind, _ in own)
             with archive.open(members[member]) as stream:
                 _Filling(sheet, strings, styles, since_1904, behind).read(stream)
-            _comments(archive, members, member, sheet)
-            _boxes(archive, members, member, sheet)
+            _comments(archive, members, own, sheet)
+            _boxes(archive, members, own, sheet)
         yield sheet
 
 
@@ -313,9 +314,9 @@ def _place(name: str) -> tuple[int, int] | None:
     return min(int(digits[:8]), _MOST_ROWS) - 1, _column(letters)
 
 
-def _comments(archive: ZipFile, members: dict[str, str], sheet_member: str, sheet: Sheet) -> None:
+def _comments(archive: ZipFile, members: dict[str, str], links: Sequence[tuple[str, str]], sheet: Sheet) -> None:
     """Comments and their answers; where both forms of one are there, the newer."""
-    found = [member for kind, member in _links(archive, members, sheet_member).values() if kind.endswith(_COMMENTS)]
+    found = [member for kind, member in links if kind.endswith(_COMMENTS)]
     for member in sorted(found, key=lambda name: "thread" not in name):
         if member not in members:
             continue
@@ -329,9 +330,9 @@ def _comments(archive: ZipFile, members: dict[str, str], sheet_member: str, shee
                 sheet.comment(*place, words)
 
 
-def _boxes(archive: ZipFile, members: dict[str, str], sheet_member: str, sheet: Sheet) -> None:
+def _boxes(archive: ZipFile, members: dict[str, str], links: Sequence[tuple[str, str]], sheet: Sheet) -> None:
     """What stands over the cells of a sheet: text boxes and shapes, titles of charts, whose numbers are the cells'."""
-    drawings = [m for kind, m in _links(archive, members, sheet_member).values() if kind.endswith("/drawing")]
+    drawings = [member for kind, member in links if kind.endswith("/drawing")]
     for drawing in drawings:
         if drawing not in members:
             continue
