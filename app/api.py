@@ -11,10 +11,10 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from app.answer import Done, Event, Found, Step, Text, answer
-from app.find import lookup
+from app.answering.answer import Done, Event, Found, Step, Text, answer
+from app.answering.find import lookup
+from app.answering.prepared import prepared
 from app.keeping.index import Progress, Report, quiet, run
-from app.prepared import prepared
 from core.config import Config, load
 from core.types import Answer, Hit, SearchMode, Turn
 from retrieval.embed import Embedder

@@ -17,7 +17,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from app.adapter import adapting
+from app.answering.prepared import prepared
+from app.commands.adapter import adapting
 from app.commands.assess import assess
 from app.commands.curate import dataset
 from app.commands.finetune import finetune
@@ -31,8 +32,7 @@ from app.commands.users import audit, user
 from app.commands.watch import watching
 from app.http.mcp import stdio
 from app.keeping.databases import COMMANDS, refuse
-from app.prepared import prepared
-from app.texts import version_notes
+from app.messages.texts import version_notes
 from core import log
 from core.config import Settings, load
 from core.errors import ConfigError, RagstoneError
@@ -221,7 +221,7 @@ def serve(
 @app.command()
 def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Check what the configuration needs: data folder, embedder, model endpoint, vLLM."""
-    from app.doctor import examine
+    from app.upkeep.doctor import examine
 
     checks = examine(ctx.obj.config)
     if as_json:
@@ -257,7 +257,7 @@ def config(
 
 
 def _serve(settings: Settings, port: int | None, kb: str | None, *, with_ui: bool, watch: bool) -> None:
-    from app.http.server import run
+    from app.serving import run
 
     if kb:
         check_there(settings, [kb])

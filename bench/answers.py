@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.answer import Done, Found, answer
-from app.backend import EXTRACTIVE
+from app.answering.answer import Done, Found, answer
+from app.answering.backend import EXTRACTIVE
 from app.keeping.index import chunker, run, write_documents
 from bench.record import environment, evaluation_folder, merge, progress, read_rows
 from core.config import Config, load

@@ -11,8 +11,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.answer import Done, answer
-from app.backend import EXTRACTIVE
+from app.answering.answer import Done, answer
+from app.answering.backend import EXTRACTIVE
 from app.keeping.index import run
 from app.measuring.golden import squeeze
 from bench.record import environment, evaluation_folder, merge, progress, read_rows

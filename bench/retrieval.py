@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 from opencc import OpenCC
 
-from app.backend import EXTRACTIVE
-from app.find import find
+from app.answering.backend import EXTRACTIVE
+from app.answering.find import find
 from app.keeping.index import chunker, write_documents
 from app.measuring.evaluate import MODES
 from app.measuring.plot import write_plot

@@ -27,7 +27,7 @@ from typing import Any
 
 import httpx
 
-from app.answer import Done, answer
+from app.answering.answer import Done, answer
 from bench.chats import Run, alternated, cache_config, mean_of, metrics, middle, watched
 from bench.record import environment, merge
 from core.config import Config, load

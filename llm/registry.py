@@ -291,3 +291,18 @@ def _history_lock(data: Path) -> Iterator[None]:
     (data / "models").mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(data / "models" / f"{PROMOTED}.lock", timeout=10):
         yield
+
+
+def parity_of(folder: Path) -> str:
+    """What its parity report says of a model: passed, failed, damaged, or "-" where there is none."""
+    try:
+        return "passed" if json.loads((folder / PARITY).read_text("utf-8"))["passed"] is True else "failed"
+    except FileNotFoundError:
+        return "-"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "damaged"
+
+
+def size(count: int) -> str:
+    """Bytes as a person reads them."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.2f} MB"

@@ -1,9 +1,11 @@
 """Which brackets of an answer are citations: neither those in code, nor subscripts, nor what its passages say so."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from core.text import language
 
 # [1]  [1, 2]  [1][2]  [^1]  【1】  ［1］  [Source 1]  (source 1)  （资料1）
 _NUMBERS = r"\d{1,3}(?:\s?[,，、;]\s?\d{1,3}){0,7}"
@@ -22,6 +24,7 @@ _OPEN_BRACKET = re.compile(r"\[[^\[\]\n]{0,60}\Z")
 _WORD = re.compile(r"[A-Za-z0-9_.$]*(?:[A-Za-z0-9_]|(?<=\w)\([^()\n]{0,40}\))\Z")  # that a subscript may stand behind
 _CODE = re.compile(r"[_$)]|[A-Za-z]\.[A-Za-z]")  # in such a word: it is no word of prose
 _CLAUSE_END = re.compile(r"[ \t]*+(?:[.,;:!?…](?![A-Za-z0-9_(\[])|[”’\"'|*\u2e80-\uffef]|\n|\Z)")
+_SENTENCE_END = re.compile(r"[.。!！;；:：]+$")
 _CONTEXT = 64  # characters before a bracket that are looked at
 _REPEATED = 16  # characters before a mark that a passage must have too, for the mark to be the passage's
 _FEWEST = 8
@@ -200,3 +203,10 @@ def written(piece: Piece, numbers: Mapping[int, int] | None = None) -> str:
 
 def _numbers(mark: re.Match[str]) -> tuple[int, ...]:
     return tuple(int(n) for n in re.findall(r"\d+", mark[0]))
+
+
+def marked(text: str, numbers: Sequence[int]) -> str:
+    """A sentence with the marks of its sources before the full stop."""
+    end = _SENTENCE_END.search(text)
+    at = end.start() if end else len(text)
+    return text[:at] + ("" if language(text) == "zh" else " ") + "".join(f"[{n}]" for n in numbers) + text[at:]

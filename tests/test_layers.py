@@ -15,6 +15,9 @@ FOLDERS = {
     "prompts": {"core", "prompts"},
     "app": {"core", "ingest", "retrieval", "llm", "prompts", "app"},
 }
+# Of app: words, then what is done with a knowledge base, what lasts while people use it, and above them the surfaces.
+RECIPES = ("messages", "answering", "keeping", "measuring", "running", "prompting", "training", "upkeep")
+SURFACES = ("api", "frameworks", "http", "ui", "serving", "commands", "cli")
 HEAVY = ("torch", "sentence_transformers", "faiss", "tantivy", "gradio", "llama_index", "langchain_core", "openai")
 SOURCES = [file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))]
 
@@ -36,6 +39,51 @@ def test_imports_run_one_way() -> None:
         if others := imported(file) & (FOLDERS.keys() | {"tests", "bench"}) - FOLDERS[name.parts[0]]:
             wrong[str(name)] = others
     assert wrong == {}
+
+
+def parts(file: Path) -> set[str]:
+    """The parts of the house that a file imports: a folder of the top, or of app, `app/answering`."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in FOLDERS:
+            names.add("/".join(node.module.split(".")[: 2 if node.module.startswith("app.") else 1]))
+    return names
+
+
+def part_of(file: Path) -> str:
+    where = file.relative_to(ROOT).with_suffix("").parts
+    return "/".join(where[:2]) if where[0] == "app" else where[0]
+
+
+def drawn() -> str:
+    """What imports what, as a Mermaid graph; an arrow is left out where others lead there too."""
+    imports: dict[str, set[str]] = {}
+    for file in SOURCES:
+        if file.stem != "__init__":
+            imports.setdefault(part_of(file), set()).update(parts(file) - {part_of(file)})
+
+    def below(part: str) -> set[str]:
+        return imports[part].union(*map(below, imports[part]))
+
+    lines = []
+    for part in sorted(imports):
+        direct = imports[part] - set().union(*map(below, imports[part]))
+        lines += [f"    {part} --> {other}" for other in sorted(direct)]
+    return "\n".join(["```mermaid", "graph TD", *lines, "```"])
+
+
+def test_a_recipe_knows_no_surface_and_nothing_of_app_imports_what_stands_above_it() -> None:
+    order = [f"app/{name}" for name in (*RECIPES, *SURFACES)]
+    wrong = {}
+    for file in sorted((ROOT / "app").glob("[!_]*/*.py")) + sorted((ROOT / "app").glob("[!_]*.py")):
+        allowed = order[: order.index(part_of(file)) + 1]
+        if others := {other for other in parts(file) if other.startswith("app/")} - set(allowed):
+            wrong[str(file.relative_to(ROOT))] = others
+    assert wrong == {}
+
+
+def test_the_drawing_of_the_architecture_is_that_of_the_imports() -> None:
+    assert drawn() in (ROOT / "docs" / "architecture.md").read_text("utf-8"), f"docs/architecture.md needs\n{drawn()}"
 
 
 def test_no_file_is_past_400_lines() -> None:

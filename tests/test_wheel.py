@@ -121,7 +121,8 @@ def test_what_is_installed_runs_from_an_empty_folder(installed: Path, tmp_path: 
     assert settings["app.data"]["value"] == str(own / "data")
     assert list(empty.iterdir()) == []
     page = (
-        "from app.ui.page import _HERE as h; from app.settings_help import meanings; from app.errors_zh import says; "
+        "from app.ui.page import _HERE as h; from app.messages.settings_help import meanings; "
+        "from app.messages.errors_zh import says; "
     )
     page += "print((h / 'page.css').stat().st_size, (h / 'page.js').stat().st_size, len(meanings('en')), "
     page += "len(meanings('zh')), says('choose another name', 'zh'))"

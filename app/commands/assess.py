@@ -120,7 +120,7 @@ def draft_(
     as_json: AsJson = False,
 ) -> None:
     """Draft questions from the documents, by the configured model or without one; a person approves them."""
-    from app.backend import resolve
+    from app.answering.backend import resolve
     from app.measuring.draft import draft
     from app.measuring.golden import append
 

@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from app.commands.index_report import show_documents, show_failures, show_forecast, show_report
 from app.commands.shell import EXIT_CODES
 from app.commands.terminal import AsJson, Kb, base_of, err, noted, opened, out, print_json, progress_bars
 from app.keeping.databases import refuse
-from app.keeping.report import show_documents, show_failures, show_forecast, show_report
 from core.config import Settings
 from core.errors import CatalogError, ConfigError
 from core.types import FileError
@@ -169,7 +169,7 @@ def rollback(ctx: typer.Context, kb: Kb = None) -> None:
 @manage.command()
 def backup(ctx: typer.Context, target: Path, kb: Kb = None, as_json: AsJson = False) -> None:
     """Write a knowledge base to one file, with checksums, also while it is being written."""
-    from app.upkeep import backup as write
+    from app.upkeep.backup import backup as write
 
     with opened(ctx.obj, kb) as index_:
         manifest = write(index_, target)
@@ -191,8 +191,8 @@ def restore(
     ] = None,
 ) -> None:
     """Make a knowledge base from a backup, after all in it was checked; without --kb, of the name it had."""
-    from app.restore import backed_up
-    from app.restore import restore as read
+    from app.upkeep.restore import backed_up
+    from app.upkeep.restore import restore as read
 
     settings: Settings = ctx.obj
     name = kb or backed_up(source)
@@ -206,7 +206,7 @@ def restore(
 @manage.command()
 def purge(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
     """Erase the text of removed documents from every file of a knowledge base, and print a receipt."""
-    from app.upkeep import purge as erase
+    from app.upkeep.purge import purge as erase
     from retrieval.embed import Embedder
 
     config = ctx.obj.config

@@ -9,12 +9,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from app.backend import PROMOTED
+from app.answering.backend import PROMOTED
 from app.commands.terminal import AsJson, Kb, err, noted, out, print_json, progress_bars
 from core.config import Config
 from core.errors import ConfigError
 from llm import registry
 from llm.quantize import Scheme
+from llm.registry import parity_of, size
 from retrieval.home import names
 
 models = typer.Typer(help="The models made or fetched here: list, show, merge, roll back.", invoke_without_command=True)
@@ -133,26 +134,6 @@ def rollback(ctx: typer.Context, as_json: AsJson = False) -> None:
     _changed(ctx.obj.config, before, now, as_json)
 
 
-def promote_model(data: Path, name: str, *, force: bool) -> str:
-    """Make a model the one that answers; returns the one before. Raises as `registry.promote` does, and for adapters.
-
-    Unless forced, also where its files are no longer those that parity was shown for.
-    """
-    from app.training.parity import check_unchanged
-
-    folder = registry.home(data, name)
-    if (folder / "adapter_config.json").is_file():
-        raise ConfigError(
-            f"{name!r} is an adapter, and what answers is a whole model",
-            f"`ragstone models merge {name}`, then promote {name}-merged",
-        )
-    before = registry.promoted(data)
-    if not force:
-        check_unchanged(folder)
-    registry.promote(data, name, force=force)
-    return before
-
-
 @proofs.command()
 def promote(
     ctx: typer.Context, name: Model,
@@ -161,6 +142,8 @@ def promote(
 ) -> None:  # fmt: skip
     """Make a model the one that answers the chat; parity must have shown that it is served as it was trained."""
     config: Config = ctx.obj.config
+    from app.training.promote import promote_model
+
     before = promote_model(Path(config.app.data), name, force=force)
     noted(ctx.obj, "model.promote", name, "forced" if force else "")
     _changed(config, before, name, as_json)
@@ -251,21 +234,6 @@ def _show_parity(report: dict[str, Any]) -> None:
         out.print(f"[red]drift:[/red] {escape(cause)}", highlight=False)
     out.print(f"{'passed' if report['passed'] else 'not passed'}: {report['model']} against {report['against']}",
               markup=False, highlight=False)  # fmt: skip
-
-
-def parity_of(folder: Path) -> str:
-    """What its parity report says of a model: passed, failed, damaged, or "-" where there is none."""
-    try:
-        return "passed" if json.loads((folder / registry.PARITY).read_text("utf-8"))["passed"] is True else "failed"
-    except FileNotFoundError:
-        return "-"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "damaged"
-
-
-def size(count: int) -> str:
-    """Bytes as a person reads them."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.2f} MB"
 
 
 def _say(line: str) -> None:

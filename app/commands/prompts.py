@@ -37,8 +37,8 @@ _SHOWN = 20  # questions, in a terminal
 @prompting.command("list")
 def list_(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
     """List all versions: what each was made of, what it scored, and which one answers the knowledge base."""
+    from app.answering.promotions import present
     from app.prompting.compare import scores_of
-    from app.prompting.promotions import present
 
     cfg: Config = ctx.obj.config
     library, home = Path(cfg.prompts.library), _home(ctx.obj, kb)
@@ -163,9 +163,9 @@ def compare(
     objective: Scores = "token_f1,citation_f1", judge: Judged = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Answer the same questions by several prompts, side by side; needs a model."""
-    from app.backend import resolve
+    from app.answering.backend import resolve
+    from app.answering.promotions import chosen
     from app.prompting.compare import Asked, check_model, compare, golden_questions, read_questions, remember
-    from app.prompting.promotions import chosen
 
     settings: Settings = ctx.obj
     cfg = settings.config
@@ -196,8 +196,8 @@ def promote(
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Answer a knowledge base by this version from its next question on; settings not given are the configuration's."""
-    from app.prompting.promotions import chosen
-    from app.prompting.promotions import promote as promote_prompt
+    from app.answering.promotions import chosen
+    from app.answering.promotions import promote as promote_prompt
 
     given = {"temperature": temperature, "top_p": top_p, "k": k, "context_tokens": context_tokens}
     text = ",".join([label, *(f"{key}={value}" for key, value in given.items() if value is not None)])
@@ -210,7 +210,7 @@ def promote(
 @prompting.command()
 def rollback(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
     """Undo the last promotion of a knowledge base."""
-    from app.prompting.promotions import present, roll_back
+    from app.answering.promotions import present, roll_back
 
     home = _home(ctx.obj, kb)
     roll_back(home)
@@ -229,7 +229,7 @@ def tune_prompt(
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1)] = 0, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Search for a better prompt and settings on half of the questions, and prove it on the others; changes nothing."""
-    from app.backend import resolve
+    from app.answering.backend import resolve
     from app.prompting.compare import check_model, golden_questions, read_questions
     from app.prompting.tune import STUDIES, Request
     from app.prompting.tune import tune as run
@@ -263,7 +263,7 @@ def _home(settings: Settings, kb: str | None) -> Path:
 
 
 def _read(cfg: Config, label: str) -> Prompt:
-    from app.prompting.promotions import chosen
+    from app.answering.promotions import chosen
 
     choice = chosen(_library(cfg), label.partition(",")[0])
     return load(_library(cfg), choice.name, choice.version)

@@ -76,8 +76,8 @@ def _keep(held: "Bases", name: str, stop: threading.Event) -> None:
 
 def teller(kb: str, folders: "Callable[[], list[str]]") -> "Callable[[Report | Exception], None]":
     """Tells of reports and errors, a line each, and of each file that could not be read."""
+    from app.commands.index_report import show_report
     from app.keeping.index import Report
-    from app.keeping.report import show_report
 
     def tell(what: Report | Exception) -> None:
         if isinstance(what, Report):

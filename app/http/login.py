@@ -11,11 +11,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
+from app.messages.texts import Tongue, tongue
 from app.running.accounts import LONGEST, SHORTEST, Account, Accounts, folded
 from app.running.limits import Backoff, address
 from app.running.users import SESSION_COOKIE
-from app.texts import Tongue
-from app.ui.visitor import tongue
 from core.errors import AccessError
 
 if TYPE_CHECKING:

@@ -200,7 +200,7 @@ def _chosen(state: "State", user: User, kb: str) -> str:
 
 
 async def _search(state: "State", kb: str, query: str, k: int, where: "Filter | None") -> Passages:
-    from app.find import lookup
+    from app.answering.find import lookup
     from retrieval.versions import without_superseded
 
     index = await asyncio.to_thread(state.bases.get, kb)
@@ -220,7 +220,7 @@ def _check(state: "State", user: User, kb: str, known: str) -> None:
 
 
 async def _ask(state: "State", kb: str, question: str, check: Callable[[], None]) -> Cited:
-    from app.answer import Done, answer
+    from app.answering.answer import Done, answer
 
     index = await asyncio.to_thread(state.bases.get, kb)
     async with aclosing(while_allowed(answer(index, question, state.cfg), check)) as events:

@@ -12,10 +12,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
+from app.answering.promotions import settings_for
 from app.http.models_form import EmbeddingRequest, RerankRequest
 from app.http.openai_form import error_body
 from app.http.visit import LEFT, no_model, visitor, while_there
-from app.prompting.promotions import settings_for
 from app.running.bases import State
 from app.running.limits import caller
 from core.types import F32

@@ -16,13 +16,13 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from app.answer import Done, Event, Manner, Text, answer
-from app.backend import EXTRACTIVE, resolve
-from app.chores import Chore, carry_out, chore
-from app.find import Scope as Place
+from app.answering.answer import Done, Event, Manner, Text, answer
+from app.answering.backend import EXTRACTIVE, resolve
+from app.answering.chores import Chore, carry_out, chore
+from app.answering.find import Scope as Place
+from app.answering.promotions import settings_for
 from app.http.openai_form import ChatRequest, Cut, error_body
 from app.http.visit import LEFT, no_model, visitor, while_there
-from app.prompting.promotions import settings_for
 from app.running.bases import State
 from app.running.limits import LimitError, caller
 from app.running.standing import guarded

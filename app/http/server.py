@@ -1,17 +1,13 @@
-"""The HTTP surface: an OpenAI-compatible API over the knowledge bases, /healthz, and the UI mounted beside it."""
+"""The HTTP surface: an OpenAI-compatible API over the knowledge bases, MCP, pictures of pages, health and metrics."""
 
-import logging
-import signal
-import sys
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
+from app.answering.view import page_picture
 from app.http import mcp
 from app.http.gate import Gate
 from app.http.headers import SecurityHeaders
@@ -19,18 +15,9 @@ from app.http.login import add_login
 from app.http.models_api import add_models
 from app.http.openai_api import add_openai
 from app.http.openai_form import error_body
-from app.http.patience import patient
-from app.http.subpath import SubPath, normal
-from app.keeping.index import Report
-from app.keeping.watch import keep_following
-from app.running import model_server
 from app.running.bases import State
 from app.running.metrics import CONTENT_TYPE
-from app.view import page_picture
-from core.config import Settings
-from core.errors import ConfigError, RagstoneError, ReadError
-
-log = logging.getLogger(__name__)
+from core.errors import ReadError
 
 
 def build(state: State) -> FastAPI:
@@ -83,89 +70,3 @@ def build(state: State) -> FastAPI:
     api.add_middleware(Gate, state=state)
     api.add_middleware(SecurityHeaders)
     return api
-
-
-def run(settings: Settings, kb: str, port: int, *, with_ui: bool, watch: bool = False) -> None:
-    """Serve until interrupted; `watch` keeps the knowledge base in step with its folders meanwhile.
-
-    Raises `ConfigError` for a taken port, `ModelError` where vLLM does not start.
-    """
-    state = State(settings)
-    state.users.check_ready()
-    host = settings.config.app.host
-    _check_port(host, port)
-    if not with_ui:
-        _start_vllm(state)
-        if state.failure:
-            raise state.failure
-    app: Any = build(state)
-    if with_ui:
-        from app.ui.page import mount
-
-        app = mount(app, state, kb)
-    if root_path := normal(settings.config.app.root_path):
-        app = SubPath(app, root_path)
-    threading.Thread(target=_prepare, args=(state, kb, with_ui), daemon=True, name="prepare").start()
-    shown = f"[{host}]" if ":" in host else host
-    print(f"Ragstone {'UI' if with_ui else 'API'} on http://{shown}:{port}  (Ctrl-C ends)", flush=True)  # noqa: T201
-    stop = threading.Event()
-    if watch:
-        threading.Thread(target=_follow, args=(state, kb, stop), daemon=True, name="watch").start()
-    # uvicorn ends in order, then sends itself the signal once more, by which nothing below would be reached.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=3, http=patient())
-    finally:
-        stop.set()
-        if state.vllm:
-            state.vllm.stop()
-
-
-def _prepare(state: State, kb: str, with_ui: bool) -> None:
-    try:
-        state.bases.warm_up(kb)
-        state.ready.set()
-        if with_ui:
-            _start_vllm(state)
-    except RagstoneError as error:
-        log.error("%s", error)
-        state.failure = error
-
-
-def _follow(state: State, kb: str, stop: threading.Event) -> None:
-    def tell(what: Report | Exception) -> None:
-        if isinstance(what, Exception):
-            state.watching = str(what) or type(what).__name__
-            expected = isinstance(what, RagstoneError)
-            log.error("watching %r failed, and is tried again: %s", kb, what, exc_info=None if expected else what)
-            return
-        state.watching = ""
-        log.info("watch added=%d changed=%d deleted=%d", what.added, what.changed, what.deleted)
-        for failure in what.failed:
-            log.warning("%s: %s", failure.path, failure.error)
-
-    keep_following(lambda: state.bases.get(kb), state.cfg.ingest, tell, stop)
-
-
-def _start_vllm(state: State) -> None:
-    """Start the configured model, unless an endpoint is configured to be used instead."""
-    if not model_server.wanted(state.settings):
-        return
-    try:
-        model_server.start(state, lambda line: print(line, flush=True))  # noqa: T201
-    except RagstoneError as error:
-        log.error("%s", error)
-        state.failure = error if state.cfg.llm.backend == "vllm" else None
-
-
-def _check_port(host: str, port: int) -> None:
-    import socket
-
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise ConfigError(
-                f"{host}:{port} cannot be used: {error.strerror}", "end the other program, or choose another --port"
-            ) from None

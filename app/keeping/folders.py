@@ -3,7 +3,7 @@
 import logging
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -170,3 +170,12 @@ def _emptied(folder: str, count: int, kb: str) -> FileError:
         f"`ragstone index --allow-empty --kb {kb}`, or `ragstone remove {folder} --kb {kb}`",
         folder=folder,
     )
+
+
+def shower(folders: Sequence[str]) -> Callable[[str, str], str]:
+    """How (folder, path) is shown: with the folder's name in front where there are several, or all of its path."""
+    if len(folders) < 2:
+        return lambda folder, path: path
+    names = {folder: Path(folder).name for folder in folders}
+    alike = len(set(names.values())) < len(names)
+    return lambda folder, path: f"{folder if alike else names.get(folder, folder)}/{path}" if folder else path

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from app.keeping.folders import check_no_link, check_rebuilt, emptied, folders_of
-from app.texts import Tongue, better_note, blind_note
+from app.messages.texts import Tongue, better_note, blind_note
 from core.config import Config, IngestConfig
 from core.errors import ConfigError, ReadError
 from core.text import digest, heading_line, language

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice, zip_longest
 from pathlib import Path
 
-from app.backend import Backend
+from app.answering.backend import Backend
 from app.keeping.index import Progress, quiet
 from app.measuring.golden import GoldenQuestion, Origin, made, squeeze
 from core.config import Config, LlmConfig

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from app.answer import Done, answer
-from app.backend import HOW_TO, Backend
+from app.answering.answer import Done, answer
+from app.answering.backend import HOW_TO, Backend
+from app.answering.promotions import Choice, applied, check_answers
 from app.keeping.index import Progress, quiet
 from app.measuring import golden
 from app.measuring.scores import METRICS, Gold, Row, means, objective, paired, row
-from app.prompting.promotions import Choice, applied, check_answers
 from core.config import Config
 from core.errors import ConfigError, EvalError, ModelError
 from core.files import write_whole

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 
 from app.measuring.scores import holds, plain
 from app.prompting.compare import Asked
-from app.training.raft import marked
 from core.config import Config
 from core.types import Source
 from prompts import context
 from prompts.load import Demo
+from prompts.marks import marked
 from retrieval.index import Index
 from retrieval.search import search
 

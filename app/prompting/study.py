@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.backend import Backend
+from app.answering.backend import Backend
+from app.answering.promotions import Choice, applied
 from app.keeping.index import Progress
 from app.measuring.scores import means, objective
 from app.prompting.compare import OBJECTIVE, Asked, Outcome, answers, check_model
 from app.prompting.demos import demonstrations
-from app.prompting.promotions import Choice, applied
 from app.prompting.propose import propose
 from core.config import Config
 from core.errors import ModelError

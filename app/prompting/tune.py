@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
-from app.backend import Backend
+from app.answering.backend import Backend
+from app.answering.promotions import VARIABLES, Choice, check_answers, plain, present, settings_for
 from app.keeping.index import Progress, quiet
 from app.measuring.scores import means, objective, paired
 from app.prompting.compare import Asked, check_model, check_objective, side_by_side
 from app.prompting.demos import pool_of
-from app.prompting.promotions import VARIABLES, Choice, check_answers, plain, present, settings_for
 from app.prompting.report import read_report, verdict, write_report
 from app.prompting.study import TUNED, Request, Sides, Study
 from core.config import Config

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from app.backend import with_promoted
+from app.answering.backend import with_promoted
 from app.running.bases import State
 from app.running.jobs import Job
 from app.running.jobs import Progress as JobProgress
@@ -14,7 +14,7 @@ from core.errors import ConfigError, ModelError, RagstoneError
 from llm.supervise import Replica, Supervisor, tail
 
 JOB = "vllm"
-BY_PROMOTION = "ragstone promote"  # the origin of llm.vllm_model where app/backend.py set it
+BY_PROMOTION = "ragstone promote"  # the origin of llm.vllm_model where app/answering/backend.py set it
 
 _STARTING = threading.Lock()  # an app has one model server
 

@@ -15,13 +15,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from app.backend import Backend, resolve
+from app.answering.backend import Backend, resolve
+from app.answering.promotions import settings_for
 from app.keeping.index import Progress, quiet
 from app.measuring import golden
 from app.measuring.draft import draft
 from app.measuring.evaluate import golden_testset
 from app.measuring.golden import Located, golden_file, locate, squeeze
-from app.prompting.promotions import settings_for
 from app.training import raft, votes
 from app.training.dataset_folder import Rows, alone, dataset_home, finished, write_dataset
 from app.training.pairs import Example as Pair

@@ -18,7 +18,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
-from app.backend import EXTRACTIVE
+from app.answering.backend import EXTRACTIVE
 from app.keeping.index import Progress, chunker, write_documents
 from app.measuring import golden
 from app.measuring.draft import draft

@@ -7,15 +7,14 @@ model learns to refuse, since every answer must rest on a source.
 
 import asyncio
 import random
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from app.answer import NO_ANSWER, fitted, passages, request
-from app.backend import EXTRACTIVE, Backend
-from app.find import find
+from app.answering.answer import NO_ANSWER, fitted, passages, request
+from app.answering.backend import EXTRACTIVE, Backend
+from app.answering.find import find
 from app.keeping.index import Progress
 from app.measuring.golden import Located, squeeze
 from app.training.votes import sent
@@ -26,6 +25,7 @@ from llm import chat
 from llm.endpoint import Endpoint
 from llm.examples import Example, Message
 from prompts import context
+from prompts.marks import marked
 from prompts.support import statements
 from retrieval.index import Index
 from retrieval.negatives import copy_of
@@ -33,7 +33,6 @@ from retrieval.passages import Passage
 
 _DEPTH = 100  # hits that are looked at where the first are of other sides
 _AT_ONCE = 4
-_END = re.compile(r"[.。!！;；:：]+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,13 +266,6 @@ def _quoted(case: _Case) -> str:
         return marked(answer, sorted(set(holding.values())))
     gap = "" if language(question.evidence[0]) == "zh" else " "
     return gap.join(marked(s.strip(), [holding[n]]) for n, s in enumerate(question.evidence))
-
-
-def marked(text: str, numbers: Sequence[int]) -> str:
-    """The text with its marks before the full stop."""
-    end = _END.search(text)
-    at = end.start() if end else len(text)
-    return text[:at] + ("" if language(text) == "zh" else " ") + "".join(f"[{n}]" for n in numbers) + text[at:]
 
 
 def _example(case: _Case, answer: str, cfg: Config) -> Example:

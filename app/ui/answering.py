@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from starlette.concurrency import run_in_threadpool
 
-from app.answer import Done, Event, Found, Manner, Step, Text, answer
-from app.continuing import go_on, whole_words
-from app.errors_zh import says
+from app.answering.answer import Done, Event, Found, Manner, Step, Text, answer
+from app.answering.continuing import go_on, whole_words
+from app.messages.errors_zh import says
+from app.messages.texts import TEXTS, Tongue, tongue
 from app.running.chats import Message, Reader
 from app.running.limits import LimitError, caller
 from app.running.standing import guarded
-from app.texts import TEXTS, Tongue
 from app.training.variants import variant_for
 from app.ui import knowledge_job, mention
 from app.ui.conversation import Writing, conversations, in_panel, messages, reader_of
 from app.ui.render import evidence, safe_markdown
-from app.ui.visitor import tongue
 from core.config import Config
 from core.errors import AccessError, CatalogError, RagstoneError
 from core.types import Answer, Turn

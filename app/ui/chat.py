@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 import gradio as gr
 from starlette.concurrency import run_in_threadpool
 
-from app.texts import TEXTS as TEXTS
+from app.messages.texts import TEXTS as TEXTS
 from app.ui import pressed
 from app.ui.answering import Answering
 from app.ui.conversation import Writing, in_panel, voted

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from app.answer import request
-from app.backend import HOW_TO
+from app.answering.answer import request
+from app.answering.backend import HOW_TO
+from app.messages.texts import TEXTS, Tongue
 from app.running.bases import State
 from app.running.chats import Chat, Message, Reader
 from app.running.users import User
-from app.texts import TEXTS, Tongue
 from app.training.variants import variant_for
 from app.training.votes import ROLES, Vote, add_vote, sent, votes_file
 from app.ui.render import evidence, safe_markdown, shown_answer

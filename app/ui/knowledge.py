@@ -4,16 +4,15 @@ import html
 import time
 from typing import TYPE_CHECKING, Any
 
-from app.errors_zh import says
 from app.keeping.index import language_notes
-from app.texts import TEXTS as CHAT_TEXTS
-from app.texts import Tongue
+from app.messages.errors_zh import says
+from app.messages.texts import TEXTS as CHAT_TEXTS
+from app.messages.texts import Tongue, tongue
 from app.ui import knowledge_files, knowledge_golden, knowledge_search, knowledge_sources, knowledge_view
 from app.ui.knowledge_job import begin, for_editors, latest, noted, opened, told
 from app.ui.knowledge_result import panel
 from app.ui.markup import markup
 from app.ui.together import Together, on_load
-from app.ui.visitor import tongue
 from core.errors import CatalogError, RagstoneError
 
 if TYPE_CHECKING:

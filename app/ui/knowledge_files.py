@@ -5,15 +5,14 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from app.errors_zh import says
+from app.messages.errors_zh import says
+from app.messages.texts import Tongue, tongue
 from app.running.library import FileRow, delete_upload, failed, file_row, files, first_chunk, read_again
-from app.texts import Tongue
 from app.ui import knowledge_view, pressed
 from app.ui.knowledge_job import begin, for_editors, noted, opened, pressable, shown, told
 from app.ui.knowledge_result import duration
 from app.ui.markup import markup
 from app.ui.together import Together
-from app.ui.visitor import tongue
 from core.types import Card
 
 if TYPE_CHECKING:

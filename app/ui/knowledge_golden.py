@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from app.backend import resolve
+from app.answering.backend import resolve
 from app.measuring.draft import Drafts, draft
 from app.measuring.golden import (
     GoldenQuestion,
@@ -21,13 +21,12 @@ from app.measuring.golden import (
     read,
     set_status,
 )
+from app.messages.texts import Tongue, tongue
 from app.running.library import measure_golden
-from app.texts import Tongue
 from app.ui import knowledge_view, pressed
 from app.ui.knowledge_job import begin, for_editors, opened, pressable, shown, told
 from app.ui.markup import markup
 from app.ui.together import Together
-from app.ui.visitor import tongue
 
 if TYPE_CHECKING:
     from app.running.bases import State

@@ -5,12 +5,11 @@ import html
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from app.errors_zh import says
+from app.messages.errors_zh import says
+from app.messages.texts import Tongue, tongue
 from app.running.audit import record
 from app.running.jobs import Job
-from app.texts import Tongue
 from app.ui.knowledge_result import TEXTS, title
-from app.ui.visitor import tongue
 from core.errors import RagstoneError
 
 if TYPE_CHECKING:

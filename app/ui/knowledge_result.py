@@ -5,15 +5,15 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from app.errors_zh import says
+from app.keeping.folders import shower
 from app.keeping.index import Report
 from app.keeping.plan import Forecast
-from app.keeping.report import shower
 from app.measuring.draft import Drafts
 from app.measuring.evaluate import METRICS, intervals, scores, summary
+from app.messages.errors_zh import says
+from app.messages.texts import Tongue
 from app.running.jobs import Job
 from app.running.library import Measured
-from app.texts import Tongue
 from core.types import FileError
 
 _ROWS = 100  # of each kind that are named one by one

@@ -3,15 +3,14 @@
 import html
 from typing import TYPE_CHECKING, Any
 
-from app.errors_zh import says
-from app.find import lookup
-from app.texts import TEXTS as CHAT_TEXTS
-from app.texts import Tongue
+from app.answering.find import lookup
+from app.messages.errors_zh import says
+from app.messages.texts import TEXTS as CHAT_TEXTS
+from app.messages.texts import Tongue, tongue
 from app.ui import knowledge_view, pressed
 from app.ui.knowledge_job import opened, pressable, shown
 from app.ui.markup import markup
 from app.ui.together import Together
-from app.ui.visitor import tongue
 from core.errors import RagstoneError
 from core.types import Candidate, Trace
 from retrieval.explain import fate, matched

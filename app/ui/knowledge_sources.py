@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from app.keeping.folders import add_folder, remove_folder
 from app.keeping.plan import forecast
-from app.texts import Tongue
+from app.messages.texts import Tongue, tongue
 from app.ui.knowledge_job import begin, for_editors, noted, opened, shown, told
 from app.ui.knowledge_result import table
 from app.ui.markup import markup
 from app.ui.together import Together
-from app.ui.visitor import tongue
 
 if TYPE_CHECKING:
     from app.running.bases import State

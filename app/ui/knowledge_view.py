@@ -4,13 +4,12 @@ import base64
 import html
 from typing import TYPE_CHECKING, Any
 
-from app.errors_zh import says
-from app.texts import Tongue
+from app.answering.view import has_picture, page_picture, passage, passage_text
+from app.messages.errors_zh import says
+from app.messages.texts import Tongue, tongue
 from app.ui.knowledge_job import opened, told
 from app.ui.markup import markup
 from app.ui.together import Together
-from app.ui.visitor import tongue
-from app.view import has_picture, page_picture, passage, passage_text
 from core.errors import ReadError
 from core.types import Hit
 

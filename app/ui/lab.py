@@ -7,14 +7,14 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
-from app.prompting.promotions import present, promoted, roll_back
+from app.answering.promotions import present, promoted, roll_back
+from app.messages.texts import tongue
 from app.ui import lab_edit, lab_runs
 from app.ui.knowledge_job import noted, opened, shown, told
 from app.ui.lab_show import standing
 from app.ui.lab_texts import TEXTS
 from app.ui.markup import markup
 from app.ui.together import Together, on_load
-from app.ui.visitor import tongue
 from prompts.versions import read_file, take_over
 
 if TYPE_CHECKING:

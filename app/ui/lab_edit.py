@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app.errors_zh import says
+from app.answering.promotions import Choice, chosen, promote
+from app.messages.errors_zh import says
+from app.messages.texts import tongue
 from app.prompting.compare import scores_of
-from app.prompting.promotions import Choice, chosen, promote
 from app.ui.knowledge_job import noted, shown, told
 from app.ui.lab_show import about, differences, messages, problem
 from app.ui.lab_texts import TEXTS
 from app.ui.markup import markup
-from app.ui.visitor import tongue
 from core.errors import ConfigError, PromptError
 from prompts.load import Prompt, load, parent_of, versions
 from prompts.versions import demos_toml, diff, names, save, with_demos

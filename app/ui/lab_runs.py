@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app.backend import Backend, resolve
+from app.answering.backend import Backend, resolve
+from app.answering.promotions import Choice, chosen
+from app.messages.texts import tongue
 from app.prompting.compare import Asked, check_model, compare, golden_questions, read_questions, remember
-from app.prompting.promotions import Choice, chosen
 from app.prompting.study import Request
 from app.prompting.tune import studies, tune
 from app.running.jobs import Job
@@ -19,7 +20,6 @@ from app.ui.lab_show import job_panel, study
 from app.ui.lab_texts import TEXTS
 from app.ui.markup import markup
 from app.ui.together import Together
-from app.ui.visitor import tongue
 
 if TYPE_CHECKING:
     from app.running.bases import State

@@ -5,10 +5,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.errors_zh import says
-from app.prompting.promotions import Choice, Promotion
+from app.answering.promotions import Choice, Promotion
+from app.messages.errors_zh import says
+from app.messages.texts import Tongue
 from app.running.jobs import Job
-from app.texts import Tongue
 from app.ui.knowledge_result import duration, table
 from app.ui.lab_texts import TEXTS
 from prompts.load import Prompt

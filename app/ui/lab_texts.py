@@ -1,6 +1,6 @@
 """What the Prompt lab says."""
 
-from app.texts import Tongue
+from app.messages.texts import Tongue
 
 TEXTS: dict[Tongue, dict[str, str]] = {
     "en": {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
-from app.find import Scope
+from app.answering.find import Scope
 from app.running.bases import Bases
 from core.errors import CatalogError
 from retrieval.filters import Filter

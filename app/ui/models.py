@@ -4,14 +4,13 @@ import html
 import time
 from typing import TYPE_CHECKING, Any
 
-from app.errors_zh import says
+from app.messages.errors_zh import says
+from app.messages.texts import Tongue, tongue
 from app.running import model_server
-from app.texts import Tongue
 from app.ui import models_adapters, models_registry, models_training
 from app.ui.knowledge_job import told
 from app.ui.knowledge_result import table
 from app.ui.markup import markup
-from app.ui.visitor import tongue
 
 if TYPE_CHECKING:
     from app.running.bases import State
@@ -186,7 +185,7 @@ def _checker(state: "State") -> Any:
 
     def check(request: gr.Request) -> str:
         state.users.require(request, "admin")
-        from app.doctor import examine
+        from app.upkeep.doctor import examine
 
         texts = TEXTS[tongue(request)]
         rows = [(f"{'✅' if c.ok else '❌'} {c.name}", c.detail, c.hint) for c in examine(state.cfg)]

@@ -3,13 +3,12 @@
 import html
 from typing import TYPE_CHECKING, Any
 
-from app.adapter import assign, listed, root_of
-from app.errors_zh import says
-from app.texts import Tongue
+from app.answering.adapter import assign, listed, root_of
+from app.messages.errors_zh import says
+from app.messages.texts import Tongue, tongue
 from app.ui.knowledge_job import noted, told
 from app.ui.knowledge_result import table
 from app.ui.markup import markup
-from app.ui.visitor import tongue
 from core.errors import ConfigError, ModelError
 from llm import adapters
 

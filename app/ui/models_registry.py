@@ -5,15 +5,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.commands.models import parity_of, promote_model, size
+from app.messages.texts import Tongue, tongue
 from app.running import model_server
-from app.texts import Tongue
+from app.training.promote import promote_model
 from app.ui.knowledge_job import noted, told
 from app.ui.knowledge_result import table
 from app.ui.markup import markup
-from app.ui.visitor import tongue
 from core.errors import ConfigError
 from llm import registry
+from llm.registry import parity_of, size
 
 if TYPE_CHECKING:
     from app.running.bases import State

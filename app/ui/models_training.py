@@ -8,12 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.texts import Tongue
+from app.messages.texts import Tongue, tongue
 from app.training import runs
 from app.ui.knowledge_job import told
 from app.ui.knowledge_result import table
 from app.ui.markup import markup
-from app.ui.visitor import tongue
 from core.errors import ConfigError
 from llm.methods import METHODS, Method, Shape, Stage, default_rate
 

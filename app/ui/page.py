@@ -21,12 +21,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.http.events import Events
 from app.http.headers import CSP
 from app.http.subpath import normal
+from app.messages.texts import tongue
 from app.running.uploads import Uploads
 from app.ui import chat, knowledge, lab, lab_edit, mention, models, settings
 from app.ui.conversation import reader_of
 from app.ui.markup import markup
 from app.ui.theme import theme
-from app.ui.visitor import tongue
 from prompts.versions import pack
 
 if TYPE_CHECKING:

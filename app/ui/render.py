@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import quote
 
-from app.errors_zh import says
-from app.texts import TEXTS, Tongue, version_notes
+from app.answering.view import has_picture
+from app.messages.errors_zh import says
+from app.messages.texts import TEXTS, Tongue, version_notes
 from app.ui.passage import TURNS_ROUND, laid_out, quotes_of
-from app.view import has_picture
 from core.text import keywords
 from core.types import Answer, Candidate, Hit, Source, Trace
 from prompts.context import bodies, without_marks

@@ -4,15 +4,14 @@ import html
 import json
 from typing import TYPE_CHECKING, Any
 
-from app.errors_zh import says
+from app.messages.errors_zh import says
+from app.messages.settings_help import changed, meanings, not_default
+from app.messages.texts import Tongue, tongue
 from app.running.audit import entries, moment
-from app.settings_help import changed, meanings, not_default
-from app.texts import Tongue
 from app.ui.knowledge_job import told
 from app.ui.knowledge_result import table
 from app.ui.markup import markup
 from app.ui.together import on_load
-from app.ui.visitor import tongue
 from core.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -4,11 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from app.backend import resolve
-from app.errors_zh import says
-from app.texts import TEXTS
+from app.answering.backend import resolve
+from app.messages.errors_zh import says
+from app.messages.texts import TEXTS, tongue
 from app.ui.render import safe_markdown
-from app.ui.visitor import tongue
 from core.errors import RagstoneError
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
+from app.messages.texts import Tongue
 from app.running.bases import Bases
-from app.texts import Tongue
 from core.errors import CatalogError
 from retrieval.reading import Heading
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.answer import Found, Step, answer
-from app.backend import Backend
+from app.answering.answer import Found, Step, answer
+from app.answering.backend import Backend
 from app.measuring import golden
 from core.config import Config, load
 from core.types import Source

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.answer import answer
+from app.answering.answer import answer
 from app.api import Done, Filter, Found, KnowledgeBase, Text, Turn
 from core.config import Config
 from core.errors import CatalogError, ConfigError, EvalError
@@ -109,7 +109,7 @@ def test_leaving_a_stream_ends_the_request_to_the_model(base: KnowledgeBase, cfg
 
 
 def test_what_is_promoted_for_a_knowledge_base_holds_for_a_search_as_for_an_answer(base: KnowledgeBase) -> None:
-    from app.prompting.promotions import Choice, promote
+    from app.answering.promotions import Choice, promote
 
     library = Path(base.config.prompts.library)
     promote(library, base.index.home, Choice(name="answer", version=1, k=2))

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from app.answer import Done, answer
-from app.backend import with_promoted
+from app.answering.answer import Done, answer
+from app.answering.backend import with_promoted
 from app.keeping.index import run as index_run
 from app.measuring import golden
 from app.training import adapt, dataset, parity, quantize

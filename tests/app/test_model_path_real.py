@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.answer import Done, answer
-from app.backend import with_promoted
-from app.doctor import examine
+from app.answering.answer import Done, answer
+from app.answering.backend import with_promoted
 from app.keeping.index import run as index_run
 from app.training import adapt, dataset, parity, quantize
+from app.upkeep.doctor import examine
 from core.config import LlmConfig, Settings, load
 from llm import fit, registry
 from llm.examples import read_examples

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.doctor import examine
+from app.upkeep.doctor import examine
 from core.config import Config, LlmConfig, RetrievalConfig
 from llm.serve import Server
 from retrieval.embed import Embedder

@@ -6,7 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from app.backend import with_promoted
+from app.answering.backend import with_promoted
 from app.commands.models import models, proofs
 from core.config import Settings, load
 from core.errors import ConfigError, ModelError

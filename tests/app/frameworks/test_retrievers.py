@@ -16,7 +16,7 @@ from llama_index.core.llms import MockLLM
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import MetadataMode, TextNode
 
-from app import find
+from app.answering import find
 from app.api import KnowledgeBase
 from app.frameworks.langchain import LangChainRetriever
 from app.frameworks.llama_index import LlamaIndexRetriever

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.backend import EXTRACTIVE, resolve
+from app.answering.backend import EXTRACTIVE, resolve
 from app.keeping.index import chunker, sync
 from app.measuring.draft import Drafts, draft
 from app.measuring.golden import GoldenQuestion, locate

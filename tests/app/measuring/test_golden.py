@@ -3,10 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from app import upkeep
 from app.measuring import golden
 from app.measuring.golden import GoldenQuestion, locate, made
-from app.restore import restore
+from app.upkeep.backup import backup
+from app.upkeep.purge import purge
+from app.upkeep.restore import restore
 from core.config import Config
 from core.errors import EvalError
 from retrieval.embed import Embedder
@@ -189,7 +190,7 @@ def test_a_backup_keeps_what_people_wrote_and_purge_forgets_what_quotes_a_delete
     golden.add(index, file, "Which port?", ["Connect to vpn.lanting.example on port 8443."], "vpn.md")
     (data / "kb" / "dictionary.txt").write_text("PTO = annual leave\n", "utf-8")
 
-    upkeep.backup(index, tmp_path / "kb.tar")
+    backup(index, tmp_path / "kb.tar")
     restore(data, "copy", tmp_path / "kb.tar")
     assert (data / "copy" / "dictionary.txt").read_text("utf-8") == "PTO = annual leave\n"
     assert len(golden.read(golden.golden_file(data, "copy"))) == 2
@@ -198,7 +199,7 @@ def test_a_backup_keeps_what_people_wrote_and_purge_forgets_what_quotes_a_delete
     with index.writing() as catalog, catalog.transaction() as write:
         write.remove(document)
     index.close()
-    receipt = upkeep.purge(data, "kb", embedder)
+    receipt = purge(data, "kb", embedder)
     assert golden.read(file) == [stays]
     assert any(name.startswith("golden.jsonl: ") for name in receipt.removed)
     assert not any(b"vpn.lanting" in path.read_bytes() for path in (data / "kb").rglob("*") if path.is_file())

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from app.answer import Done, answer
-from app.backend import EXTRACTIVE, resolve
+from app.answering.answer import Done, answer
+from app.answering.backend import EXTRACTIVE, resolve
+from app.answering.promotions import chosen, promote
 from app.measuring.scores import Gold
 from app.prompting.compare import Asked, answers, compare, golden_questions, read_questions, remember, scores_of
-from app.prompting.promotions import chosen, promote
 from core.config import Config
 from core.errors import ConfigError, EvalError, PromptError
 from retrieval.index import Index

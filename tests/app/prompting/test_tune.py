@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from app.backend import EXTRACTIVE, resolve
+from app.answering.backend import EXTRACTIVE, resolve
+from app.answering.promotions import chosen, present, promote
 from app.measuring.scores import Gold
 from app.prompting.compare import Asked, golden_questions
-from app.prompting.promotions import chosen, present, promote
 from app.prompting.study import Request
 from app.prompting.tune import STUDIES, sides, tune
 from app.running.jobs import Cancelled

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.backend import with_promoted
+from app.answering.backend import with_promoted
 from app.running import model_server
 from app.running.bases import State
 from core.config import Settings, load

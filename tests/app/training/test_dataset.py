@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from app.answer import NO_ANSWER
+from app.answering.answer import NO_ANSWER
 from app.commands.curate import dataset
 from app.measuring import golden
 from app.measuring.golden import squeeze

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from app.backend import with_promoted
+from app.answering.backend import with_promoted
 from app.commands.models import proofs
 from app.training import adapt, parity
 from app.training.parity import Request

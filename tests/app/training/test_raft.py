@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.answer import NO_ANSWER
-from app.backend import EXTRACTIVE, resolve
+from app.answering.answer import NO_ANSWER
+from app.answering.backend import EXTRACTIVE, resolve
 from app.measuring import golden
 from app.training.raft import Asked, Fence, examples, supported
 from core.config import Config

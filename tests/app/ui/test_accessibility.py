@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from app.texts import Tongue
+from app.messages.texts import Tongue
 from app.ui.page import TABS
 from tests.app.app_process import App, Visit, Visiting, running, visiting
 

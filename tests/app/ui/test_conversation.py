@@ -8,9 +8,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.http.server import build
+from app.messages.texts import TEXTS
 from app.running.bases import State
 from app.running.users import User
-from app.texts import TEXTS
 from app.ui import knowledge_job
 from app.ui.conversation import in_panel, messages, reader_of
 from app.ui.page import mount

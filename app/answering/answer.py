@@ -1,0 +1,381 @@
+"""Recipe: answer a question, as a stream of events that CLI, HTTP and UI consume alike.
+
+find (app/answering/find.py) -> widen -> pack -> stream from the model, or extract -> read citations back.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from app.answering import summary
+from app.answering.adapter import adapted
+from app.answering.backend import Backend, resolve
+from app.answering.find import HISTORY_TURNS, Scope, find
+from app.answering.promotions import settings_for
+from app.messages.texts import Tongue, version_notes
+from core.config import Config, RetrievalConfig
+from core.text import keywords, language, unfinished, well_formed
+from core.types import Answer, Hit, Query, Source, Trace, Turn
+from llm import chat, extractive
+from llm.thinking import Anew, Thought
+from prompts import context
+from prompts.delimiters import inert
+from prompts.load import load
+from retrieval.filters import Filter
+from retrieval.index import Index
+from retrieval.passages import Passage, Room, widen
+from retrieval.search import Result, least_relevance, relevance
+from retrieval.versions import without_superseded
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+NO_ANSWER = "NO_ANSWER"  # what the answer prompt asks a model to reply when the sources do not cover the question
+
+NOT_COVERED = {  # what it becomes for the reader
+    "en": "The documents do not cover this question.",
+    "zh": "文档中没有涉及这个问题的内容。",
+}
+
+
+_EMPHASIS = " \t\n*_`#>\"'“”「」"  # what models set around NO_ANSWER
+_CITED = re.compile(r"[\[【]\^?\d")
+_INSTRUCTED = {
+    "en": "Heed these instructions too, as far as they leave the rules and the sources above as they are:",
+    "zh": "在不违背上述规则和资料的前提下，同时遵守以下要求：",
+}
+_OPEN = {"answer": "answer-open", "answer_version": 0}  # the prompt that lets a model say what it knows itself
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How an answer is written: whether the model may add what it knows itself, and what else it is told to heed."""
+
+    own_knowledge: bool = False
+    instructions: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The passages an answer will rest on, before the first word of it; `query` is what was searched for."""
+
+    sources: tuple[Source, ...]
+    query: str
+    backend: Backend
+    trace: Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is being done now: rewrite, search (`count` knowledge bases), rank (`count` wordings), write."""
+
+    name: Literal["rewrite", "search", "rank", "write"]
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The next piece of the answer; `anew`: what came before it is none of the answer's."""
+
+    delta: str
+    anew: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The whole answer, citations checked; its text replaces what was streamed."""
+
+    answer: Answer
+
+
+Event = Step | Found | Text | Done
+
+
+async def answer(
+    index: Index,
+    question: str,
+    cfg: Config,
+    history: Sequence[Turn] = (),
+    backend: Backend | None = None,
+    where: Filter | None = None,
+    *,
+    also: Sequence[Scope] = (),
+    manner: Manner = Manner(),
+) -> AsyncGenerator[Event, None]:
+    """Answer a question from a knowledge base, or from those of its documents that a filter lets through.
+
+    `also` are further knowledge bases to answer from; what the model adds of its own knowledge is apart from what the
+    documents say. `Found` comes before any `Text`, so that passages are shown whatever fails. Raises
+    `ModelError` after it where the model's server fails. Closing the generator cancels the request.
+    """
+    clock = [("", time.perf_counter())]
+    question, history = well_formed(question), [Turn(turn.role, well_formed(turn.content)) for turn in history]
+    cfg = await asyncio.to_thread(settings_for, cfg, index.home)
+    backend = await adapted(backend or await resolve(cfg.llm), cfg, index.home)
+    if manner.own_knowledge:
+        cfg = cfg.model_copy(update={"prompts": cfg.prompts.model_copy(update=_OPEN)})
+    query, result = question, Result([], Trace((Query(question),)))
+    summed = await asyncio.to_thread(summary.named_document, question, [(index, where), *also])
+    if summed is None:
+        async with aclosing(_finding(index, question, cfg, backend, history, where, also)) as steps:
+            async for step in steps:
+                if isinstance(step, Step):
+                    yield step
+                else:
+                    query, result = step
+    clock.append(("find", time.perf_counter()))
+    indexes = {index.name: index} | {other.name: other for other, _ in also}
+    room = await asyncio.to_thread(fitted, cfg, backend, question, history, manner.instructions)
+    ask = partial(request, cfg, question, history=history, instructions=manner.instructions)
+    if summed:
+        sources, covered = await asyncio.to_thread(summary.passages, summed, room.context_tokens), 1.0
+    else:
+        sources, covered = await asyncio.to_thread(_pack, indexes, query, result.hits, room)
+    clock.append(("pack", time.perf_counter()))
+    yield Found(sources, query, backend, result.trace)
+
+    tongue = context.reply_language(question)
+    main = indexes[sources[0].hit.kb] if sources else index
+    least = await asyncio.to_thread(least_relevance, main, cfg.retrieval)
+    may_speak = bool(sources) and (backend.endpoint is not None or covered >= least)
+    reply = Reply()
+    quote = partial(summary.quoted, summed, sources, tongue) if summed else partial(_extract, main, query, sources)
+    if may_speak or (manner.own_knowledge and backend.endpoint is not None):
+        yield Step("write")
+        async with aclosing(_write(sources, cfg, backend, ask, quote, reply)) as pieces:
+            while True:
+                reply.text, reply.anew = "", False
+                async for piece in context.stream_known(noting(pieces, reply), context.bodies(sources)):
+                    if len(clock) == 3:
+                        clock.append(("first word", time.perf_counter()))
+                    yield Text(piece)
+                if not reply.anew:
+                    break
+                yield Text("", anew=True)
+    clock.append(("write", time.perf_counter()))
+    text = reply.text
+    answered = bool(text.strip())
+    if not answered:
+        text = NOT_COVERED[tongue]
+        yield Text(text)
+    cited = await asyncio.to_thread(context.cite, text, sources)
+    stages = tuple((name, round(1000 * (at - before), 2)) for (_, before), (name, at) in pairwise(clock))
+    yield Done(
+        Answer(
+            cited.text.strip(), answered, cited.citations, sources, backend.name, backend.model, query,
+            clock[-1][1] - clock[0][1],
+            noted(backend, cited, sources, reply.finish, answered=answered, tongue=tongue),
+            result.trace, tuple(reply.sent), stages, reply.finish, reply.thoughts.strip(),
+        )
+    )  # fmt: skip
+
+
+async def _finding(
+    index: Index, question: str, cfg: Config, backend: Backend, history: Sequence[Turn], where: Filter | None,
+    also: Sequence[Scope],
+) -> AsyncGenerator[Step | tuple[str, Result], None]:  # fmt: skip
+    """The steps of the search while it goes on, then what it searched for and found."""
+    steps: asyncio.Queue[Step | None] = asyncio.Queue()
+    search = asyncio.create_task(
+        find(index, question, cfg, backend, history, where, also=also,
+             told=lambda name, count: steps.put_nowait(Step(name, count)))
+    )  # fmt: skip
+    search.add_done_callback(lambda _: steps.put_nowait(None))
+    try:
+        while step := await steps.get():
+            yield step
+        yield await search
+    finally:
+        search.cancel()
+
+
+def request(
+    cfg: Config, question: str, sources: str, history: Sequence[Turn] = (), instructions: str = ""
+) -> "list[BaseMessage]":
+    """The messages that a model is sent for a question; `sources` as `context.render` writes them.
+
+    `instructions` stand behind the prompt's own, which they do not change.
+    """
+    prompt = load(Path(cfg.prompts.library), cfg.prompts.answer, cfg.prompts.answer_version)
+    tongue = context.reply_language(question)
+    messages = prompt.render(tongue, {"sources": sources, "question": question}, history[-HISTORY_TURNS:])
+    if instructions:
+        messages[0].content = f"{messages[0].text.rstrip()}\n\n{_INSTRUCTED[tongue]}\n{inert(instructions)}"
+    return messages
+
+
+def fitted(
+    cfg: Config, backend: Backend, question: str, history: Sequence[Turn], instructions: str = ""
+) -> RetrievalConfig:
+    """The settings with room for no more passages than the model's context has beside the rest and the answer."""
+    if backend.endpoint is None or not backend.endpoint.context:
+        return cfg.retrieval
+    asked = request(cfg, question, "", history, instructions)
+    rest = sum(context.estimate_tokens(message.text) for message in asked)
+    left = backend.endpoint.context - min(cfg.llm.max_tokens, backend.endpoint.context // 2) - rest
+    return cfg.retrieval.model_copy(update={"context_tokens": max(min(cfg.retrieval.context_tokens, left), 1)})
+
+
+def passages(index: Index, hits: Sequence[Hit], cfg: RetrievalConfig) -> list[Passage]:
+    """What is read of the hits and around them, best first, as far as the prompt has room for it."""
+    room = Room(cfg.context_tokens, context.estimate_tokens, context.FRAME_TOKENS)
+    return widen(index, without_superseded(hits), cfg.neighbours, cfg.section_tokens, room)
+
+
+async def _write(
+    sources: Sequence[Source], cfg: Config, backend: Backend, ask: "Callable[[str], list[BaseMessage]]",
+    quote: Callable[[], str], reply: "Reply",
+) -> AsyncGenerator[str | Anew, None]:  # fmt: skip
+    """The answer as it is written, before its marks are checked; nothing at all where the sources do not cover it."""
+    if backend.endpoint is None:
+        yield await asyncio.to_thread(quote)
+        return
+    messages = await asyncio.to_thread(lambda: ask(context.render(sources)))
+    reply.sent = [(message.type, message.text) for message in messages]
+    async with aclosing(chat.stream(backend.endpoint, cfg.llm, messages)) as pieces:
+        async for piece in without_refusal(answering(pieces, reply)):
+            yield piece
+
+
+def _extract(index: Index, query: str, sources: Sequence[Source]) -> str:
+    embedder, idf = index.embedder, index.idf(keywords(query))
+    if not embedder.read([query])[0].readable:
+        return extractive.extract(query, sources, idf)
+    vector = index.vector(query)
+    floor, lifts = index.background.of(vector), index.background.lifts(vector)
+
+    def likeness(texts: Sequence[str]) -> list[float]:
+        known = [reading.readable for reading in embedder.read(texts)]
+        cosines = iter(embedder.embed_passages([text for text, one in zip(texts, known, strict=True) if one]) @ vector)
+        return [
+            float(next(cosines)) - floor + lifts.get(language(text), 0.0) if one else 0.0
+            for text, one in zip(texts, known, strict=True)
+        ]
+
+    return extractive.extract(query, sources, idf, likeness)
+
+
+@dataclass(slots=True)
+class Reply:
+    """What is known of a model's reply: the messages it was sent, its text so far, why it ended, what it thought."""
+
+    sent: list[tuple[str, str]] = field(default_factory=list)
+    text: str = ""
+    anew: bool = False  # the text so far is none of the answer's
+    finish: str = "stop"
+    thoughts: str = ""
+
+
+async def noting(pieces: AsyncIterator[str | Anew], reply: Reply) -> AsyncIterator[str]:
+    """The text up to where it begins anew, or to its end."""
+    async for piece in pieces:
+        if isinstance(piece, Anew):
+            reply.anew = True
+            return
+        reply.text += piece
+        yield piece
+
+
+async def answering(pieces: AsyncIterator[chat.Piece], reply: Reply) -> AsyncIterator[str | Anew]:
+    """What belongs to the answer; what else there is, is taken down."""
+    async for piece in pieces:
+        if isinstance(piece, Thought):
+            reply.thoughts += piece.text
+        elif isinstance(piece, chat.Finish):
+            reply.finish = piece.reason
+        else:
+            yield piece
+
+
+def _pack(
+    indexes: Mapping[str, Index], query: str, hits: Sequence[Hit], cfg: RetrievalConfig
+) -> tuple[tuple[Source, ...], float]:
+    """The sources, and how far the best of the knowledge bases that they are from speaks about the question.
+
+    Each knowledge base has the share of the room that its share of the hits asks for.
+    """
+    found: list[Passage] = []
+    covered = 0.0
+    for name, index in indexes.items():
+        own = [hit for hit in hits if hit.kb == name]
+        if own:
+            share = max(cfg.context_tokens * len(own) // len(hits), 1)
+            found += passages(index, own, cfg.model_copy(update={"context_tokens": share}))
+            covered = max(covered, relevance(index, query, own))
+    ordered = sorted(found, key=lambda passage: passage.hit.rank)
+    return context.pack(((p.hit, p.text) for p in ordered), cfg.context_tokens), covered
+
+
+def noted(
+    backend: Backend, cited: context.Cited, sources: Sequence[Source], finish: str, *, answered: bool, tongue: Tongue
+) -> tuple[str, ...]:
+    """What the reader of an answer should know of it."""
+    marks, files = _citation_notes(cited, answered, tongue), _source_notes(cited, sources, tongue)
+    return (*backend.notes, *marks, *files, *_finish_notes(finish, tongue))
+
+
+def _citation_notes(cited: context.Cited, answered: bool, tongue: Tongue) -> list[str]:
+    notes = []
+    if cited.unknown:
+        marks = ", ".join(f"[{n}]" for n in cited.unknown)
+        notes.append(
+            f"模型引用了不存在的资料 {marks}，已去掉。" if tongue == "zh"
+            else f"The model cited {marks}, which no source has; these marks were taken out."
+        )  # fmt: skip
+    if answered and not cited.citations:
+        notes.append(
+            "回答没有引用任何资料，请谨慎对待。"
+            if tongue == "zh"
+            else "The answer cites no source: treat it with care."
+        )
+    return notes
+
+
+def _source_notes(cited: context.Cited, sources: Sequence[Source], tongue: Tongue) -> list[str]:
+    """What should be known of the files that are cited: stale ones, and those of which there are several versions."""
+    numbers = {citation.n for citation in cited.citations}
+    hits = {source.hit.path: source.hit for source in sources if source.n in numbers}
+    return [f"{path}: {note}" for path, hit in hits.items() for note in version_notes(hit, tongue)]
+
+
+async def without_refusal(pieces: AsyncIterator[str | Anew]) -> AsyncIterator[str | Anew]:
+    """Pass pieces on, but hold back what may become NO_ANSWER; an answer that says it, and cites nothing, is empty."""
+    said = held = ""
+    async for piece in pieces:
+        if isinstance(piece, Anew):
+            said = held = ""
+            yield piece
+            continue
+        held += piece
+        if NO_ANSWER in held:
+            before, _, held = held.partition(NO_ANSWER)
+            if _CITED.search(said + before) is None:
+                if said:
+                    yield Anew()
+                return
+            held = before + held
+        at = unfinished(held, [NO_ANSWER])
+        ready, held = held[:at], held[at:]
+        if not said and not ready.strip(_EMPHASIS):
+            ready, held = "", ready + held
+        if ready:
+            said += ready
+            yield ready
+    if held:
+        yield held
+
+
+def _finish_notes(finish: str, tongue: Tongue) -> list[str]:
+    if finish != "length":
+        return []
+    return [
+        "回答达到 llm.max_tokens 的上限而中断。" if tongue == "zh"
+        else "The answer was cut where it reached llm.max_tokens."
+    ]  # fmt: skip

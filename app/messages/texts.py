@@ -1,0 +1,241 @@
+"""What the UI says, in English and Chinese. Keys are the same in both; the browser's language chooses."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.messages.errors_zh import Tongue as Tongue
+from app.messages.errors_zh import says
+from core.types import Hit
+
+_COOKIE = "ragstone_language"  # what page.js sets
+
+TEXTS: dict[Tongue, dict[str, str]] = {
+    "en": {
+        "tab": "Chat",
+        "supported": "the passages it cites say this",
+        "unsupported": "the passages it cites do not say this, or it cites none",
+        "own": "Not from your documents: what the model knows itself",
+        "thoughts": "What the model thought",
+        "prompt": "The prompt that was sent",
+        "in_place": "The page, with the passage marked",
+        "new_chat": "New chat",
+        "search_chats": "Search the chats",
+        "chats": "Chats",
+        "no_chats": "Your chats are kept here.",
+        "rename": "Rename",
+        "rename_to": "Name of the chat",
+        "export": "Export as Markdown",
+        "delete": "Delete",
+        "delete_chat": "Delete this chat?",
+        "bases": "Knowledge bases",
+        "mode": "The model may add what it knows itself",
+        "question_n": "question",
+        "answer_n": "answer",
+        "earlier": "earlier version",
+        "later": "later version",
+        "cut": "(stopped)",
+        "unanswered": "(not answered yet)",
+        "go_on": "Continue the answer",
+        "hidden": "You may no longer see what this answer rests on.",
+        "step_rewrite": "Understanding the question…",
+        "step_search": "Searching {} knowledge base(s)…",
+        "step_rank": "Ranking what {} wording(s) found…",
+        "step_write": "Reading {} passages, writing…",
+        "said": "{} wording(s) · {} passages · {:.1f} s",
+        "voted": "Thank you. Your vote is kept with the knowledge base.",
+        "corrected": "corrected by you",
+        "reason_wrong": "Wrong",
+        "reason_incomplete": "Incomplete",
+        "reason_source": "Wrong source",
+        "reason_missing": "It is in the documents",
+        "language": "中文",
+        "theme": "Light or dark",
+        "keys": "Keys",
+        "close": "Close",
+        "key_send": "Send the question",
+        "key_line": "New line",
+        "key_stop": "Stop the answer; close what is open",
+        "key_edit": "In an empty box: edit the last question",
+        "key_mention": "Name a knowledge base or a file",
+        "key_list": "This list",
+        "key_new": "Begin a new chat",
+        "key_find": "Find a chat",
+        "passages": "Passages",
+        "signed_in": "Signed in as {}",
+        "sign_out": "Sign out",
+        "ask": "Ask your documents…",
+        "no_evidence": "The passages an answer rests on appear here.",
+        "welcome": "Ask a question about your documents.",
+        "page": "p.",
+        "cited": "cited",
+        "words": "words",
+        "meaning": "meaning",
+        "score": "score",
+        "scores": "Scores",
+        "by_both": "Found by its words and its meaning",
+        "by_words": "Found by its words",
+        "by_meaning": "Found by its meaning",
+        "by_place": "Read with the question",
+        "searched": "searched for",
+        "also_searched": "and for",
+        "how": "How it was found",
+        "chunk": "passage",
+        "rerank": "rerank",
+        "fate": "place",
+        "lost": "left out: {}",
+        "fused score": "its score",
+        "older version": "older version",
+        "limit of one document": "limit of one document",
+        "repeats a better one": "repeats a better one",
+        "no_kb": "There is no knowledge base yet: add files under “Knowledge”.",
+        "extractive": "No model is configured: answers quote your documents. To have a model write them, set "
+        "`vllm_model` (a model folder) or `base_url` (any OpenAI-compatible server) under `[llm]` in config.toml, "
+        "then start again.",
+        "speaks": "Model",
+        "starting": "The model is starting",
+        "blind": "The embedder {} cannot read {}: they are found by words only, not by meaning. Models that read "
+        "Chinese and English: {} (set retrieval.embedder, then `ragstone index --rebuild`)",
+        "better": "The embedder {} cannot read {}: they are found by words only, not by meaning. {}, which comes with "
+        "the app, reads them: `ragstone index --kb {} --rebuild --plan` says what it takes",
+        "chunks": "{} passages in {}",
+        "lang_zh": "Chinese",
+        "lang_en": "English",
+        "lang_ja": "Japanese",
+        "lang_ko": "Korean",
+        "lang_und": "no language",
+        "older": "Newest of several versions. Older: {}",
+        "newer": "There is a newer version: {}",
+        "stale": "The file as it is now cannot be read ({}); this is what it said before.",
+    },
+    "zh": {
+        "tab": "对话",
+        "supported": "引用的段落支持这句话",
+        "unsupported": "引用的段落没有这样说，或没有引用任何段落",
+        "own": "以下不来自你的文档，是模型自己的知识",
+        "thoughts": "模型的思考过程",
+        "prompt": "实际发送的提示词",
+        "in_place": "查看原页（段落已标出）",
+        "new_chat": "新对话",
+        "search_chats": "搜索对话",
+        "chats": "对话记录",
+        "no_chats": "对话会保存在这里。",
+        "rename": "重命名",
+        "rename_to": "对话名称",
+        "export": "导出为 Markdown",
+        "delete": "删除",
+        "delete_chat": "删除这个对话？",
+        "bases": "知识库",
+        "mode": "允许模型补充自己的知识",
+        "question_n": "问题",
+        "answer_n": "回答",
+        "earlier": "较早的版本",
+        "later": "较新的版本",
+        "cut": "（已停止）",
+        "unanswered": "（尚未回答）",
+        "go_on": "继续写",
+        "hidden": "您已无权查看此回答所依据的内容。",
+        "step_rewrite": "正在理解问题……",
+        "step_search": "正在检索 {} 个知识库……",
+        "step_rank": "正在对 {} 种问法的结果排序……",
+        "step_write": "正在阅读 {} 个段落并撰写……",
+        "said": "{} 种问法 · {} 个段落 · {:.1f} 秒",
+        "voted": "谢谢，你的评价已保存到知识库。",
+        "corrected": "由你更正",
+        "reason_wrong": "回答错误",
+        "reason_incomplete": "不完整",
+        "reason_source": "来源不对",
+        "reason_missing": "文档里有答案",
+        "language": "English",
+        "theme": "浅色或深色",
+        "keys": "快捷键",
+        "close": "关闭",
+        "key_send": "发送问题",
+        "key_line": "换行",
+        "key_stop": "停止回答；关闭打开的面板",
+        "key_edit": "输入框为空时：修改上一个问题",
+        "key_mention": "指定知识库或文件",
+        "key_list": "显示此列表",
+        "key_new": "开始新对话",
+        "key_find": "查找对话",
+        "passages": "段落",
+        "signed_in": "当前用户：{}",
+        "sign_out": "退出登录",
+        "ask": "向你的文档提问……",
+        "no_evidence": "回答所依据的段落会显示在这里。",
+        "welcome": "就你的文档提一个问题。",
+        "page": "第 {} 页",
+        "cited": "已引用",
+        "words": "词语",
+        "meaning": "语义",
+        "score": "得分",
+        "scores": "得分明细",
+        "by_both": "词语和语义均符合",
+        "by_words": "词语符合",
+        "by_meaning": "语义符合",
+        "by_place": "随问题一并读取",
+        "searched": "检索内容",
+        "also_searched": "同时检索",
+        "how": "检索过程",
+        "chunk": "段落",
+        "rerank": "重排",
+        "fate": "名次",
+        "lost": "未采用：{}",
+        "fused score": "得分不够",
+        "older version": "旧版本",
+        "limit of one document": "同一文档的段落已够多",
+        "repeats a better one": "与更好的段落重复",
+        "no_kb": "还没有知识库：请在“知识库”中添加文件。",
+        "extractive": "尚未配置模型：回答直接引用文档原句。若要由模型撰写回答，请在 config.toml 的 `[llm]` 中设置 "
+        "`vllm_model`（模型文件夹）或 `base_url`（任何兼容 OpenAI 的服务），然后重新启动。",
+        "speaks": "模型",
+        "starting": "模型正在启动",
+        "blind": "嵌入模型 {} 读不懂 {}：这些内容只能按词语、不能按语义检索。可以读中英文的模型：{}"
+        "（设置 retrieval.embedder 后运行 `ragstone index --rebuild`）",
+        "better": "嵌入模型 {} 读不懂 {}：这些内容只能按词语、不能按语义检索。随软件提供的 {} 可以读懂："
+        "`ragstone index --kb {} --rebuild --plan` 会说明所需的时间",
+        "chunks": "{} 个{}段落",
+        "lang_zh": "中文",
+        "lang_en": "英文",
+        "lang_ja": "日文",
+        "lang_ko": "韩文",
+        "lang_und": "无法识别语言的",
+        "older": "这是多个版本中最新的一个。旧版本：{}",
+        "newer": "还有更新的版本：{}",
+        "stale": "该文件目前无法读取（{}），这里是它之前的内容。",
+    },
+}
+
+
+def blind_note(embedder: str, chunks: Mapping[str, int], models: Sequence[str], tongue: Tongue) -> str:
+    """What an embedder cannot read, by language code, and which models would."""
+    return TEXTS[tongue]["blind"].format(embedder, _counted(chunks, tongue), ", ".join(models))
+
+
+def _counted(chunks: Mapping[str, int], tongue: Tongue) -> str:
+    texts = TEXTS[tongue]
+    what = [texts["chunks"].format(count, texts.get(f"lang_{code}", code)) for code, count in chunks.items()]
+    return ("、" if tongue == "zh" else ", ").join(what)
+
+
+def better_note(embedder: str, chunks: Mapping[str, int], other: str, kb: str, tongue: Tongue) -> str:
+    """What the embedder of a knowledge base cannot read, and that the one which comes with the app can."""
+    return TEXTS[tongue]["better"].format(embedder, _counted(chunks, tongue), other, kb)
+
+
+def version_notes(hit: Hit, tongue: Tongue) -> list[str]:
+    """What a reader of a passage should know of its file: older and newer versions, or that it cannot be read now."""
+    said = {"stale": says(hit.stale, tongue), "newer": _some(hit.newer), "older": _some(hit.older)}
+    return [TEXTS[tongue][key].format(value) for key, value in said.items() if value]
+
+
+def _some(paths: Sequence[str]) -> str:
+    more = f" (+{len(paths) - 3})" if len(paths) > 3 else ""
+    return ", ".join(paths[:3]) + more
+
+
+def tongue(request: Any) -> Tongue:
+    """The language that was chosen on the page, else the browser's first."""
+    chosen = request.cookies.get(_COOKIE) if request.cookies else None
+    if chosen in ("en", "zh"):
+        return chosen
+    return "zh" if (request.headers.get("accept-language") or "").lower().lstrip().startswith("zh") else "en"

@@ -1,0 +1,141 @@
+"""Recipe: write a knowledge base anew, so that no file holds what was removed from it."""
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from app.keeping.held import Held
+from app.measuring import golden
+from app.prompting.tune import STUDIES
+from app.running.chats import Chats
+from app.running.forgetting import Forgotten
+from app.training import votes
+from app.upkeep.backup import CATALOG, now
+from core.errors import CatalogError
+from retrieval.catalog import Catalog
+from retrieval.embed import Embedder
+from retrieval.home import current, drop_generations, generations, names, writer_lock
+from retrieval.index import Index
+from retrieval.migrations import copies
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file that a recipe wrote anew: its name within the knowledge base, bytes before and after, SHA-256."""
+
+    file: str
+    bytes_before: int
+    bytes_after: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What `purge` did: every file under the knowledge base, as it stands now, what was removed, and how many answers
+    of conversations were erased.
+    """
+
+    kb: str
+    when: str
+    documents: int
+    chunks: int
+    embeddings_dropped: int
+    removed: tuple[str, ...]
+    files: tuple[Written, ...]
+    answers: int = 0  # of how many conversations, and further ones of which a part of the trace was
+    conversations: int = 0
+    traces: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """The receipt as plain data."""
+        return asdict(self)
+
+
+def purge(data: Path, kb: str, embedder: Embedder) -> Receipt:
+    """Write every file of a knowledge base anew, so that none holds the text of what was removed from it.
+
+    Earlier generations and unfinished ones go, unused embeddings, golden questions whose evidence is gone, votes and
+    answers of all conversations that rest on it or follow one that does, studies of prompts; SQLite is vacuumed and its
+    journal emptied, both caches are built again. Raises `CatalogError` where another process holds on to an old state
+    for long.
+    """
+    index = Index.open(data, kb, embedder)
+    before = {name: size for name, size in _sizes(index.home)}
+    with writer_lock(index.home):
+        removed = [*drop_generations(index.home, 0), *_leftovers(index.home), *_forgotten(index)]
+        paths = set(index.catalog.paths())
+        if (studies := index.home / STUDIES).is_dir():  # their reports and demonstrations quote documents
+            shutil.rmtree(studies)
+            removed.append(STUDIES)
+        forgotten = _forget_conversations(data, index)
+        removed += _forget_votes(data, kb, paths, forgotten)
+        dropped = index.catalog.vacuum()
+        index.store.rebuild()
+        counts = index.counts()
+    index.close()
+    written = tuple(
+        Written(name, before.get(name, 0), size, _checksum(index.home / name)) for name, size in _sizes(index.home)
+    )
+    return Receipt(
+        kb, now(), counts.documents, counts.chunks, dropped, tuple(removed), written, len(forgotten.answers),
+        forgotten.conversations, forgotten.traces,
+    )  # fmt: skip
+
+
+def _forget_conversations(data: Path, index: Index) -> Forgotten:
+    chats = Chats(data)
+    try:
+        return chats.forget(Held(index))
+    finally:
+        chats.close()
+
+
+def _forget_votes(data: Path, kb: str, paths: set[str], forgotten: Forgotten) -> Iterator[str]:
+    """Drop the votes whose prompts quote what is gone, and those on answers that were erased; yields their names.
+
+    A vote on an answer from several knowledge bases lies in one of them.
+    """
+    erased = {f"{chat}:{message}" for chat, message in forgotten.answers}
+    for name in names(data):
+        known = paths if name == kb else _with_documents(data / name, paths)
+        yield from (f"{votes.FILE}: {vote}" for vote in votes.forget(data / name / votes.FILE, known, erased))
+
+
+def _with_documents(home: Path, paths: set[str]) -> set[str] | None:
+    """Some paths and those of another knowledge base; None where it cannot be read."""
+    try:
+        with closing(Catalog(home / str(current(home)) / CATALOG)) as catalog:
+            return paths.union(catalog.paths())
+    except CatalogError:
+        return None
+
+
+def _leftovers(home: Path) -> Iterator[str]:
+    """Remove what interrupted work and migrations left behind; yields the names."""
+    kept = (copy for generation in generations(home) for copy in copies(home / generation))
+    for file in [*home.rglob("*.writing"), *home.glob(".restore-*"), *kept]:
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+        yield file.relative_to(home).as_posix()
+
+
+def _forgotten(index: Index) -> list[str]:
+    """Forget the golden questions that quote what is no longer there; their names within the golden set."""
+    file = index.home / golden.FILE
+    gone = golden.locate(index, golden.read(file))[1] if file.exists() else []
+    if gone:
+        golden.forget(file, [row.id for row in gone])
+    return [f"{golden.FILE}: question {row.id}" for row in gone]
+
+
+def _sizes(home: Path) -> list[tuple[str, int]]:
+    files = sorted(file for file in home.rglob("*") if file.is_file())
+    return [(file.relative_to(home).as_posix(), file.stat().st_size) for file in files]
+
+
+def _checksum(file: Path) -> str:
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
