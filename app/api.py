@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from app.answering.answer import Done, Event, Found, Step, Text, answer
 from app.answering.find import lookup
+from app.answering.plan import Manner, planned
 from app.answering.prepared import prepared
 from app.keeping.index import Progress, Report, quiet, run
 from core.config import Config, load
@@ -131,7 +132,8 @@ class KnowledgeBase:
         """`search`, for asyncio."""
         changes = {name: value for name, value in (("k", k), ("mode", mode)) if value is not None}
         index = await asyncio.to_thread(lambda: self.index)
-        return (await lookup(index, question, self.config, where, history, changes))[1]
+        plan = await planned(self.config, index.home, Manner(retrieval=changes))
+        return (await lookup(index, question, plan, history, where))[1]
 
     def ask(self, question: str, *, where: Filter | None = None, history: Sequence[Turn] = ()) -> Answer:
         """The whole answer to a question, with citations."""
@@ -154,7 +156,8 @@ class KnowledgeBase:
     ) -> AsyncGenerator[Event, None]:
         """`stream`, for asyncio. Closing it ends the request to the model."""
         index = await asyncio.to_thread(lambda: self.index)
-        async with aclosing(answer(index, question, self.config, history, where=where)) as events:
+        plan = await planned(self.config, index.home)
+        async with aclosing(answer(index, question, plan, history, where)) as events:
             async for event in events:
                 yield event
 

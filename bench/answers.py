@@ -24,6 +24,7 @@ from typing import Any
 
 from app.answering.answer import Done, Found, answer
 from app.answering.backend import EXTRACTIVE
+from app.answering.plan import Plan
 from app.keeping.index import chunker, run, write_documents
 from bench.record import environment, evaluation_folder, merge, progress, read_rows
 from core.config import Config, load
@@ -62,7 +63,7 @@ def handbook(cfg: Config) -> list[Asked]:
 def dialogues(cfg: Config) -> list[Asked]:
     """Index the sample documents; second questions of conversations about them, half of them about something else."""
     run(cfg, "bench", [_EXAMPLES / "handbook"], progress=progress)
-    rows = read_rows(ROOT / "tests" / "app" / "dialogues.jsonl")
+    rows = read_rows(ROOT / "tests" / "app" / "answering" / "dialogues.jsonl")
     return [Asked(row["then"], (), tuple(row["paths"]), row["first"]) for row in rows]
 
 
@@ -103,7 +104,7 @@ async def ask(index: Index, cfg: Config, asked: Asked) -> dict[str, Any]:
     """An answer, what it holds and cites, and the seconds of processor time it took after the search."""
     started, final = 0.0, None
     history = [Turn("user", asked.before), Turn("assistant", "…")] if asked.before else []
-    async for event in answer(index, asked.text, cfg, history, EXTRACTIVE):
+    async for event in answer(index, asked.text, Plan(cfg, EXTRACTIVE), history):
         if isinstance(event, Found):
             started = time.process_time()
         elif isinstance(event, Done):

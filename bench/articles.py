@@ -13,6 +13,7 @@ from pathlib import Path
 
 from app.answering.answer import Done, answer
 from app.answering.backend import EXTRACTIVE
+from app.answering.plan import Plan
 from app.keeping.index import run
 from app.measuring.golden import squeeze
 from bench.record import environment, evaluation_folder, merge, progress, read_rows
@@ -55,7 +56,7 @@ def measure(index: Index, cfg: Config, questions: Sequence[tuple[str, str, str]]
         return hit.path == file and beginning in squeeze(text)
 
     async def cited(question: str, file: str, beginning: str) -> bool:
-        async for event in answer(index, question, cfg, backend=EXTRACTIVE):
+        async for event in answer(index, question, Plan(cfg, EXTRACTIVE)):
             if isinstance(event, Done):
                 numbers = {citation.n for citation in event.answer.citations}
                 sources = [source for source in event.answer.sources if source.n in numbers]

@@ -28,6 +28,7 @@ from opencc import OpenCC
 
 from app.answering.backend import EXTRACTIVE
 from app.answering.find import find
+from app.answering.plan import Plan
 from app.keeping.index import chunker, write_documents
 from app.measuring.evaluate import MODES
 from app.measuring.plot import write_plot
@@ -162,7 +163,7 @@ def ragstone(documents: Sequence[Row], embedder: Embedder, reranker: str = "") -
             return lambda question: [hit.path for hit in search(index, [question], retrieval, mode=mode)]
 
         def fusion(question: str) -> list[str]:
-            _, result = loop.run(find(index, question, fused, EXTRACTIVE))
+            _, result = loop.run(find(index, question, Plan(fused, EXTRACTIVE)))
             return [hit.path for hit in result.hits]
 
         def reranked(question: str) -> list[str]:

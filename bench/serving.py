@@ -28,6 +28,7 @@ from typing import Any
 import httpx
 
 from app.answering.answer import Done, answer
+from app.answering.plan import planned
 from bench.chats import Run, alternated, cache_config, mean_of, metrics, middle, watched
 from bench.record import environment, merge
 from core.config import Config, load
@@ -81,7 +82,7 @@ def messages(cfg: Config, asked: Sequence[str]) -> list[list[dict[str, str]]]:
     short = cfg.model_copy(update={"llm": cfg.llm.model_copy(update={"max_tokens": 1})})
 
     async def one(question: str) -> list[dict[str, str]]:
-        async with aclosing(answer(index, question, short)) as events:
+        async with aclosing(answer(index, question, await planned(short, index.home))) as events:
             async for event in events:
                 if isinstance(event, Done):
                     return [{"role": _ROLES.get(role, role), "content": text} for role, text in event.answer.prompt]

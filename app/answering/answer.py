@@ -11,14 +11,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from app.answering import summary
-from app.answering.adapter import adapted
-from app.answering.backend import Backend, resolve
-from app.answering.find import HISTORY_TURNS, Scope, find
-from app.answering.promotions import settings_for
+from app.answering.backend import Backend
+from app.answering.find import Scope, find
+from app.answering.plan import Plan, fitted, request
 from app.messages.texts import Tongue, version_notes
 from core.config import Config, RetrievalConfig
 from core.text import keywords, language, unfinished, well_formed
@@ -26,8 +24,6 @@ from core.types import Answer, Hit, Query, Source, Trace, Turn
 from llm import chat, extractive
 from llm.thinking import Anew, Thought
 from prompts import context
-from prompts.delimiters import inert
-from prompts.load import load
 from retrieval.filters import Filter
 from retrieval.index import Index
 from retrieval.passages import Passage, Room, widen
@@ -47,19 +43,6 @@ NOT_COVERED = {  # what it becomes for the reader
 
 _EMPHASIS = " \t\n*_`#>\"'“”「」"  # what models set around NO_ANSWER
 _CITED = re.compile(r"[\[【]\^?\d")
-_INSTRUCTED = {
-    "en": "Heed these instructions too, as far as they leave the rules and the sources above as they are:",
-    "zh": "在不违背上述规则和资料的前提下，同时遵守以下要求：",
-}
-_OPEN = {"answer": "answer-open", "answer_version": 0}  # the prompt that lets a model say what it knows itself
-
-
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How an answer is written: whether the model may add what it knows itself, and what else it is told to heed."""
-
-    own_knowledge: bool = False
-    instructions: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +84,11 @@ Event = Step | Found | Text | Done
 async def answer(
     index: Index,
     question: str,
-    cfg: Config,
+    plan: Plan,
     history: Sequence[Turn] = (),
-    backend: Backend | None = None,
     where: Filter | None = None,
     *,
     also: Sequence[Scope] = (),
-    manner: Manner = Manner(),
 ) -> AsyncGenerator[Event, None]:
     """Answer a question from a knowledge base, or from those of its documents that a filter lets through.
 
@@ -117,14 +98,11 @@ async def answer(
     """
     clock = [("", time.perf_counter())]
     question, history = well_formed(question), [Turn(turn.role, well_formed(turn.content)) for turn in history]
-    cfg = await asyncio.to_thread(settings_for, cfg, index.home)
-    backend = await adapted(backend or await resolve(cfg.llm), cfg, index.home)
-    if manner.own_knowledge:
-        cfg = cfg.model_copy(update={"prompts": cfg.prompts.model_copy(update=_OPEN)})
+    cfg, backend, manner = plan.cfg, plan.backend, plan.manner
     query, result = question, Result([], Trace((Query(question),)))
     summed = await asyncio.to_thread(summary.named_document, question, [(index, where), *also])
     if summed is None:
-        async with aclosing(_finding(index, question, cfg, backend, history, where, also)) as steps:
+        async with aclosing(_finding(index, question, plan, history, where, also)) as steps:
             async for step in steps:
                 if isinstance(step, Step):
                     yield step
@@ -178,13 +156,12 @@ async def answer(
 
 
 async def _finding(
-    index: Index, question: str, cfg: Config, backend: Backend, history: Sequence[Turn], where: Filter | None,
-    also: Sequence[Scope],
+    index: Index, question: str, plan: Plan, history: Sequence[Turn], where: Filter | None, also: Sequence[Scope]
 ) -> AsyncGenerator[Step | tuple[str, Result], None]:  # fmt: skip
     """The steps of the search while it goes on, then what it searched for and found."""
     steps: asyncio.Queue[Step | None] = asyncio.Queue()
     search = asyncio.create_task(
-        find(index, question, cfg, backend, history, where, also=also,
+        find(index, question, plan, history, where, also=also,
              told=lambda name, count: steps.put_nowait(Step(name, count)))
     )  # fmt: skip
     search.add_done_callback(lambda _: steps.put_nowait(None))
@@ -194,33 +171,6 @@ async def _finding(
         yield await search
     finally:
         search.cancel()
-
-
-def request(
-    cfg: Config, question: str, sources: str, history: Sequence[Turn] = (), instructions: str = ""
-) -> "list[BaseMessage]":
-    """The messages that a model is sent for a question; `sources` as `context.render` writes them.
-
-    `instructions` stand behind the prompt's own, which they do not change.
-    """
-    prompt = load(Path(cfg.prompts.library), cfg.prompts.answer, cfg.prompts.answer_version)
-    tongue = context.reply_language(question)
-    messages = prompt.render(tongue, {"sources": sources, "question": question}, history[-HISTORY_TURNS:])
-    if instructions:
-        messages[0].content = f"{messages[0].text.rstrip()}\n\n{_INSTRUCTED[tongue]}\n{inert(instructions)}"
-    return messages
-
-
-def fitted(
-    cfg: Config, backend: Backend, question: str, history: Sequence[Turn], instructions: str = ""
-) -> RetrievalConfig:
-    """The settings with room for no more passages than the model's context has beside the rest and the answer."""
-    if backend.endpoint is None or not backend.endpoint.context:
-        return cfg.retrieval
-    asked = request(cfg, question, "", history, instructions)
-    rest = sum(context.estimate_tokens(message.text) for message in asked)
-    left = backend.endpoint.context - min(cfg.llm.max_tokens, backend.endpoint.context // 2) - rest
-    return cfg.retrieval.model_copy(update={"context_tokens": max(min(cfg.retrieval.context_tokens, left), 1)})
 
 
 def passages(index: Index, hits: Sequence[Hit], cfg: RetrievalConfig) -> list[Passage]:

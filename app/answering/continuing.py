@@ -11,17 +11,13 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from app.answering.adapter import adapted
 from app.answering.answer import Done, Event, Reply, Text, answering, noted, noting, without_refusal
-from app.answering.backend import resolve
-from app.answering.promotions import settings_for
-from core.config import Config
+from app.answering.plan import Plan
 from core.errors import ModelError
 from core.types import Answer
 from llm import chat
 from llm.thinking import Anew
 from prompts import context
-from retrieval.index import Index
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -46,19 +42,18 @@ def whole_words(text: str) -> str:
     return shorter if shorter.strip() else text
 
 
-async def go_on(cut: Answer, index: Index, cfg: Config) -> AsyncGenerator[Event, None]:
+async def go_on(cut: Answer, plan: Plan) -> AsyncGenerator[Event, None]:
     """What is still to come of an answer that was cut: `Text` that follows `whole_words` of it, then the whole.
 
     Raises `ModelError` where no model is there, or it fails. Closing the generator cancels the request.
     """
     started = time.perf_counter()
-    cfg = await asyncio.to_thread(settings_for, cfg, index.home)
-    backend = await adapted(await resolve(cfg.llm), cfg, index.home)
+    backend = plan.backend
     if backend.endpoint is None or not cut.prompt:
         raise ModelError("no model is there to go on with this answer", "configure one, or ask again")
     tongue, begun, reply = context.reply_language(cut.query), whole_words(cut.text), Reply()
     messages = await asyncio.to_thread(_messages, cut, begun, _GO_ON[tongue])
-    async with aclosing(chat.stream(backend.endpoint, cfg.llm, messages)) as pieces:
+    async with aclosing(chat.stream(backend.endpoint, plan.cfg.llm, messages)) as pieces:
         written = without_refusal(_new(begun, answering(pieces, reply)))
         while True:
             reply.text, reply.anew = "", False

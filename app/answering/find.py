@@ -6,16 +6,15 @@ rewrite with the history -> search as asked while variants are being written -> 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from app.answering.adapter import adapted
-from app.answering.backend import Backend, resolve
+from app.answering.backend import Backend
 from app.answering.compared import compared
 from app.answering.follow_up import stands_alone
-from app.answering.promotions import settings_for
+from app.answering.plan import HISTORY_TURNS, Plan
 from core.config import Config, RetrievalConfig
 from core.errors import ModelError
 from core.text import well_formed
@@ -34,7 +33,6 @@ from retrieval.versions import without_superseded
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
-HISTORY_TURNS = 6
 _REWRITE_TIMEOUT_S = 20.0
 _VARIANT_WEIGHT = 0.5  # of a wording that a model wrote, against 1 for the question itself
 _ALONE = 0.3  # of the question as it was asked, where it says too little alone
@@ -57,8 +55,7 @@ def _quiet(step: str, count: int) -> None:
 async def find(
     index: Index,
     question: str,
-    cfg: Config,
-    backend: Backend,
+    plan: Plan,
     history: Sequence[Turn] = (),
     where: Filter | None = None,
     *,
@@ -70,7 +67,7 @@ async def find(
     `also` are further knowledge bases; `told` hears what is being done. A model that is late or fails with variants
     costs nothing but them; the trace's notes say so.
     """
-    question = well_formed(question)
+    question, cfg, backend = well_formed(question), plan.cfg, plan.backend
     if history and backend.endpoint is not None:
         told("rewrite", 0)
     queries = await _queries(question, history, cfg, backend)
@@ -97,20 +94,13 @@ async def find(
 async def lookup(
     index: Index,
     question: str,
-    cfg: Config,
-    where: Filter | None = None,
+    plan: Plan,
     history: Sequence[Turn] = (),
-    changes: Mapping[str, Any] | None = None,
+    where: Filter | None = None,
 ) -> tuple[str, Result]:
-    """`find` for whoever only searches: what an answer to the question would rest on, by the same settings and model.
-
-    `changes` are settings of [retrieval] that come last.
-    """
-    cfg = await asyncio.to_thread(settings_for, cfg, index.home)
-    cfg = cfg.model_copy(update={"retrieval": cfg.retrieval.model_copy(update=dict(changes or {}))})
-    backend = await adapted(await resolve(cfg.llm), cfg, index.home)
-    query, found = await find(index, question, cfg, backend, history, where)
-    return query, replace(found, hits=found.hits[: cfg.retrieval.k])  # older versions stand beside the k
+    """`find` for whoever only searches: the k passages that an answer to the question would rest on."""
+    query, found = await find(index, question, plan, history, where)
+    return query, replace(found, hits=found.hits[: plan.cfg.retrieval.k])  # older versions stand beside the k
 
 
 def _retrieve(places: Sequence[Scope], queries: list[Query], cfg: RetrievalConfig) -> list[list[Ranking]]:

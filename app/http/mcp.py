@@ -201,10 +201,12 @@ def _chosen(state: "State", user: User, kb: str) -> str:
 
 async def _search(state: "State", kb: str, query: str, k: int, where: "Filter | None") -> Passages:
     from app.answering.find import lookup
+    from app.answering.plan import Manner, planned
     from retrieval.versions import without_superseded
 
     index = await asyncio.to_thread(state.bases.get, kb)
-    searched, result = await lookup(index, query, state.cfg, where, changes={"k": k} if k else None)
+    plan = await planned(state.cfg, index.home, Manner(retrieval={"k": k} if k else {}))
+    searched, result = await lookup(index, query, plan, where=where)
     passages = [
         Passage(path=hit.path, page=hit.page or None, headings=list(hit.headings), text=hit.text,
                 score=round(hit.score, 4))
@@ -221,9 +223,11 @@ def _check(state: "State", user: User, kb: str, known: str) -> None:
 
 async def _ask(state: "State", kb: str, question: str, check: Callable[[], None]) -> Cited:
     from app.answering.answer import Done, answer
+    from app.answering.plan import planned
 
     index = await asyncio.to_thread(state.bases.get, kb)
-    async with aclosing(while_allowed(answer(index, question, state.cfg), check)) as events:
+    plan = await planned(state.cfg, index.home)
+    async with aclosing(while_allowed(answer(index, question, plan), check)) as events:
         async for event in events:
             if isinstance(event, Done):
                 done = event.answer

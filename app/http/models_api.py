@@ -12,7 +12,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from app.answering.promotions import settings_for
 from app.http.models_form import EmbeddingRequest, RerankRequest
 from app.http.openai_form import error_body
 from app.http.visit import LEFT, no_model, visitor, while_there
@@ -54,9 +53,7 @@ def add_models(api: FastAPI, state: State) -> None:
         if asked.model not in known:
             return no_model(asked.model)
         with state.limits.admit(caller(request, user.id)):
-            index = await asyncio.to_thread(state.bases.get, asked.model)
-            cfg = await asyncio.to_thread(settings_for, state.cfg, index.home)
-            reranker = reranker_of(cfg.retrieval)
+            reranker = reranker_of(state.cfg.retrieval)
             if reranker is None:
                 why = "no reranker is configured: set retrieval.reranker or retrieval.rerank_url"
                 return JSONResponse(error_body(400, why, code="no_reranker", param="model"), 400)

@@ -16,17 +16,16 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from app.answering.answer import Done, Event, Manner, Text, answer
-from app.answering.backend import EXTRACTIVE, resolve
+from app.answering.answer import Done, Event, Text, answer
+from app.answering.backend import EXTRACTIVE
 from app.answering.chores import Chore, carry_out, chore
 from app.answering.find import Scope as Place
-from app.answering.promotions import settings_for
+from app.answering.plan import Manner, Plan, planned
 from app.http.openai_form import ChatRequest, Cut, error_body
 from app.http.visit import LEFT, no_model, visitor, while_there
 from app.running.bases import State
 from app.running.limits import LimitError, caller
 from app.running.standing import guarded
-from core.config import Config
 from core.errors import AccessError, CatalogError, ConfigError, RagstoneError
 from core.types import Answer, Trace, Turn
 from prompts.context import estimate_tokens
@@ -61,12 +60,11 @@ def add_openai(api: FastAPI, state: State) -> None:
         with ExitStack() as until:
             until.enter_context(state.limits.admit(caller(request, user.id)))
             index, *more = [await asyncio.to_thread(state.bases.get, name) for name in names]
-            cfg = await asyncio.to_thread(settings_for, state.cfg, index.home)
-            cfg = _sampled(cfg, asked)  # the request's own settings come last
+            plan = await planned(state.cfg, index.home, _manner(asked))  # what fails here has a status of its own
             if beside:
-                events = await _carried_out(beside, cfg, asked)
+                events = await _carried_out(beside, plan, asked)
             else:
-                events = _answered(asked, cfg, [(base, where) for base in (index, *more)])
+                events = _answered(asked, plan, [(base, where) for base in (index, *more)])
             events = guarded(state, request, user.id, {name: known[name] for name in names}, events)
             if asked.stream:
                 return _Stream(_sse(events, head, asked), events, until.pop_all())
@@ -120,21 +118,19 @@ def _extension(asked: ChatRequest, done: Answer) -> dict[str, Any]:
     return told
 
 
-def _answered(asked: ChatRequest, cfg: Config, places: Sequence[Place]) -> AsyncGenerator[Event, None]:
+def _answered(asked: ChatRequest, plan: Plan, places: Sequence[Place]) -> AsyncGenerator[Event, None]:
     """The answer to the question that a conversation ends with."""
     *earlier, last = asked.said()
     history = [Turn(_role(m.role), m.text()) for m in earlier]
     (index, where), *also = places
-    manner = Manner(instructions=asked.instructions())
-    return answer(index, last.text(), cfg, history, where=where, also=also, manner=manner)
+    return answer(index, last.text(), plan, history, where, also=also)
 
 
-async def _carried_out(beside: Chore, cfg: Config, asked: ChatRequest) -> AsyncGenerator[Event, None]:
-    backend = await resolve(cfg.llm)
-    if backend.endpoint is None and beside.plainly() is None:
+async def _carried_out(beside: Chore, plan: Plan, asked: ChatRequest) -> AsyncGenerator[Event, None]:
+    if plan.backend.endpoint is None and beside.plainly() is None:
         why = "this prompt about a conversation needs a model to be carried out, and none is configured"
         raise RequestValidationError([{"loc": ("messages",), "msg": why}])
-    return carry_out(beside, cfg, backend, asked.form())
+    return carry_out(beside, plan.cfg, plan.backend, asked.form())
 
 
 def _check(asked: ChatRequest, beside: Chore | None) -> None:
@@ -233,8 +229,8 @@ def _role(role: str) -> Literal["user", "assistant"]:
     return "user" if role == "user" else "assistant"
 
 
-def _sampled(cfg: Config, asked: ChatRequest) -> Config:
-    """The configuration with the request's own sampling settings."""
+def _manner(asked: ChatRequest) -> Manner:
+    """What a request says of how it is answered: its instructions and its own sampling."""
     told = {
         "temperature": asked.temperature,
         "top_p": asked.top_p,
@@ -243,5 +239,5 @@ def _sampled(cfg: Config, asked: ChatRequest) -> Config:
         "seed": asked.seed,
         "max_tokens": asked.max_completion_tokens or asked.max_tokens,
     }
-    update = {key: value for key, value in told.items() if value is not None}
-    return cfg.model_copy(update={"llm": cfg.llm.model_copy(update=update)}) if update else cfg
+    llm = {key: value for key, value in told.items() if value is not None}
+    return Manner(instructions=asked.instructions(), llm=llm)

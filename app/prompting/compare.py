@@ -14,6 +14,7 @@ from typing import Any
 
 from app.answering.answer import Done, answer
 from app.answering.backend import HOW_TO, Backend
+from app.answering.plan import planned
 from app.answering.promotions import Choice, applied, check_answers
 from app.keeping.index import Progress, quiet
 from app.measuring import golden
@@ -180,7 +181,8 @@ def _fixed(cfg: Config) -> Config:
 
 async def _outcome(index: Index, asked: Asked, cfg: Config, backend: Backend, judged: bool) -> Outcome:
     done = None
-    async for event in answer(index, asked.question, cfg, backend=backend):
+    plan = await planned(cfg, index.home, backend=backend)
+    async for event in answer(index, asked.question, plan):
         if isinstance(event, Done):
             done = event.answer
     assert done is not None  # an answer ends with it, or raises

@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from app.answering.answer import NO_ANSWER, fitted, passages, request
+from app.answering.answer import NO_ANSWER, passages
 from app.answering.backend import EXTRACTIVE, Backend
 from app.answering.find import find
+from app.answering.plan import Plan, fitted, request
 from app.keeping.index import Progress
 from app.measuring.golden import Located, squeeze
 from app.training.votes import sent
@@ -125,10 +126,10 @@ async def _around(index: Index, question: str, cfg: Config, fence: Fence) -> lis
 
     Searched as without a model, whose variants of a question would differ from one time to the next.
     """
-    hits = (await find(index, question, cfg, EXTRACTIVE))[1].hits
+    hits = (await find(index, question, Plan(cfg, EXTRACTIVE)))[1].hits
     if not all(fence.takes(hit.path) for hit in hits):
         deep = cfg.retrieval.model_copy(update={"k": max(_DEPTH, cfg.retrieval.k)})
-        found = (await find(index, question, cfg.model_copy(update={"retrieval": deep}), EXTRACTIVE))[1].hits
+        found = (await find(index, question, Plan(cfg.model_copy(update={"retrieval": deep}), EXTRACTIVE)))[1].hits
         hits = [hit for hit in found if fence.takes(hit.path)][: cfg.retrieval.k]
     return _let(index, hits, cfg, fence)
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import filelock
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from app.answering.answer import NO_ANSWER, NOT_COVERED, request
+from app.answering.answer import NO_ANSWER, NOT_COVERED
+from app.answering.plan import request
 from core.config import Config
 from core.errors import DatasetError
 from core.files import write_whole

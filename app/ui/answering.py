@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from starlette.concurrency import run_in_threadpool
 
-from app.answering.answer import Done, Event, Found, Manner, Step, Text, answer
+from app.answering.answer import Done, Event, Found, Step, Text, answer
 from app.answering.continuing import go_on, whole_words
+from app.answering.plan import Manner, planned
 from app.messages.errors_zh import says
 from app.messages.texts import TEXTS, Tongue, tongue
 from app.running.chats import Message, Reader
@@ -71,8 +72,8 @@ class Answering:
             with self.state.limits.admit(caller(request, reader.owner), taken=True):
                 (index, where), *also = await asyncio.to_thread(mention.scopes, self.state.bases, named)
                 put = asked.question or text
-                cfg, manner = self._settings(chat_id), Manner(open_mode)
-                events = answer(index, put, cfg, history, None, where, also=also, manner=manner)
+                plan = await planned(self._settings(chat_id), index.home, Manner(open_mode))
+                events = answer(index, put, plan, history, where, also=also)
                 events = guarded(self.state, request, reader.owner, needed, events)
                 async with aclosing(self._streamed(events, own, writing, said)) as stream:
                     async for shown in stream:
@@ -113,7 +114,8 @@ class Answering:
                 kb = next((source.hit.kb for source in cut.sources), "") or self._choice([], reader)[0]
                 index = await asyncio.to_thread(self.state.bases.get, kb)
                 needed = {name: known for name, known in reader.sees.items() if known in last.rests_on}
-                events = guarded(self.state, request, reader.owner, needed, go_on(cut, index, self._settings(chat_id)))
+                plan = await planned(self._settings(chat_id), index.home)
+                events = guarded(self.state, request, reader.owner, needed, go_on(cut, plan))
                 async with aclosing(self._streamed(events, own, writing, said)) as stream:
                     async for shown in stream:
                         yield shown

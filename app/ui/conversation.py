@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from app.answering.answer import request
 from app.answering.backend import HOW_TO
+from app.answering.plan import request
 from app.messages.texts import TEXTS, Tongue
 from app.running.bases import State
 from app.running.chats import Chat, Message, Reader

@@ -4,6 +4,7 @@ import html
 from typing import TYPE_CHECKING, Any
 
 from app.answering.find import lookup
+from app.answering.plan import Manner, planned
 from app.messages.errors_zh import says
 from app.messages.texts import TEXTS as CHAT_TEXTS
 from app.messages.texts import Tongue, tongue
@@ -128,7 +129,8 @@ def _searcher(state: "State") -> Any:
             where = Filter(limits[0], limits[1], limits[2], limits[3], since.strip(), until.strip())
             changes = update | ({} if rerank else {"reranker": "", "rerank_url": ""})
             limit = None if where.empty else where
-            _, result = await lookup(index, question.strip(), state.cfg, limit, changes=changes)
+            plan = await planned(state.cfg, index.home, Manner(retrieval=changes))
+            _, result = await lookup(index, question.strip(), plan, where=limit)
             told = fate(index, result.trace, sentence) if sentence.strip() else []
             return described(index, result, told, tongue(request)), index.name
         except RagstoneError as error:

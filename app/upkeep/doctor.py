@@ -6,8 +6,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.answering.answer import request
 from app.answering.backend import resolve
+from app.answering.plan import request
 from core.config import Config
 from core.errors import RagstoneError
 from llm import adapters, fit

@@ -10,6 +10,7 @@ import pytest
 
 from app.answering.answer import Found, Step, answer
 from app.answering.backend import Backend
+from app.answering.plan import planned
 from app.measuring import golden
 from core.config import Config, load
 from core.types import Source
@@ -107,7 +108,8 @@ def served(
     stub.reset()
 
     async def ask() -> tuple[Source, ...]:
-        events = [e async for e in answer(index, question, cfg, backend=model(stub, room)) if not isinstance(e, Step)]
+        plan = await planned(cfg, index.home, backend=model(stub, room))
+        events = [e async for e in answer(index, question, plan) if not isinstance(e, Step)]
         assert isinstance(events[0], Found)
         return events[0].sources
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.answering.answer import answer
+from app.answering.plan import planned
 from app.api import Done, Filter, Found, KnowledgeBase, Text, Turn
 from core.config import Config
 from core.errors import CatalogError, ConfigError, EvalError
@@ -158,6 +159,9 @@ def run_examples(examples: list[str], data: Path) -> str:
 
 def test_a_stream_is_what_the_recipe_gives(base: KnowledgeBase) -> None:
     async def direct() -> list[str]:
-        return [type(event).__name__ async for event in answer(base.index, QUESTION, base.config)]
+        return [
+            type(event).__name__
+            async for event in answer(base.index, QUESTION, await planned(base.config, base.index.home))
+        ]
 
     assert asyncio.run(direct()) == [type(event).__name__ for event in base.stream(QUESTION)]

@@ -11,6 +11,7 @@ import torch
 
 from app.answering.answer import Done, answer
 from app.answering.backend import with_promoted
+from app.answering.plan import planned
 from app.keeping.index import run as index_run
 from app.measuring import golden
 from app.training import adapt, dataset, parity, quantize
@@ -65,7 +66,7 @@ def _asked(settings: Settings, questions: Sequence[str]) -> list[tuple[str, str]
     """What the app answers, and which model spoke."""
 
     async def one(index: Index, question: str) -> tuple[str, str]:
-        async for event in answer(index, question, settings.config):
+        async for event in answer(index, question, await planned(settings.config, index.home)):
             if isinstance(event, Done):
                 return event.answer.text, event.answer.model
         raise AssertionError("no answer")

@@ -19,6 +19,7 @@ import torch
 
 from app.answering.answer import Done, answer
 from app.answering.backend import with_promoted
+from app.answering.plan import planned
 from app.keeping.index import run as index_run
 from app.training import adapt, dataset, parity, quantize
 from app.upkeep.doctor import examine
@@ -64,7 +65,7 @@ def settings(vllm_cfg: LlmConfig, tmp_path_factory: pytest.TempPathFactory) -> S
 
 def asked(settings: Settings, question: str) -> Done:
     async def one(index: Index) -> Done:
-        async for event in answer(index, question, settings.config):
+        async for event in answer(index, question, await planned(settings.config, index.home)):
             if isinstance(event, Done):
                 return event
         raise AssertionError("no answer")

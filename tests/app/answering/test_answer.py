@@ -5,6 +5,7 @@ import pytest
 
 from app.answering.answer import Done, Event, Found, Step, Text, answer
 from app.answering.backend import HOW_TO
+from app.answering.plan import planned
 from core.config import Config
 from core.errors import ConfigError, ModelError
 from core.types import Answer, Turn
@@ -28,7 +29,8 @@ def asking(cfg: Config, stub: Stub, backend: str = "openai") -> Config:
 
 def events(index: Index, question: str, cfg: Config, history: Sequence[Turn] = ()) -> list[Event]:
     async def collect() -> list[Event]:
-        return [e async for e in answer(index, question, cfg, history) if not isinstance(e, Step)]
+        plan = await planned(cfg, index.home)
+        return [e async for e in answer(index, question, plan, history) if not isinstance(e, Step)]
 
     return asyncio.run(collect())
 
@@ -155,7 +157,9 @@ def test_passages_are_there_before_the_model_fails(index: Index, cfg: Config, st
     seen: list[Event] = []
 
     async def consume() -> None:
-        async for event in answer(index, "How many days of annual leave?", asking(cfg, stub)):
+        async for event in answer(
+            index, "How many days of annual leave?", await planned(asking(cfg, stub), index.home)
+        ):
             if not isinstance(event, Step):
                 seen.append(event)
 
@@ -193,7 +197,7 @@ def test_leaving_the_stream_cancels_the_request(index: Index, cfg: Config, stub:
     stub.reply = Reply(("word ",) * 200, delay_s=0.05)
 
     async def leave_early() -> None:
-        stream = answer(index, "annual leave days", asking(cfg, stub))
+        stream = answer(index, "annual leave days", await planned(asking(cfg, stub), index.home))
         async for event in stream:
             if isinstance(event, Text):
                 break

@@ -5,6 +5,7 @@ import pytest
 from app.answering.backend import EXTRACTIVE
 from app.answering.compared import compared
 from app.answering.find import find
+from app.answering.plan import Plan
 from core.config import Config
 from retrieval.embed import Embedder
 from tests.retrieval.corpus import build
@@ -35,6 +36,6 @@ def test_each_of_two_things_has_its_passages(cfg: Config, embedder: Embedder) ->
     }
     index = build(cfg, embedder, {**leave, "port.md": "Crane bookings open at noon."})
     question = "What is the difference between annual leave and crane bookings?"
-    _, result = asyncio.run(find(index, question, cfg, EXTRACTIVE))
+    _, result = asyncio.run(find(index, question, Plan(cfg, EXTRACTIVE)))
     assert "port.md" in [hit.path for hit in result.hits[:2]]
     assert [query.text for query in result.trace.queries][:3] == [question, "annual leave", "crane bookings"]

@@ -7,6 +7,7 @@ import pytest
 
 from app.answering.answer import Done, Text, answer
 from app.answering.continuing import go_on, whole_words
+from app.answering.plan import planned
 from core.config import Config, load
 from core.errors import ModelError
 from core.types import Answer
@@ -29,7 +30,7 @@ def index(handbook: Path, cfg: Config) -> Index:
 
 async def gone_on(cut: Answer, index: Index, cfg: Config) -> tuple[Answer, str]:
     text = whole_words(cut.text)
-    async for event in go_on(cut, index, cfg):
+    async for event in go_on(cut, await planned(cfg, index.home)):
         if isinstance(event, Text):
             text += event.delta
         elif isinstance(event, Done):
@@ -38,7 +39,7 @@ async def gone_on(cut: Answer, index: Index, cfg: Config) -> tuple[Answer, str]:
 
 
 async def asked(index: Index, cfg: Config) -> Answer:
-    async for event in answer(index, QUESTION, cfg):
+    async for event in answer(index, QUESTION, await planned(cfg, index.home)):
         if isinstance(event, Done):
             return event.answer
     raise AssertionError("no answer")

@@ -6,6 +6,7 @@ import pytest
 
 from app.answering.backend import EXTRACTIVE, Backend
 from app.answering.find import find
+from app.answering.plan import Plan
 from app.keeping.index import chunker, sync
 from core.config import Config
 from core.types import Turn
@@ -33,7 +34,7 @@ def found(
     where: Filter | None = None,
 ) -> tuple[str, Result]:  # fmt: skip
     backend = Backend("openai", MODEL, Endpoint(stub.base_url, MODEL, "")) if stub else EXTRACTIVE
-    return asyncio.run(find(index, question, cfg, backend, history, where))
+    return asyncio.run(find(index, question, Plan(cfg, backend), history, where))
 
 
 def settings(cfg: Config, **changes: object) -> Config:
@@ -154,5 +155,5 @@ def test_of_several_knowledge_bases_the_newest_version_is_read(cfg: Config, embe
     )
     for index in (rules, more):
         sync(index, tmp_path / index.name, cfg.ingest)
-    _, result = asyncio.run(find(rules, "How much annual leave?", cfg, EXTRACTIVE, also=[(more, None)]))
+    _, result = asyncio.run(find(rules, "How much annual leave?", Plan(cfg, EXTRACTIVE), also=[(more, None)]))
     assert {hit.path for hit in result.hits} == {"2025/policy.md", "travel.md"}

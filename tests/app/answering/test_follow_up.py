@@ -7,6 +7,7 @@ import pytest
 from app.answering.backend import EXTRACTIVE
 from app.answering.find import find
 from app.answering.follow_up import stands_alone
+from app.answering.plan import Plan
 from core.config import Config
 from core.types import Turn
 from retrieval.embed import Embedder
@@ -47,7 +48,7 @@ def test_another_topic_is_searched_without_the_one_before(cfg: Config, embedder:
 
     def searched(question: str) -> list[str]:
         history = [Turn("user", "Annual leave in days?"), Turn("assistant", "25 days [1].")]
-        _, result = asyncio.run(find(index, question, cfg, EXTRACTIVE, history))
+        _, result = asyncio.run(find(index, question, Plan(cfg, EXTRACTIVE), history))
         return [query.text for query in result.trace.queries if query.origin in ("question", "rewritten")]
 
     assert searched("VPN port?") == ["VPN port?"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.answering.answer import request
+from app.answering.plan import request
 from app.answering.promotions import (
     FILE,
     Choice,

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.answering.answer import Done, Found, answer
+from app.answering.plan import planned
 from app.answering.summary import named_document
 from app.keeping.index import chunker, sync
 from core.config import Config, load
@@ -15,6 +16,7 @@ from retrieval.embed import Embedder
 from retrieval.filters import Filter
 from retrieval.index import Index
 from tests.app.stub_model import Stub
+from tests.conftest import ROOT
 from tests.retrieval.sql import select
 
 
@@ -70,7 +72,7 @@ def test_the_one_document_that_is_searched_needs_no_name(index: Index) -> None:
 def asked(question: str, index: Index, cfg: Config) -> tuple[Answer, Found]:
     async def events() -> tuple[Answer, Found]:
         found = None
-        async for event in answer(index, question, cfg):
+        async for event in answer(index, question, await planned(cfg, index.home)):
             found = event if isinstance(event, Found) else found
             if isinstance(event, Done) and found:
                 return event.answer, found
@@ -92,7 +94,7 @@ def test_without_a_model_the_document_is_quoted_from_its_opening_to_its_end(inde
     assert 4 <= len(quotes) <= 6
     assert len(quotes) == len(set(quotes))
     assert {"- 账号开通", "- 连接 VPN", "- 离职与转岗"} < set(lines)
-    text = (Path(__file__).parents[2] / "examples/handbook" / VPN).read_text("utf-8")
+    text = (ROOT / "examples" / "handbook" / VPN).read_text("utf-8")
     for quote in quotes[1:]:
         assert quote[2:].rpartition(" [")[0] in text
     assert {source.hit.path for source in done.sources} == {VPN}

@@ -6,6 +6,7 @@ import pytest
 
 from app.answering.answer import Done, answer
 from app.answering.backend import EXTRACTIVE, resolve
+from app.answering.plan import planned
 from app.answering.promotions import chosen, promote
 from app.measuring.scores import Gold
 from app.prompting.compare import Asked, answers, compare, golden_questions, read_questions, remember, scores_of
@@ -65,7 +66,8 @@ def test_what_is_promoted_answers_the_chat_but_not_a_comparison(
     backend = asyncio.run(resolve(told.llm))
 
     async def ask() -> str:
-        events = [event async for event in answer(index, question(0).question, told)]
+        plan = await planned(told, index.home)
+        events = [event async for event in answer(index, question(0).question, plan)]
         assert isinstance(events[-1], Done)
         return events[-1].answer.text
 

@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from app.answering.answer import NO_ANSWER, NOT_COVERED, request
+from app.answering.answer import NO_ANSWER, NOT_COVERED
+from app.answering.plan import request
 from app.training.votes import Vote, add_vote, as_served, forget, learnt, quoted_files, read_votes, sent, votes_file
 from core.config import Config
 from core.errors import CatalogError, DatasetError

@@ -1,0 +1,96 @@
+"""How a question is answered, decided in one place before anything is searched.
+
+The settings are those of the configuration; above them stands what was promoted for the knowledge base, and above that
+what whoever asks says (`Manner`). Who answers, and by which adapter, follows from them.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.answering.adapter import adapted
+from app.answering.backend import Backend, resolve
+from app.answering.promotions import settings_for
+from core.config import Config, RetrievalConfig
+from core.types import Turn
+from prompts import context
+from prompts.delimiters import inert
+from prompts.load import load
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+HISTORY_TURNS = 6  # of a conversation that a model is sent
+_OPEN = {"answer": "answer-open", "answer_version": 0}  # the prompt that lets a model say what it knows itself
+_INSTRUCTED = {
+    "en": "Heed these instructions too, as far as they leave the rules and the sources above as they are:",
+    "zh": "在不违背上述规则和资料的前提下，同时遵守以下要求：",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """What whoever asks says of how it is answered.
+
+    `own_knowledge`: the model may add what it knows itself. `instructions` are heeded besides the prompt's. `llm` and
+    `retrieval` are settings of these sections that come last.
+    """
+
+    own_knowledge: bool = False
+    instructions: str = ""
+    llm: Mapping[str, Any] = field(default_factory=dict)
+    retrieval: Mapping[str, Any] = field(default_factory=dict)
+
+
+AS_CONFIGURED = Manner()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The settings that a question is answered by, with all that changes them, who answers, and in which manner."""
+
+    cfg: Config
+    backend: Backend
+    manner: Manner = AS_CONFIGURED
+
+
+async def planned(cfg: Config, home: Path, manner: Manner = AS_CONFIGURED, backend: Backend | None = None) -> Plan:
+    """The plan for a question to the knowledge base in `home`; a `backend` that is given answers, with its adapter.
+
+    Raises `ConfigError`, `PromptError` and `ModelError` where what was promoted or assigned cannot be used.
+    """
+    cfg = await asyncio.to_thread(settings_for, cfg, home)
+    sections = {"llm": manner.llm, "retrieval": manner.retrieval, "prompts": _OPEN if manner.own_knowledge else {}}
+    cfg = cfg.model_copy(
+        update={name: getattr(cfg, name).model_copy(update=dict(told)) for name, told in sections.items() if told}
+    )
+    return Plan(cfg, await adapted(backend or await resolve(cfg.llm), cfg, home), manner)
+
+
+def request(
+    cfg: Config, question: str, sources: str, history: Sequence[Turn] = (), instructions: str = ""
+) -> "list[BaseMessage]":
+    """The messages that a model is sent for a question; `sources` as `context.render` writes them.
+
+    `instructions` stand behind the prompt's own, which they do not change.
+    """
+    prompt = load(Path(cfg.prompts.library), cfg.prompts.answer, cfg.prompts.answer_version)
+    tongue = context.reply_language(question)
+    messages = prompt.render(tongue, {"sources": sources, "question": question}, history[-HISTORY_TURNS:])
+    if instructions:
+        messages[0].content = f"{messages[0].text.rstrip()}\n\n{_INSTRUCTED[tongue]}\n{inert(instructions)}"
+    return messages
+
+
+def fitted(
+    cfg: Config, backend: Backend, question: str, history: Sequence[Turn], instructions: str = ""
+) -> RetrievalConfig:
+    """The settings with room for no more passages than the model's context has beside the rest and the answer."""
+    if backend.endpoint is None or not backend.endpoint.context:
+        return cfg.retrieval
+    asked = request(cfg, question, "", history, instructions)
+    rest = sum(context.estimate_tokens(message.text) for message in asked)
+    left = backend.endpoint.context - min(cfg.llm.max_tokens, backend.endpoint.context // 2) - rest
+    return cfg.retrieval.model_copy(update={"context_tokens": max(min(cfg.retrieval.context_tokens, left), 1)})
