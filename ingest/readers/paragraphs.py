@@ -7,6 +7,11 @@ _CJK = "\u3400-\u9fff\uf900-\ufaff"
 _WRAPPED_CJK = re.compile(f"(?<=[{_CJK}、，])\n(?=[{_CJK}])")
 _WRAPPED = re.compile(r"(?<=[^\W\d_]|[,;])\n(?=[a-z])|(?<=[a-z,;])\n(?=[A-Z\d(\"“$])")
 _FULL_LINE = 0.8  # of the longest lines of a page
+_LAST_WORD, _FIRST_WORD = re.compile(r"[^\W_]*\Z"), re.compile(r"\A[^\W_]*")
+_LONGEST = 64  # characters of a word
+_KEPT_APART = frozenset({"self", "well", "half"})  # which stand before a hyphen that is their own
+_ENDING = 3  # letters at most of "-ish", "-ing"
+_CAPITALS = 4  # letters at least of each part of a cut word of a title in capitals; those of codes are shorter
 _SHORT_LINES = 32  # columns: shorter lines are those of lists and narrow tables
 
 
@@ -24,7 +29,7 @@ def unwrap(text: str) -> str:
     for line in lines:
         seam = last.rstrip()[-1:] + "\n" + line[:1]
         if last.endswith(CUT_MARK):
-            pieces += [_hyphen(last[:-1], line, text), line]
+            pieces += [joint(last[:-1], line, text), line]
         elif _width(last) >= full and _WRAPPED_CJK.search(seam):
             pieces.append(line)
         elif _width(last) >= full and _WRAPPED.search(seam):
@@ -35,10 +40,22 @@ def unwrap(text: str) -> str:
     return "".join(pieces[1:])
 
 
-def _hyphen(before: str, after: str, text: str) -> str:
-    """What joins a cut word: a hyphen where the page writes the word with one elsewhere."""
-    left, right = re.search(r"\w*$", before), re.match(r"\w*", after)
-    return "-" if left and right and f"{left[0]}-{right[0]}" in text else ""
+def joint(before: str, after: str, text: str = "") -> str:
+    """What joins a word that the end of a line cuts: a hyphen where it has one, else nothing.
+
+    The page knows best, where it writes the word elsewhere. A code or a name keeps its hyphen (`ISO-9001`), and so does
+    what typesetters do not cut, a single letter. A hyphen too many loses nothing: a word is found by its parts, and
+    without it.
+    """
+    left, right = _LAST_WORD.findall(before[-_LONGEST:])[0], _FIRST_WORD.findall(after[:_LONGEST])[0]
+    if f"{left}-{right}" in text or min(len(left), len(right)) < 2:
+        return "-"
+    if left + right in text:
+        return ""
+    if left.isupper() and right.isupper() and min(len(left), len(right)) >= _CAPITALS:
+        return ""
+    named = not right[0].islower() or left[-1].isdigit()
+    return "-" if named or (left.lower() in _KEPT_APART and len(right) > _ENDING) else ""
 
 
 def _width(line: str) -> int:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
-from ingest.readers.paragraphs import CUT_MARK
+from ingest.readers.paragraphs import CUT_MARK, joint
 from ingest.readers.pdf_layout import Item
 from ingest.readers.pdf_tables import Table
 from ingest.readers.text import collapse
@@ -110,7 +110,7 @@ def _join_word(before: list[Item], after: list[Item]) -> None:
         return
     cut, rest = _CUT_END.search(last), _FIRST_WORD.match(first)
     if cut and rest and rest[0][0].islower():
-        before[-1] = last[: cut.end(1)] + rest[0]
+        before[-1] = last[: cut.end(1)] + joint(cut[1], rest[0], last) + rest[0]
         after[0] = first[rest.end() :].lstrip()
         if not after[0]:
             del after[0]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.readers.named_rows import Copy, figures, head_of, name_rows
-from ingest.readers.paragraphs import CUT_MARK
+from ingest.readers.paragraphs import CUT_MARK, joint
 from ingest.readers.pdf_rows import SIGN, Row, Segment, grouped_rows
 from ingest.readers.pdf_rules import Frame
 from ingest.readers.pdf_words import Words
@@ -45,11 +45,13 @@ class Table:
         """The table in Markdown's form."""
         body = self.rows[self.head :]
         lines = [self.names(), *body]
-        written = [
-            "| " + " | ".join(_CUT.sub("", cell).replace("\xad", "-").replace("|", "\\|") for cell in row) + " |"
-            for row in lines
-        ]
+        written = ["| " + " | ".join(map(_written, row)) + " |" for row in lines]
         return "\n".join([written[0], "|" + " --- |" * len(lines[0]), *written[1:]])
+
+
+def _written(cell: str) -> str:
+    whole = _CUT.sub(lambda cut: joint(cell[: cut.start()], cell[cut.end() :]), cell)
+    return whole.replace("\xad", "-").replace("|", "\\|")
 
 
 def unruled(rows: list[Row]) -> Table | None:
@@ -234,7 +236,7 @@ def _joined_lines(lines: list[str]) -> str:
     text = ""
     for line in lines:
         if text.endswith(CUT_MARK):
-            text = text[:-1] + line
+            text = text[:-1] + joint(text[:-1], line) + line
         else:
             wide = text[-1:] > "\u2e7f" and line[:1] > "\u2e7f"
             text += line if wide or not text else f" {line}"

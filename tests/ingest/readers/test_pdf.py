@@ -105,6 +105,23 @@ def test_a_word_cut_at_the_end_of_a_line_is_joined(elsewhere: str, word: str) ->
     assert f"by a {word} on the site" in read(build([lines])).text
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "word"),
+    [
+        ("according to ISO-", "9001 and others", "ISO-9001"),
+        ("order the part GRN-", "AB from stock", "GRN-AB"),
+        ("said Ms Smith-", "Jones of Leeds", "Smith-Jones"),
+        ("a picture by X-", "ray of the hand", "X-ray"),
+        ("lunch from the self-", "service counter", "self-service"),
+        ("she is not self-", "ish at all", "selfish"),
+        ("THE DEPART-", "MENT OF TRADE", "DEPARTMENT"),
+        ("an inter-", "national fee", "international"),
+    ],
+)
+def test_a_code_or_a_name_keeps_the_hyphen_that_ends_a_line(before: str, after: str, word: str) -> None:
+    assert f" {word} " in read(build([[before, after]])).text
+
+
 @pytest.mark.parametrize(("title", "expected"), [("Travel policy", "Travel policy"), ("Microsoft Word - x.doc", "")])
 def test_the_title_is_that_of_the_properties_if_it_says_something(title: str, expected: str) -> None:
     assert read(build([["x"]], title=title)).title == expected
