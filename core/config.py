@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 
 SECRETS = frozenset({"app.database", "llm.api_key", "retrieval.rerank_key"})
+_SECRET = re.compile(r"key|token$|secret|password", re.IGNORECASE)
 PATHS = frozenset({"app.data", "app.folders", "llm.vllm_env", "llm.adapters", "llm.compressor_env", "prompts.library"})
 
 
@@ -48,8 +49,17 @@ class Settings:
         for section, key in _keys():
             name = f"{section}.{key}"
             value = getattr(getattr(self.config, section), key)
-            rows.append((name, "***" if name in SECRETS and value else value, self.origins[name]))
+            rows.append((name, "***" if name in SECRETS and value else _masked(value), self.origins[name]))
         return rows
+
+
+def _masked(value: Any) -> Any:
+    """Settings of plug-ins without what their names say is a secret."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: "***" if isinstance(inner, str) and _SECRET.search(key) else _masked(inner) for key, inner in value.items()
+    }
 
 
 def load(
@@ -203,8 +213,8 @@ def _unknown(what: str, given: str, allowed: list[str], origin: str) -> ConfigEr
 def _parse(name: str, raw: str, origin: str) -> Any:
     """A string from the environment or a flag, as the key's type."""
     kind = _field_type(name)
-    if get_origin(kind) is list:
-        return _list(name, raw, origin)
+    if get_origin(kind) in (list, dict):
+        return _list(name, raw, origin) if get_origin(kind) is list else _toml(name, raw, origin)
     try:
         return TypeAdapter(kind).validate_python(raw, strict=False)
     except ValidationError:
@@ -215,8 +225,12 @@ def _list(name: str, raw: str, origin: str) -> list[Any]:
     """A list as TOML and JSON have it, or comma-separated."""
     if not raw.lstrip().startswith("["):
         return [item.strip() for item in raw.split(",") if item.strip()]
+    return _toml(name, raw, origin)
+
+
+def _toml(name: str, raw: str, origin: str) -> Any:
     try:
-        return tomllib.loads(f"list = {raw}")["list"]
+        return tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
         raise _bad_value(name, raw, origin) from None
 
@@ -232,6 +246,8 @@ def _allowed(kind: Any) -> str:
         return "one of " + ", ".join(repr(choice) for choice in get_args(kind))
     if get_origin(kind) is list:
         return 'a list of strings, e.g. ["a", "b"]'
+    if get_origin(kind) is dict:
+        return 'a table, e.g. { name = "value" }'
     if get_origin(kind) in (Union, UnionType):
         return " or ".join(_allowed(choice) for choice in get_args(kind))
     if get_origin(kind) is Annotated:

@@ -3,7 +3,7 @@
 Sections mirror the folders; a function takes its own section, never the whole. `core/config.py` reads them.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -53,6 +53,10 @@ class IngestConfig(_Section):
     read_mb: Annotated[int, Field(ge=256)] = 2048
     chunk_tokens: Annotated[int, Field(ge=16, le=8192)] = 200
     chunk_overlap: Annotated[int, Field(ge=0, le=4096)] = 20
+    readers: dict[str, str] = {}
+    reader_settings: dict[str, dict[str, Any]] = {}
+    chunker: str = ""
+    chunker_settings: dict[str, Any] = {}
 
     @field_validator("include", "exclude")
     @classmethod
@@ -75,6 +79,7 @@ class RetrievalConfig(_Section):
     """The embedder, and how passages are found, fused and packed."""
 
     embedder: str = "auto"
+    embedder_settings: dict[str, Any] = {}
     revision: str = ""
     embed_url: str = ""
     query_prompt: str = ""
@@ -92,6 +97,7 @@ class RetrievalConfig(_Section):
     variants: Annotated[int, Field(ge=0, le=10)] = 3
     variant_seconds: Annotated[float, Field(gt=0.0, le=600.0)] = 6.0
     reranker: str = ""
+    reranker_settings: dict[str, Any] = {}
     reranker_revision: str = ""
     rerank_url: str = ""
     rerank_key: str = ""
@@ -108,7 +114,9 @@ class RetrievalConfig(_Section):
 class LlmConfig(_Section):
     """Who writes the answers, and how vLLM is started."""
 
-    backend: Literal["auto", "openai", "vllm", "extractive"] = "auto"
+    backend: Literal["auto", "chat", "openai", "vllm", "extractive"] = "auto"
+    chat: str = ""
+    chat_settings: dict[str, Any] = {}
     base_url: str = ""
     base_urls: list[str] = []
     model: str = ""
