@@ -151,7 +151,7 @@ def test_chat_openai_of_langchain_answers_with_checked_citations(
     assert "[9]" not in answer.text
     assert [citation.n for citation in answer.citations] == [1]
     assert (answer.thoughts, answer.finish, answer.backend, answer.model) == ("look", "stop", "chat", "stub-model")
-    (call,) = stub.answers
+    (call,) = stub.answers()
     assert call.key.endswith("sk-acme")
     assert call.body["stream"] is True
     assert 321 in (call.body.get("max_tokens"), call.body.get("max_completion_tokens"))
