@@ -1,7 +1,7 @@
 """A chat model of LangChain in place of a server; the server that it speaks to is a stub."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Any
 
@@ -35,7 +35,7 @@ class Chunks(GenericFakeChatModel):
 
     async def _astream(
         self, messages: Any, stop: Any = None, run_manager: AsyncCallbackManagerForLLMRun | None = None, **_: Any
-    ) -> Any:
+    ) -> AsyncIterator[ChatGenerationChunk]:
         try:
             for each in self.chunks:
                 if isinstance(each, (int, float)):
@@ -108,7 +108,8 @@ def test_no_variable_of_the_environment_has_it_traced(monkeypatch: pytest.Monkey
         made.append(asked)
         raise OSError("no tracing in tests")
 
-    langsmith.utils.get_env_var.cache_clear()
+    known: Any = langsmith.utils.get_env_var
+    known.cache_clear()
     monkeypatch.setenv("LANGSMITH_TRACING", "true")
     monkeypatch.setattr(tracer.LangChainTracer, "__init__", refused)
     try:
@@ -117,7 +118,7 @@ def test_no_variable_of_the_environment_has_it_traced(monkeypatch: pytest.Monkey
         GenericFakeChatModel(messages=iter(["25"])).invoke("x")
         assert made  # where nobody keeps it away
     finally:
-        langsmith.utils.get_env_var.cache_clear()
+        known.cache_clear()
 
 
 def test_the_backend_is_what_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:

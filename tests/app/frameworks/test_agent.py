@@ -27,7 +27,7 @@ class Model(ThreadingHTTPServer):
 
 
 class _Asked(BaseHTTPRequestHandler):
-    server: Model
+    server: Model  # type: ignore[override]
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
