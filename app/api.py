@@ -22,6 +22,7 @@ from retrieval.embed import Embedder
 from retrieval.filters import Filter
 from retrieval.home import check_name
 from retrieval.index import Index
+from retrieval.plugged import embedder_of
 from retrieval.search import Result
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class KnowledgeBase:
     def __init__(self, name: str, config: Config, embedder: Embedder | None = None) -> None:
         self.name = check_name(name)
         self.config = config
-        self.embedder = embedder or Embedder(config.retrieval)
+        self.embedder = embedder or embedder_of(config.retrieval)
         self._index: Index | None = None
         self._mutex = threading.Lock()
 

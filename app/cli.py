@@ -33,7 +33,7 @@ from app.commands.watch import watching
 from app.http.mcp import stdio
 from app.keeping.databases import COMMANDS, refuse
 from app.messages.texts import version_notes
-from core import log
+from core import log, plugins
 from core.config import Settings, load
 from core.errors import ConfigError, RagstoneError
 from core.files import PRIVATE
@@ -243,7 +243,7 @@ def config(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print every setting and where its value came from."""
+    """Print every setting and where its value came from, and the plug-ins that are installed."""
     if defaults:
         typer.echo(DEFAULTS.read_text("utf-8"), nl=False)
         return
@@ -254,6 +254,8 @@ def config(
     for name, value, origin in settings.rows():
         out.print(f"{escape(name)} = {escape(json.dumps(value, ensure_ascii=False))}  [dim]({escape(origin)})[/dim]",
                   highlight=False, soft_wrap=True)  # fmt: skip
+    for each in plugins.installed():
+        out.print(f"{escape(str(each))}  [dim](ragstone.{each.kind})[/dim]", highlight=False, soft_wrap=True)
 
 
 def _serve(settings: Settings, port: int | None, kb: str | None, *, with_ui: bool, watch: bool) -> None:

@@ -1,7 +1,7 @@
 """config.toml, environment and flags -> one frozen `Config`, each value with where it came from.
 
 Precedence: flag > environment `RAGSTONE_<SECTION>__<KEY>` > file > default. `RAGSTONE_DATA` is the data folder.
-Sections mirror the folders. Relative paths in the file are relative to that file, others to the working folder.
+Relative paths in the file are relative to that file, others to the working folder.
 """
 
 import difflib
@@ -15,176 +15,23 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from core.errors import ConfigError
 from core.places import HOME
+from core.sections import AppConfig, Config, IngestConfig, LlmConfig, PromptsConfig, RetrievalConfig
+
+__all__ = [
+    "AppConfig", "Config", "IngestConfig", "LlmConfig", "PromptsConfig", "RetrievalConfig", "Settings",
+    "default_path", "load",
+]  # fmt: skip
 
 ENV_PREFIX = "RAGSTONE_"
 log = logging.getLogger(__name__)
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class AppConfig(_Section):
-    """Where things live and what the surfaces listen on."""
-
-    data: str = "data"
-    database: str = ""
-    kb: str = "default"
-    keep_generations: Annotated[int, Field(ge=0, le=100)] = 1
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 7860
-    users: Literal["auto", "on"] = "auto"
-    hosts: list[str] = []
-    root_path: str = ""
-    session_hours: Annotated[float, Field(gt=0.0, le=8760.0)] = 168.0
-    answers_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 120
-    answers_at_once: Annotated[int, Field(ge=0, le=10_000)] = 16
-    max_upload_mb: Annotated[int, Field(ge=1)] = 100
-    pending_uploads_mb: Annotated[int, Field(ge=1)] = 1000
-    folders: list[str] = []
-    log_level: Literal["debug", "info", "warning", "error"] = "warning"
-
-
-class IngestConfig(_Section):
-    """What is read from a folder and how it is cut into chunks."""
-
-    include: list[str] = ["**/*"]
-    exclude: list[str] = ["**/node_modules/**", "**/__pycache__/**", "**/~$*", "**/*.tmp"]
-    hidden: bool = False
-    follow_symlinks: bool = False
-    max_file_mb: Annotated[int, Field(ge=1)] = 100
-    unreadable: Literal["keep", "drop"] = "keep"
-    rescan_minutes: Annotated[float, Field(gt=0.0, le=10080.0)] = 10.0
-    encodings: list[str] = []
-    ocr: Literal["auto", "off"] = "auto"
-    ocr_pages: Annotated[int, Field(ge=1)] = 1000
-    archive_files: Annotated[int, Field(ge=0)] = 1000
-    archive_mb: Annotated[int, Field(ge=1)] = 500
-    archive_depth: Annotated[int, Field(ge=0, le=10)] = 2
-    read_seconds: Annotated[float, Field(gt=0.0, le=86400.0)] = 120.0
-    read_mb: Annotated[int, Field(ge=256)] = 2048
-    chunk_tokens: Annotated[int, Field(ge=16, le=8192)] = 200
-    chunk_overlap: Annotated[int, Field(ge=0, le=4096)] = 20
-
-    @field_validator("include", "exclude")
-    @classmethod
-    def _can_match(cls, globs: list[str], info: ValidationInfo) -> list[str]:
-        for glob in globs:
-            names = glob.split("/")
-            if info.field_name == "exclude" and glob.endswith("/"):  # the folder itself
-                names.pop()
-            if "" in names or "." in names or ".." in names:
-                raise ValueError(
-                    f"{glob!r} matches nothing: a glob is compared with the path within the folder, such as it/vpn.md; "
-                    'e.g. "it/**", "**/*.md"'
-                )
-        if info.field_name == "include" and not globs:
-            raise ValueError('no file would be read; ["**/*"] reads all')
-        return globs
-
-
-class RetrievalConfig(_Section):
-    """The embedder, and how passages are found, fused and packed."""
-
-    embedder: str = "auto"
-    revision: str = ""
-    embed_url: str = ""
-    query_prompt: str = ""
-    passage_prompt: str = ""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    batch_size: Annotated[int, Field(ge=1, le=1024)] = 32
-    mode: Literal["dense", "lexical", "hybrid"] = "hybrid"
-    k: Annotated[int, Field(ge=1, le=1000)] = 8
-    candidates: Annotated[int, Field(ge=1, le=10000)] = 200
-    exact_below: Annotated[int, Field(ge=0)] = 50_000
-    fusion: Literal["convex", "rrf"] = "convex"
-    rrf_k: Annotated[int, Field(ge=1, le=1000)] = 5
-    dense_weight: Annotated[float, Field(ge=0.0, le=1.0)] | Literal["auto"] = "auto"
-    variants: Annotated[int, Field(ge=0, le=10)] = 3
-    variant_seconds: Annotated[float, Field(gt=0.0, le=600.0)] = 6.0
-    reranker: str = ""
-    reranker_revision: str = ""
-    rerank_url: str = ""
-    rerank_key: str = ""
-    rerank_top: Annotated[int, Field(ge=1, le=1000)] = 50
-    diversity: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    per_document: Annotated[int, Field(ge=0, le=1000)] = 0
-    prefer_newest: bool = True
-    neighbours: Annotated[int, Field(ge=0, le=10)] = 1
-    section_tokens: Annotated[int, Field(ge=0, le=100_000)] = 0
-    context_tokens: Annotated[int, Field(ge=64, le=1_000_000)] = 3000
-    min_relevance: Annotated[float, Field(ge=0.0, le=1.0)] | Literal["auto"] = "auto"
-
-
-class LlmConfig(_Section):
-    """Who writes the answers, and how vLLM is started."""
-
-    backend: Literal["auto", "openai", "vllm", "extractive"] = "auto"
-    base_url: str = ""
-    base_urls: list[str] = []
-    model: str = ""
-    api_key: str = ""
-    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.2
-    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
-    top_k: Annotated[int, Field(ge=-1, le=1_000_000)] = 0
-    repetition_penalty: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
-    seed: Annotated[int, Field(ge=-1, le=2**63 - 1)] = -1
-    max_tokens: Annotated[int, Field(ge=1, le=131072)] = 1024
-    timeout_s: Annotated[float, Field(gt=0.0, le=3600.0)] = 120.0
-    vllm_model: str = ""
-    vllm_name: str = ""
-    vllm_env: str = ".vllm"
-    vllm_build: Literal["auto", "gpu", "cpu"] = "auto"
-    vllm_host: str = "127.0.0.1"
-    vllm_port: Annotated[int, Field(ge=1, le=65535)] = 8000
-    vllm_max_model_len: Annotated[int, Field(ge=0)] = 0
-    vllm_memory: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
-    vllm_cpu_kv_gb: Annotated[int, Field(ge=1, le=1024)] = 4
-    vllm_start_timeout_s: Annotated[float, Field(gt=0.0, le=7200.0)] = 600.0
-    vllm_args: list[str] = []
-    vllm_replicas: Annotated[int, Field(ge=1, le=64)] = 1
-    vllm_restarts: Annotated[int, Field(ge=0, le=1000)] = 5
-    vllm_silent_s: Annotated[float, Field(ge=0.0, le=86400.0)] = 180.0
-    vllm_lora_rank: Annotated[int, Field(ge=0, le=512)] = 0
-    adapters: str = ""
-    adapter: str = ""
-    ab_percent: Annotated[float, Field(ge=0.0, le=100.0)] = 0.0
-    ab_base_url: str = ""
-    ab_model: str = ""
-    compressor_env: str = ".compressor"
-
-
-class PromptsConfig(_Section):
-    """Which prompt templates speak."""
-
-    library: str = "prompts/library"
-    promoted: bool = True
-    answer: str = "answer"
-    answer_version: Annotated[int, Field(ge=0)] = 1
-    rewrite: str = "rewrite"
-    rewrite_version: Annotated[int, Field(ge=0)] = 1
-    variants: str = "variants"
-    variants_version: Annotated[int, Field(ge=0)] = 1
-    judge: str = "judge"
-    judge_version: Annotated[int, Field(ge=0)] = 1
-
-
-class Config(_Section):
-    """All sections; a function takes its own section, never the whole."""
-
-    app: AppConfig = AppConfig()
-    ingest: IngestConfig = IngestConfig()
-    retrieval: RetrievalConfig = RetrievalConfig()
-    llm: LlmConfig = LlmConfig()
-    prompts: PromptsConfig = PromptsConfig()
-
-
 SECRETS = frozenset({"app.database", "llm.api_key", "retrieval.rerank_key"})
+_SECRET = re.compile(r"key|token$|secret|password", re.IGNORECASE)
 PATHS = frozenset({"app.data", "app.folders", "llm.vllm_env", "llm.adapters", "llm.compressor_env", "prompts.library"})
 
 
@@ -202,8 +49,17 @@ class Settings:
         for section, key in _keys():
             name = f"{section}.{key}"
             value = getattr(getattr(self.config, section), key)
-            rows.append((name, "***" if name in SECRETS and value else value, self.origins[name]))
+            rows.append((name, "***" if name in SECRETS and value else _masked(value), self.origins[name]))
         return rows
+
+
+def _masked(value: Any) -> Any:
+    """Settings of plug-ins without what their names say is a secret."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: "***" if isinstance(inner, str) and _SECRET.search(key) else _masked(inner) for key, inner in value.items()
+    }
 
 
 def load(
@@ -357,8 +213,8 @@ def _unknown(what: str, given: str, allowed: list[str], origin: str) -> ConfigEr
 def _parse(name: str, raw: str, origin: str) -> Any:
     """A string from the environment or a flag, as the key's type."""
     kind = _field_type(name)
-    if get_origin(kind) is list:
-        return _list(name, raw, origin)
+    if get_origin(kind) in (list, dict):
+        return _list(name, raw, origin) if get_origin(kind) is list else _toml(name, raw, origin)
     try:
         return TypeAdapter(kind).validate_python(raw, strict=False)
     except ValidationError:
@@ -369,8 +225,12 @@ def _list(name: str, raw: str, origin: str) -> list[Any]:
     """A list as TOML and JSON have it, or comma-separated."""
     if not raw.lstrip().startswith("["):
         return [item.strip() for item in raw.split(",") if item.strip()]
+    return _toml(name, raw, origin)
+
+
+def _toml(name: str, raw: str, origin: str) -> Any:
     try:
-        return tomllib.loads(f"list = {raw}")["list"]
+        return tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
         raise _bad_value(name, raw, origin) from None
 
@@ -386,6 +246,8 @@ def _allowed(kind: Any) -> str:
         return "one of " + ", ".join(repr(choice) for choice in get_args(kind))
     if get_origin(kind) is list:
         return 'a list of strings, e.g. ["a", "b"]'
+    if get_origin(kind) is dict:
+        return 'a table, e.g. { name = "value" }'
     if get_origin(kind) in (Union, UnionType):
         return " or ".join(_allowed(choice) for choice in get_args(kind))
     if get_origin(kind) is Annotated:

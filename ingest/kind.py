@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
@@ -75,8 +76,8 @@ def other_kind(data: bytes, suffix: str, texts: frozenset[str]) -> str:
     return found
 
 
-def opens_readably(path: str | Path) -> bool:
-    """Whether the first bytes of a file without a suffix are of a format that has a reader, or text."""
+def opens_readably(path: str | Path, others: Callable[[bytes], bool]) -> bool:
+    """Whether the first bytes of a file without a suffix are of a format with a reader, also of `others`, or text."""
     try:
         with open(path, "rb") as file:
             head = file.read(_HEAD)
@@ -84,7 +85,7 @@ def opens_readably(path: str | Path) -> bool:
         return False
     if not head.strip():
         return False
-    return head.startswith((b"PK\x03\x04", _OLE)) or bool(kind_of(head)) or is_text(head)
+    return head.startswith((b"PK\x03\x04", _OLE)) or bool(kind_of(head)) or is_text(head) or others(head)
 
 
 def is_text(data: bytes) -> bool:

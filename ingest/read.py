@@ -14,6 +14,7 @@ from zlib import error as ZlibError
 from core.config import IngestConfig
 from core.errors import RagstoneError, ReadError
 from core.types import Document
+from ingest import plugged
 from ingest.kind import is_text, kind_of, opens_readably, other_kind, suffix_of
 from ingest.readers.archive import Contents, budget_of, read_zip
 from ingest.readers.code import read_code
@@ -106,10 +107,20 @@ _TEXTS = frozenset(
 _RESTORE = "restore it from a copy, or leave it out with ingest.exclude"
 
 
-def supported(path: str | Path) -> bool:
+class _Known:
+    """The suffixes that have a reader, of ours or of others, who are looked for where we have none."""
+
+    def __init__(self, cfg: IngestConfig) -> None:
+        self.cfg = cfg
+
+    def __contains__(self, suffix: object) -> bool:
+        return suffix in SUFFIXES or suffix in plugged.readers(self.cfg)
+
+
+def supported(path: str | Path, cfg: IngestConfig) -> bool:
     """Whether there is a reader for a file: for its suffix, or, where it has none, for what it begins with."""
     suffix = suffix_of(str(path))
-    return suffix in SUFFIXES if suffix else opens_readably(path)
+    return suffix in _Known(cfg) if suffix else opens_readably(path, lambda head: bool(plugged.begins(head, cfg)))
 
 
 def read_file(path: Path, cfg: IngestConfig) -> Document:
@@ -119,22 +130,24 @@ def read_file(path: Path, cfg: IngestConfig) -> Document:
 
 def read_bytes(name: str, data: bytes, cfg: IngestConfig) -> Document:
     """Read the bytes of a file by the reader of its name's suffix. Raises `ReadError` as `read_file` does."""
-    suffix = suffix_of(name) or kind_of(data) or (".txt" if is_text(data) else "")
-    if suffix not in SUFFIXES:
+    suffix = suffix_of(name) or kind_of(data) or plugged.begins(data, cfg) or (".txt" if is_text(data) else "")
+    if suffix not in _Known(cfg):
         message = f"no reader for {suffix or 'files without a suffix'}"
         raise ReadError(message, f"known are {' '.join(sorted(SUFFIXES))}")
-    return _read(data, suffix, Contents(cfg, _read, SUFFIXES, budget_of(data, cfg)))
+    return _read(data, suffix, Contents(cfg, _read, _Known(cfg), budget_of(data, cfg)))
 
 
 def _read(data: bytes, suffix: str, contents: Contents) -> Document:
     """Read a file, or one that lies in another, by its suffix; one that holds files puts them into `contents`."""
     cfg = contents.cfg
-    given = suffix
+    given, others = suffix, plugged.reader_of(suffix, cfg, suffix in SUFFIXES)
     try:
-        found = other_kind(data, suffix, _TEXTS)
+        found = "" if others else other_kind(data, suffix, _TEXTS)
         if found in SUFFIXES and _READS[found] is not _READS[suffix]:
             suffix = found
-        if suffix not in _HOLDING:
+        if others:
+            document = plugged.read(data, suffix, others, cfg)
+        elif suffix not in _HOLDING:
             document = _PLAIN[suffix](data, cfg)
         elif suffix == ".pdf" or contents.depth <= cfg.archive_depth:  # the pages of one are there at any depth
             document = _HOLDING[suffix](data, cfg, contents)

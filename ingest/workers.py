@@ -27,6 +27,7 @@ from typing import Any
 from core.config import IngestConfig
 from core.errors import ConfigError, ReadError
 from core.types import Document, Section
+from ingest import plugged
 
 _READERS = 5  # raised when readers learn to read what they could not
 _ROOT = Path(__file__).resolve().parent.parent
@@ -99,7 +100,7 @@ def reader_identity(cfg: IngestConfig) -> str:
     """Names what decides, beside the file, whether it can be read: a failure is tried again when this changes."""
     fields = "max_file_mb encodings ocr ocr_pages archive_files archive_mb archive_depth read_seconds read_mb".split()
     found = [importlib.util.find_spec("rapidocr") is not None, shutil.which("soffice") is not None]
-    return json.dumps([_READERS, cfg.model_dump(include=set(fields)), *found])
+    return json.dumps([_READERS, cfg.model_dump(include=set(fields)), *found, *plugged.identity(cfg)])
 
 
 def close() -> None:

@@ -1,4 +1,4 @@
-"""The chat client: messages -> streamed text, from any OpenAI-compatible endpoint.
+"""The chat client: messages -> streamed text, from any OpenAI-compatible endpoint, or a chat model of LangChain.
 
 https://platform.openai.com/docs/api-reference/chat-streaming: server-sent events, one line of JSON each.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.config import LlmConfig
 from core.errors import ModelError
+from llm import plugged
 from llm.endpoint import (
     SERVERS,
     Endpoint,
@@ -61,8 +62,8 @@ async def stream(
 ) -> AsyncGenerator[Piece, None]:
     """Stream an answer piece by piece, at its end a `Finish`; closing the generator ends the request at the server.
 
-    `form` is the API's `response_format`. What a reasoning model thinks comes as `Thought`. Of several addresses the
-    least busy one is asked; another, where that one cannot be reached.
+    `form` is the API's `response_format`, which a chat model of LangChain is not told. What a reasoning model thinks
+    comes as `Thought`. Of several addresses the least busy one is asked; another, where that one cannot be reached.
     Raises `ModelError` for a server that is down, slow, refuses, is out of context, breaks off or writes no answer.
     """
     urls = (endpoint.base_url, *endpoint.others)
@@ -109,7 +110,10 @@ async def _stream_from(
     served = (endpoint.base_url, endpoint.model)
     splitter = Splitter(served in _END_THOUGHTS_ALONE or thinks_first(endpoint.model))
     written = thought = False
-    events = _events(endpoint, cfg, _body(endpoint, cfg, messages, form))
+    if plugged.is_plugged(endpoint):
+        events = _of_model(endpoint, cfg, messages)
+    else:
+        events = _events(endpoint, cfg, _body(endpoint, cfg, messages, form))
     async with aclosing(_split(endpoint.base_url, events, splitter)) as pieces:
         async for piece in pieces:
             written = written or (isinstance(piece, str) and not piece.isspace())
@@ -198,6 +202,14 @@ class _Event:
     finish: str = ""
     done: bool = False
     bad: str = ""
+
+
+async def _of_model(endpoint: Endpoint, cfg: LlmConfig, messages: "list[BaseMessage]") -> AsyncGenerator[_Event, None]:
+    """What a chat model of LangChain brings; many of them say not why they end."""
+    async with aclosing(plugged.said(endpoint, cfg, messages)) as pieces:
+        async for text, thought, finish in pieces:
+            yield _Event(_whole_text(text), _whole_text(thought), finish)
+    yield _Event(done=True)
 
 
 async def _events(endpoint: Endpoint, cfg: LlmConfig, body: dict[str, Any]) -> AsyncGenerator[_Event, None]:

@@ -4,18 +4,19 @@ What vLLM serves was read from its `lora/peft_helper.py` (0.32.0): adapters of L
 rank 512. Everything else must be merged into the weights, or cannot be served at all.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
+from core import plugins
 from core.errors import ConfigError
+from core.extending import Serving, Shape
 
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-Method = Literal["lora", "qlora", "dora", "prefix", "prompt", "ptuning", "llama-adapter", "ia3", "full"]
+Method = str  # one of `methods()`
 Stage = Literal["sft", "dpo"]
 
-METHODS: tuple[Method, ...] = get_args(Method)
+METHODS: tuple[Method, ...] = ("lora", "qlora", "dora", "prefix", "prompt", "ptuning", "llama-adapter", "ia3", "full")
 _MOST_RANK = 512  # vllm.config.lora.MaxLoRARanks
 _VIRTUAL = frozenset[Method](("prefix", "prompt", "ptuning"))
 _ADAPTION = ("llama", "mistral")
@@ -28,30 +29,25 @@ _RATES: dict[Method, float] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """How large what is trained is. `rank`, `alpha`, `dropout` of LoRA; `virtual_tokens` of prefix, prompt, P-tuning
-    and LLaMA-Adapter; `adapted_layers` of LLaMA-Adapter, counted from the top (0: all but the first two).
-    """
-
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
-    virtual_tokens: int = 20
-    adapted_layers: int = 0
+def methods() -> tuple[Method, ...]:
+    """The names of all methods, those of installed plug-ins too."""
+    return (*METHODS, *(each.name for each in plugins.installed("methods") if each.name not in METHODS))
 
 
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """Whether vLLM serves the adapter beside its base, whether it can be merged first, and why not where not."""
-
-    as_adapter: bool
-    merged: bool
-    reason: str = ""
+def _plugged(method: Method) -> plugins.Plugged | None:
+    """The plug-in of a method that is none of ours. Raises `ConfigError` where there is none."""
+    if method in METHODS:
+        return None
+    if method not in methods():
+        raise ConfigError(f"there is no method {method!r}", f"known are {', '.join(methods())}")
+    return plugins.make("methods", f"plugin:{method}", {}, "peft_config")
 
 
 def serving(method: Method, rank: int = 16) -> Serving:
     """How what a method makes is served by vLLM."""
+    if own := _plugged(method):
+        with own.guarded():
+            return own.what.serving(rank)
     if method == "full":
         return Serving(False, True, "it is a whole model already")
     if method in ("lora", "qlora"):
@@ -68,7 +64,8 @@ def serving(method: Method, rank: int = 16) -> Serving:
 
 def default_rate(method: Method, stage: Stage) -> float:
     """The learning rate where none is given; of DPO a tenth of that of SFT (Rafailov et al. 2023 train far slower)."""
-    return _RATES[method] / (10 if stage == "dpo" else 1)
+    own = _plugged(method)
+    return (own.what.rate if own else _RATES[method]) / (10 if stage == "dpo" else 1)
 
 
 def virtual_tokens(method: Method, shape: Shape) -> int:
@@ -88,6 +85,8 @@ def can_pack(method: Method, stage: Stage) -> bool:
 
 def check(method: Method, shape: Shape, config: Any) -> None:
     """Raise `ConfigError` where a model of this config cannot be trained by the method."""
+    if _plugged(method):
+        peft_config(method, shape, config)
     kind = config.model_type
     if method == "llama-adapter":
         if kind not in _ADAPTION:
@@ -120,6 +119,9 @@ def peft_config(method: Method, shape: Shape, config: Any) -> "PeftConfig | None
     )
 
     task, virtual = TaskType.CAUSAL_LM, shape.virtual_tokens
+    if own := _plugged(method):
+        with own.guarded():
+            return own.what.peft_config(shape, config)
     match method:
         case "full":
             return None
@@ -141,7 +143,7 @@ def peft_config(method: Method, shape: Shape, config: Any) -> "PeftConfig | None
             return AdaptionPromptConfig(
                 task_type=task, adapter_len=virtual, adapter_layers=min(layers, config.num_hidden_layers)
             )
-        case "ia3":
+        case _:
             return IA3Config(task_type=task)
 
 

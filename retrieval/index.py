@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from core import plugins
 from core.config import IngestConfig
 from core.errors import CatalogError
 from core.types import F32, Hit
@@ -20,6 +21,7 @@ from retrieval.home import check_name, current, following, names, no_writer, set
 from retrieval.lexical import sought
 from retrieval.made import begun, keeps_default, made_by, manifest, plain
 from retrieval.migrations import upgrade
+from retrieval.plugged import embedder_of, home_of
 from retrieval.reading import Counts, Manifest
 from retrieval.store import Catalog, Store
 from retrieval.tuning import Tuning
@@ -68,18 +70,12 @@ class Index:
         """The knowledge bases there are."""
         if not database:
             return names(data)
-        from retrieval.postgres import catalog
-        from retrieval.postgres.server import server
-
-        return catalog.names(server(database))
+        return home_of(database).names()
 
     @classmethod
     def folders_in(cls, database: str, name: str) -> list[str]:
         """The folders that a knowledge base in a database follows; none where there is no knowledge base."""
-        from retrieval.postgres import catalog
-        from retrieval.postgres.server import server
-
-        found = catalog.opened(server(database), name)
+        found = home_of(database).opened(name)
         return found.folders() if found else []
 
     @classmethod
@@ -105,20 +101,16 @@ class Index:
 
     @classmethod
     def _in_database(cls, home: Path, embedder: Embedder, database: str, wanted: Manifest | None = None) -> "Index":
-        """A knowledge base in PostgreSQL; one that is not there is made as is `wanted`, else a `CatalogError`."""
-        from retrieval.postgres import catalog
-        from retrieval.postgres.search import PgStore
-        from retrieval.postgres.server import server
-
-        where = server(database)
-        found = catalog.made(where, home.name, wanted) if wanted else catalog.opened(where, home.name)
+        """A knowledge base in a database; one that is not there is made as is `wanted`, else a `CatalogError`."""
+        where = home_of(database)
+        found = where.made(home.name, wanted) if wanted else where.opened(home.name)
         if found is None:
             raise CatalogError(
                 f"there is no knowledge base {home.name!r} in the database of app.database "
-                f"(there: {', '.join(catalog.names(where)) or 'none'})",
+                f"(there: {', '.join(where.names()) or 'none'})",
                 f"make it with `ragstone index FOLDER --kb {home.name}`",
             )
-        return cls(home, home, embedder, catalog=found, store=PgStore(found, home, embedder.cfg.exact_below))
+        return cls(home, home, embedder, catalog=found, store=where.store(found, home, embedder.cfg.exact_below))
 
     def _answering(self, embedder: Embedder) -> "Index":
         """Itself, with the embedder that made it."""
@@ -211,7 +203,13 @@ class Index:
     def _own_embedder(self) -> Embedder:
         """The embedder that this knowledge base was made with, where it is still to be had: it goes on answering."""
         made = self.catalog.manifest()
-        own = Embedder(self.embedder.cfg.model_copy(update=json.loads(made.embedder_settings)))
+        settings = json.loads(made.embedder_settings)
+        if plugins.is_named(str(settings.get("embedder"))):  # a catalog names no code to run: only config.toml does
+            raise CatalogError(
+                f"knowledge base {self.name!r} was embedded by {made.embedder_name!r}, with other settings than now",
+                f"set retrieval.embedder and embedder_settings back, or re-embed it: {self._rebuild_hint()}",
+            )
+        own = embedder_of(self.embedder.cfg.model_copy(update=settings))
         if not made_by(self.home.parent, self.catalog, own):
             raise CatalogError(
                 f"knowledge base {self.name!r} was embedded by {made.embedder_name!r}, whose files are not the same",

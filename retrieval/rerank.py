@@ -1,4 +1,4 @@
-"""A question and passages -> how well each answers it: a CrossEncoder on this machine, or a rerank endpoint.
+"""A question and passages -> how well each answers it: a CrossEncoder on this machine, a rerank endpoint, or a plug-in.
 
 The endpoint speaks the form that vLLM, llama.cpp, Jina and Cohere share: POST /rerank with `query` and `documents`,
 answered by `results` of `index` and `relevance_score`.
@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
+from core import plugins
 from core.config import RetrievalConfig
 from core.errors import ModelError
 from core.once import once
+from retrieval import plugged
 from retrieval.loading import cut_to, keep_memory_steady, load_errors, own_tokenizer, precision, quiet_loading
 
 if TYPE_CHECKING:
@@ -76,20 +78,23 @@ class Reranker:
     def score(self, query: str, passages: Sequence[str]) -> list[float]:
         """Relevance of each passage, 0 to 1, higher is better; comparable within one call.
 
-        A local model's logit goes through a sigmoid; so do an endpoint's scores where they are not all within 0 and 1.
+        A local model's logit goes through a sigmoid; so do others' scores where they are not all within 0 and 1.
         """
         return self.scored(query, passages).scores
 
     def scored(self, query: str, passages: Sequence[str]) -> Scored:
-        """The scores, and a note where an endpoint's model did not read all of a passage; a local one cuts as it is
-        told to, and says nothing.
+        """The scores, and a note where an endpoint's model did not read all of a passage, or a reranker of others gave
+        fewer back; a local one cuts as it is told to, and says nothing.
         """
         if not passages:
             return Scored([])
-        if not self.cfg.rerank_url:
-            return Scored(_sigmoid(self._logits(query, passages)))
         notes: list[str] = []
-        scores = np.array(self._served(query, passages, notes))
+        if plugins.is_named(self.cfg.reranker):
+            scores = np.array(plugged.scores(self.cfg, query, passages, notes))
+        elif self.cfg.rerank_url:
+            scores = np.array(self._served(query, passages, notes))
+        else:
+            return Scored(_sigmoid(self._logits(query, passages)))
         found = scores.tolist() if scores.min() >= 0 and scores.max() <= 1 else _sigmoid(scores)
         return Scored(found, notes[0] if notes else "")
 

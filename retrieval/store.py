@@ -1,12 +1,14 @@
 """What a home of knowledge bases offers: a `Catalog`, which is the truth, and a `Store`, by which it is searched.
 
 What both promise beside their types is held by tests/retrieval/test_contract.py. In SQLite files they are
-retrieval/catalog.py, retrieval/transaction.py and retrieval/caches.py.
+retrieval/catalog.py, retrieval/transaction.py and retrieval/caches.py. A `Home` opens both for an `app.database`: that
+of PostgreSQL is retrieval/postgres/home.py, others are plug-ins of the group `ragstone.stores` (docs/extending.md).
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from core.types import F32, I64, Card, FileEntry, FileError, Hit, KnownFailure, KnownFile
 from retrieval.allowed import Allowed
@@ -312,4 +314,31 @@ class Catalog(Documents, Chunks, Protocol):
 
     def to_be_read_again(self) -> int:
         """How many documents `mend` left for the next run to read."""
+        ...
+
+
+class Home(Protocol):
+    """Where knowledge bases are, by the URL of `app.database`, whose scheme names the plug-in: it is called with `url`.
+
+    Raise `core.errors.CatalogError` with a message and a hint where it cannot be reached.
+    """
+
+    def names(self) -> list[str]:
+        """The knowledge bases there are, in order."""
+        ...
+
+    def opened(self, name: str) -> Catalog | None:
+        """The catalog of a knowledge base; None where there is none."""
+        ...
+
+    def made(self, name: str, manifest: Manifest) -> Catalog:
+        """The catalog of a knowledge base; made, empty, where there is none."""
+        ...
+
+    def store(self, catalog: Any, folder: Path, exact_below: int) -> Store:
+        """What a catalog of `opened` or `made` is searched by.
+
+        `folder` is that of the knowledge base's own files in the data folder; from `exact_below` chunks on, dense
+        search may be approximate.
+        """
         ...

@@ -1,5 +1,6 @@
 """Who answers: a model at an endpoint, or the extractive answerer; decided for each question, never silently."""
 
+import asyncio
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from core.config import LlmConfig, Settings
 from core.errors import ConfigError, ModelError
 from llm import registry
 from llm.endpoint import Endpoint, probe_all
+from llm.plugged import endpoint_of
 from llm.supervise import addresses
 
 PROMOTED = "promoted"  # the value of llm.vllm_model that means: what `ragstone promote` chose
@@ -48,8 +50,9 @@ def with_promoted(settings: Settings) -> Settings:
 async def resolve(cfg: LlmConfig) -> Backend:
     """The backend for the next question, by `llm.backend`.
 
-    `auto`: the configured endpoint where it answers, else the model vLLM serves for us, else extractive, with a note
-    that says why. `openai` and `vllm` raise `ModelError` where theirs does not answer.
+    `auto`: the configured chat model of LangChain, else the configured endpoint where it answers, else the model vLLM
+    serves for us, else extractive, with a note that says why. `openai` and `vllm` raise `ModelError` where theirs does
+    not answer.
     """
     if cfg.backend == "extractive":
         return replace(EXTRACTIVE, notes=())
@@ -57,6 +60,11 @@ async def resolve(cfg: LlmConfig) -> Backend:
         raise ConfigError('llm.backend = "openai" needs llm.base_url', "set it to e.g. http://127.0.0.1:8000/v1")
     if cfg.backend == "vllm" and not cfg.vllm_model:
         raise ConfigError('llm.backend = "vllm" needs llm.vllm_model', "set it to the folder of a model")
+    if cfg.backend == "chat" and not cfg.chat:
+        raise ConfigError('llm.backend = "chat" needs llm.chat', "set it to the class of a chat model of LangChain")
+    if cfg.chat and cfg.backend in ("auto", "chat"):
+        endpoint = await asyncio.to_thread(endpoint_of, cfg)  # what it imports may take seconds
+        return Backend("chat", endpoint.model, endpoint)
     candidates: list[tuple[str, tuple[str, ...]]] = []
     if cfg.backend in ("auto", "openai") and cfg.base_url:
         candidates.append(("openai", (cfg.base_url, *cfg.base_urls)))

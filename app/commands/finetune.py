@@ -80,7 +80,7 @@ def model(
     base: Annotated[
         str, typer.Option("--base", help="Folder or name of the base model; default: llm.vllm_model.")
     ] = "",
-    method: Annotated[Method, typer.Option("--method", help="What is trained.")] = "lora",
+    method: Annotated[Method, typer.Option("--method", help="What is trained: docs/finetuning.md.")] = "lora",
     stage: Annotated[Stage, typer.Option("--stage", help="sft: on answers; dpo: on the better of two.")] = "sft",
     lr: Annotated[float, typer.Option("--lr", min=0.0, max=10.0, help="Learning rate; 0: the method's.")] = 0.0,
     epochs: Epochs = 3.0,

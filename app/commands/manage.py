@@ -207,10 +207,10 @@ def restore(
 def purge(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
     """Erase the text of removed documents from every file of a knowledge base, and print a receipt."""
     from app.upkeep.purge import purge as erase
-    from retrieval.embed import Embedder
+    from retrieval.plugged import embedder_of
 
     config = ctx.obj.config
-    receipt = erase(Path(config.app.data), kb or config.app.kb, Embedder(config.retrieval))
+    receipt = erase(Path(config.app.data), kb or config.app.kb, embedder_of(config.retrieval))
     noted(ctx.obj, "base.purge", receipt.kb, f"{receipt.documents} documents stay")
     if as_json:
         print_json(receipt.as_json())

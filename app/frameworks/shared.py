@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ def files(path: Path, cfg: Config) -> Iterator[tuple[str, Document]]:
     if path.is_file():
         yield path.name, _read(path, cfg)
         return
-    found = plan(path, cfg.ingest, supported, lambda below: (), apart=Path(cfg.app.data).resolve())
+    data = Path(cfg.app.data).resolve()
+    found = plan(path, cfg.ingest, partial(supported, cfg=cfg.ingest), lambda below: (), apart=data)
     for error in found.failed:
         raise ReadError(f"{error.path!r}: {error.error}", error.hint)
     for entry in found.added:

@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from app.keeping.databases import refuse
-from core.config import Config
+from core.config import Config, IngestConfig
 from core.errors import AccessError, CatalogError, ConfigError, ReadError
 from core.types import FileError
 from ingest.read import supported
@@ -131,12 +131,12 @@ def remove_folder(index: Index, folder: str) -> int:
     return count
 
 
-def check_upload(name: str) -> str:
+def check_upload(name: str, cfg: IngestConfig) -> str:
     """The name of an uploaded file, if it can be stored and will be read. Raises `ReadError`."""
     plain = Path(name).name
     if plain != name or plain.startswith(".") or any(ord(c) < 32 for c in plain):
         raise ReadError(f"{name!r} cannot name an uploaded file", "rename it: no folders, no leading dot")
-    if not supported(plain):
+    if not supported(plain, cfg):
         raise ReadError(f"no reader for {name!r}", "convert it to PDF, DOCX, Markdown or text")
     return plain
 

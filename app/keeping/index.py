@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,16 @@ from core.config import Config, IngestConfig
 from core.errors import ConfigError, ReadError
 from core.text import digest, heading_line, language
 from core.types import Chunk, Document, FileEntry, FileError, KnownFile
+from ingest import plugged
 from ingest.columns import name_columns
 from ingest.read import supported
 from ingest.scan import Plan, failed_before, plan
-from ingest.split import SPLITTER, says_nothing, split
+from ingest.split import says_nothing
 from ingest.workers import read_apart, reader_identity
 from retrieval.embed import MULTILINGUAL, Embedder
 from retrieval.index import Index, chunker_identity
 from retrieval.minhash import sketch
+from retrieval.plugged import embedder_of
 from retrieval.store import Writes
 from retrieval.transaction import Indexed
 
@@ -99,7 +102,7 @@ def quiet(stage: str, done: int, total: int) -> None:
 
 def chunker(cfg: IngestConfig) -> str:
     """Identity of the chunker that this configuration asks for."""
-    return chunker_identity(SPLITTER, cfg)
+    return chunker_identity(plugged.splitter(cfg), cfg)
 
 
 def run(
@@ -118,7 +121,7 @@ def run(
     a folder in which nothing is left loses its documents, however many they were. `embedder`: the configured one.
     """
     todo = folders_of(cfg, kb, folders, rebuild=rebuild)  # before anything is made
-    data, embedder, cut = Path(cfg.app.data), embedder or Embedder(cfg.retrieval), chunker(cfg.ingest)
+    data, embedder, cut = Path(cfg.app.data), embedder or embedder_of(cfg.retrieval), chunker(cfg.ingest)
     if rebuild or kb not in Index.names(data, cfg.app.database):
         check_fits(cfg.ingest, embedder)
     beside = Index.open_next(data, kb, embedder, cut) if rebuild else None
@@ -160,7 +163,7 @@ def look(
         files = catalog.known_files(root, below)
         return (file.unread() if anew or file.id in partly else file for file in files) if anew or partly else files
 
-    todo = plan(folder, cfg, supported, known, failures, only=only, apart=index.home.parent.resolve())
+    todo = plan(folder, cfg, partial(supported, cfg=cfg), known, failures, only=only, apart=index.home.parent.resolve())
     todo.failed, todo.skipped = (
         [replace(error, folder=root) for error in errors] for errors in (todo.failed, todo.skipped)
     )
@@ -169,15 +172,9 @@ def look(
 
 
 def sync(
-    index: Index,
-    folder: Path,
-    cfg: IngestConfig,
-    progress: Progress = quiet,
-    *,
-    only: Iterable[str] | None = None,
-    more: bool = False,
-    allow_empty: bool = False,
-) -> Report:
+    index: Index, folder: Path, cfg: IngestConfig, progress: Progress = quiet, *,
+    only: Iterable[str] | None = None, more: bool = False, allow_empty: bool = False,
+) -> Report:  # fmt: skip
     """Bring one folder of a knowledge base up to date. Files of its other folders are left alone.
 
     `only` and `allow_empty` as for `look`. `more` folders will follow: vectors that no chunk uses are kept, they may be
@@ -238,7 +235,7 @@ def language_notes(index: Index, tongue: Tongue = "en") -> list[str]:
     blind.pop("und", None)  # passages that say nothing in any language
     if not blind:
         return []
-    default = Embedder(embedder.cfg.model_copy(update={"embedder": "auto"}))
+    default = embedder_of(embedder.cfg.model_copy(update={"embedder": "auto"}))
     if embedder.is_default and default.name != embedder.name:
         return [better_note(embedder.name, blind, default.name, index.name, tongue)]
     return [blind_note(embedder.name, blind, MULTILINGUAL, tongue)]
@@ -340,15 +337,15 @@ def read_one(folder: Path, entry: FileEntry, cfg: IngestConfig, embedder: Embedd
     """Read and cut one file, or say why that cannot be done."""
     try:
         reading = read_apart(folder / entry.path, cfg)
+        return prepare(replace(entry, hash=reading.hash), reading.document, cfg, embedder, reading.seconds)
     except ReadError as error:
         return FileError(entry.path, error.message, error.hint, error.transient)
-    return prepare(replace(entry, hash=reading.hash), reading.document, cfg, embedder, reading.seconds)
 
 
 def prepare(entry: FileEntry, document: Document, cfg: IngestConfig, embedder: Embedder, seconds: float = 0.0) -> Work:
     """Cut a document and name the embedding of each chunk."""
     document = name_columns(document, cfg, embedder.size)
-    chunks = split(document, cfg, embedder.size)
+    chunks = plugged.chunks(document, cfg, embedder.size)
     silent = [chunk.language == "und" and says_nothing(chunk.text) for chunk in chunks]
     if any(silent):
         what = f"{sum(silent)} of {len(chunks)} passages say nothing (figures, repetition or encoded data)"

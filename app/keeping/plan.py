@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from app.keeping.databases import refuse
@@ -17,6 +18,7 @@ from ingest.scan import Plan, plan
 from retrieval.embed import Embedder
 from retrieval.home import names
 from retrieval.index import Index
+from retrieval.plugged import embedder_of
 
 _SAMPLE = 200  # files that are read for an estimate; where there are no more, it is a count
 _TIMED = 64  # texts that are embedded to learn how fast this machine is
@@ -78,7 +80,7 @@ def forecast(
     """
     refuse(cfg, "--plan")
     todo = folders_of(cfg, kb, folders, rebuild=rebuild)
-    configured, data = embedder or Embedder(cfg.retrieval, remembers=False), Path(cfg.app.data)
+    configured, data = embedder or embedder_of(cfg.retrieval, remembers=False), Path(cfg.app.data)
     index = Index.open(data, kb, configured) if kb in names(data) and not rebuild else None
     if index:
         index.check_writable(configured, chunker(cfg.ingest))
@@ -126,7 +128,8 @@ def _switch(index: Index, default: Embedder) -> Switch | None:
 
 def _plan(index: Index | None, folder: Path, cfg: Config, allow_empty: bool) -> Plan:
     if index is None:
-        return plan(folder, cfg.ingest, supported, lambda below: (), apart=Path(cfg.app.data).resolve())
+        read = partial(supported, cfg=cfg.ingest)
+        return plan(folder, cfg.ingest, read, lambda below: (), apart=Path(cfg.app.data).resolve())
     return look(index, folder, cfg.ingest, allow_empty=allow_empty)
 
 

@@ -24,8 +24,8 @@ from app.measuring.evaluate import (
 from app.measuring.golden import GoldenQuestion
 from core.config import SECRETS, Config, Settings, load
 from core.errors import ConfigError
-from retrieval.embed import Embedder
 from retrieval.index import Index
+from retrieval.plugged import embedder_of
 
 _OF_THE_INDEX = {"embedder", "revision", "query_prompt", "passage_prompt", "device", "precision", "batch_size"}
 _EQUAL = 1e-9
@@ -72,10 +72,10 @@ def compare_folder(folder: Path, cfg: Config, other: Config, progress: Progress 
     """Both configurations on a folder in BEIR form; where they need different indexes, both are built."""
     testset = read_testset(folder)
     with ExitStack() as stack:
-        index = stack.enter_context(indexed(folder, cfg, Embedder(cfg.retrieval), progress))
+        index = stack.enter_context(indexed(folder, cfg, embedder_of(cfg.retrieval), progress))
         second = index
         if needs_another_index(cfg, other):
-            second = stack.enter_context(indexed(folder, other, Embedder(other.retrieval), progress))
+            second = stack.enter_context(indexed(folder, other, embedder_of(other.retrieval), progress))
         return _compared(testset, (index, cfg), (second, other), progress)
 
 

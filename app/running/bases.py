@@ -17,9 +17,9 @@ from core.errors import CatalogError, RagstoneError, ReadError
 from core.files import copy_whole, make_folder
 from core.types import FileError
 from llm.supervise import Supervisor
-from retrieval.embed import Embedder
 from retrieval.home import check_name, identity, names
 from retrieval.index import Index
+from retrieval.plugged import embedder_of
 
 
 class Bases:
@@ -29,7 +29,7 @@ class Bases:
         refuse(cfg, "what the page, the server and `ragstone watch` share")
         self.cfg = cfg
         self.data = Path(cfg.app.data)
-        self.embedder = Embedder(cfg.retrieval)
+        self.embedder = embedder_of(cfg.retrieval)
         self._open: dict[str, tuple[Index, str]] = {}  # with the ids they had
         self._mutex = threading.Lock()
 
@@ -114,7 +114,7 @@ class Bases:
         self._check_not_gone(name)
         folder = self.uploads(name)
         files = list(files)
-        stored = [check_upload(file.name) for file in files]
+        stored = [check_upload(file.name, self.cfg.ingest) for file in files]
         for file, plain in zip(files, stored, strict=True):
             try:
                 make_folder(folder)

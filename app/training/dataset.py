@@ -35,9 +35,9 @@ from llm.chat_formats import Format, read_chats
 from llm.examples import Example, Message
 from prompts.load import load
 from retrieval import dictionary, tuning
-from retrieval.embed import Embedder
 from retrieval.index import Index
 from retrieval.minhash import SIMILAR, bands, similarity, sketch
+from retrieval.plugged import embedder_of
 
 _DISTINCTIVE = 20  # characters without white space: a shorter sentence may stand in two files by chance
 _DECIDES_NOTHING = {"rerank_key", "embed_url"}  # a secret; where the same vectors are made
@@ -100,7 +100,7 @@ def run(cfg: Config, request: Request, progress: Progress = quiet) -> dict[str, 
     if done := finished(home, record["key"]):
         return done
     with alone(home):
-        index = Index.open(Path(cfg.app.data), request.kb, Embedder(cfg.retrieval))
+        index = Index.open(Path(cfg.app.data), request.kb, embedder_of(cfg.retrieval))
         try:
             rows = asyncio.run(_made(index, cfg, request, backend, progress))
         finally:

@@ -16,6 +16,7 @@ from core.types import Chunk, Hit, SearchMode
 from retrieval import dictionary, tuning
 from retrieval.embed import Embedder
 from retrieval.index import Index
+from retrieval.plugged import embedder_of
 from retrieval.reading import Manifest
 from retrieval.rerank import Reranker
 from retrieval.search import search
@@ -30,7 +31,7 @@ def of_embedder(cfg: Config, index: Index, testset: TestSet, model: Path, progre
     )
     modes: tuple[SearchMode, ...] = ("dense", "hybrid")
     before = {mode: measure(index, testset, cfg, mode, progress) for mode in modes}
-    with _embedded(index, Embedder(after.retrieval), progress) as other:
+    with _embedded(index, embedder_of(after.retrieval), progress) as other:
         metrics = {mode: contrast(before[mode], measure(other, testset, after, mode, progress)) for mode in modes}
     mode = "dense" if cfg.retrieval.mode == "dense" else "hybrid"
     return {"metrics": metrics, "gain": _gain(f"nDCG@10 of {mode} search", metrics[mode])}

@@ -31,6 +31,7 @@ from core.types import Document, Hit, Section
 from retrieval.embed import Embedder
 from retrieval.index import Index
 from retrieval.minhash import SIMILAR, similarity
+from retrieval.plugged import embedder_of
 
 _CLOZE_KEPT = 0.1  # of the sentences stay in their passage, so that the same words are learned as well
 _SHORTEST = 4  # search tokens of a sentence that may stand for a question
@@ -80,7 +81,7 @@ def opened(cfg: Config, kb: str, source: Path | None, progress: Progress) -> Ite
 
     Raises `EvalError` for a source that is not in its form, `CatalogError` for a knowledge base that cannot be used.
     """
-    embedder = Embedder(cfg.retrieval)
+    embedder = embedder_of(cfg.retrieval)
     with ExitStack() as stack:
         if source is not None and source.is_dir():
             testset = read_testset(source)
@@ -365,7 +366,7 @@ def fingerprint(cfg: Config, kb: str, source: Path | None) -> dict[str, str]:
         inputs = {} if source is None else {source.name: _hash(source)}
     except OSError as error:
         raise EvalError(f"{str(source)!r} cannot be read: {error.strerror}", "give a file or a folder") from None
-    index = Index.open(Path(cfg.app.data), kb, Embedder(cfg.retrieval)) if _needs_kb(source) else None
+    index = Index.open(Path(cfg.app.data), kb, embedder_of(cfg.retrieval)) if _needs_kb(source) else None
     if index:
         documents = [(each.folder, each.path, each.hash) for each in index.catalog.documents()]
         inputs["documents"] = digest(json.dumps([*documents, index.catalog.manifest().chunker])).hex()

@@ -14,7 +14,7 @@ from app.ui.knowledge_job import told
 from app.ui.knowledge_result import table
 from app.ui.markup import markup
 from core.errors import ConfigError
-from llm.methods import METHODS, Method, Shape, Stage, default_rate
+from llm.methods import Method, Shape, Stage, default_rate, methods
 
 if TYPE_CHECKING:
     from app.running.bases import State
@@ -61,7 +61,9 @@ def build(state: "State", say: Any, part: Any) -> None:
         base = gr.Dropdown(label=say("t_base"), allow_custom_value=True, elem_id="models-train-base", min_width=160)
         data = gr.Dropdown(label=say("t_data"), allow_custom_value=True, elem_id="models-train-data", min_width=160)
     with gr.Row(equal_height=True):
-        method = gr.Dropdown(list(METHODS), value="lora", label=say("t_method"), elem_id="models-method", min_width=120)
+        method = gr.Dropdown(
+            list(methods()), value="lora", label=say("t_method"), elem_id="models-method", min_width=120
+        )
         stage = gr.Dropdown(["sft", "dpo"], value="sft", label=say("t_stage"), elem_id="models-stage", min_width=120)
         epochs = gr.Number(3.0, label=say("t_epochs"), minimum=0.01, elem_id="models-epochs", min_width=120)
         rate = gr.Number(0.0, label=say("t_rate"), minimum=0.0, elem_id="models-rate", min_width=120)

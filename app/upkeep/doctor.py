@@ -3,13 +3,17 @@
 import asyncio
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from app.answering.backend import resolve
 from app.answering.plan import request
+from core import plugins
 from core.config import Config
 from core.errors import RagstoneError
+from ingest.plugged import reader, splitter
 from llm import adapters, fit
 from llm.endpoint import Endpoint, probe
 from llm.kinds import Kind, kinds
@@ -20,6 +24,7 @@ from prompts.context import estimate_tokens
 from retrieval.embed import MULTILINGUAL, Embedder
 from retrieval.home import names
 from retrieval.index import Index
+from retrieval.plugged import embedder_of, reranker
 
 _LOW_SPACE = 1 << 30
 _ALIKE = 0.999  # cosine of the same text by the same model, in bfloat16 too
@@ -38,10 +43,10 @@ class Check:
 
 def examine(cfg: Config) -> list[Check]:
     """All checks, in the order a question passes through them."""
-    embedder = Embedder(cfg.retrieval)
+    embedder = embedder_of(cfg.retrieval)
     status = read_status(Path(cfg.app.data) / "logs" / "vllm.log") if _serves(cfg) else None
     return [
-        _data(Path(cfg.app.data)), *_embedder(embedder), *_knowledge_bases(cfg, embedder),
+        _data(Path(cfg.app.data)), *_plugins(cfg), *_embedder(embedder), *_knowledge_bases(cfg, embedder),
         *_served_model(cfg, status), *_replicas(status), *_endpoints(cfg, status), *_answers(cfg),
     ]  # fmt: skip
 
@@ -53,6 +58,31 @@ def _data(folder: Path) -> Check:
     if not os.access(existing, os.W_OK):
         return Check("data folder", False, f"{detail}; not writable", "set RAGSTONE_DATA to a folder you can write")
     return Check("data folder", free > _LOW_SPACE, detail, "" if free > _LOW_SPACE else "free some space")
+
+
+def _plugins(cfg: Config) -> list[Check]:
+    """What is installed, and whether it can be imported; and whether what config.toml names can be made."""
+    checks = []
+    for each in plugins.installed():
+        why = plugins.problem(each)
+        detail = f"of {each.package} {each.version} (ragstone.{each.kind})"
+        hint = "mend or uninstall its package; all else goes on without it" if why else ""
+        checks.append(Check(f"plug-in {each.name!r}", not why, f"{detail}: {why}" if why else detail, hint))
+    tried: list[tuple[str, str, Callable[[], object]]] = [
+        (f"reader of {suffix}", name, partial(reader, suffix, name, cfg.ingest))
+        for suffix, name in cfg.ingest.readers.items()
+    ]
+    if cfg.ingest.chunker:
+        tried.append(("chunker", cfg.ingest.chunker, partial(splitter, cfg.ingest)))
+    if plugins.is_named(cfg.retrieval.reranker):
+        tried.append(("reranker", cfg.retrieval.reranker, partial(reranker, cfg.retrieval)))
+    for what, name, make in tried:
+        try:
+            make()
+            checks.append(Check(what, True, name))
+        except RagstoneError as error:
+            checks.append(Check(what, False, error.message, error.hint))
+    return checks
 
 
 def _embedder(embedder: Embedder) -> list[Check]:
@@ -186,7 +216,7 @@ def _served_embedder(cfg: Config) -> Check:
     Other pooling, another normalisation, a forgotten layer or another model show as a smaller cosine.
     """
     name = "endpoint retrieval.embed_url"
-    served, here = (Embedder(cfg.retrieval.model_copy(update=told)) for told in ({}, {"embed_url": ""}))
+    served, here = (embedder_of(cfg.retrieval.model_copy(update=told)) for told in ({}, {"embed_url": ""}))
     texts = ["Annual leave is ten days a year.", "年假每年十天。", "The rain fell on the old town. " * 400]
     try:
         pairs = [(served.embed_query(texts[0]), here.embed_query(texts[0]))]

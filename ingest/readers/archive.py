@@ -6,7 +6,7 @@ out, for all levels of nesting together.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import PurePosixPath
@@ -42,7 +42,7 @@ class Contents:
 
     cfg: IngestConfig
     read: "Callable[[bytes, str, Contents], Document]"  # by suffix; raises `ReadError`
-    suffixes: Collection[str]  # those that have a reader
+    suffixes: Container[str]  # those that have a reader
     budget: Budget
     depth: int = 0
     parts: list[Part] = field(default_factory=list)

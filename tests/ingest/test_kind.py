@@ -125,7 +125,7 @@ def test_columns_under_the_name_of_a_workbook_are_read() -> None:
 def test_a_file_without_a_suffix_is_read(tmp_path: Path, kind: str, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(KINDS[kind]())
-    assert supported(path)
+    assert supported(path, IngestConfig())
     document = read_file(path, CFG)
     assert document.text
     assert not any("read as" in note for note in document.notes)
@@ -138,9 +138,9 @@ def test_plain_text_without_a_suffix_is_read_and_binary_data_is_passed_over(tmp_
         ("empty", b"", False), ("x.exe", b"text", False),
     ):  # fmt: skip
         (tmp_path / name).write_bytes(data)
-        assert supported(tmp_path / name) == readable
+        assert supported(tmp_path / name, IngestConfig()) == readable
     assert read_file(tmp_path / "README", CFG).text == "用法 usage"
-    assert not supported(tmp_path / "missing")
+    assert not supported(tmp_path / "missing", IngestConfig())
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,9 @@ def failure(path: Path, cfg: IngestConfig = CFG) -> ReadError:
 
 
 def test_readers_are_picked_by_suffix_in_any_case(tmp_path: Path) -> None:
-    assert supported("a/b.PDF")
-    assert not supported("a/b.exe")
-    assert not supported(tmp_path / "Makefile")
+    assert supported("a/b.PDF", IngestConfig())
+    assert not supported("a/b.exe", IngestConfig())
+    assert not supported(tmp_path / "Makefile", IngestConfig())
     (tmp_path / "x.MD").write_text("# Heading\n\ntext", encoding="utf-8")
     assert read_file(tmp_path / "x.MD", CFG).title == "Heading"
 
@@ -190,7 +190,7 @@ def odd_files() -> list[Any]:
     return [
         pytest.param(str(root / "files" / row["file"]), row, id=row["file"])
         for row in rows
-        if supported(row["file"]) and row["file"] not in _OTHERWISE
+        if supported(row["file"], IngestConfig()) and row["file"] not in _OTHERWISE
     ]
 
 

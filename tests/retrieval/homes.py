@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from core.types import F32, Chunk, Document, FileEntry
 from retrieval.embed import Embedder
 from retrieval.home import set_current
 from retrieval.index import Index
+from retrieval.plugged import home_of
 from retrieval.postgres.catalog import made, opened
 from retrieval.postgres.search import PgStore
 from retrieval.postgres.server import server
@@ -98,7 +100,32 @@ class Postgres:
         return Index(home, home, Given(RetrievalConfig(exact_below=self.exact_below)), catalog=catalog, store=store)
 
 
+class PluggedIn:
+    """What an installed plug-in opens for the URL in RAGSTONE_TEST_STORE (docs/extending.md)."""
+
+    kind = "store"
+
+    def __init__(self, place: str, exact_below: int = 10_000) -> None:
+        self.place = place
+        self.exact_below = exact_below
+
+    def make(self, name: str) -> Index:
+        """An empty knowledge base, open."""
+        home_of(self.place).made(name, Manifest("given", "given", "{}", "given"))
+        return self.open(name)
+
+    def open(self, name: str) -> Index:
+        """A knowledge base that is there, opened once more."""
+        where, home = home_of(self.place), Path("/nowhere") / name
+        catalog = where.opened(name)
+        assert catalog is not None
+        store = where.store(catalog, home, self.exact_below)
+        return Index(home, home, Given(RetrievalConfig(exact_below=self.exact_below)), catalog=catalog, store=store)
+
+
 HOMES: dict[str, Callable[..., Home]] = {"sqlite": Files, "postgresql": Postgres}
+if "RAGSTONE_TEST_STORE" in os.environ:
+    HOMES["store"] = PluggedIn
 
 
 def vector(seed: int) -> F32:

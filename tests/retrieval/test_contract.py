@@ -1,6 +1,7 @@
 """What every home of knowledge bases promises beside its types (retrieval/store.py)."""
 
 import math
+import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -32,6 +33,8 @@ def cluster() -> Iterator[Cluster]:
 def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
     if request.param == "sqlite":
         return HOMES["sqlite"](str(tmp_path))
+    if request.param == "store":
+        return HOMES["store"](os.environ["RAGSTONE_TEST_STORE"].replace("{}", str(tmp_path)))
     cluster: Cluster = request.getfixturevalue("cluster")
     return HOMES["postgresql"](cluster.database(uuid.uuid4().hex))
 

@@ -1,0 +1,176 @@
+"""The sections of config.toml, each key with its type, its limits and its default (config.toml says what each means).
+
+Sections mirror the folders; a function takes its own section, never the whole. `core/config.py` reads them.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class AppConfig(_Section):
+    """Where things live and what the surfaces listen on."""
+
+    data: str = "data"
+    database: str = ""
+    kb: str = "default"
+    keep_generations: Annotated[int, Field(ge=0, le=100)] = 1
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 7860
+    users: Literal["auto", "on"] = "auto"
+    hosts: list[str] = []
+    root_path: str = ""
+    session_hours: Annotated[float, Field(gt=0.0, le=8760.0)] = 168.0
+    answers_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 120
+    answers_at_once: Annotated[int, Field(ge=0, le=10_000)] = 16
+    max_upload_mb: Annotated[int, Field(ge=1)] = 100
+    pending_uploads_mb: Annotated[int, Field(ge=1)] = 1000
+    folders: list[str] = []
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+
+
+class IngestConfig(_Section):
+    """What is read from a folder and how it is cut into chunks."""
+
+    include: list[str] = ["**/*"]
+    exclude: list[str] = ["**/node_modules/**", "**/__pycache__/**", "**/~$*", "**/*.tmp"]
+    hidden: bool = False
+    follow_symlinks: bool = False
+    max_file_mb: Annotated[int, Field(ge=1)] = 100
+    unreadable: Literal["keep", "drop"] = "keep"
+    rescan_minutes: Annotated[float, Field(gt=0.0, le=10080.0)] = 10.0
+    encodings: list[str] = []
+    ocr: Literal["auto", "off"] = "auto"
+    ocr_pages: Annotated[int, Field(ge=1)] = 1000
+    archive_files: Annotated[int, Field(ge=0)] = 1000
+    archive_mb: Annotated[int, Field(ge=1)] = 500
+    archive_depth: Annotated[int, Field(ge=0, le=10)] = 2
+    read_seconds: Annotated[float, Field(gt=0.0, le=86400.0)] = 120.0
+    read_mb: Annotated[int, Field(ge=256)] = 2048
+    chunk_tokens: Annotated[int, Field(ge=16, le=8192)] = 200
+    chunk_overlap: Annotated[int, Field(ge=0, le=4096)] = 20
+    readers: dict[str, str] = {}
+    reader_settings: dict[str, dict[str, Any]] = {}
+    chunker: str = ""
+    chunker_settings: dict[str, Any] = {}
+
+    @field_validator("include", "exclude")
+    @classmethod
+    def _can_match(cls, globs: list[str], info: ValidationInfo) -> list[str]:
+        for glob in globs:
+            names = glob.split("/")
+            if info.field_name == "exclude" and glob.endswith("/"):  # the folder itself
+                names.pop()
+            if "" in names or "." in names or ".." in names:
+                raise ValueError(
+                    f"{glob!r} matches nothing: a glob is compared with the path within the folder, such as it/vpn.md; "
+                    'e.g. "it/**", "**/*.md"'
+                )
+        if info.field_name == "include" and not globs:
+            raise ValueError('no file would be read; ["**/*"] reads all')
+        return globs
+
+
+class RetrievalConfig(_Section):
+    """The embedder, and how passages are found, fused and packed."""
+
+    embedder: str = "auto"
+    embedder_settings: dict[str, Any] = {}
+    revision: str = ""
+    embed_url: str = ""
+    query_prompt: str = ""
+    passage_prompt: str = ""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 32
+    mode: Literal["dense", "lexical", "hybrid"] = "hybrid"
+    k: Annotated[int, Field(ge=1, le=1000)] = 8
+    candidates: Annotated[int, Field(ge=1, le=10000)] = 200
+    exact_below: Annotated[int, Field(ge=0)] = 50_000
+    fusion: Literal["convex", "rrf"] = "convex"
+    rrf_k: Annotated[int, Field(ge=1, le=1000)] = 5
+    dense_weight: Annotated[float, Field(ge=0.0, le=1.0)] | Literal["auto"] = "auto"
+    variants: Annotated[int, Field(ge=0, le=10)] = 3
+    variant_seconds: Annotated[float, Field(gt=0.0, le=600.0)] = 6.0
+    reranker: str = ""
+    reranker_settings: dict[str, Any] = {}
+    reranker_revision: str = ""
+    rerank_url: str = ""
+    rerank_key: str = ""
+    rerank_top: Annotated[int, Field(ge=1, le=1000)] = 50
+    diversity: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    per_document: Annotated[int, Field(ge=0, le=1000)] = 0
+    prefer_newest: bool = True
+    neighbours: Annotated[int, Field(ge=0, le=10)] = 1
+    section_tokens: Annotated[int, Field(ge=0, le=100_000)] = 0
+    context_tokens: Annotated[int, Field(ge=64, le=1_000_000)] = 3000
+    min_relevance: Annotated[float, Field(ge=0.0, le=1.0)] | Literal["auto"] = "auto"
+
+
+class LlmConfig(_Section):
+    """Who writes the answers, and how vLLM is started."""
+
+    backend: Literal["auto", "chat", "openai", "vllm", "extractive"] = "auto"
+    chat: str = ""
+    chat_settings: dict[str, Any] = {}
+    base_url: str = ""
+    base_urls: list[str] = []
+    model: str = ""
+    api_key: str = ""
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.2
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    top_k: Annotated[int, Field(ge=-1, le=1_000_000)] = 0
+    repetition_penalty: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
+    seed: Annotated[int, Field(ge=-1, le=2**63 - 1)] = -1
+    max_tokens: Annotated[int, Field(ge=1, le=131072)] = 1024
+    timeout_s: Annotated[float, Field(gt=0.0, le=3600.0)] = 120.0
+    vllm_model: str = ""
+    vllm_name: str = ""
+    vllm_env: str = ".vllm"
+    vllm_build: Literal["auto", "gpu", "cpu"] = "auto"
+    vllm_host: str = "127.0.0.1"
+    vllm_port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    vllm_max_model_len: Annotated[int, Field(ge=0)] = 0
+    vllm_memory: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
+    vllm_cpu_kv_gb: Annotated[int, Field(ge=1, le=1024)] = 4
+    vllm_start_timeout_s: Annotated[float, Field(gt=0.0, le=7200.0)] = 600.0
+    vllm_args: list[str] = []
+    vllm_replicas: Annotated[int, Field(ge=1, le=64)] = 1
+    vllm_restarts: Annotated[int, Field(ge=0, le=1000)] = 5
+    vllm_silent_s: Annotated[float, Field(ge=0.0, le=86400.0)] = 180.0
+    vllm_lora_rank: Annotated[int, Field(ge=0, le=512)] = 0
+    adapters: str = ""
+    adapter: str = ""
+    ab_percent: Annotated[float, Field(ge=0.0, le=100.0)] = 0.0
+    ab_base_url: str = ""
+    ab_model: str = ""
+    compressor_env: str = ".compressor"
+
+
+class PromptsConfig(_Section):
+    """Which prompt templates speak."""
+
+    library: str = "prompts/library"
+    promoted: bool = True
+    answer: str = "answer"
+    answer_version: Annotated[int, Field(ge=0)] = 1
+    rewrite: str = "rewrite"
+    rewrite_version: Annotated[int, Field(ge=0)] = 1
+    variants: str = "variants"
+    variants_version: Annotated[int, Field(ge=0)] = 1
+    judge: str = "judge"
+    judge_version: Annotated[int, Field(ge=0)] = 1
+
+
+class Config(_Section):
+    """All sections; a function takes its own section, never the whole."""
+
+    app: AppConfig = AppConfig()
+    ingest: IngestConfig = IngestConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
+    llm: LlmConfig = LlmConfig()
+    prompts: PromptsConfig = PromptsConfig()
