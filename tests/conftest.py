@@ -3,14 +3,18 @@
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import pytest
 
 from core.config import Config, load
+from core.types import F32
 from retrieval.embed import Embedder
+from retrieval.light import Light
 
 pytest_plugins = ["tests.fixtures_vllm", "tests.fixtures_smollm"]
 
@@ -73,6 +77,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def embedder() -> Embedder:
     """The small built-in model."""
     return Embedder(load(flags=SMALL, environ={}).config.retrieval)
+
+
+_vectors: WeakKeyDictionary[Light, dict[str, F32]] = WeakKeyDictionary()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def each_text_is_embedded_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A process remembers the vectors that the built-in models make, since most tests embed the same few texts.
+
+    A module that tests how they are made says `EMBEDS_ANEW = True`.
+    """
+    if getattr(request.module, "EMBEDS_ANEW", False):
+        yield
+        return
+    made = Light.vectors
+
+    def remembered(self: Light, texts: Sequence[str]) -> F32:
+        known = _vectors.setdefault(self, {})
+        if new := [text for text in dict.fromkeys(texts) if text not in known]:
+            known.update(zip(new, made(self, new), strict=True))
+        return np.stack([known[text] for text in texts])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Light, "vectors", remembered)
+        yield
 
 
 @pytest.fixture

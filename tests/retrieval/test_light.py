@@ -15,6 +15,7 @@ from retrieval import bundled
 from retrieval.light import Light, mapped, whole_tokenizer
 from retrieval.loading import quiet_loading
 
+EMBEDS_ANEW = True
 QUESTIONS = [
     "年休假有几天？", "How many days of annual leave do I have?", "", " ", "混合 mixed 中文 vLLM --max-model-len 参数",
     "社会保险包括哪几种？" * 100, "word " * 700, "１２３ ﬁne ～ \x07\u200b 𠮷😀 한국어 é e\u0301 <s> </s><mask> x",
