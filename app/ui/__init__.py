@@ -1,8 +1,8 @@
 """The page, made with Gradio.
 
-At import, Gradio's metaclass parses the source of every class of components and writes a stub for editors beside it: a
-third of the time that Gradio takes to load, and a write into the environment (6.31, `component_meta.py`). Here it writes
-none.
+At import, Gradio's metaclass parses the source of every class of components and writes a stub for editors beside it
+(6.31, `component_meta.py`): a third of the time that Gradio takes to load, and a write into the environment. Here it
+writes none.
 """
 
 import sys

@@ -109,3 +109,18 @@ def test_nothing_heavy_is_imported_to_embed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_encoder_is_shared_until_a_file_of_its_folder_changes(tmp_path: Path) -> None:
+    source = bundled.folder("builtin")
+    assert source
+    shutil.copytree(source, tmp_path / "model")
+    first = Light.of(tmp_path / "model")
+    assert first
+    assert Light.of(tmp_path / "model") is first
+    assert whole_tokenizer(tmp_path / "model") is whole_tokenizer(tmp_path / "model")
+    settings = tmp_path / "model" / "sentence_bert_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"max_seq_length": 77}))
+    second = Light.of(tmp_path / "model")
+    assert second
+    assert (first.max_tokens, second.max_tokens) == (256, 77)

@@ -92,7 +92,7 @@ def test_without_a_model_the_document_is_quoted_from_its_opening_to_its_end(inde
     assert 4 <= len(quotes) <= 6
     assert len(quotes) == len(set(quotes))
     assert {"- 账号开通", "- 连接 VPN", "- 离职与转岗"} < set(lines)
-    text = (Path(__file__).parents[2] / "examples/handbook" / VPN).read_text("utf-8")
+    text = (Path(__file__).parents[3] / "examples/handbook" / VPN).read_text("utf-8")
     for quote in quotes[1:]:
         assert quote[2:].rpartition(" [")[0] in text
     assert {source.hit.path for source in done.sources} == {VPN}
