@@ -30,6 +30,7 @@ ENV_PREFIX = "RAGSTONE_"
 log = logging.getLogger(__name__)
 
 
+_DEFAULTS = Config()
 SECRETS = frozenset({"app.database", "llm.api_key", "retrieval.rerank_key"})
 _SECRET = re.compile(r"key|token$|secret|password", re.IGNORECASE)
 PATHS = frozenset({"app.data", "app.folders", "llm.vllm_env", "llm.adapters", "llm.compressor_env", "prompts.library"})
@@ -108,7 +109,7 @@ def default_path(name: str, file: Path | None) -> Any:
     """The default of a path: beside the file of settings, else in `HOME`; prompts are those of the app in any case."""
     section, key = name.split(".", 1)
     base = file.resolve().parent if file and name != "prompts.library" else HOME
-    return _absolute(getattr(getattr(Config(), section), key), base)
+    return _absolute(getattr(getattr(_DEFAULTS, section), key), base)
 
 
 def _absolute(value: Any, base: Path) -> Any:
@@ -186,7 +187,7 @@ def _keys() -> list[tuple[str, str]]:
 
 
 def _section(name: str) -> type[BaseModel]:
-    return type(getattr(Config(), name))
+    return type(getattr(_DEFAULTS, name))
 
 
 def _field_type(name: str) -> Any:

@@ -18,6 +18,7 @@ _SAYS_NOTHING = frozenset((".md", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".pdf
 _LARGE = 1 << 20  # bytes from which on a hash is worth remembering
 _SETTLED_NS = 3_000_000_000
 _Known = dict[str, list[int | str]]  # path -> size, mtime_ns, ctime_ns, inode, device, hash
+_hashed: _Known = {}  # by this process, whatever file remembers it
 
 
 def fingerprint(folder: Path, memory: Path | None = None, remembers: bool = True) -> str:
@@ -55,17 +56,18 @@ def earlier_fingerprint(folder: Path) -> str:
 
 
 def _hash(file: Path, known: _Known, found: _Known) -> str:
-    """The hash of a file; a large one that has settled is put among what was `found`."""
+    """The hash of a file; of a large one that has settled it is put among what was `found`, too."""
     path, now = str(file.resolve()), time.time_ns()
     before = _stat(file)
-    row = known.get(path, [])
-    if row[:-1] == before:
-        return str(row[-1])
+    for rows in (known, _hashed):
+        if (row := rows.get(path, []))[:-1] == before:
+            found[path] = row
+            return str(row[-1])
     with file.open("rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
     size, mtime, ctime, *_ = before
     if size >= _LARGE and now - max(mtime, ctime) > _SETTLED_NS and _stat(file) == before:
-        found[path] = [*before, digest]
+        found[path] = _hashed[path] = [*before, digest]
     return digest
 
 

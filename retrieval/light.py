@@ -8,6 +8,7 @@ makes of the tokens, unit length. All others are loaded by sentence-transformers
 import json
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -40,10 +41,12 @@ class Light:
 
     @classmethod
     def of(cls, folder: Path) -> "Light | None":
-        """The encoder of a model folder; None where it is of another kind than the one that is read here."""
+        """The encoder of a model folder; None where it is of another kind than the one that is read here.
+
+        All that ask share one, until a file of the folder changes.
+        """
         try:
-            config, longest = _plain(folder)
-            return cls(folder, config, longest)
+            return _loaded(folder, _state(folder))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
             return None  # sentence-transformers will say what is wrong, if anything is
 
@@ -200,6 +203,21 @@ class _Whole:
         return [each.ids for each in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=whole)]
 
 
+@lru_cache(maxsize=2)
+def _loaded(folder: Path, _: tuple[tuple[int, ...], ...]) -> Light:
+    config, longest = _plain(folder)
+    return Light(folder, config, longest)
+
+
+def _state(folder: Path) -> tuple[tuple[int, ...], ...]:
+    return tuple(_stat(file) for file in sorted(folder.rglob("*")))
+
+
+def _stat(file: Path) -> tuple[int, ...]:
+    info = file.stat()
+    return info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino, info.st_dev
+
+
 def _words(folder: Path) -> Words:
     if (folder / pieces.FILE).is_file():
         return pieces.Table(mapped(folder / pieces.FILE))
@@ -207,10 +225,16 @@ def _words(folder: Path) -> Words:
 
 
 def whole_tokenizer(folder: Path) -> "Tokenizer":
-    """The tokenizer of a folder, which cuts and pads nothing."""
+    """The tokenizer of a folder, which cuts and pads nothing; shared as `Light.of` is, so never to be changed."""
+    file = folder / "tokenizer.json"
+    return _tokenizer(file, _stat(file))
+
+
+@lru_cache(maxsize=2)
+def _tokenizer(file: Path, _: tuple[int, ...]) -> "Tokenizer":
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(file))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer

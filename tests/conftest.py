@@ -3,18 +3,28 @@
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from core.config import Config, load
+from core.types import F32
 from retrieval.embed import Embedder
+from retrieval.light import Light
 
 pytest_plugins = ["tests.fixtures_vllm", "tests.fixtures_smollm"]
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist ignores Ctrl-C, and what it starts would too
+
+# Of an example no test says how long it may take: the machine may be busy.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 ROOT = Path(__file__).resolve().parent.parent
 # The small English embedder, where what is tested does not depend on which it is; in float32, so that the same text
@@ -23,6 +33,11 @@ os.environ.setdefault("RAGSTONE_RETRIEVAL__EMBEDDER", "english")  # of what test
 SMALL = {"retrieval.embedder": "english", "retrieval.precision": "float32"}
 
 _LONG = ("vllm", "compressor", "browser", "slow")  # markers, longest first
+_HEAVY = {  # lanes of `--quick`, and what their files name
+    "torch": re.compile(r"\b(?:torch|peft|sentence_transformers|learning_lm|suited|suits)\b"),
+    "gradio": re.compile(r"\b(?:gradio|app\.ui)\b"),
+    "frameworks": re.compile(r"\b(?:langchain_core|llama_index)\b"),
+}
 _ALL_LONG = re.compile(rf"^pytestmark = .*\bmark\.(?:{'|'.join(_LONG)})\b", re.MULTILINE)
 
 
@@ -44,6 +59,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """A file is a lane, since its tests share what they set up; so are all that need vLLM, which takes both cores.
 
+    With `--quick`, so are all that load the same heavy library, that of two workers one need not.
+
     (`--dist loadgroup` groups nothing with pytest 9.2: pytest-xdist 3.8 writes the group where it is no longer read.)
     """
     from xdist.scheduler import LoadScopeScheduling
@@ -51,20 +68,34 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Lanes(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "vllm" if "mark.vllm" in (ROOT / file).read_text("utf-8") else file
+            return _lane(file, config.getoption("quick"))
 
     return Lanes(config, log)
 
 
+@cache
+def _lane(file: str, quick: bool) -> str:
+    text = (ROOT / file).read_text("utf-8")
+    if "mark.vllm" in text:
+        return "vllm"
+    heavy = (lane for lane, named in _HEAVY.items() if named.search(text)) if quick else ()
+    return next(iter(heavy), file)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Files that take long begin first; `--dist loadscope --no-loadscope-reorder` keeps this order."""
+    """Files that take long begin first, and of the rest the lanes of several files.
+
+    `--dist loadscope --no-loadscope-reorder` keeps this order.
+    """
     if config.getoption("quick"):
         left_out = {item for item in items if any(item.get_closest_marker(name) for name in _LONG)}
         config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
     ranks: dict[str, int] = {}
     for item in items:
-        rank = next((n for n, name in enumerate(_LONG) if item.get_closest_marker(name)), len(_LONG))
+        shared = _lane(item.location[0], config.getoption("quick")) != item.location[0]
+        least = len(_LONG) - shared
+        rank = next((n for n, name in enumerate(_LONG) if item.get_closest_marker(name)), least)
         ranks[item.location[0]] = min(rank, ranks.get(item.location[0], rank))
     items.sort(key=lambda item: ranks[item.location[0]])
 
@@ -73,6 +104,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def embedder() -> Embedder:
     """The small built-in model."""
     return Embedder(load(flags=SMALL, environ={}).config.retrieval)
+
+
+_vectors: WeakKeyDictionary[Light, dict[str, F32]] = WeakKeyDictionary()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def each_text_is_embedded_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A process remembers the vectors that the built-in models make, since most tests embed the same few texts.
+
+    A module that tests how they are made says `EMBEDS_ANEW = True`.
+    """
+    if getattr(request.module, "EMBEDS_ANEW", False):
+        yield
+        return
+    made = Light.vectors
+
+    def remembered(self: Light, texts: Sequence[str]) -> F32:
+        known = _vectors.setdefault(self, {})
+        if new := [text for text in dict.fromkeys(texts) if text not in known]:
+            known.update(zip(new, made(self, new), strict=True))
+        return np.stack([known[text] for text in texts])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Light, "vectors", remembered)
+        yield
 
 
 @pytest.fixture

@@ -6,8 +6,11 @@ answers of others. Qwen3 architecture, or Llama (for LLaMA-Adapter), float32, a 
 
 import json
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
+
+from tests.kept import kept, sources
 
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -36,21 +39,26 @@ def build(
 
     `texts` are what the vocabulary is made of beside them. `hidden` is a multiple of 64 (heads of 64).
     """
-    import torch
 
-    tokenizer = _tokenizer([*questions, *answers, *RIGHT, *texts], vocabulary)
-    tokenizer.save_pretrained(str(folder))
-    torch.manual_seed(0)
-    model = _model(kind, hidden, layers, len(tokenizer), _END)
-    ids, labels = _batch(tokenizer, questions, answers)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
-    for _ in range(steps):
-        loss = model(input_ids=ids, attention_mask=(ids != _PAD).long(), labels=labels).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    model.to(getattr(torch, dtype)).save_pretrained(str(folder))
-    return folder
+    def make(part: Path) -> None:
+        import torch
+
+        tokenizer = _tokenizer([*questions, *answers, *RIGHT, *texts], vocabulary)
+        tokenizer.save_pretrained(str(part))
+        torch.manual_seed(0)
+        model = _model(kind, hidden, layers, len(tokenizer), _END)
+        ids, labels = _batch(tokenizer, questions, answers)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+        for _ in range(steps):
+            loss = model(input_ids=ids, attention_mask=(ids != _PAD).long(), labels=labels).loss
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        model.to(getattr(torch, dtype)).save_pretrained(str(part))
+
+    how = (tuple(questions), tuple(answers), kind, hidden, layers, vocabulary, steps, rate, tuple(texts), dtype)
+    made_of = [how, version("torch"), version("transformers"), *sources(Path(__file__))]
+    return kept("learning-lm", made_of, make, folder)
 
 
 def rows(questions: Sequence[str] = QUESTIONS, answers: Sequence[str] = RIGHT) -> str:

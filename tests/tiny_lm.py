@@ -8,8 +8,11 @@ token that starts a reply. Prompts are tokenised by an ordinary byte-level BPE.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
+
+from tests.kept import kept, sources
 
 CONTEXT = 32768
 _SENTENCES = (
@@ -42,6 +45,11 @@ def build(folder: Path, replies: Sequence[Reply] = REPLIES, *, layers: int = 1, 
     About a million parameters; more `layers` and a larger `hidden` (a multiple of 64) take longer and say the same. The
     right token leads the others by tens of nats: sampling does not change a reply.
     """
+    made_of = [replies, layers, hidden, version("transformers"), *sources(Path(__file__))]
+    return kept("tiny-lm", made_of, lambda part: _make(part, replies, layers, hidden), folder)
+
+
+def _make(folder: Path, replies: Sequence[Reply], layers: int, hidden: int) -> None:
     pieces = _pieces([reply.text for reply in replies])
     starts = [f"<|reply_{i}|>" for i in range(len(replies))]
     ids = _save_tokenizer(folder, replies, starts, pieces)
@@ -51,7 +59,6 @@ def build(folder: Path, replies: Sequence[Reply] = REPLIES, *, layers: int = 1, 
         tokens.append(tokens[1] if reply.endless else "<|im_end|>")
         follows |= {ids[a]: ids[b] for a, b in pairwise(tokens)}
     _save_model(folder, follows, len(ids), ids["<|im_end|>"], layers, hidden)
-    return folder
 
 
 def _save_tokenizer(

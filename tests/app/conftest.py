@@ -1,16 +1,15 @@
 """Fixtures for tests of the app: an index to ask, a stand-in for a model, a browser."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from filelock import FileLock
 
+from retrieval import bundled
 from tests.app.app_process import ROOT, chromium, index
 from tests.app.stub_model import Stub, serving
+from tests.kept import kept, sources
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -19,18 +18,16 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def handbook(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with the sample handbook indexed as `handbook`, once for all modules that ask; copy it to write."""
-    data = tmp_path_factory.getbasetemp() / "handbook-data"
-    if not data.exists():
-        shared = "PYTEST_XDIST_WORKER" in os.environ  # the folders of all workers lie side by side
-        made = (data.parent.parent if shared else data.parent) / "handbook-made"
-        with FileLock(f"{made}.lock"):
-            if not made.exists():
-                part = made.with_name("handbook-part")
-                report = index(ROOT / "examples" / "handbook", "handbook", part)
-                assert report["failed"] == [], report["failed"]
-                part.rename(made)
-        shutil.copytree(made, data)
-    return data
+    folder = ROOT / "examples" / "handbook"
+    code = [ROOT / name for name in ("core", "ingest", "retrieval", "app/keeping", "app/commands", "config.toml")]
+    stats = [(str(file), file.stat().st_mtime_ns, file.stat().st_ino) for file in sorted(folder.rglob("*"))]
+    made_of = [bundled.chosen("auto"), bundled.MADE_OF, *stats, *sources(folder, *code, ROOT / "constraints.txt")]
+    return kept("handbook", made_of, _indexed, tmp_path_factory.mktemp("handbook") / "data")
+
+
+def _indexed(data: Path) -> None:
+    report = index(ROOT / "examples" / "handbook", "handbook", data)
+    assert report["failed"] == [], report["failed"]
 
 
 @pytest.fixture(scope="module")

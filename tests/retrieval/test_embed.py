@@ -12,6 +12,7 @@ from core.config import RetrievalConfig
 from core.errors import ModelError
 from retrieval.embed import Embedder
 
+EMBEDS_ANEW = True
 TEXTS = ["Annual leave is 25 days.", "The VPN port is 8443.", "word " * 400, "x"]
 
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import shutil
@@ -5,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import huggingface_hub
 import pytest
@@ -172,6 +174,26 @@ def test_a_model_of_a_hub_is_named_by_its_commit(tmp_path: Path, monkeypatch: py
     assert identity("maker/name") != before
     with pytest.raises(ModelError, match="which revision"):
         identity("maker/unknown")
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_process_reads_large_files_once_whatever_file_remembers_them(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    whole = hashlib.file_digest
+
+    def noted(handle: Any, name: str) -> Any:
+        read.append(Path(handle.name).suffix)
+        return whole(handle, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", noted)
+    first = fingerprint(model)
+    assert {".safetensors", ".bin"} <= set(read)
+    read.clear()
+    assert fingerprint(model, tmp_path / "other.json") == first
+    assert not {".safetensors", ".bin"} & set(read)
+    assert len(json.loads((tmp_path / "other.json").read_text())) == 2
 
 
 def test_earlier_forms_see_less(model: Path) -> None:

@@ -15,6 +15,7 @@ from retrieval import bundled
 from retrieval.light import Light, mapped, whole_tokenizer
 from retrieval.loading import quiet_loading
 
+EMBEDS_ANEW = True
 QUESTIONS = [
     "年休假有几天？", "How many days of annual leave do I have?", "", " ", "混合 mixed 中文 vLLM --max-model-len 参数",
     "社会保险包括哪几种？" * 100, "word " * 700, "１２３ ﬁne ～ \x07\u200b 𠮷😀 한국어 é e\u0301 <s> </s><mask> x",
@@ -108,3 +109,18 @@ def test_nothing_heavy_is_imported_to_embed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_encoder_is_shared_until_a_file_of_its_folder_changes(tmp_path: Path) -> None:
+    source = bundled.folder("builtin")
+    assert source
+    shutil.copytree(source, tmp_path / "model")
+    first = Light.of(tmp_path / "model")
+    assert first
+    assert Light.of(tmp_path / "model") is first
+    assert whole_tokenizer(tmp_path / "model") is whole_tokenizer(tmp_path / "model")
+    settings = tmp_path / "model" / "sentence_bert_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"max_seq_length": 77}))
+    second = Light.of(tmp_path / "model")
+    assert second
+    assert (first.max_tokens, second.max_tokens) == (256, 77)

@@ -3,10 +3,9 @@
 import base64
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openai
 import pytest
 from fastapi.testclient import TestClient
 
@@ -17,6 +16,9 @@ from core.config import load
 from retrieval.rerank import Reranker
 from tests.retrieval.test_rerank import PASSAGES, QUESTION
 from tests.retrieval.test_rerank import build as build_reranker
+
+if TYPE_CHECKING:
+    import openai
 
 TEXTS = ["Twenty-five days of leave a year.", "年休假为二十五天。", "The LT-300 measures turbidity."]
 
@@ -41,7 +43,9 @@ def http(state: State) -> Iterator[TestClient]:
 
 
 @pytest.fixture(scope="module")
-def client(http: TestClient) -> openai.OpenAI:
+def client(http: TestClient) -> "openai.OpenAI":
+    import openai
+
     sends: Any = http
     return openai.OpenAI(base_url="http://127.0.0.1/v1", api_key="any", max_retries=0, http_client=sends)
 
@@ -56,7 +60,7 @@ def ranking(ranker: State) -> Iterator[TestClient]:
     yield from serving(ranker)
 
 
-def test_vectors_are_those_of_the_knowledge_bases_embedder(client: openai.OpenAI, state: State) -> None:
+def test_vectors_are_those_of_the_knowledge_bases_embedder(client: "openai.OpenAI", state: State) -> None:
     embedder = state.bases.get("handbook").embedder
     for form in ("float", "base64"):
         done = client.embeddings.create(model="handbook", input=TEXTS, encoding_format=form)  # type: ignore[arg-type]
@@ -68,13 +72,13 @@ def test_vectors_are_those_of_the_knowledge_bases_embedder(client: openai.OpenAI
     assert done.usage.prompt_tokens == sum(reading.tokens for reading in embedder.read(TEXTS))
 
 
-def test_the_clients_own_form_is_read(client: openai.OpenAI) -> None:
+def test_the_clients_own_form_is_read(client: "openai.OpenAI") -> None:
     done = client.embeddings.create(model="handbook", input=TEXTS[0])  # it asks for base64, and reads it back
     assert len(done.data[0].embedding) == 384
     assert np.isclose(np.linalg.norm(done.data[0].embedding), 1.0, atol=1e-4)
 
 
-def test_questions_have_the_prompt_of_questions(client: openai.OpenAI, state: State) -> None:
+def test_questions_have_the_prompt_of_questions(client: "openai.OpenAI", state: State) -> None:
     embedder = state.bases.get("handbook").embedder
     extra = {"input_type": "query"}
     done = client.embeddings.create(model="handbook", input=TEXTS[:2], dimensions=384, extra_body=extra)

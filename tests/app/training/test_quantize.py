@@ -2,8 +2,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors import safe_open
 
 from app.training.quantize import Request, find, run
 from core.config import Config, load
@@ -12,11 +10,12 @@ from llm import registry
 from llm.quantize import Scheme
 from tests import compressor, learning_lm
 
-pytest.importorskip("peft")
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("peft")
+    import torch
+
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("model") / "lm"
     return learning_lm.build(folder, answers=learning_lm.RIGHT, dtype="bfloat16", hidden=128)
@@ -46,6 +45,8 @@ def rows(tmp_path: Path) -> str:
 def test_a_quantized_model_is_smaller_and_as_sure_of_its_answers(
     cfg: Config, model: Path, rows: str, scheme: Scheme, share: float, kind: str
 ) -> None:
+    from safetensors import safe_open
+
     llm = cfg.llm.model_copy(update={"compressor_env": compressor.environment()})
     cfg = cfg.model_copy(update={"llm": llm})
     steps: list[str] = []
