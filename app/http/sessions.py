@@ -75,10 +75,19 @@ class _Session(SessionState):
         self.state_data: dict[int, Any] = {}
         self.is_closed = False
         self.used = time.monotonic()
+        self._made: dict[int, Any] = {}
+
+    def __getitem__(self, key: int) -> Any:
+        """A component as Gradio has just made it anew for a change, of which it reads what it sends; once, then all
+        pages' own.
+        """
+        return self._made.pop(key) if key in self._made else super().__getitem__(key)
 
     def __setitem__(self, key: int, value: Any) -> None:
         if isinstance(self.blocks_config.blocks.get(key), State):
             self.state_data[key] = value
+        else:
+            self._made[key] = value
 
     def _update_config(self, key: int) -> None:
         pass

@@ -30,7 +30,8 @@ def test_a_page_keeps_its_states_and_no_component() -> None:
     sessions, (state, shown) = Sessions(blocks), ids(blocks)
     mine, other = sessions["mine"], sessions["other"]
     mine[state] = "chosen"
-    mine[shown] = gr.Dropdown(choices=["a"] * 1000)
+    mine[shown] = made = gr.Dropdown(choices=["a"] * 1000)
+    assert mine[shown] is made  # from which Gradio reads what it sends, once
     assert (mine[state], other[state]) == ("chosen", "")
     assert mine[shown] is other[shown] is blocks.default_config.blocks[shown]
     assert mine.blocks_config is other.blocks_config
@@ -44,7 +45,8 @@ def test_what_a_page_keeps_is_some_kilobytes_however_much_it_was_shown() -> None
     for n in range(50):
         mine[state] = f"state {n}"
         mine[shown] = gr.Dropdown(choices=[f"{n} {m}" for m in range(100)])
-        mine._update_value_in_config(shown, "x" * 100_000)  # noqa: SLF001  # as Gradio does with what is shown
+        _ = mine[shown]
+        mine._update_value_in_config(shown, "x" * 100_000)  # as Gradio does with what is shown
     assert held(mine.__dict__, without=[mine.blocks_config]) < 10_000
 
 
