@@ -2,9 +2,9 @@
 
 Questions, pages, chats, uploads and jobs, each from a thread and a connection of its own, to the real app in a child
 process: a small knowledge base of a small embedder, the extractive backend, Gradio over loopback as a browser speaks to
-it. Its descriptors, threads, child processes and resident memory are taken once it has warmed up and remembers as many
-pages as it ever does, and at the end, both after a rest in which it closes what it keeps for a while. Where one has
-grown by more than its bound, the exit code is 1.
+it. Its descriptors, threads, child processes and resident memory are taken once it has warmed up and at the end, both
+after a rest in which it closes what it keeps for a while. Where one has grown by more than its bound, the exit code is
+1.
 """
 
 import argparse
@@ -23,7 +23,6 @@ from typing import Any
 
 import httpx
 
-from app.ui.page import SESSIONS
 from bench.record import environment, merge, progress
 from tests.app import tiny_embedder
 from tests.app.app_process import App, index, running
@@ -206,8 +205,8 @@ def question(number: int) -> str:
     return f"{' '.join(Random(number).sample(WORDS, 3))} {number}?"
 
 
-def measure(requests: int, minutes: float, warm_up: int, rest_s: float, pages: int = SESSIONS) -> dict[str, Any]:
-    """Send `warm_up` requests and load `pages`, rest and sample, then send the others, rest and sample."""
+def measure(requests: int, minutes: float, warm_up: int, rest_s: float) -> dict[str, Any]:
+    """Send `warm_up` requests, rest and sample, then send the others, rest and sample."""
     free = {"RAGSTONE_APP__ANSWERS_AT_ONCE": "0", "RAGSTONE_APP__ANSWERS_PER_MINUTE": "0"}
     with tempfile.TemporaryDirectory(prefix="ragstone-bench-") as name:
         data, docs, model = (Path(name) / part for part in ("data", "docs", "model"))
@@ -224,7 +223,6 @@ def measure(requests: int, minutes: float, warm_up: int, rest_s: float, pages: i
             for kind in _KINDS:  # what each needs is loaded
                 soak.send(2, until, kinds={kind: 1.0})
             soak.send(warm_up, until)
-            soak.send(pages, until, kinds={"page": 1.0})  # as many as are remembered: from then on, one goes for each
             time.sleep(rest_s)
             before, warm = sample(app.process.pid), sum(soak.done.values())
             soak.send(requests - warm_up, until)

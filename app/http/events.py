@@ -25,6 +25,7 @@ from app.running.uploads import Uploads
 from core.errors import AccessError
 
 if TYPE_CHECKING:
+    from app.http.sessions import Sessions
     from app.running.users import User
 
 # What a page of Gradio's asks for; its proxy, streams, API, deep links, recordings and editors stay closed.
@@ -46,8 +47,10 @@ class Events:
     `inputs`: of each event, the kinds of the components it reads.
     """
 
-    def __init__(self, app: ASGIApp, *, uploads: Uploads, inputs: Mapping[int, Sequence[str]]) -> None:
-        self.app, self.uploads, self.inputs = app, uploads, inputs
+    def __init__(
+        self, app: ASGIApp, *, uploads: Uploads, inputs: Mapping[int, Sequence[str]], sessions: "Sessions"
+    ) -> None:
+        self.app, self.uploads, self.inputs, self.sessions = app, uploads, inputs, sessions
         self._sessions: OrderedDict[str, str] = OrderedDict()  # session -> whose it is
         self._streams = Streams(app)
 
@@ -80,7 +83,12 @@ class Events:
             await refused(409, error.message, error.hint)(scope, receive, send)
             return
         if path == _DATA:
-            await self._streams.stream(_session(request), scope, receive, send)
+            with self.sessions.connected(session := _session(request)):
+                await self._streams.stream(session, scope, receive, send)
+            return
+        if path.startswith(_BEAT):
+            with self.sessions.connected(path.removeprefix(_BEAT)):
+                await self.app(scope, receive, send)
             return
         await self.app(scope, receive, send)
 

@@ -1,6 +1,7 @@
 """How long a connection is waited for: whoever sends half a request, or does not read the reply, is cut off in time.
 
 uvicorn itself only bounds the pause between two requests of a connection; RFC 9112, section 9.5, leaves it to a server.
+Nor does it bound header fields, those before a body or behind it, which it keeps before anybody knows who sends them.
 """
 
 import asyncio
@@ -16,13 +17,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from app.running.limits import network
 
 _LATE = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
     """Each connection is looked at every `seconds`. It is closed where, since the look before, it began no request
     though none is being answered, sent less than `least` bytes of a body that is waited for, or took nothing of a
-    reply; and where its address has more than `most` of them.
+    reply; and where its address has more than `most` of them. One that goes on with header fields after `fields` bytes
+    of them is closed at once.
 
     `proxies` may have any number, many people being behind them: addresses and networks with commas between them, "*"
     for all; None for those that uvicorn trusts.
@@ -31,6 +34,7 @@ class Patience:
     seconds: float = 30.0
     least: int = 30_000
     most: int = 256
+    fields: int = 65_536
     proxies: str | None = None
 
 
@@ -45,7 +49,7 @@ class _Patient(HttpToolsProtocol):
     proxies: Sequence[IPv4Network | IPv6Network]
 
     def connection_made(self, transport: Any) -> None:
-        self._received = self._begun = self._resumed = 0
+        self._received = self._begun = self._resumed = self._fields = 0
         self._blocked = False
         self._timer: asyncio.TimerHandle | None = None
         super().connection_made(transport)
@@ -63,8 +67,25 @@ class _Patient(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         cycle = self.cycle
         self._received += len(data)
+        self._fields += len(data)
         super().data_received(data)
         self._begun += self.cycle is not cycle
+        if self._fields > self.patience.fields and not self.transport.is_closing():
+            if self.cycle is None or not self.cycle.response_started:
+                self.transport.write(_LONG)
+            self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        self._fields = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._fields = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._fields = 0
+        super().on_message_complete()
 
     def pause_writing(self) -> None:
         self._blocked = True

@@ -13,11 +13,13 @@ from starlette.concurrency import run_in_threadpool
 from app.messages.texts import TEXTS as TEXTS
 from app.ui import pressed
 from app.ui.answering import Answering
+from app.ui.choice import choice
 from app.ui.conversation import Writing, in_panel, voted
 from app.ui.markup import markup
 from app.ui.render import LATEX, plain, safe_markdown
 from app.ui.speaker import speaker
 from app.ui.suggest import suggestions
+from app.ui.views import Views
 from core.errors import AccessError
 
 if TYPE_CHECKING:
@@ -53,13 +55,13 @@ def build(state: "State", say: Any, kb: str) -> None:
                 submit_btn=True, max_lines=12, elem_id="question",
             )  # fmt: skip
             with gr.Row(elem_id="chat-scope"):
-                bases = gr.Dropdown(label=say("bases"), multiselect=True, elem_id="kb", scale=3)
+                bases = choice(label=say("bases"), multiselect=True, elem_id="kb", scale=3)
                 mode = gr.Checkbox(label=say("mode"), elem_id="chat-mode", scale=2)
             status = gr.Markdown(elem_id="status")
         with gr.Column(scale=4, min_width=320, elem_id="chat-evidence"):
             panel = markup("evidence")
-    chat = gr.State("")
     act, more = pressed.box("chat"), pressed.box("chat-more")
+    chat = pressed.box("chat-id")  # the conversation that is shown: the browser knows it, however long it was away
 
     view = [chat, chatbot, panel, listed, doing]
     talk = _Talk(state, kb)
@@ -79,11 +81,11 @@ def build(state: "State", say: Any, kb: str) -> None:
     box.stop(talk.stopped, [chat, search], [box, *view], **quiet)
     chatbot.like(talk.like, [chat], [doing], **quiet)
     act.change(talk.act, [act, chat, search], view, **quiet)
-    picked.change(talk.chosen, [picked, chat, search], [*view, bases, mode], **quiet)
+    picked.change(talk.chosen, [picked, chat, search], [*view, bases, mode, box], **quiet)
     search.change(talk.search, [search, chat], [listed], **quiet)
     new.click(talk.new, [search], [*view, box], **quiet)
-    for choice in (bases, mode):
-        choice.input(talk.settle, [chat, bases, mode], None, **quiet)
+    for part in (bases, mode):
+        part.input(talk.settle, [chat, bases, mode], None, **quiet)
     gr.on(None, talk.opened, None, [*view, bases, mode, status], api_visibility="private")
     gr.Timer(5).tick(speaker(state), None, status, **quiet)
 
@@ -96,6 +98,7 @@ class _Talk(Answering):
         self._writing: WeakValueDictionary[str, Writing] = WeakValueDictionary()
         self._just_asked: set[tuple[str | None, str]] = set()
         self._begins: OrderedDict[str, asyncio.Future[str]] = OrderedDict()  # by page
+        self._views = Views()
 
     async def opened(self, request: gr.Request) -> Any:
         """What a page shows first: the conversation its address names, or a new one."""
@@ -112,7 +115,8 @@ class _Talk(Answering):
                 chosen, asked = self._choice(chat.bases, reader), chat.open_mode
             except AccessError:
                 chat_id = ""
-        self._begins.pop(str(request.session_hash), None)
+        if chat_id:
+            self._turned(chat_id, request)
         shown = self._view(reader, chat_id, said)
         votes = ["Like", "Dislike", *(TEXTS[said][reason] for reason in _REASONS)]
         offered: list[Any] = [{"text": one} for one in suggestions(self.state.bases, chosen, said)]
@@ -134,8 +138,10 @@ class _Talk(Answering):
         self._just_asked.add(twice)
         asyncio.get_running_loop().call_later(_TWICE_S, self._just_asked.discard, twice)
         await run_in_threadpool(self._counted, "", request)
-        chat_id = chat_id or await self._just_begun(bases, open_mode, request)
-        async for shown in self._asked(text, chat_id, bases, open_mode, "last", request):
+        view = self._views.asks(request.session_hash, chat_id)
+        view.chat = chat_id = chat_id or await self._just_begun(bases, open_mode, request)
+        steps = self._asked(text, chat_id, bases, open_mode, "last", request)
+        async for shown in self._views.drawn(request.session_hash, chat_id, steps):
             yield shown
 
     async def suggested(
@@ -172,7 +178,8 @@ class _Talk(Answering):
             return
         writing = self._writing.setdefault(chat_id, Writing())
         async with writing.turn:
-            async for shown in self._gone_on(writing, chat_id, message, request):
+            steps = self._gone_on(writing, chat_id, message, request)
+            async for shown in self._drawn(chat_id, request, steps):
                 yield shown
 
     async def edit(
@@ -183,7 +190,8 @@ class _Talk(Answering):
         branch = await run_in_threadpool(self._counted, chat_id, request)
         message = branch[min(_index(event.index), len(branch) - 1)]
         if message.role == "user":
-            async for shown in self._asked(text, chat_id, bases, open_mode, message.parent, request):
+            steps = self._asked(text, chat_id, bases, open_mode, message.parent, request)
+            async for shown in self._drawn(chat_id, request, steps):
                 yield shown
             return
         yield gr.skip(), *await run_in_threadpool(self._corrected, chat_id, message.id, text, request)
@@ -203,7 +211,8 @@ class _Talk(Answering):
         """Answer the question anew; the answer before it stays beside the new one."""
         branch = await run_in_threadpool(self._counted, chat_id, request)
         question = next(m for m in reversed(branch[: _index(event.index) + 1]) if m.role == "user")
-        async for shown in self._answered(chat_id, question.id, question.text, bases, open_mode, request):
+        steps = self._answered(chat_id, question.id, question.text, bases, open_mode, request)
+        async for shown in self._drawn(chat_id, request, steps):
             yield shown
 
     async def stopped(self, chat_id: str, search: str, request: gr.Request) -> Any:
@@ -254,17 +263,21 @@ class _Talk(Answering):
         said, reader = self._visitor(request)
         told = pressed.read(what)
         chosen, kind = told.get("id", ""), told.get("act", "")
-        if kind != "rename":
-            self._begins.pop(str(request.session_hash), None)
         if kind == "open":
             chat = self.chats.get(reader, chosen)
-            return *self._view(reader, chosen, said, search=search), self._choice(chat.bases, reader), chat.open_mode
+            self._turned(chosen, request)
+            shown, writing = self._view(reader, chosen, said, search=search), self._writing.get(chosen)
+            if goes_on := bool(writing and writing.turn.locked()):
+                shown[1] = writing.messages(writing.shown)
+            return *shown, self._choice(chat.bases, reader), chat.open_mode, gr.Textbox(stop_btn=goes_on)
         if kind == "rename":
             self.chats.rename(reader, chosen, told.get("title", ""))
         elif kind == "delete":
             self.chats.delete(reader, chosen)
-            chat_id = "" if chosen == chat_id else chat_id
-        return *self._view(reader, chat_id, said, search=search), gr.skip(), gr.skip()
+            if chosen == chat_id:
+                chat_id = ""
+                self._turned("", request)
+        return *self._view(reader, chat_id, said, search=search), *self._skips(3)
 
     def search(self, search: str, chat_id: str, request: gr.Request) -> str:
         """The conversations that hold some words."""
@@ -274,8 +287,17 @@ class _Talk(Answering):
     def new(self, search: str, request: gr.Request) -> Any:
         """An empty conversation; it is made when something is asked."""
         said, reader = self._visitor(request)
-        self._begins.pop(str(request.session_hash), None)
+        self._turned("", request)
         return *self._view(reader, "", said, search=search), gr.Textbox(value="", stop_btn=False)
+
+    def _turned(self, chat_id: str, request: gr.Request) -> None:
+        """The page turns to another conversation: what is asked in a new one begins it."""
+        self._begins.pop(str(request.session_hash), None)
+        self._views.turn(request.session_hash, chat_id)
+
+    def _drawn(self, chat_id: str, request: gr.Request, steps: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        self._views.asks(request.session_hash, chat_id)
+        return self._views.drawn(request.session_hash, chat_id, steps)
 
     def settle(self, chat_id: str, bases: list[str], open_mode: bool, request: gr.Request) -> None:
         """Keep what the conversation asks."""

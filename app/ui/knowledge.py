@@ -9,6 +9,7 @@ from app.messages.errors_zh import says
 from app.messages.texts import TEXTS as CHAT_TEXTS
 from app.messages.texts import Tongue, tongue
 from app.ui import knowledge_files, knowledge_golden, knowledge_search, knowledge_sources, knowledge_view
+from app.ui.choice import choice
 from app.ui.knowledge_job import begin, for_editors, latest, noted, opened, told
 from app.ui.knowledge_result import panel
 from app.ui.markup import markup
@@ -54,7 +55,7 @@ def build(state: "State", say: Any, kb: str) -> None:
     import gradio as gr
 
     with gr.Row():
-        chosen = gr.Dropdown(label=say("kb"), elem_id="knowledge-kb", scale=4, min_width=200)
+        chosen = choice(label=say("kb"), elem_id="knowledge-kb", scale=4, min_width=200)
         refresh = gr.Button(say("refresh"), size="sm", elem_id="knowledge-refresh", scale=1, min_width=90)
     summary = markup("knowledge-summary")
     job = markup("knowledge-job")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from app.keeping.folders import add_folder, remove_folder
 from app.keeping.plan import forecast
 from app.messages.texts import Tongue, tongue
+from app.ui.choice import choice
 from app.ui.knowledge_job import begin, for_editors, noted, opened, shown, told
 from app.ui.knowledge_result import table
 from app.ui.markup import markup
@@ -54,7 +55,7 @@ def build(state: "State", say: Any, chosen: Any, turn: Any, together: Together, 
         with gr.Accordion(say("manage"), open=False, elem_id="knowledge-manage"):
             path = gr.Textbox("", label=say("add_path"), max_lines=1, elem_id="knowledge-path")
             add = gr.Button(say("add"), elem_id="knowledge-add")
-            which = gr.Dropdown(label=say("remove_which"), elem_id="knowledge-which")
+            which = choice(label=say("remove_which"), elem_id="knowledge-which")
             remove = gr.Button(say("remove"), elem_id="knowledge-remove")
             with gr.Group(visible=False) as asking:
                 question = markup("knowledge-remove-ask", padding=True)

@@ -10,6 +10,7 @@ import gradio as gr
 from app.answering.promotions import present, promoted, roll_back
 from app.messages.texts import tongue
 from app.ui import lab_edit, lab_runs
+from app.ui.choice import choice
 from app.ui.knowledge_job import noted, opened, shown, told
 from app.ui.lab_show import standing
 from app.ui.lab_texts import TEXTS
@@ -29,7 +30,7 @@ _QUIETLY: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidde
 def build(state: "State", say: Any, kb: str) -> None:
     """The tab. `turn` changes when a version, a promotion or a study may have come."""
     with gr.Row():
-        base = gr.Dropdown(label=say("kb"), elem_id="lab-kb", scale=4, min_width=200)
+        base = choice(label=say("kb"), elem_id="lab-kb", scale=4, min_width=200)
         refresh = gr.Button(say("refresh"), size="sm", elem_id="lab-refresh", scale=1, min_width=90)
         back = gr.Button(say("rollback"), size="sm", elem_id="lab-rollback", scale=1, min_width=90)
     now = markup("lab-standing")
@@ -53,7 +54,7 @@ def build(state: "State", say: Any, kb: str) -> None:
                             elem_id="lab-file")  # fmt: skip
             importing = gr.Button(say("import"), elem_id="lab-import")
             taken = gr.Markdown(elem_id="lab-taken")
-            exported = gr.Dropdown(label=say("chosen"), multiselect=True, elem_id="lab-chosen")
+            exported = choice(label=say("chosen"), multiselect=True, elem_id="lab-chosen")
             exporting = gr.Button(say("export"), elem_id="lab-export")
             packed = markup("lab-pack")
     watched = [compared, stop, studied, stop_study, timer, seen, turn]

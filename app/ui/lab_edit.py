@@ -11,6 +11,7 @@ from app.answering.promotions import Choice, chosen, promote
 from app.messages.errors_zh import says
 from app.messages.texts import tongue
 from app.prompting.compare import scores_of
+from app.ui.choice import choice
 from app.ui.knowledge_job import noted, shown, told
 from app.ui.lab_show import about, differences, messages, problem
 from app.ui.lab_texts import TEXTS
@@ -49,10 +50,10 @@ def of_label(state: "State", label: str) -> Prompt:
 def build(state: "State", say: Any, kb: Any, turn: Any) -> tuple[Any, Any]:
     """The part; returns the list of versions and the one to compare with. `turn` changes where a list may have."""
     quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    version = gr.Dropdown(label=say("version"), elem_id="lab-version")
+    version = choice(label=say("version"), elem_id="lab-version")
     described = markup("lab-about")
     with gr.Accordion(say("differs"), open=False, elem_id="lab-differs"):
-        other = gr.Dropdown(label=say("other"), elem_id="lab-other")
+        other = choice(label=say("other"), elem_id="lab-other")
         difference = markup("lab-diff")
     boxes = []
     for language in _LANGUAGES:

@@ -14,6 +14,7 @@ from app.prompting.compare import Asked, check_model, compare, golden_questions,
 from app.prompting.study import Request
 from app.prompting.tune import studies, tune
 from app.running.jobs import Job
+from app.ui.choice import choice
 from app.ui.knowledge_job import key, opened, shown, told
 from app.ui.lab_edit import promote_for
 from app.ui.lab_show import job_panel, study
@@ -47,7 +48,7 @@ def _backend(state: "State") -> Backend:
 
 def build_compare(state: "State", say: Any, kb: Any, follow: Any) -> tuple[Any, Any, Any]:
     """The part; returns the list of variants, the panel of its job, and the button that cancels it."""
-    variants = gr.Dropdown(
+    variants = choice(
         label=say("variants"), info=say("variants_info"), multiselect=True, allow_custom_value=True,
         elem_id="lab-variants",
     )  # fmt: skip
@@ -105,7 +106,7 @@ def build_tune(state: "State", say: Any, kb: Any, turn: Any, together: Together,
         start = gr.Button(say("start"), variant="primary", elem_id="lab-start")
         cancel = gr.Button(say("cancel"), variant="stop", visible=False, elem_id="lab-tune-cancel")
     panel = markup("lab-studied")
-    earlier = gr.Dropdown(label=say("earlier"), elem_id="lab-studies")
+    earlier = choice(label=say("earlier"), elem_id="lab-studies")
     report = markup("lab-report")
     winner = gr.Button(say("promote_best"), elem_id="lab-promote-best")
     said = gr.Markdown(elem_id="lab-tune-said")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from app.answering.adapter import assign, listed, root_of
 from app.messages.errors_zh import says
 from app.messages.texts import Tongue, tongue
+from app.ui.choice import choice
 from app.ui.knowledge_job import noted, told
 from app.ui.knowledge_result import table
 from app.ui.markup import markup
@@ -38,8 +39,8 @@ def build(state: "State", say: Any, part: Any) -> None:
 
     shown = markup("models-adapters")
     with gr.Row(equal_height=True):
-        kb = gr.Dropdown(label=say("a_kb"), elem_id="models-adapter-kb", min_width=160)
-        name = gr.Dropdown(label=say("a_adapter"), elem_id="models-adapter", min_width=160)
+        kb = choice(label=say("a_kb"), elem_id="models-adapter-kb", min_width=160)
+        name = choice(label=say("a_adapter"), elem_id="models-adapter", min_width=160)
     with gr.Row():
         give = gr.Button(say("a_assign"), variant="primary", elem_id="models-assign", min_width=90)
         load = gr.Button(say("a_load"), elem_id="models-load", min_width=90)

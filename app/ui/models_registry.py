@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from app.messages.texts import Tongue, tongue
 from app.running import model_server
 from app.training.promote import promote_model
+from app.ui.choice import choice
 from app.ui.knowledge_job import noted, told
 from app.ui.knowledge_result import table
 from app.ui.markup import markup
@@ -49,7 +50,7 @@ def build(state: "State", say: Any, part: Any) -> None:
     import gradio as gr
 
     shown = markup("models-registry")
-    name = gr.Dropdown(label=say("r_model"), elem_id="models-model")
+    name = choice(label=say("r_model"), elem_id="models-model")
     force = gr.Checkbox(False, label=say("r_force"), elem_id="models-force")
     with gr.Row():
         promote = gr.Button(say("r_promote"), variant="primary", elem_id="models-promote", min_width=90)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.messages.texts import Tongue, tongue
 from app.training import runs
+from app.ui.choice import choice
 from app.ui.knowledge_job import told
 from app.ui.knowledge_result import table
 from app.ui.markup import markup
@@ -58,8 +59,8 @@ def build(state: "State", say: Any, part: Any) -> None:
 
     with gr.Row(equal_height=True):
         name = gr.Textbox(label=say("t_name"), max_lines=1, elem_id="models-train-name", min_width=160)
-        base = gr.Dropdown(label=say("t_base"), allow_custom_value=True, elem_id="models-train-base", min_width=160)
-        data = gr.Dropdown(label=say("t_data"), allow_custom_value=True, elem_id="models-train-data", min_width=160)
+        base = choice(label=say("t_base"), allow_custom_value=True, elem_id="models-train-base", min_width=160)
+        data = choice(label=say("t_data"), allow_custom_value=True, elem_id="models-train-data", min_width=160)
     with gr.Row(equal_height=True):
         method = gr.Dropdown(
             list(methods()), value="lora", label=say("t_method"), elem_id="models-method", min_width=120
@@ -79,7 +80,7 @@ def build(state: "State", say: Any, part: Any) -> None:
     job = markup("models-job")
     shown = markup("models-runs")
     with gr.Row(equal_height=True):
-        run = gr.Dropdown(label=say("t_run"), elem_id="models-run", scale=4, min_width=160)
+        run = choice(label=say("t_run"), elem_id="models-run", scale=4, min_width=160)
         refresh = gr.Button(say("refresh"), elem_id="models-runs-refresh", scale=1, min_width=90)
     curve = markup("models-curve")
     timer = gr.Timer(_POLL_S, active=False)

@@ -16,10 +16,12 @@ import gradio as gr
 from fastapi import Request
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.middleware import Middleware
+from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.events import Events
 from app.http.headers import CSP
+from app.http.sessions import Sessions
 from app.http.subpath import normal
 from app.messages.texts import tongue
 from app.running.uploads import Uploads
@@ -35,9 +37,6 @@ if TYPE_CHECKING:
     from app.running.bases import State
 
 TABS = (chat, knowledge, lab, models, settings)
-# Pages that Gradio remembers, some 0.7 MB each; it forgets none by itself, and of 10,000 the machine may have no room.
-# The one that was silent for longest goes first; a page that is open speaks every few seconds.
-SESSIONS = 400
 _HERE = Path(__file__).parent
 _KEYS = (
     ("Enter", "key_send"), ("Shift + Enter", "key_line"), ("Esc", "key_stop"), ("↑", "key_edit"), ("#", "key_mention"),
@@ -104,8 +103,9 @@ def mount(api: "FastAPI", state: "State", kb: str) -> "FastAPI":
     uploads = _uploads(state)
     blocks = _blocks(state, kb, i18n)
     blocks.has_launched = True  # else Gradio's own check of the files that an event names is left out
-    guard = Middleware(Events, uploads=uploads, inputs=_inputs(blocks))
-    return gr.mount_gradio_app(
+    sessions = Sessions(blocks)
+    guard = Middleware(Events, uploads=uploads, inputs=_inputs(blocks), sessions=sessions)
+    api = gr.mount_gradio_app(
         api, blocks, path="/", app_kwargs={"middleware": [guard]}, theme=theme(), i18n=i18n,
         css=(_HERE / "page.css").read_text("utf-8"),
         head='<script src="page.js"></script>', root_path=normal(state.cfg.app.root_path) or None,
@@ -113,6 +113,9 @@ def mount(api: "FastAPI", state: "State", kb: str) -> "FastAPI":
         max_file_size=state.cfg.app.max_upload_mb * 1024 * 1024, footer_links=[], blocked_paths=[state.cfg.app.data],
         enable_monitoring=False,
     )  # fmt: skip
+    page: Any = next(route.app for route in api.routes if isinstance(route, Mount))
+    page.state_holder = blocks.state_holder = sessions  # in place of Gradio's own
+    return api
 
 
 def _uploads(state: "State") -> Uploads:
@@ -145,7 +148,6 @@ def _blocks(state: "State", kb: str, i18n: gr.I18n) -> gr.Blocks:
                     tab.build(state, say, kb)
                 shown.append(one)
         blocks.load(opened, None, [head, *shown], api_visibility="private", show_progress="hidden")
-    blocks.state_session_capacity = SESSIONS
     return blocks
 
 

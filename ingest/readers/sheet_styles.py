@@ -20,16 +20,16 @@ _THEME = ("lt1", "dk1", "lt2", "dk2", "accent1", "accent2", "accent3", "accent4"
 
 @dataclass(frozen=True, slots=True)
 class CellStyle:
-    """A number format, and why what is in the cell is left out: "" where it is seen."""
+    """A number format, why what is in the cell is left out ("" where it is seen), the colour behind it, where known."""
 
     code: str = GENERAL
     why: str = ""
+    ground: Colour | None = WHITE
 
 
-def cell_styles(styles: "Element", theme: "Element | None") -> list[CellStyle]:
+def cell_styles(styles: "Element", colours: "Colours") -> list[CellStyle]:
     """The styles that cells name by their number. A colour that is not known counts as seen."""
     own = {form.get("numFmtId"): form.get("formatCode", GENERAL) for form in styles.iterfind("{*}numFmts/{*}numFmt")}
-    colours = _Colours(styles, theme)
     fonts = {str(n): _font(font, colours) for n, font in enumerate(styles.iterfind("{*}fonts/{*}font"))}
     grounds = {str(n): _ground(fill, colours) for n, fill in enumerate(styles.iterfind("{*}fills/{*}fill"))}
     found = []
@@ -37,8 +37,9 @@ def cell_styles(styles: "Element", theme: "Element | None") -> list[CellStyle]:
         number = style.get("numFmtId", "0")
         code = own.get(number) or code_of(int(number) if number.isdecimal() else 0)
         struck, colour = fonts.get(style.get("fontId", ""), (False, BLACK))
-        why = SAME_COLOUR if alike(colour, grounds.get(style.get("fillId", ""), WHITE)) else ""
-        found.append(CellStyle(code, STRUCK if struck else why))
+        ground = grounds.get(style.get("fillId", ""), WHITE)
+        why = SAME_COLOUR if alike(colour, ground) else ""
+        found.append(CellStyle(code, STRUCK if struck else why, ground))
     return found
 
 
@@ -48,12 +49,12 @@ def is_struck(font: "Element") -> bool:
     return line is not None and line.get("val", "1") not in ("0", "false")
 
 
-def _font(font: "Element", colours: "_Colours") -> tuple[bool, Colour | None]:
+def _font(font: "Element", colours: "Colours") -> tuple[bool, Colour | None]:
     stated = font.find("{*}color")
     return is_struck(font), BLACK if stated is None else colours.of(stated)
 
 
-def _ground(fill: "Element", colours: "_Colours") -> Colour | None:
+def _ground(fill: "Element", colours: "Colours") -> Colour | None:
     """The colour behind a cell; None where it is a pattern or runs from one colour to another."""
     pattern = fill.find("{*}patternFill")
     kind = "" if pattern is None else pattern.get("patternType", "none")
@@ -63,11 +64,11 @@ def _ground(fill: "Element", colours: "_Colours") -> Colour | None:
     return None if stated is None else colours.of(stated)
 
 
-class _Colours:
+class Colours:
     """Colours as styles state them: by their parts, by a number, or by their place in the theme."""
 
-    def __init__(self, styles: "Element", theme: "Element | None") -> None:
-        self.own = styles.find("{*}colors/{*}indexedColors") is not None
+    def __init__(self, styles: "Element | None", theme: "Element | None") -> None:
+        self.own = styles is not None and styles.find("{*}colors/{*}indexedColors") is not None
         self.theme: dict[str, Colour | None] = {}
         for number, name in enumerate(_THEME if theme is not None else ()):
             stated = theme.find(f".//{{*}}clrScheme/{{*}}{name}/*") if theme is not None else None

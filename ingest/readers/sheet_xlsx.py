@@ -8,6 +8,7 @@ import html
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from io import BytesIO
@@ -19,10 +20,10 @@ from ingest.readers.number_format import GENERAL, general, shown
 from ingest.readers.package import parse_xml
 from ingest.readers.raised import raised
 from ingest.readers.sheet import Sheet
-from ingest.readers.sheet_styles import CellStyle, cell_styles, is_struck
+from ingest.readers.sheet_styles import CellStyle, Colours, cell_styles, is_struck
 from ingest.readers.slide_text import body_lines, leave_unseen, shapes_in
 from ingest.readers.text import clean
-from ingest.readers.unseen import SAME_COLOUR, STRUCK
+from ingest.readers.unseen import SAME_COLOUR, STRUCK, Colour, alike
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -50,8 +51,13 @@ def sheets(archive: ZipFile) -> Iterator[Sheet]:
     book = parse_xml(archive.read(members[WORKBOOK]))
     since_1904 = any(about.get("date1904") in ("1", "true") for about in book.iter("{*}workbookPr"))
     parts = {kind.rpartition("/")[2]: member for kind, member in links.values()}
-    strings = _strings(archive, members, parts.get("sharedStrings", "xl/sharedstrings.xml"))
-    styles = _styles(archive, members, parts.get("styles", "xl/styles.xml"), parts.get("theme", "xl/theme/theme1.xml"))
+    looks, theme = (
+        parse_xml(archive.read(members[member])) if (member := parts.get(name, usual)) in members else None
+        for name, usual in (("styles", "xl/styles.xml"), ("theme", "xl/theme/theme1.xml"))
+    )
+    colours = Colours(looks, theme)
+    styles = [] if looks is None else cell_styles(looks, colours)
+    strings = _strings(archive, members, parts.get("sharedStrings", "xl/sharedstrings.xml"), colours)
     for about in book.iter("{*}sheet"):
         key = next((value for name, value in about.attrib.items() if str(name).endswith("}id")), "")
         sheet = Sheet(str(about.get("name", "")), about.get("state", "visible") != "visible")
@@ -60,7 +66,7 @@ def sheets(archive: ZipFile) -> Iterator[Sheet]:
             own = [*_links(archive, members, member).values()]
             behind = any(kind.endswith(_COLOURING) for kind, _ in own)
             with archive.open(members[member]) as stream:
-                _Filling(sheet, strings, styles, since_1904, behind).read(stream)
+                _Filling(sheet, strings, styles, since_1904, behind, colours).read(stream)
             _comments(archive, members, own, sheet)
             _boxes(archive, members, own, sheet)
         yield sheet
@@ -81,14 +87,14 @@ def _links(archive: ZipFile, members: dict[str, str], of: str) -> dict[str, tupl
     }
 
 
-def _strings(archive: ZipFile, members: dict[str, str], member: str) -> "list[_String]":
+def _strings(archive: ZipFile, members: dict[str, str], member: str, colours: Colours) -> "list[_String]":
     import lxml.etree as etree
 
     found: list[_String] = []
     if member in members:
         with archive.open(members[member]) as stream:
             for _, item in etree.iterparse(stream, tag="{*}si", **_PARSING):
-                found.append(_string(item))
+                found.append(_string(item, colours))
                 _forget(item)
     return found
 
@@ -99,17 +105,26 @@ _PARSING: dict[str, Any] = {
 }  # fmt: skip
 
 
-_String = tuple[str, str]  # what of a string is read, and what is struck out in it
+@dataclass(frozen=True, slots=True)
+class _String:
+    """What of a string is read, and what is struck out in it.
+
+    `runs`, where one has a colour of its own: each text, whether it has one, and which, if that is known.
+    """
+
+    text: str
+    struck: str = ""
+    runs: tuple[tuple[str, bool, Colour | None], ...] = ()
 
 
-def _string(item: "Element") -> _String:
+def _string(item: "Element", colours: Colours) -> _String:
     """A string, its runs joined; how it is pronounced is left out."""
-    pieces: list[str] = []
+    runs: list[tuple[str, bool, Colour | None]] = []
     struck: list[str] = []
     for child in item:
         tag = str(child.tag).rpartition("}")[2]
         if tag == "t":
-            pieces.append(child.text or "")
+            runs.append((child.text or "", False, None))
         elif tag == "r":
             run = "".join(text.text or "" for text in child.iterchildren("{*}t"))
             style = child.find("{*}rPr")
@@ -117,8 +132,11 @@ def _string(item: "Element") -> _String:
                 struck.append(run)
                 continue
             high = style is not None and style.find("{*}vertAlign[@val='superscript']") is not None
-            pieces.append(raised("".join(pieces), run) if high else run)
-    return "".join(pieces), " ".join(struck)
+            written = raised("".join(text for text, *_ in runs), run) if high else run
+            stated = style.find("{*}color") if style is not None else None
+            runs.append((written, stated is not None, None if stated is None else colours.of(stated)))
+    own = any(stated for _, stated, _ in runs)
+    return _String("".join(text for text, *_ in runs), " ".join(struck), tuple(runs) if own else ())
 
 
 def _forget(element: "Element") -> None:
@@ -129,13 +147,6 @@ def _forget(element: "Element") -> None:
         del parent[0]
 
 
-def _styles(archive: ZipFile, members: dict[str, str], member: str, theme: str) -> list[CellStyle]:
-    if member not in members:
-        return []
-    colours = parse_xml(archive.read(members[theme])) if theme in members else None
-    return cell_styles(parse_xml(archive.read(members[member])), colours)
-
-
 class _Filling:
     """Fills a sheet from its XML.
 
@@ -144,11 +155,13 @@ class _Filling:
     """
 
     def __init__(
-        self, sheet: Sheet, strings: list[_String], styles: list[CellStyle], since_1904: bool, behind: bool
-    ) -> None:
+        self, sheet: Sheet, strings: list[_String], styles: list[CellStyle], since_1904: bool, behind: bool,
+        colours: Colours,
+    ) -> None:  # fmt: skip
         self.sheet, self.strings, self.styles, self.since_1904 = sheet, strings, styles, since_1904
-        self.behind = behind  # cells have other grounds than their styles say
-        self.pale: list[tuple[int, int, str]] = []  # what has the colour that its style gives its ground
+        self.behind, self.colours = behind, colours  # `behind`: cells have other grounds than their styles say
+        # What a cell says, and what of it has the colour that its style gives its ground.
+        self.pale: list[tuple[int, int, str, str]] = []
         self.filtered = False
         self.hidden: set[int] = set()
         self.row = -1
@@ -173,11 +186,11 @@ class _Filling:
                 self.filtered = True
         if not self.filtered:  # else the rows are hidden for the moment
             self.sheet.hidden_rows |= self.hidden
-        for row, column, text in self.pale:
+        for row, column, text, lost in self.pale:
             if self.behind:
                 self.sheet.put(row, column, text)
             else:
-                self.sheet.characters.leave(text, SAME_COLOUR)
+                self.sheet.characters.leave(lost, SAME_COLOUR)
 
     def without_plain_rows(self, stream: IO[bytes]) -> bytes:
         left: list[bytes] = []
@@ -242,33 +255,47 @@ class _Filling:
                 inline = child
         kind, style = cell.get("t", "n").encode(), cell.get("s", "0").encode()
         if inline is not None:
-            raw, struck = _string(inline)
-            self.sheet.characters.leave(struck, STRUCK)
-            return self.shown((self.row, column), raw, b"str", style)
+            return self.rich((self.row, column), _string(inline, self.colours), self.look(style))
         if not raw and formula and kind != b"str":
             self.sheet.unreckoned.append((self.row, column))
         return self.shown((self.row, column), raw, kind, style) if raw else ""
 
     def shown(self, place: tuple[int, int], raw: str, kind: bytes | None, style: bytes | None) -> str:
         """What a cell of a kind and a style shows, as far as it is known by now."""
+        look = self.look(style)
+        if kind == b"s":
+            known = raw.isdecimal() and int(raw) < len(self.strings)
+            return self.rich(place, self.strings[int(raw)], look) if known else ""
+        return self.seen(place, self.written(raw, kind, look.code), look)
+
+    def look(self, style: bytes | None) -> CellStyle:
         number = int(style) if style and style.isdigit() else 0
-        look = self.styles[number] if number < len(self.styles) else _PLAIN
-        text = self.written(raw, kind, look.code)
+        return self.styles[number] if number < len(self.styles) else _PLAIN
+
+    def rich(self, place: tuple[int, int], string: _String, look: CellStyle) -> str:
+        """What is seen of a string whose runs may have colours of their own."""
+        if string.struck:
+            self.sheet.characters.leave(string.struck, STRUCK)
+        if not string.runs or look.why == STRUCK:
+            return self.seen(place, string.text, look)
+        pale = [alike(colour, look.ground) if stated else look.why == SAME_COLOUR for _, stated, colour in string.runs]
+        if any(pale):
+            lost = " ".join(text for (text, *_), gone in zip(string.runs, pale, strict=True) if gone)
+            self.pale.append((*place, string.text, lost))
+        return "".join(text for (text, *_), gone in zip(string.runs, pale, strict=True) if not gone)
+
+    def seen(self, place: tuple[int, int], text: str, look: CellStyle) -> str:
+        """A text, where one of such a look is seen as far as it is known by now."""
         if not look.why:
             return text
         if look.why == SAME_COLOUR:
-            self.pale.append((*place, text))
+            self.pale.append((*place, text, text))
         else:
             self.sheet.characters.leave(text, look.why)
         return ""
 
     def written(self, raw: str, kind: bytes | None, code: str) -> str:
-        """The text of a cell of a kind, in a number format."""
-        if kind == b"s":
-            text, struck = self.strings[int(raw)] if raw.isdecimal() and int(raw) < len(self.strings) else ("", "")
-            if struck:
-                self.sheet.characters.leave(struck, STRUCK)
-            return text
+        """The text of a cell of a kind, no shared string, in a number format."""
         if kind == b"b":
             return "TRUE" if raw == "1" else "FALSE"
         if kind == b"d":

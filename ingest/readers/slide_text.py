@@ -52,9 +52,12 @@ def shapes_in(tree: "Element") -> "Iterator[Element]":
             yield child
 
 
-def leave_unseen(tree: "Element", unseen: Unseen, outside: "Iterable[Element]" = ()) -> None:
+def leave_unseen(
+    tree: "Element", unseen: Unseen, outside: "Iterable[Element]" = (),
+    swallowed: "Callable[[Element], bool]" = lambda _: False,
+) -> None:  # fmt: skip
     """Empty the text of shapes hidden or `outside`, and what is struck out, tiny, without fill or of the colour that
-    its own shape or cell is filled with; count it.
+    its own shape or cell is filled with, or `swallowed` by what lies behind it; count it.
     """
     texts = (text for shape in outside for text in shape.iter(f"{_DRAWING}t"))
     runs: dict[str, list[Element]] = {NOT_DISPLAYED: [], OUTSIDE: [*texts]}
@@ -68,7 +71,8 @@ def leave_unseen(tree: "Element", unseen: Unseen, outside: "Iterable[Element]" =
         if look.find(f"{_DRAWING}noFill") is not None and look.find(f"{_DRAWING}ln") is None:
             why = TRANSPARENT
         marked = look.find(f"{_DRAWING}highlight") is not None
-        if (colour := _fill(look)) and colour == _fill_around(look) and not marked:
+        colour = _fill(look)
+        if colour and not marked and (colour == _fill_around(look) or swallowed(look)):
             why = SAME_COLOUR
         if look.get("strike", "noStrike") != "noStrike":
             why = STRUCK

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from core.config import IngestConfig
 from core.types import Document
 from ingest.readers.package import check_package, parse_xml, plain_package, stated
+from ingest.readers.slide_ground import Ground
 from ingest.readers.slide_text import (
     FOOTER,
     TITLES,
@@ -49,7 +50,7 @@ def read_pptx(data: bytes, cfg: IngestConfig) -> Document:
             hidden.append(str(number))
             parts.append(Part("", (), number))
             continue
-        leave_unseen(slide.element, unseen, _beside(slide, size))
+        leave_unseen(slide.element, unseen, _beside(slide, size), Ground(slide).swallows)
         shapes = list(shapes_in(slide.shapes._spTree))
         title = clean(title_of(shapes))
         lines = [title, *_lines(slide, shapes), *_notes(slide), *_comments(slide)]

@@ -195,3 +195,35 @@ def test_an_address_has_so_many_connections_and_a_proxy_any_number() -> None:
                 except ConnectionError:
                     found.append(False)
             assert found == open_
+
+
+_CHUNKED = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (b"GET / HTTP/1.1\r\nhost: x\r\nx-a: ", b"a" * 1000),  # one field without end
+        (b"GET / HTTP/1.1\r\nhost: x\r\n", b"x-a: b\r\n" * 100),  # fields without end
+        (b"GET /", b"a" * 1000),
+        (_CHUNKED, b"x-a: b\r\n" * 100),  # behind the body
+        (_CHUNKED + b"x-a: ", b"a" * 1000),
+    ],
+    ids=["field", "fields", "path", "trailers", "trailer"],
+)
+def test_header_fields_without_end_are_cut_off(begin: bytes, more: bytes) -> None:
+    with serving(Patience()) as served, socket.create_connection(("127.0.0.1", served.port), _LONG_S) as sender:
+        sender.sendall(begin)
+        with pytest.raises(ConnectionError):
+            sender.sendall(more * (20_000_000 // len(more)))
+
+
+def test_a_long_head_and_a_long_body_in_small_pieces_are_taken() -> None:
+    head = b"POST / HTTP/1.1\r\nhost: x\r\ncookie: " + b"a" * 40_000 + b"\r\ntransfer-encoding: chunked\r\n"
+    with serving(Patience()) as served, socket.create_connection(("127.0.0.1", served.port), _LONG_S) as sender:
+        sender.sendall(head + b"connection: close\r\n\r\n")
+        for _ in range(200):
+            sender.sendall(b"1\r\nx\r\n" * 1000)
+        sender.sendall(b"0\r\n\r\n")
+        assert sender.recv(100).startswith(b"HTTP/1.1 200")
+        assert served.told == [200_000]

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from app.keeping.folders import folders_of
+from app.keeping.folders import add_folder, folders_of
 from app.keeping.index import run, sync
 from app.keeping.plan import forecast
 from app.running.bases import Bases
 from core.config import Config
-from core.errors import ConfigError, ReadError
+from core.errors import AccessError, ConfigError, ReadError
 from retrieval.embed import Embedder
 from retrieval.home import current
 from retrieval.index import Index
@@ -141,3 +141,34 @@ def test_a_followed_folder_that_was_exchanged_for_a_link_is_not_followed_there(
     place.unlink()
     (tmp_path / "aside").rename(place)
     assert run(cfg, "kb").unchanged == 10
+
+
+def test_who_may_not_follow_any_folder_follows_those_below_the_named_ones_as_the_disk_has_them(
+    cfg: Config, tmp_path: Path
+) -> None:
+    shared, beside, other = (tmp_path / name for name in ("shared", "shared-not", "other"))
+    for folder in (shared / "it", beside, other):
+        folder.mkdir(parents=True)
+    (shared / "out").symlink_to(other)
+    (tmp_path / "in").symlink_to(shared / "it")
+    index = Bases(cfg).make("kb")
+
+    def add(folder: Path, *folders: Path, anywhere: bool = False) -> str:
+        named = tuple(map(str, folders))
+        app = cfg.app.model_copy(update={"folders": named})
+        return add_folder(cfg.model_copy(update={"app": app}), index, folder, anywhere=anywhere)
+
+    refused = [
+        (shared / "it", ()), (other, (shared,)), (beside, (shared,)), (shared / "out", (shared,)),
+        (shared / ".." / "other", (shared,)), (tmp_path, (shared,)), (tmp_path / "none", (shared,)),
+    ]  # fmt: skip
+    for folder, folders in refused:
+        with pytest.raises(AccessError, match="may not be followed"):
+            add(folder, *folders)
+    for data in (index.home, Path(cfg.app.data)):  # to nobody
+        for anywhere in (False, True):
+            with pytest.raises(ConfigError, match="data folder"):
+                add(data, Path(cfg.app.data), anywhere=anywhere)
+    assert add(tmp_path / "in", shared) == str(shared / "it")
+    assert add(other, anywhere=True) == str(other)
+    index.close()

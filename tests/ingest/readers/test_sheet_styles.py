@@ -75,6 +75,33 @@ def test_where_something_else_colours_the_cells_they_are_read(add: Callable[[Any
     assert document.notes == ()
 
 
+@pytest.mark.parametrize("inline", [False, True], ids=["shared", "inline"])
+def test_of_a_cell_whose_runs_have_colours_those_on_the_same_ground_are_left_out(inline: bool) -> None:
+    memory = BytesIO()
+    with xlsxwriter.Workbook(memory, {"constant_memory": inline}) as book:
+        sheet = book.add_worksheet()
+        white, dark = book.add_format({"font_color": "#FFFFFF"}), book.add_format({"font_color": "#303030"})
+        on_white, on_dark = white, book.add_format({"bg_color": "#303030", "pattern": 1})
+        sheet.write(0, 0, "fare")
+        sheet.write_rich_string(1, 0, dark, "seen one ", white, "marker", dark, " seen two")
+        sheet.write_rich_string(2, 0, dark, "seen three ", white, "marker", on_white)  # the cell's own font is white
+        sheet.write_rich_string(3, 0, white, "seen four ", dark, "marker", on_dark)
+    document = read_sheets(memory.getvalue(), IngestConfig())
+    assert "marker" not in document.text
+    assert all(f"seen {number}" in document.text for number in ("one", "two", "three", "four"))
+    assert document.notes == ("18 characters that nobody sees were left out: they have the colour of their ground",)
+
+
+def test_coloured_runs_are_read_where_something_else_colours_the_cells() -> None:
+    def runs(book: Any, sheet: Any) -> None:
+        sheet.write_rich_string(5, 0, "boat ", book.add_format({"font_color": "#FFFFFF"}), "marker two")
+        sheet.add_table("A1:B6", {"columns": [{"header": "name"}, {"header": "fare"}]})
+
+    document = workbook({}, runs)
+    assert "boat marker two" in document.text
+    assert document.notes == ()
+
+
 def opendocument(look: str, on: str) -> Document:
     """A sheet whose cell bears a look that is stated of itself, its row, its column or a part of its text."""
     family = "text" if on == "span" else "table-cell"
