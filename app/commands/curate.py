@@ -14,7 +14,7 @@ from core.errors import ConfigError
 
 if TYPE_CHECKING:
     from llm.chat_formats import Format
-    from llm.examples import Example, Preference
+    from llm.examples import Example, Preference, Rating
 
 dataset = typer.Typer(no_args_is_help=True, help="Make, import and review the data sets that models are trained on.")
 
@@ -111,7 +111,7 @@ def _format(text: str) -> "Format | None":
     return None
 
 
-def _show_drafts(rows: "Sequence[Example | Preference]") -> None:
+def _show_drafts(rows: "Sequence[Example | Preference | Rating]") -> None:
     for row in rows:
         if row.status == "draft":
             out.print(f"[bold]{escape(row.id)}[/bold] {escape(row.prompt[-1].content)}", highlight=False)
@@ -131,6 +131,7 @@ def _show(settings: Settings, report: dict[str, Any], as_json: bool) -> None:
     for side, count in report["counts"].items():
         kinds = ", ".join(f"{n} {kind}" for kind, n in report["kinds"][side].items())
         pairs = f", {report['preferences'][side]} preferences" if report["preferences"][side] else ""
+        pairs += f", {rated} ratings" if (rated := report.get("ratings", {}).get(side)) else ""
         out.print(f"{side}: {count} conversations ({kinds or '-'}){pairs}", highlight=False)
     out.print(f"in {escape(str(home))}: README.md says what is in it", highlight=False)
     if report["settings"]["review"]:
