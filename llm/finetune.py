@@ -22,7 +22,7 @@ from core.errors import DatasetError, ModelError, RagstoneError
 from core.files import write_whole
 from llm.checkpoints import disk_failures, last_whole, restore_encoder, watcher
 from llm.examples import Row, read_examples, read_passages, read_preferences, read_ratings
-from llm.methods import PAIRS, Method, Shape, Stage, check, virtual_tokens
+from llm.methods import ASKING, PAIRS, Method, Shape, Stage, check, virtual_tokens
 from llm.stages import Reward, dataset, make_trainer
 from llm.tokens import Tokenized, as_questions, carry_tokenizer, load_tokenizer, tokenize, windows
 from llm.trainers import Settings, check_packing, check_settings, count_steps, load_model, pack
@@ -36,7 +36,7 @@ JOB, TRAIN, DEV = "job.json", "train.jsonl", "dev.jsonl"
 BEFORE, OUTCOME, FAILURE = "before.json", "outcome.json", "failure.json"
 SPOKEN = "ragstone: "  # what a line of progress of a child begins with
 _MEASURED = 200  # training rows on which the loss before and after is taken
-_ANSWERED = 32  # of GRPO, which answers them
+_ANSWERED = 32  # where the model answers them
 _WINDOW = 1024  # tokens of plain text in a row, where --max-length does not say
 INITIAL = "initial"  # what LoRA began with, where that was taken out of the base
 _NO_DEV = "there is no dev set: nothing says when to stop, and the last weights are kept"
@@ -130,7 +130,7 @@ def _rows(
         match settings.stage:
             case "pretrain":
                 parts.append(windows(tokenizer, written, most if settings.max_length else min(most, _WINDOW)))
-            case "grpo":
+            case "grpo" | "distill":
                 parts.append(as_questions(tokenizer, written, most, settings.answer_tokens, refuse=refuse))
             case _:
                 parts.append(tokenize(tokenizer, written, most, refuse=refuse))
@@ -216,7 +216,7 @@ def _losses(trainer: Any, rows: Tokenized, dev: Tokenized, settings: Settings) -
     ratings by how much good answers became likelier than bad ones; of GRPO, instead of a loss, the mean rewards.
     """
     found: dict[str, float] = {}
-    most = _ANSWERED if settings.stage == "grpo" else _MEASURED
+    most = _ANSWERED if settings.stage in ASKING else _MEASURED
     for name, part in (("train", rows.rows[:most]), ("dev", dev.rows)):
         if not part:
             continue

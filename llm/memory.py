@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm.methods import PAIRS, REFERRED, Method, Shape, peft_config
+from llm.methods import ASKING, PAIRS, REFERRED, Method, Shape, peft_config
 from llm.trainers import Optimizer, Settings
 
 _NF4_BITS = 4.127  # a weight in NF4 with double quantization (Dettmers et al. 2023, section 3)
@@ -63,7 +63,9 @@ def not_reckoned(settings: Settings) -> list[str]:
     notes = []
     if settings.optimizer not in _STATE:
         notes.append(f"the state of {settings.optimizer} is of low rank, and counted as AdamW's: less is taken")
-    if settings.stage == "grpo":
+    if settings.teacher:
+        notes.append("the teacher's weights are not counted")
+    if settings.stage in ASKING:
         notes.append("the cache that answers are drawn with is not counted")
     return notes
 

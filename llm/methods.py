@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 Method = Literal[
     "lora", "qlora", "lora-int8", "dora", "prefix", "prompt", "ptuning", "ptuning-v2", "llama-adapter", "ia3", "full"
 ]  # fmt: skip
-Stage = Literal["sft", "pretrain", "dpo", "orpo", "simpo", "kto", "grpo"]
+Stage = Literal["sft", "pretrain", "dpo", "orpo", "simpo", "kto", "grpo", "distill"]
 Init = Literal["default", "pissa", "olora", "loftq"]
 
 METHODS: tuple[Method, ...] = get_args(Method)
 STAGES: tuple[Stage, ...] = get_args(Stage)
 PAIRS = frozenset[Stage](("dpo", "orpo", "simpo"))
 """Stages that learn from two answers to the same question."""
+ASKING = frozenset[Stage](("grpo", "distill"))
+"""Stages in which the model answers questions as it is trained."""
 REFERRED = frozenset[Stage](("dpo", "kto"))
 """Stages whose loss compares with the model as it was: full fine-tuning holds it twice."""
 _MOST_RANK = 512  # vllm.config.lora.MaxLoRARanks
@@ -39,10 +41,12 @@ _RATES: dict[Method, float] = {
 # What a stage's rate is a part of: preferences are learnt far slower (Rafailov et al. 2023, Meng et al. 2024), ORPO
 # less so since it learns the answer too (Hong et al. 2024: 8e-6 where SFT has 2e-5), GRPO slowest (Shao et al. 2024).
 _SLOWER: dict[Stage, float] = {
-    "sft": 1, "pretrain": 1, "dpo": 10, "orpo": 2.5, "simpo": 10, "kto": 10, "grpo": 20,
+    "sft": 1, "pretrain": 1, "dpo": 10, "orpo": 2.5, "simpo": 10, "kto": 10, "grpo": 20, "distill": 10,
 }  # fmt: skip
-# beta of DPO and KTO, lambda of ORPO, the scale of SimPO's margin (Meng et al. 2024), the weight of GRPO's divergence.
-_BETAS: dict[Stage, float] = {"simpo": 2.0, "grpo": 0.0}
+# beta of DPO and KTO, lambda of ORPO, the scale of SimPO's margin (Meng et al. 2024), the weight of GRPO's divergence;
+# of distillation from KL(teacher, student) at 0 over Jensen and Shannon's to KL(student, teacher) at 1, MiniLLM's (Gu
+# et al. 2024; Agarwal et al. 2024, section 3).
+_BETAS: dict[Stage, float] = {"simpo": 2.0, "grpo": 0.0, "distill": 1.0}
 
 
 @dataclass(frozen=True, slots=True)

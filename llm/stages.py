@@ -1,17 +1,18 @@
 """The trl trainer of each stage, over rows that are ids already.
 
-Of trl 1.16: SFT, DPO, KTO and GRPO in its trainers, ORPO and SimPO (as a loss of CPO) in `trl.experimental`. PPO is in
-neither; GRPO stands in its place.
+Of trl 1.16: SFT, DPO, KTO, GRPO and distillation in its trainers, ORPO and SimPO (as a loss of CPO) in
+`trl.experimental`. PPO is in neither; GRPO stands in its place.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ModelError
-from llm.methods import peft_config
-from llm.tokens import UNTRAINED, Tokenized
-from llm.trainers import Settings, arguments, diverged, pack
+from llm.methods import ASKING, peft_config
+from llm.tokens import UNTRAINED, Tokenized, load_tokenizer
+from llm.trainers import Settings, arguments, diverged, load_model, pack
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -26,7 +27,7 @@ def make_trainer(
     folder: Path, settings: Settings, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase",
     rows: Tokenized, dev: Tokenized, rewards: Sequence[Reward] = (),
 ) -> Any:  # fmt: skip
-    """A trl trainer of rows that are ids already; of GRPO, rows that are messages. Raises `ModelError`."""
+    """A trl trainer of rows that are ids already; messages, where the model answers. Raises `ModelError`."""
     from transformers import PrinterCallback
 
     packed = pack(rows, settings) if settings.packing else dataset(rows.rows, settings)
@@ -34,9 +35,12 @@ def make_trainer(
     told = arguments(folder, settings, len(packed), dev=bool(held))
     trainer_class, args = _trainer(settings, told, tokenizer)
     more: dict[str, Any] = {}
+    if settings.stage in ASKING:
+        _check_batches(settings, len(packed), args.world_size)
     if settings.stage == "grpo":
         more = {"reward_funcs": list(rewards)}
-        _check_batches(settings, len(packed), args.world_size)
+    elif settings.stage == "distill":
+        more = {"teacher_model": _teacher(settings, tokenizer)}
     elif settings.stage in ("orpo", "simpo"):
         more = {"data_collator": _collator(tokenizer)}
     trainer = trainer_class(
@@ -122,6 +126,15 @@ def _trainer(settings: Settings, told: dict[str, Any], tokenizer: "PreTrainedTok
                 max_completion_length=settings.answer_tokens, temperature=settings.temperature,
             )  # fmt: skip
             return _guarded(GRPOTrainer), args
+        case "distill":
+            from trl.trainer.distillation_config import DistillationConfig
+            from trl.trainer.distillation_trainer import DistillationTrainer
+
+            args = DistillationConfig(
+                **told, beta=settings.beta, max_completion_length=settings.answer_tokens,
+                temperature=settings.temperature,
+            )  # fmt: skip
+            return _guarded(DistillationTrainer), args
 
 
 def _guarded(trainer: Any) -> Any:
@@ -193,11 +206,22 @@ def _collator(tokenizer: "PreTrainedTokenizerBase") -> Callable[[list[dict[str, 
     return collate
 
 
+def _teacher(settings: Settings, tokenizer: "PreTrainedTokenizerBase") -> Any:
+    """The model that is learnt from. Raises `ModelError` where it cannot be loaded or has another vocabulary."""
+    folder = Path(settings.teacher)
+    if load_tokenizer(folder).get_vocab() != tokenizer.get_vocab():
+        raise ModelError(
+            f"the teacher {settings.teacher!r} has another vocabulary than the student, so tokens cannot be compared",
+            "take a teacher of the student's family, or let it answer a data set: `ragstone dataset distil`",
+        )
+    return load_model(folder, replace(settings, method="lora", packing=False)).requires_grad_(False)
+
+
 def _check_batches(settings: Settings, rows: int, processes: int) -> None:
-    """Raise `ModelError` where GRPO would take no step: it leaves out what does not fill one."""
+    """Raise `ModelError` where no step would be taken: what does not fill one is left out."""
     step = settings.batch_size * settings.accumulation * processes
     if rows < step:
         raise ModelError(
-            f"a step of grpo takes {step} questions ({settings.batch_size} a device), and there are {rows}",
+            f"a step of {settings.stage} takes {step} questions ({settings.batch_size} a device), and there are {rows}",
             "lower --batch or --accumulate, or give more rows",
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from core.errors import ConfigError, ModelError
 from llm.checkpoints import CHECKPOINTS
-from llm.methods import Method, Shape, Stage, can_pack, can_recompute, virtual_tokens
+from llm.methods import ASKING, Method, Shape, Stage, can_pack, can_recompute, virtual_tokens
 from llm.tokens import UNTRAINED, Tokenized
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ class Settings:
     """How to train. `max_steps` 0: as many as the epochs need. `patience`: looks at the dev set without gain.
 
     `batch_size` rows a device and step, times `accumulation`. `max_length` in tokens, 0: the model's context.
-    `recompute`: activations are computed twice instead of kept. `beta` of DPO, ORPO, SimPO, KTO and GRPO, `gamma` the
-    margin that SimPO aims at. `neftune`: noise on the embeddings (Jain et al. 2023), 0 for none. Of GRPO: `answers` to
-    each question, drawn at `temperature`, of at most `answer_tokens`.
+    `recompute`: activations are computed twice instead of kept. `beta` of DPO, ORPO, SimPO, KTO, GRPO and
+    distillation, `gamma` the margin that SimPO aims at. `neftune`: noise on the embeddings (Jain et al. 2023), 0 for
+    none. Of GRPO and distillation: answers to a question, of GRPO so many, drawn at `temperature`, of at most
+    `answer_tokens`. `teacher`: the folder of the model that distillation learns from.
     """
 
     method: Method = "lora"
@@ -65,6 +66,7 @@ class Settings:
     answers: int = 4
     answer_tokens: int = 256
     temperature: float = 1.0
+    teacher: str = ""
 
     @property
     def sequences(self) -> int:
@@ -88,8 +90,12 @@ def check_settings(settings: Settings) -> None:
         raise ConfigError("KTO compares the answers of a batch with each other's questions", "take --batch 2 or more")
     if stage == "grpo" and settings.answers < 2:
         raise ConfigError("GRPO compares several answers to a question", "take --answers 2 or more")
-    if stage == "grpo" and (method == "llama-adapter" or virtual_tokens(method, settings.shape)):
-        raise ConfigError(f"{method} cannot be trained by grpo, which answers as it trains", "take --method lora")
+    if stage in ASKING and (method == "llama-adapter" or virtual_tokens(method, settings.shape)):
+        raise ConfigError(f"{method} cannot be trained by {stage}, which answers as it trains", "take --method lora")
+    if (stage == "distill") != bool(settings.teacher):
+        raise ConfigError("--teacher and --stage distill go together", "give both, or neither")
+    if stage == "distill" and settings.beta > 1:
+        raise ConfigError(f"--beta of distill is between 0 and 1, not {settings.beta}", "see docs/finetuning.md")
     needed = [_OPTIMIZERS[settings.optimizer][1], "wandb" if settings.report == "wandb" else ""]
     for package in filter(None, needed):
         if find_spec(package) is None:
@@ -158,7 +164,7 @@ def load_model(base: Path, settings: Settings) -> "PreTrainedModel":
 
 def count_steps(settings: Settings, sequences: int, processes: int) -> int:
     """Steps of a run in which each process takes a batch at a time of so many rows or packs."""
-    if settings.stage == "grpo":  # a step takes whole batches alone
+    if settings.stage in ASKING:  # a step takes whole batches alone
         whole = sequences // (settings.batch_size * settings.accumulation * processes)
         return settings.max_steps or math.ceil(settings.epochs * whole)
     batches = math.ceil(sequences / settings.batch_size / processes)

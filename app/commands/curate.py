@@ -77,6 +77,29 @@ def import_(
 
 
 @dataset.command()
+def distil(
+    ctx: typer.Context,
+    source: Annotated[str, typer.Argument(help="A data set's name, its folder, or a JSONL file.")],
+    teacher: Annotated[
+        str, typer.Option("--teacher", help="An OpenAI-compatible server's address, or a model's folder or name.")
+    ],
+    name: Annotated[str, typer.Option("--name", help="Of the new data set, data/datasets/NAME.")],
+    model: Annotated[str, typer.Option("--model", help="Which of the server's models; default: the first.")] = "",
+    review: Review = False, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Let a larger model answer the questions of a data set, and keep what our own checks hold for."""
+    from app.training.distil import Request, run
+
+    settings: Settings = ctx.obj
+    with progress_bars() as progress:
+        report = run(settings.config, Request(source, name, teacher, model, review), progress, err.print)
+    if not as_json:
+        told = ", ".join(f"{score} {value:.3f}" for score, value in report["teacher"].items())
+        out.print(f"the teacher's answers: {told}", markup=False, highlight=False)
+    _show(settings, report, as_json)
+
+
+@dataset.command()
 def review(
     ctx: typer.Context,
     name: str,

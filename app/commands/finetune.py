@@ -191,11 +191,15 @@ def model(
         ),
     ] = 0,
     beta: Annotated[
-        float,
+        float | None,
         typer.Option(
-            "--beta", min=0.0, max=10.0, help="Of dpo, orpo, simpo, kto, grpo; 0: the stage's.", rich_help_panel=_STAGE
+            "--beta",
+            min=0.0,
+            max=10.0,
+            help="Of all but sft and pretrain; default: of the stage.",
+            rich_help_panel=_STAGE,
         ),
-    ] = 0.0,
+    ] = None,
     gamma: Annotated[
         float, typer.Option("--gamma", min=0.0, max=10.0, help="Margin of simpo.", rich_help_panel=_STAGE)
     ] = 1.0,
@@ -203,11 +207,14 @@ def model(
         int, typer.Option("--answers", min=2, max=64, help="Of grpo, to a question.", rich_help_panel=_STAGE)
     ] = 4,
     answer_tokens: Annotated[
-        int, typer.Option("--answer-tokens", min=1, help="Of grpo, the most.", rich_help_panel=_STAGE)
+        int, typer.Option("--answer-tokens", min=1, help="Of grpo and distill, the most.", rich_help_panel=_STAGE)
     ] = 256,
     temperature: Annotated[
-        float, typer.Option("--temperature", min=0.01, max=5.0, help="Of grpo's answers.", rich_help_panel=_STAGE)
+        float, typer.Option("--temperature", min=0.01, max=5.0, help="Of these answers.", rich_help_panel=_STAGE)
     ] = 1.0,
+    teacher: Annotated[
+        str, typer.Option("--teacher", help="Of distill: folder or name of a model.", rich_help_panel=_STAGE)
+    ] = "",
     recompute: Annotated[
         bool,
         typer.Option(
@@ -235,8 +242,8 @@ def model(
     tuning = Tuning(
         method, stage, Shape(rank, alpha, dropout, virtual_tokens, adapted_layers, rslora, init), epochs, batch,
         accumulate, lr or default_rate(method, stage), max_steps, warmup, patience, seed, max_length, too_long, packing,
-        recompute, precision, device, beta or default_beta(stage), gamma, neftune, optimizer, report, answers,
-        answer_tokens, temperature,
+        recompute, precision, device, default_beta(stage) if beta is None else beta, gamma, neftune, optimizer, report,
+        answers, answer_tokens, temperature, adapt.teacher(ctx.obj.config, teacher),
     )  # fmt: skip
     request = adapt.Request(name, base, source, tuning, dev, accelerate)
     config = ctx.obj.config

@@ -68,6 +68,11 @@ def run(cfg: Config, request: Request, *, resume: bool = False, progress: Progre
     base = _base(cfg, request.base)
     check(request.settings.method, request.settings.shape, _model_config(base))
     check_settings(request.settings)
+    if request.accelerate and request.settings.shape.init != "default":
+        raise ConfigError(
+            f"--init {request.settings.shape.init} keeps what it takes out of the base, which several processes cannot",
+            "leave --init or --accelerate-config out",
+        )
     inputs, parts = _read(cfg, request)
     record = _record(cfg, request, base, inputs)
     if done := registry.finished(home, record["key"]):
@@ -138,6 +143,11 @@ def _base(cfg: Config, named: str) -> Path:
         f"{named!r} is neither a model's folder (with config.json) nor a model of {str(inside.parent)!r}",
         "give the folder of a model in transformers' form; `ragstone models` lists those that are there",
     )
+
+
+def teacher(cfg: Config, named: str) -> str:
+    """The folder of the model that distillation learns from, "" for none. Raises `ConfigError` as for a base."""
+    return str(_base(cfg, named)) if named else ""
 
 
 def _model_config(base: Path) -> Any:
@@ -234,8 +244,11 @@ def _record(cfg: Config, request: Request, base: Path, inputs: dict[str, str]) -
         "serving": asdict(serving(method, request.settings.shape.saved_rank)),
         "versions": {name: version(name) for name in _LIBRARIES},
     }  # fmt: skip
+    if teacher := request.settings.teacher:
+        record["teacher"] = {"name": teacher, "identity": registry.weights_hash(Path(teacher))}
     identity = record["base"]["identity"]
     decides = [identity] + [record[name] for name in ("template", "inputs", "settings", "accelerate")]
+    decides += [record["teacher"]] if "teacher" in record else []
     return record | {"key": digest(json.dumps(decides, sort_keys=True)).hex()}
 
 

@@ -26,7 +26,7 @@ _SOURCE = re.compile(
 
 def refusal_right(completions: Sequence[Messages], kind: Sequence[str], **_: Any) -> list[float | None]:
     """1 where what has no answer is refused and what has one is answered."""
-    return [float(_refused(_said(done)) == (each == "refusal")) for done, each in zip(completions, kind, strict=True)]
+    return [float(refused(_said(done)) == (each == "refusal")) for done, each in zip(completions, kind, strict=True)]
 
 
 def citation_right(
@@ -35,7 +35,7 @@ def citation_right(
     """Share of the marks that point to a source of the prompt, 0 without any; of answers that rest on sources alone."""
     found: list[float | None] = []
     for asked, done, each in zip(prompts, completions, kind, strict=True):
-        sources = _sources(asked)
+        sources = sources_of(asked)
         if each != "answer" or not sources:
             found.append(None)
             continue
@@ -51,9 +51,9 @@ def supported(
     """Share of the statements that the passages they cite hold (`prompts/support.py`)."""
     found: list[float | None] = []
     for asked, done, each in zip(prompts, completions, kind, strict=True):
-        sources, said = _sources(asked), _said(done)
+        sources, said = sources_of(asked), _said(done)
         told = each == "answer" and bool(sources)
-        held = 0.0 if _refused(said) else supported_share(said, asked[-1]["content"], sources) if told else 0.0
+        held = 0.0 if refused(said) else supported_share(said, asked[-1]["content"], sources) if told else 0.0
         found.append(held if told else None)
     return found
 
@@ -73,12 +73,12 @@ def _said(completion: Messages) -> str:
     return completion[-1]["content"].rpartition("</think>")[2].strip()
 
 
-def _refused(said: str) -> bool:
+def refused(said: str) -> bool:
     """Whether an answer is a refusal, as the chat takes it: it says so, and cites nothing."""
     return NO_ANSWER in said and not any(piece.kind == "mark" for piece in pieces(said, None))
 
 
-def _sources(prompt: Messages) -> list[Source]:
+def sources_of(prompt: Messages) -> list[Source]:
     """The passages that a prompt quotes, with what these checks read of them."""
     found = []
     for message in prompt:

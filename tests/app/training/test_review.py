@@ -83,7 +83,13 @@ def test_rows_are_approved_and_rejected_by_id_and_the_rest_at_once(folder: Path)
     review(folder, ["e1", "p1"], ["e2"])
     assert statuses(folder) == {"e1": "approved", "e2": "rejected", "e3": "draft", "p1": "approved", "r1": "draft"}
     review(folder, rest="approved")
-    assert statuses(folder) == {"e1": "approved", "e2": "rejected", "e3": "approved", "p1": "approved"}
+    assert statuses(folder) == {
+        "e1": "approved",
+        "e2": "rejected",
+        "e3": "approved",
+        "p1": "approved",
+        "r1": "approved",
+    }
     (folder / "review.md").unlink()
     review(folder, reject=["e1"])
     assert statuses(folder)["e1"] == "rejected"
