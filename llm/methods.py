@@ -29,7 +29,7 @@ REFERRED = frozenset[Stage](("dpo", "kto"))
 _MOST_RANK = 512  # vllm.config.lora.MaxLoRARanks
 _PREFIX = frozenset[Method](("prefix", "ptuning-v2"))
 _VIRTUAL = _PREFIX | {"prompt", "ptuning"}
-_LOW_RANK = frozenset[Method](("lora", "qlora", "lora-int8", "dora"))
+LOW_RANK = frozenset[Method](("lora", "qlora", "lora-int8", "dora"))
 _ADAPTION = ("llama", "mistral")
 
 # Of SFT: LoRA and QLoRA as in Dettmers et al. 2023, DoRA as Liu et al. 2024, IA3 as Liu et al. 2022, LLaMA-Adapter as
@@ -86,7 +86,7 @@ def serving(method: Method, rank: int = 16) -> Serving:
     """How what a method makes is served by vLLM."""
     if method == "full":
         return Serving(False, True, "it is a whole model already")
-    if method in _LOW_RANK - {"dora"}:
+    if method in LOW_RANK - {"dora"}:
         if rank > _MOST_RANK:
             return Serving(False, True, f"vLLM loads adapters up to rank {_MOST_RANK}, this has {rank}: merge it")
         return Serving(True, True)
@@ -140,7 +140,7 @@ def check(method: Method, shape: Shape, config: Any) -> None:
             )
     if method == "ia3" and kind not in _ia3_kinds():
         raise ConfigError(f"which layers of {kind!r} IA3 scales is not known", "take --method lora")
-    if shape.rslora and method not in _LOW_RANK:
+    if shape.rslora and method not in LOW_RANK:
         raise ConfigError(f"--rslora scales LoRA, and {method} has no rank", "take --method lora, or leave it out")
     if shape.init != "default" and method != (needed := "qlora" if shape.init == "loftq" else "lora"):
         why = "begins with what 4 bits leave over" if needed == "qlora" else "begins with weights in 16 or 32 bits"

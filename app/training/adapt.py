@@ -63,25 +63,15 @@ def run(cfg: Config, request: Request, *, resume: bool = False, progress: Progre
     `resume` goes on with one that was stopped. Raises `DatasetError` for the rows, `ModelError` for the base model and
     for training itself, `ConfigError` for a name that is taken.
     """
-    finetune.check_libraries(request.settings.method)
     home = registry.home(Path(cfg.app.data), request.name)
-    base = _base(cfg, request.base)
-    check(request.settings.method, request.settings.shape, _model_config(base))
-    check_settings(request.settings)
-    if request.accelerate and request.settings.shape.init != "default":
-        raise ConfigError(
-            f"--init {request.settings.shape.init} keeps what it takes out of the base, which several processes cannot",
-            "leave --init or --accelerate-config out",
-        )
-    inputs, parts = _read(cfg, request)
-    record = _record(cfg, request, base, inputs)
+    base, record, parts = settled(cfg, request)
     if done := registry.finished(home, record["key"]):
         return done | {"skipped": True}
-    train, dev = _rows(request, parts)
+    train, dev = sides(request, parts)
     with registry.alone(home) as partial:
         registry.begin(partial, record["key"], resume=resume)
         started = time.monotonic()
-        _prepare(partial, base, request, train, dev)
+        prepare(partial, base, request, train, dev)
         if (told := partial / finetune.OUTCOME).exists():  # an earlier attempt had come past training
             outcome = json.loads(told.read_text("utf-8"))
         elif request.accelerate:
@@ -100,18 +90,33 @@ def run(cfg: Config, request: Request, *, resume: bool = False, progress: Progre
     return record | {"skipped": False}
 
 
+def settled(cfg: Config, request: Request) -> tuple[Path, dict[str, Any], list[Rows]]:
+    """The base of a run, what decides its outcome, and its rows: all that can be refused before it is begun."""
+    settings = request.settings
+    finetune.check_libraries(settings.method)
+    registry.home(Path(cfg.app.data), request.name)
+    base = _base(cfg, request.base)
+    check(settings.method, settings.shape, _model_config(base))
+    check_settings(settings)
+    if request.accelerate and settings.shape.init != "default":
+        raise ConfigError(
+            f"--init {settings.shape.init} keeps what it takes out of the base, which several processes cannot",
+            "leave --init or --accelerate-config out",
+        )
+    inputs, parts = _read(cfg, request)
+    return base, _record(cfg, request, base, inputs), parts
+
+
 def dry_run(cfg: Config, request: Request) -> dict[str, Any]:
     """What a run would do, without training: rows, steps, parameters, memory on one device, the command.
 
     Raises as `run` does.
     """
     settings = request.settings
-    finetune.check_libraries(settings.method)
-    registry.home(Path(cfg.app.data), request.name)
-    base = _base(cfg, request.base)
+    base, _, parts = settled(cfg, request)
     processes = _processes(request.accelerate)
     with tempfile.TemporaryDirectory() as temporary:
-        _prepare(Path(temporary), base, request, *_rows(request, _read(cfg, request)[1]))
+        prepare(Path(temporary), base, request, *sides(request, parts))
         plan = finetune.plan(Path(temporary), processes)
     counted = size(base, settings.method, settings.shape)
     needed = memory(counted, _model_config(base), settings, length=plan.longest, wide=not in_bf16(settings))
@@ -196,7 +201,7 @@ def _read(cfg: Config, request: Request) -> tuple[dict[str, str], list[Rows]]:
     return {file.name: registry.file_hash(file) for file in files}, parts
 
 
-def _rows(request: Request, parts: Sequence[Rows]) -> tuple[Rows, Rows]:
+def sides(request: Request, parts: Sequence[Rows]) -> tuple[Rows, Rows]:
     """The rows to train on, and the dev set."""
     return (parts[0], parts[1]) if parts[1:] and parts[1] else _split(parts[0], request.dev, request.settings.seed)
 
@@ -220,7 +225,8 @@ def _split(rows: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
     return sides
 
 
-def _prepare(folder: Path, base: Path, request: Request, train: Rows, dev: Rows) -> None:
+def prepare(folder: Path, base: Path, request: Request, train: Rows, dev: Rows) -> None:
+    """Write what training reads into its folder."""
     finetune.write_job(folder, base, request.settings)
     write_rows(folder / finetune.TRAIN, train)
     write_rows(folder / finetune.DEV, dev)

@@ -130,7 +130,7 @@ def test_only_approved_rows_are_trained_on_and_files_are_on_one_side(cfg: Config
         row |= {"id": str(number), "status": "draft" if number % 5 == 0 else "approved", "file": f"{number % 4}.md"}
     (tmp_path / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     request = ask(source=str(tmp_path / "many.jsonl"), dev=0.3)
-    train, dev = adapt._rows(request, adapt._read(cfg, request)[1])
+    train, dev = adapt.sides(request, adapt._read(cfg, request)[1])
     assert {row.id for row in [*train, *dev]} == {str(number) for number in range(30) if number % 5}
     assert not {row.file for row in train} & {row.file for row in dev}
     assert 0 < len(dev) <= 0.3 * 24
