@@ -107,7 +107,7 @@ def train(folder: Path, progress: Progress, rewards: Sequence[Reward] = ()) -> d
         model = load_model(base, settings)
         with disk_failures(folder):
             trainer = make_trainer(folder, settings, model, tokenizer, rows, dev, rewards)
-            _begin(trainer, folder, base, settings)
+            _begin(trainer, folder, settings)
             if settings.packing:
                 check_packing(trainer, rows)
             return _run(trainer, folder, base, settings, rows, dev, progress)
@@ -146,7 +146,7 @@ def _rows(
 # --- the run ---------------------------------------------------------------------------------------------------------
 
 
-def _begin(trainer: Any, folder: Path, base: Path, settings: Settings) -> None:
+def _begin(trainer: Any, folder: Path, settings: Settings) -> None:
     """Keep what LoRA begins with, where that is taken out of the base; a run that is gone on with has it already."""
     if settings.shape.init == "default" or last_whole(folder) or not trainer.is_world_process_zero():
         return
@@ -287,10 +287,15 @@ def _quiet() -> Iterator[None]:
     """Without the libraries' bars and advice; warnings that matter here are errors of our own."""
     import warnings
 
+    from datasets import disable_progress_bars, enable_progress_bars
     from datasets.utils.logging import set_verbosity_error
     from transformers.utils import logging as transformers_logging
 
     set_verbosity_error()
+    disable_progress_bars()
+    trl = logging.getLogger("trl")
+    told = trl.level
+    trl.setLevel(logging.ERROR)  # what it says of a collator that is not its own
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -301,6 +306,8 @@ def _quiet() -> Iterator[None]:
     finally:
         transformers_logging.set_verbosity(level)
         transformers_logging.enable_progress_bar()
+        enable_progress_bars()
+        trl.setLevel(told)
 
 
 def _tell(stage: str, done: int, total: int) -> None:

@@ -95,7 +95,9 @@ def check_settings(settings: Settings) -> None:
     if (stage == "distill") != bool(settings.teacher):
         raise ConfigError("--teacher and --stage distill go together", "give both, or neither")
     if stage == "distill" and settings.beta > 1:
-        raise ConfigError(f"--beta of distill is between 0 and 1, not {settings.beta}", "see docs/methods/distillation.md")
+        raise ConfigError(
+            f"--beta of distill is between 0 and 1, not {settings.beta}", "see docs/methods/distillation.md"
+        )
     needed = [_OPTIMIZERS[settings.optimizer][1], "wandb" if settings.report == "wandb" else ""]
     for package in filter(None, needed):
         if find_spec(package) is None:

@@ -68,7 +68,8 @@ def test_each_stage_has_its_rate_and_its_beta() -> None:
     assert default_rate("lora", "sft") == default_rate("lora", "pretrain") == 2e-4
     assert default_rate("lora", "dpo") == default_rate("lora", "kto") == pytest.approx(2e-5)
     assert default_rate("full", "orpo") == pytest.approx(8e-6)
-    assert {stage: default_beta(stage) for stage in STAGES if default_beta(stage) != 0.1} == {"simpo": 2.0, "grpo": 0.0}
+    own = {stage: default_beta(stage) for stage in STAGES if default_beta(stage) != 0.1}
+    assert own == {"simpo": 2.0, "grpo": 0.0, "distill": 1.0}
 
 
 def test_what_lora_begins_with_is_refused_for_other_methods() -> None:
@@ -97,6 +98,8 @@ def test_what_lora_begins_with_is_refused_for_other_methods() -> None:
         (Settings(stage="grpo", answers=1), "--answers 2"),
         (Settings("ptuning-v2", "grpo"), "cannot be trained by grpo"),
         (Settings("qlora", shape=Shape(init="loftq"), device="cpu"), "on a GPU"),
+        (Settings(stage="distill"), "--teacher and --stage distill go together"),
+        (Settings(stage="distill", teacher="t", beta=2.0), "between 0 and 1"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused_with_what_to_do(settings: Settings, said: str) -> None:
