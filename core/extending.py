@@ -15,9 +15,11 @@ with the settings of config.toml as keywords. It raises what it likes: what went
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from core.types import Document
+
+Init = Literal["default", "pissa", "olora", "loftq"]
 
 
 class Reader(Protocol):
@@ -76,6 +78,10 @@ class Chunker(Protocol):
 class Shape:
     """How large what is trained is. `rank`, `alpha`, `dropout` of LoRA; `virtual_tokens` of prefix, prompt, P-tuning
     and LLaMA-Adapter; `adapted_layers` of LLaMA-Adapter, counted from the top (0: all but the first two).
+
+    `rslora`: alpha is divided by the root of the rank (Kalajdzievski 2023). `init`: what LoRA begins with: "pissa" the
+    largest singular values of the weights (Meng et al. 2024), "olora" their QR factors (Büyükakyüz 2024), "loftq" what
+    4 bits leave over of them (Li et al. 2023).
     """
 
     rank: int = 16
@@ -83,6 +89,13 @@ class Shape:
     dropout: float = 0.0
     virtual_tokens: int = 20
     adapted_layers: int = 0
+    rslora: bool = False
+    init: Init = "default"
+
+    @property
+    def saved_rank(self) -> int:
+        """The rank of the adapter that is left: what an initialisation took out of the base is given back beside it."""
+        return self.rank if self.init == "default" else 2 * self.rank
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ _ENCODER = "prompt_encoder.safetensors"
 _KEPT = ("step", "epoch", "loss", "grad_norm", "learning_rate")
 _RENAMED = {
     "eval_loss": "dev_loss", "rewards/accuracies": "accuracy", "rewards/margins": "margin",
-    "eval_rewards/accuracies": "dev_accuracy", "eval_rewards/margins": "dev_margin",
+    "eval_rewards/accuracies": "dev_accuracy", "eval_rewards/margins": "dev_margin", "reward": "reward",
+    "eval_reward": "dev_reward",
 }  # fmt: skip
 # What torch and safetensors, which write with their own code, say of a disk that takes no more.
 _FULL = re.compile(r"No space left|os error 28|Disk quota|PytorchStreamWriter|inline_container|iostream error")
@@ -54,9 +55,9 @@ def curve(history: list[dict[str, Any]]) -> list[dict[str, float]]:
 
 
 def watcher(
-    folder: Path, trainer: Any, progress: Callable[[str, int, int], None], at_first: Callable[[], None]
+    folder: Path, trainer: Any, progress: Callable[[str, int, int], None], at_first: Callable[[], None], *, events: bool
 ) -> "TrainerCallback":
-    """Tells how far it is, writes loss.jsonl and TensorBoard's events, and marks the checkpoints that are whole.
+    """Tells how far it is, writes loss.jsonl (with `events` TensorBoard's too), marks checkpoints that are whole.
 
     Of several processes, the first one does. `at_first` is called by all, before the first step of all.
     """
@@ -73,14 +74,15 @@ def watcher(
                 restore_encoder(trainer.model, Path(args.output_dir) / f"checkpoint-{state.global_step}")
             else:
                 at_first()
-            self.writer = SummaryWriter(str(folder / EVENTS), purge_step=state.global_step + 1) if first else None
+            if first and events:
+                self.writer = SummaryWriter(str(folder / EVENTS), purge_step=state.global_step + 1)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if first:
                 progress("train", state.global_step, state.max_steps)
 
         def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if self.writer and curve(state.log_history[-1:]):
+            if first and curve(state.log_history[-1:]):
                 _write_curve(folder / LOSSES, self.writer, curve(state.log_history))
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -97,10 +99,10 @@ def watcher(
     return Watcher()
 
 
-def _write_curve(file: Path, writer: "SummaryWriter", rows: list[dict[str, float]]) -> None:
+def _write_curve(file: Path, writer: "SummaryWriter | None", rows: list[dict[str, float]]) -> None:
     write_whole(file, "".join(json.dumps(row) + "\n" for row in rows))
-    for name, value in rows[-1].items():
-        if name != "step":
+    for name, value in rows[-1].items() if writer else ():
+        if writer and name != "step":
             writer.add_scalar(name, value, int(rows[-1]["step"]))
 
 

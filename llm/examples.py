@@ -1,7 +1,8 @@
-"""What a model is trained on: conversations, and preferences between two answers; as JSONL, one object a line.
+"""What a model is trained on: conversations, preferences between two answers, ratings of one, and plain text; as
+JSONL, one object a line.
 
-Conversations are in OpenAI's chat format with fields of our own beside `messages`, preferences in the conversational
-form of TRL (`prompt`, `chosen`, `rejected`). Other tools read both as they are.
+Conversations are in OpenAI's chat format with fields of our own beside `messages`, preferences and ratings in the
+conversational forms of TRL (`prompt`, `chosen`, `rejected`; `prompt`, `completion`, `label`). Other tools read them.
 """
 
 import json
@@ -73,6 +74,31 @@ class Preference(_Row):
     status: Status = "approved"
 
 
+class Rating(_Row):
+    """An answer that was found good (`label`) or bad."""
+
+    id: str
+    prompt: Annotated[tuple[Message, ...], Field(min_length=1)]
+    completion: Annotated[tuple[Message, ...], Field(min_length=1, max_length=1)]
+    label: bool
+    file: str = ""
+    origin: str = ""
+    status: Status = "approved"
+
+
+class Passage(_Row):
+    """Text that is learnt as it stands."""
+
+    id: str
+    text: _Text
+    file: str = ""
+    origin: str = ""
+    status: Status = "approved"
+
+
+Row = Example | Preference | Rating | Passage
+
+
 def examples_file(side: str) -> str:
     """The name of the file with a side's conversations, in the folder of a data set."""
     return f"{side}.jsonl"
@@ -81,6 +107,11 @@ def examples_file(side: str) -> str:
 def preferences_file(side: str) -> str:
     """The name of the file with a side's preferences; it is there where there are any."""
     return f"preferences-{side}.jsonl"
+
+
+def ratings_file(side: str) -> str:
+    """The name of the file with a side's ratings; it is there where there are any."""
+    return f"ratings-{side}.jsonl"
 
 
 def read_examples(file: Path) -> list[Example]:
@@ -93,12 +124,33 @@ def read_preferences(file: Path) -> list[Preference]:
     return _read(file, Preference)
 
 
-def write_rows(file: Path, rows: Iterable[Example | Preference]) -> None:
-    """Write conversations or preferences, whole or not at all. Raises `OSError`."""
+def read_ratings(file: Path) -> list[Rating]:
+    """The ratings of a file; two of each preference where it holds these. Raises `DatasetError` as the others do."""
+    try:
+        return _read(file, Rating)
+    except DatasetError as error:
+        try:
+            pairs = _read(file, Preference)
+        except DatasetError:
+            raise error from None
+    return [
+        Rating(id=f"{pair.id}-{name}", prompt=pair.prompt, completion=said, label=label, file=pair.file,
+               origin=pair.origin, status=pair.status)
+        for pair in pairs for name, said, label in (("chosen", pair.chosen, True), ("rejected", pair.rejected, False))
+    ]  # fmt: skip
+
+
+def read_passages(file: Path) -> list[Passage]:
+    """The texts of a file. Raises `DatasetError` naming file, line and what is wrong there."""
+    return _read(file, Passage)
+
+
+def write_rows(file: Path, rows: Iterable[Row]) -> None:
+    """Write rows, whole or not at all. Raises `OSError`."""
     write_whole(file, "".join(row.model_dump_json() + "\n" for row in rows))
 
 
-_Form = TypeVar("_Form", Example, Preference)
+_Form = TypeVar("_Form", Example, Preference, Rating, Passage)
 
 
 def _read(file: Path, form: type[_Form]) -> list[_Form]:

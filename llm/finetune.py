@@ -1,4 +1,5 @@
-"""Fine-tune a causal language model on conversations (SFT) or preferences (DPO), with trl, peft and accelerate.
+"""Fine-tune a causal language model with trl, peft and accelerate: on conversations, preferences, ratings, plain text,
+or by rewards for what it answers.
 
 `train` works in a folder: it reads job.json, train.jsonl and dev.jsonl there and leaves the model, loss.jsonl and
 outcome.json. So it runs in this process, in one of its own (`python -m llm.finetune FOLDER`) or in several below
@@ -10,7 +11,7 @@ import logging
 import math
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -20,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 from core.errors import DatasetError, ModelError, RagstoneError
 from core.files import write_whole
 from llm.checkpoints import disk_failures, last_whole, restore_encoder, watcher
-from llm.examples import read_examples, read_preferences
-from llm.methods import Method, Shape, check, virtual_tokens
-from llm.tokens import Tokenized, carry_tokenizer, load_tokenizer, tokenize
-from llm.trainers import Settings, check_packing, count_steps, load_model, make_trainer, pack
+from llm.examples import Row, read_examples, read_passages, read_preferences, read_ratings
+from llm.methods import ASKING, PAIRS, Method, Shape, Stage, check, virtual_tokens
+from llm.stages import Reward, dataset, make_trainer
+from llm.tokens import Tokenized, as_questions, carry_tokenizer, load_tokenizer, tokenize, windows
+from llm.trainers import Settings, check_packing, check_settings, count_steps, load_model, pack
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -34,6 +36,9 @@ JOB, TRAIN, DEV = "job.json", "train.jsonl", "dev.jsonl"
 BEFORE, OUTCOME, FAILURE = "before.json", "outcome.json", "failure.json"
 SPOKEN = "ragstone: "  # what a line of progress of a child begins with
 _MEASURED = 200  # training rows on which the loss before and after is taken
+_ANSWERED = 32  # where the model answers them
+_WINDOW = 1024  # tokens of plain text in a row, where --max-length does not say
+INITIAL = "initial"  # what LoRA began with, where that was taken out of the base
 _NO_DEV = "there is no dev set: nothing says when to stop, and the last weights are kept"
 _LIBRARIES = ("accelerate", "datasets", "peft", "trl", "tensorboard")
 
@@ -54,7 +59,7 @@ class Plan:
 def check_libraries(method: Method) -> None:
     """Raise `ModelError` where the packages that training needs are not installed."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # advice on faster kernels, also where it is not used
-    for name in (*_LIBRARIES, *(["bitsandbytes"] if method == "qlora" else [])):
+    for name in (*_LIBRARIES, *(["bitsandbytes"] if method in ("qlora", "lora-int8") else [])):
         if find_spec(name) is None:
             raise ModelError(f"training needs the package {name!r}", 'install it: pip install "ragstone[train]"')
 
@@ -81,8 +86,15 @@ def plan(folder: Path, processes: int = 1) -> Plan:
     return Plan(len(rows.rows), len(dev.rows), longest, rows.left_out + dev.left_out, steps, sequences, rows.notes)
 
 
-def train(folder: Path, progress: Progress) -> dict[str, Any]:
-    """Train, measure the loss before and after, save; returns what outcome.json says.
+def reader(stage: Stage) -> Callable[[Path], Sequence[Row]]:
+    """What reads the rows of a stage."""
+    if stage in PAIRS:
+        return read_preferences
+    return {"kto": read_ratings, "pretrain": read_passages}.get(stage, read_examples)
+
+
+def train(folder: Path, progress: Progress, rewards: Sequence[Reward] = ()) -> dict[str, Any]:
+    """Train, measure the loss before and after, save; returns what outcome.json says. `rewards` are those of GRPO.
 
     Raises `DatasetError` for rows that do not fit, `ModelError` for the base model, its chat template, a loss that is
     no number, memory and disk.
@@ -94,7 +106,8 @@ def train(folder: Path, progress: Progress) -> dict[str, Any]:
     with _quiet(), _memory_failures():
         model = load_model(base, settings)
         with disk_failures(folder):
-            trainer = make_trainer(folder, settings, model, tokenizer, rows, dev)
+            trainer = make_trainer(folder, settings, model, tokenizer, rows, dev, rewards)
+            _begin(trainer, folder, settings)
             if settings.packing:
                 check_packing(trainer, rows)
             return _run(trainer, folder, base, settings, rows, dev, progress)
@@ -107,13 +120,20 @@ def _rows(
 
     config = AutoConfig.from_pretrained(str(base), local_files_only=True, trust_remote_code=False)
     check(settings.method, settings.shape, config)
+    check_settings(settings)
     most = min(config.max_position_embeddings, tokenizer.model_max_length)
     most = min(settings.max_length or most, most) - virtual_tokens(settings.method, settings.shape)
-    read = read_examples if settings.stage == "sft" else read_preferences
-    parts = []
+    read, refuse = reader(settings.stage), settings.too_long == "refuse"
+    parts: list[Tokenized] = []
     for name in (TRAIN, DEV):
-        written = read(folder / name) if (folder / name).exists() else []
-        parts.append(tokenize(tokenizer, written, most, refuse=settings.too_long == "refuse"))
+        written: Any = read(folder / name) if (folder / name).exists() else []
+        match settings.stage:
+            case "pretrain":
+                parts.append(windows(tokenizer, written, most if settings.max_length else min(most, _WINDOW)))
+            case "grpo" | "distill":
+                parts.append(as_questions(tokenizer, written, most, settings.answer_tokens, refuse=refuse))
+            case _:
+                parts.append(tokenize(tokenizer, written, most, refuse=refuse))
     if not parts[0].rows:
         left = len(parts[0].left_out)
         raise DatasetError(
@@ -126,6 +146,13 @@ def _rows(
 # --- the run ---------------------------------------------------------------------------------------------------------
 
 
+def _begin(trainer: Any, folder: Path, settings: Settings) -> None:
+    """Keep what LoRA begins with, where that is taken out of the base; a run that is gone on with has it already."""
+    if settings.shape.init == "default" or last_whole(folder) or not trainer.is_world_process_zero():
+        return
+    trainer.accelerator.unwrap_model(trainer.model).save_pretrained(str(folder / INITIAL))
+
+
 def _run(
     trainer: Any, folder: Path, base: Path, settings: Settings, rows: Tokenized, dev: Tokenized,
     progress: Progress,
@@ -134,20 +161,24 @@ def _run(
 
     def measure() -> None:
         # Not before `train`: a model that was prepared to be evaluated alone is not prepared for several processes.
-        found = _losses(trainer, rows, dev)
+        found = _losses(trainer, rows, dev, settings)
         if trainer.is_world_process_zero():
             write_whole(folder / BEFORE, json.dumps(found))
 
-    trainer.add_callback(watcher(folder, trainer, progress, measure))
+    trainer.add_callback(watcher(folder, trainer, progress, measure, events=settings.report == "tensorboard"))
     if dev.rows:
         trainer.add_callback(EarlyStoppingCallback(settings.patience))
-    trainer.train(resume_from_checkpoint=last_whole(folder))
+    with _known_state(settings):
+        trainer.train(resume_from_checkpoint=last_whole(folder))
     trainer.remove_callback(EarlyStoppingCallback)
     state = trainer.state
     best = Path(state.best_model_checkpoint) if state.best_model_checkpoint else None
     if best and settings.method == "ptuning":
         restore_encoder(trainer.model, best)
-    metrics = {"before": json.loads((folder / BEFORE).read_text("utf-8")), "after": _losses(trainer, rows, dev)}
+    metrics = {
+        "before": json.loads((folder / BEFORE).read_text("utf-8")),
+        "after": _losses(trainer, rows, dev, settings),
+    }
     _save(trainer, folder, base, settings)
     outcome = {
         "steps": state.global_step, "best_step": int(best.name.partition("-")[2]) if best else state.global_step,
@@ -162,19 +193,47 @@ def _run(
     return outcome
 
 
-def _losses(trainer: Any, rows: Tokenized, dev: Tokenized) -> dict[str, float]:
-    """Mean loss of a batch on the training rows (up to 200) and on the dev set; of SFT also the perplexity."""
-    from datasets import Dataset
+@contextmanager
+def _known_state(settings: Settings) -> Iterator[None]:
+    """Let torch read back the state of an optimizer whose projections are objects; else it reads tensors alone."""
+    import torch
 
+    if settings.optimizer == "galore":
+        from galore_torch.galore_projector import GaLoreProjector as Projector  # pyright: ignore[reportMissingImports]
+    elif settings.optimizer == "apollo":
+        from apollo_torch.random_projector import GradientProjector as Projector  # pyright: ignore[reportMissingImports]
+    else:
+        yield
+        return
+    with torch.serialization.safe_globals([Projector]):
+        yield
+
+
+def _losses(trainer: Any, rows: Tokenized, dev: Tokenized, settings: Settings) -> dict[str, float]:
+    """Mean loss of a batch on the training rows (up to 200) and on the dev set, and what else says how good it is.
+
+    Of rows with labels the perplexity; of preferences the share in which the better answer is the likelier one; of
+    ratings by how much good answers became likelier than bad ones; of GRPO, instead of a loss, the mean rewards.
+    """
     found: dict[str, float] = {}
-    for name, part in (("train", rows.rows[:_MEASURED]), ("dev", dev.rows)):
-        if part:
-            told = trainer.evaluate(Dataset.from_list(part), metric_key_prefix=name)
-            found[f"{name}_loss"] = told[f"{name}_loss"]
-            if "input_ids" in part[0]:
-                found[f"{name}_perplexity"] = math.exp(min(told[f"{name}_loss"], 700))
-            else:
-                found[f"{name}_accuracy"] = told["eval_rewards/accuracies"]
+    most = _ANSWERED if settings.stage in ASKING else _MEASURED
+    for name, part in (("train", rows.rows[:most]), ("dev", dev.rows)):
+        if not part:
+            continue
+        told = trainer.evaluate(dataset(part, settings), metric_key_prefix=name)
+        if settings.stage == "grpo":
+            named = {
+                key.split("/")[1]: key for key in told if key.startswith("eval_rewards/") and key.endswith("/mean")
+            }
+            found[f"{name}_reward"] = told["eval_reward"]
+            found |= {f"{name}_{reward}": told[key] for reward, key in named.items()}
+            continue
+        found[f"{name}_loss"] = told[f"{name}_loss"]
+        if "input_ids" in part[0]:
+            found[f"{name}_perplexity"] = math.exp(min(told[f"{name}_loss"], 700))
+        for key, means in (("eval_rewards/accuracies", "accuracy"), ("eval_rewards/margins", "margin")):
+            if key in told and (means == "accuracy") == (settings.stage != "kto"):
+                found[f"{name}_{means}"] = told[key]
     return found
 
 
@@ -186,6 +245,10 @@ def _save(trainer: Any, folder: Path, base: Path, settings: Settings) -> None:
         return
     if settings.method == "full":
         _in_the_base_dtype(base, saved)
+    if settings.shape.init != "default":  # [A | A0] and [B | -B0]: what was taken out of the base is put back
+        adapted = trainer.accelerator.unwrap_model(trainer.model)
+        adapted.save_pretrained(str(saved), path_initial_model_for_weight_conversion=str(folder / INITIAL))
+        shutil.rmtree(folder / INITIAL)
     for file in saved.iterdir():
         if file.name == "config.json" or file.name.startswith("adapter_") or ".safetensors" in file.name:
             file.replace(folder / file.name)
@@ -224,10 +287,15 @@ def _quiet() -> Iterator[None]:
     """Without the libraries' bars and advice; warnings that matter here are errors of our own."""
     import warnings
 
+    from datasets import disable_progress_bars, enable_progress_bars
     from datasets.utils.logging import set_verbosity_error
     from transformers.utils import logging as transformers_logging
 
     set_verbosity_error()
+    disable_progress_bars()
+    trl = logging.getLogger("trl")
+    told = trl.level
+    trl.setLevel(logging.ERROR)  # what it says of a collator that is not its own
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -238,16 +306,18 @@ def _quiet() -> Iterator[None]:
     finally:
         transformers_logging.set_verbosity(level)
         transformers_logging.enable_progress_bar()
+        enable_progress_bars()
+        trl.setLevel(told)
 
 
 def _tell(stage: str, done: int, total: int) -> None:
     print(f"{SPOKEN}{json.dumps([stage, done, total])}", flush=True)  # noqa: T201
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, rewards: Sequence[Reward] = ()) -> int:
     """Train as a process of its own; what went wrong is told in failure.json."""
     try:
-        train(folder, _tell)
+        train(folder, _tell, rewards)
     except RagstoneError as error:
         told = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
         write_whole(folder / FAILURE, json.dumps(told))

@@ -16,14 +16,14 @@ _TAIL = 12  # lines of the log in a message
 _GRACE = 10  # seconds between asking a process to end and making it
 
 
-def command(folder: Path, config: Path) -> list[str]:
-    """What is run: one process for each device that the configuration names."""
+def command(folder: Path, config: Path, module: str = "llm.finetune") -> list[str]:
+    """What is run: one process for each device that the configuration names, each of them `module`."""
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
-    return [*launcher, "--module", "llm.finetune", str(folder)]
+    return [*launcher, "--module", module, str(folder)]
 
 
-def train_launched(folder: Path, config: Path, progress: Progress) -> dict[str, Any]:
-    """As `llm.finetune.train`, in the processes of an accelerate configuration (DDP, FSDP, ZeRO).
+def train_launched(folder: Path, config: Path, progress: Progress, module: str = "llm.finetune") -> dict[str, Any]:
+    """As `llm.finetune.train`, in the processes of an accelerate configuration (DDP, FSDP, ZeRO), each a `module`.
 
     Their output is in train.log. They end with this process; were it killed, at their next step, of which they cannot
     tell anybody. Raises what `train` raises there, else `ModelError` with the end of the log.
@@ -32,7 +32,7 @@ def train_launched(folder: Path, config: Path, progress: Progress) -> dict[str, 
         (folder / name).unlink(missing_ok=True)
     with (folder / LOG).open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
-            command(folder, config), stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
+            command(folder, config, module), stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
             encoding="utf-8", errors="replace",
         )  # fmt: skip
         assert process.stdout is not None

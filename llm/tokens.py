@@ -8,11 +8,12 @@ import hashlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import DatasetError, ModelError
-from llm.examples import Example, Message, Preference
+from llm.examples import Example, Message, Passage, Preference, Rating, Row
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,13 +28,14 @@ _TOKENIZER_FILES = (
 
 @dataclass(frozen=True, slots=True)
 class Tokenized:
-    """Rows as trl takes them: {"input_ids", "labels"}, or {"prompt_ids", "chosen_ids", "rejected_ids"}.
+    """Rows as trl takes them: {"input_ids", "labels"}, {"prompt_ids", "chosen_ids", "rejected_ids"} or {"prompt_ids",
+    "completion_ids", "label"}; of GRPO, which asks by itself, {"prompt"} as messages, with "gold" and "kind".
 
     `lengths` are those of the longest sequence of each row, `left_out` the ids of rows that were too long, `notes` what
     a person should know.
     """
 
-    rows: list[dict[str, list[int]]]
+    rows: list[dict[str, Any]]
     lengths: list[int]
     left_out: list[str]
     notes: tuple[str, ...] = ()
@@ -73,25 +75,20 @@ def carry_tokenizer(base: Path, folder: Path) -> None:
 
 
 def tokenize(
-    tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Example] | Sequence[Preference], most: int, *, refuse: bool
+    tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Example | Preference | Rating], most: int, *, refuse: bool
 ) -> Tokenized:
     """Rows as ids, only the last answer of each to be learnt.
 
     `most` is the longest sequence in tokens; a longer one is left out, or with `refuse` a `DatasetError`. Raises
     `ModelError` for a template that cannot be trained on.
     """
-    done: list[dict[str, list[int]]] = []
+    done: list[dict[str, Any]] = []
     lengths, left_out, unended = [], [], False
     for row in rows:
-        answers = (row.messages[-1:],) if isinstance(row, Example) else (row.chosen, row.rejected)
+        answers = _answers(row)
         prompt, *completions = _split(tokenizer, row.id, row.prompt, answers)
         length = len(prompt) + max(map(len, completions))
-        if length > most:
-            if refuse:
-                raise DatasetError(
-                    f"row {row.id!r} has {length} tokens, and the model's context here is {most}",
-                    "shorten it, raise --max-length where the model allows it, or leave --too-long at leave-out",
-                )
+        if _too_long(row, length, most, refuse):
             left_out.append(row.id)
             continue
         unended |= not any(tokens[-1] in _ends(tokenizer) for tokens in completions)
@@ -99,10 +96,59 @@ def tokenize(
         if isinstance(row, Example):
             labels = [UNTRAINED] * len(prompt) + completions[0]
             done.append({"input_ids": prompt + completions[0], "labels": labels})
+        elif isinstance(row, Rating):
+            done.append({"prompt_ids": prompt, "completion_ids": completions[0], "label": row.label})
         else:
             done.append({"prompt_ids": prompt, "chosen_ids": completions[0], "rejected_ids": completions[1]})
     notes = (_UNENDED.format(tokenizer.eos_token),) if unended else ()
     return Tokenized(done, lengths, left_out, notes)
+
+
+def as_questions(
+    tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Example], most: int, room: int, *, refuse: bool
+) -> Tokenized:
+    """Conversations as questions that the model answers while it is trained, with `room` tokens for each answer.
+
+    Raises as `tokenize` does.
+    """
+    done: list[dict[str, Any]] = []
+    lengths, left_out = [], []
+    for row in rows:
+        length = len(_ids(tokenizer, _rendered(tokenizer, row.id, row.prompt, ask=True))) + room
+        if _too_long(row, length, most, refuse):
+            left_out.append(row.id)
+            continue
+        lengths.append(length)
+        asked = [message.model_dump() for message in row.prompt]
+        done.append({"prompt": asked, "gold": row.answer, "kind": row.kind})
+    return Tokenized(done, lengths, left_out)
+
+
+def windows(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Passage], most: int) -> Tokenized:
+    """Plain text as ids, all of them to be learnt, a text that is longer than `most` in several rows."""
+    end = tokenizer.eos_token_id
+    done: list[dict[str, Any]] = []
+    for row in rows:
+        ids = _ids(tokenizer, row.text) + ([end] if isinstance(end, int) else [])
+        count = -(-len(ids) // most)
+        bounds = [len(ids) * n // count for n in range(count + 1)]  # alike in length, so that no token is left alone
+        done += [{"input_ids": ids[a:b], "labels": ids[a:b]} for a, b in pairwise(bounds) if b - a > 1]
+    return Tokenized(done, [len(row["input_ids"]) for row in done], [])
+
+
+def _answers(row: Example | Preference | Rating) -> Sequence[Sequence[Message]]:
+    if isinstance(row, Example):
+        return (row.messages[-1:],)
+    return (row.completion,) if isinstance(row, Rating) else (row.chosen, row.rejected)
+
+
+def _too_long(row: Row, length: int, most: int, refuse: bool) -> bool:
+    if length > most and refuse:
+        raise DatasetError(
+            f"row {row.id!r} has {length} tokens, and the model's context here is {most}",
+            "shorten it, raise --max-length where the model allows it, or leave --too-long at leave-out",
+        )
+    return length > most
 
 
 _UNENDED = "the chat template ends an answer in another token than the tokenizer's end {!r}: served, it may not stop"

@@ -1,19 +1,29 @@
-"""The base model and the trl trainer of a fine-tuning, and the settings that both are made by."""
+"""The settings of a fine-tuning, the base model that they load, and what every trainer is told by them."""
 
 import math
 import os
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from core.errors import ModelError
+from core.errors import ConfigError, ModelError
 from llm.checkpoints import CHECKPOINTS
-from llm.methods import Method, Shape, Stage, can_pack, can_recompute, peft_config
+from llm.methods import ASKING, Method, Shape, Stage, can_pack, can_recompute, virtual_tokens
 from llm.tokens import UNTRAINED, Tokenized
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
+Optimizer = Literal["adamw", "adamw8bit", "adafactor", "galore", "apollo"]
+Report = Literal["tensorboard", "wandb", "none"]
+
+# transformers' names, and the package that each needs beside it
+_OPTIMIZERS: dict[Optimizer, tuple[str, str]] = {
+    "adamw": ("adamw_torch", ""), "adamw8bit": ("adamw_bnb_8bit", "bitsandbytes"), "adafactor": ("adafactor", ""),
+    "galore": ("galore_adamw", "galore_torch"), "apollo": ("apollo_adamw", "apollo_torch"),
+}  # fmt: skip
+_PROJECTED = ("galore", "apollo")  # their state is of low rank, for matrices of full fine-tuning
 _LOGGED = 200  # rows of the loss curve
 _SAVED = 10  # checkpoints, and looks at the dev set, of a run
 _PACK = 1024  # tokens of a packed sequence, at least
@@ -25,7 +35,10 @@ class Settings:
     """How to train. `max_steps` 0: as many as the epochs need. `patience`: looks at the dev set without gain.
 
     `batch_size` rows a device and step, times `accumulation`. `max_length` in tokens, 0: the model's context.
-    `recompute`: activations are computed twice instead of kept. `beta` of DPO.
+    `recompute`: activations are computed twice instead of kept. `beta` of DPO, ORPO, SimPO, KTO, GRPO and
+    distillation, `gamma` the margin that SimPO aims at. `neftune`: noise on the embeddings (Jain et al. 2023), 0 for
+    none. Of GRPO and distillation: answers to a question, of GRPO so many, drawn at `temperature`, of at most
+    `answer_tokens`. `teacher`: the folder of the model that distillation learns from.
     """
 
     method: Method = "lora"
@@ -46,6 +59,52 @@ class Settings:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu"] = "auto"
     beta: float = 0.1
+    gamma: float = 1.0
+    neftune: float = 0.0
+    optimizer: Optimizer = "adamw"
+    report: Report = "tensorboard"
+    answers: int = 4
+    answer_tokens: int = 256
+    temperature: float = 1.0
+    teacher: str = ""
+
+    @property
+    def sequences(self) -> int:
+        """Sequences of a batch on a device: rows, or the answers to them."""
+        return self.batch_size * (self.answers if self.stage == "grpo" else 1)
+
+
+def check_settings(settings: Settings) -> None:
+    """Raise `ConfigError` for settings that do not go together, `ModelError` for a package that one of them needs."""
+    method, stage = settings.method, settings.stage
+    if settings.neftune and stage != "sft":
+        raise ConfigError(f"--neftune is noise for sft, and the stage is {stage}", "leave it out")
+    if settings.optimizer in _PROJECTED and method != "full":
+        raise ConfigError(
+            f"--optimizer {settings.optimizer} is for whole matrices, and {method} trains few weights",
+            "take --method full, or leave it out",
+        )
+    if settings.shape.init == "loftq" and not on_gpu(settings):
+        raise ConfigError("peft computes what LoftQ begins with on a GPU, and none trains here", "leave --init out")
+    if stage == "kto" and settings.batch_size < 2:
+        raise ConfigError("KTO compares the answers of a batch with each other's questions", "take --batch 2 or more")
+    if stage == "grpo" and settings.answers < 2:
+        raise ConfigError("GRPO compares several answers to a question", "take --answers 2 or more")
+    if stage in ASKING and (method == "llama-adapter" or virtual_tokens(method, settings.shape)):
+        raise ConfigError(f"{method} cannot be trained by {stage}, which answers as it trains", "take --method lora")
+    if (stage == "distill") != bool(settings.teacher):
+        raise ConfigError("--teacher and --stage distill go together", "give both, or neither")
+    if stage == "distill" and settings.beta > 1:
+        raise ConfigError(
+            f"--beta of distill is between 0 and 1, not {settings.beta}", "see docs/methods/distillation.md"
+        )
+    needed = [_OPTIMIZERS[settings.optimizer][1], "wandb" if settings.report == "wandb" else ""]
+    for package in filter(None, needed):
+        if find_spec(package) is None:
+            raise ModelError(
+                f"{settings.optimizer if package != 'wandb' else '--report wandb'} needs the package {package!r}",
+                f"install it: pip install {package.replace('_', '-')}",
+            )
 
 
 def on_gpu(settings: Settings) -> bool:
@@ -71,7 +130,8 @@ def in_bf16(settings: Settings) -> bool:
 
 
 def load_model(base: Path, settings: Settings) -> "PreTrainedModel":
-    """The base model: float32 below full fine-tuning, since bfloat16 loses small updates; 4 bits below QLoRA.
+    """The base model: float32 below full fine-tuning, since bfloat16 loses small updates; 4 bits below QLoRA,
+    8 below LoRA over LLM.int8().
 
     Raises `ModelError` where it cannot be loaded.
     """
@@ -85,6 +145,8 @@ def load_model(base: Path, settings: Settings) -> "PreTrainedModel":
         quantized = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute
         )
+    elif settings.method == "lora-int8":  # Dettmers et al. 2022: outlying columns are computed in 16 bits
+        quantized = BitsAndBytesConfig(load_in_8bit=True)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             str(base), dtype=torch.float32 if settings.method == "full" else compute, quantization_config=quantized,
@@ -102,92 +164,35 @@ def load_model(base: Path, settings: Settings) -> "PreTrainedModel":
     return model
 
 
-def make_trainer(
-    folder: Path, settings: Settings, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase",
-    rows: Tokenized, dev: Tokenized,
-) -> Any:  # fmt: skip
-    """A trl trainer of rows that are ids already. Raises `ModelError`."""
-    import torch
-    from datasets import Dataset
-    from transformers import PrinterCallback
-    from trl.trainer.dpo_config import DPOConfig
-    from trl.trainer.dpo_trainer import DPOTrainer
-    from trl.trainer.sft_config import SFTConfig
-    from trl.trainer.sft_trainer import SFTTrainer
-
-    class Guarded:
-        """A step whose loss is no number ends the run before the weights are changed or saved."""
-
-        def training_step(self, *args: Any, **kwargs: Any) -> Any:
-            loss = super().training_step(*args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
-            step = self.state.global_step + 1  # pyright: ignore[reportAttributeAccessIssue]
-            if not bool(torch.isfinite(loss)):
-                raise diverged(f"the loss became {loss.item()} in step {step}")
-            return loss
-
-        def _save_checkpoint(self, model: Any, trial: Any) -> None:
-            if not all(bool(torch.isfinite(w).all()) for w in model.parameters() if w.requires_grad):
-                raise diverged("the weights became NaN or infinite")
-            super()._save_checkpoint(model, trial)  # pyright: ignore[reportAttributeAccessIssue]
-
-        def create_model_card(self, **_: Any) -> None:
-            """None: what is trained on stays out of the model's folder."""
-
-        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
-            return dataset  # ids and labels, packed if they are to be
-
-    class Sft(Guarded, SFTTrainer):  # pyright: ignore[reportIncompatibleMethodOverride]
-        pass
-
-    class Dpo(Guarded, DPOTrainer):  # pyright: ignore[reportIncompatibleMethodOverride]
-        pass
-
-    packed = pack(rows, settings) if settings.packing else Dataset.from_list(rows.rows)
-    held = Dataset.from_list(dev.rows) if dev.rows else None
-    arguments = _arguments(folder, settings, len(packed), dev=bool(held))
-    adapter = peft_config(settings.method, settings.shape, model.config)
-    if settings.stage == "sft":
-        args = SFTConfig(**arguments, packing=settings.packing, eval_packing=False, max_length=None)
-        trainer: Any = Sft(
-            model, args, train_dataset=packed, eval_dataset=held, processing_class=tokenizer, peft_config=adapter
-        )
-    else:
-        args = DPOConfig(**arguments, beta=settings.beta, max_length=None)
-        trainer = Dpo(
-            model, args=args, train_dataset=packed, eval_dataset=held, processing_class=tokenizer, peft_config=adapter
-        )
-    trainer.remove_callback(PrinterCallback)
-    if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):  # these want one type; bfloat16 loses updates
-        for weights in trainer.model.parameters():
-            if weights.requires_grad:
-                weights.data = weights.data.float()
-    if settings.method == "llama-adapter":  # it kept the forward of the time before trl put its head on
-        trainer.model.base_model.forward = trainer.model.base_model.model.forward
-    return trainer
-
-
 def count_steps(settings: Settings, sequences: int, processes: int) -> int:
     """Steps of a run in which each process takes a batch at a time of so many rows or packs."""
+    if settings.stage in ASKING:  # a step takes whole batches alone
+        whole = sequences // (settings.batch_size * settings.accumulation * processes)
+        return settings.max_steps or math.ceil(settings.epochs * whole)
     batches = math.ceil(sequences / settings.batch_size / processes)
     return settings.max_steps or math.ceil(settings.epochs * math.ceil(batches / settings.accumulation))
 
 
-def _arguments(folder: Path, settings: Settings, sequences: int, *, dev: bool) -> dict[str, Any]:
-    """What both trainers are told."""
+def arguments(folder: Path, settings: Settings, sequences: int, *, dev: bool) -> dict[str, Any]:
+    """What all trainers are told."""
     total = count_steps(settings, sequences, int(os.environ.get("WORLD_SIZE", 1)))
     logged = max(total // _LOGGED, 1)
+    judged = "eval_reward" if settings.stage == "grpo" else "eval_loss"
     often = max(total // _SAVED // logged, 1) * logged  # so that a resumed run logs means of the same steps
     return {
         "output_dir": str(folder / CHECKPOINTS), "num_train_epochs": settings.epochs,
-        "max_steps": settings.max_steps or -1, "per_device_train_batch_size": settings.batch_size,
+        "max_steps": settings.max_steps or -1, "per_device_train_batch_size": settings.sequences,
         "per_device_eval_batch_size": settings.batch_size, "gradient_accumulation_steps": settings.accumulation,
         "learning_rate": settings.learning_rate, "warmup_steps": math.ceil(settings.warmup * total),
         "seed": settings.seed, "use_cpu": not on_gpu(settings), "bf16": in_bf16(settings), "fp16": False,
         "gradient_checkpointing": settings.recompute and can_recompute(settings.method),
         "logging_steps": logged, "logging_nan_inf_filter": False, "save_steps": often, "save_total_limit": 2,
         "eval_strategy": "steps" if dev else "no", "eval_steps": often, "load_best_model_at_end": dev,
-        "metric_for_best_model": "eval_loss" if dev else None, "greater_is_better": False if dev else None,
-        "restore_callback_states_from_checkpoint": True, "report_to": "none", "disable_tqdm": True,
+        "metric_for_best_model": judged if dev else None,
+        "greater_is_better": judged != "eval_loss" if dev else None, "optim": _OPTIMIZERS[settings.optimizer][0],
+        "report_to": "wandb" if settings.report == "wandb" else "none",
+        "optim_target_modules": [r".*(attn|attention|mlp).*"] if settings.optimizer in _PROJECTED else None,
+        "restore_callback_states_from_checkpoint": True, "disable_tqdm": True,
         "dataloader_pin_memory": False,
     }  # fmt: skip
 

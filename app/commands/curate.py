@@ -14,7 +14,7 @@ from core.errors import ConfigError
 
 if TYPE_CHECKING:
     from llm.chat_formats import Format
-    from llm.examples import Example, Preference
+    from llm.examples import Example, Preference, Rating
 
 dataset = typer.Typer(no_args_is_help=True, help="Make, import and review the data sets that models are trained on.")
 
@@ -77,6 +77,29 @@ def import_(
 
 
 @dataset.command()
+def distil(
+    ctx: typer.Context,
+    source: Annotated[str, typer.Argument(help="A data set's name, its folder, or a JSONL file.")],
+    teacher: Annotated[
+        str, typer.Option("--teacher", help="An OpenAI-compatible server's address, or a model's folder or name.")
+    ],
+    name: Annotated[str, typer.Option("--name", help="Of the new data set, data/datasets/NAME.")],
+    model: Annotated[str, typer.Option("--model", help="Which of the server's models; default: the first.")] = "",
+    review: Review = False, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Let a larger model answer the questions of a data set, and keep what our own checks hold for."""
+    from app.training.distil import Request, run
+
+    settings: Settings = ctx.obj
+    with progress_bars() as progress:
+        report = run(settings.config, Request(source, name, teacher, model, review), progress, err.print)
+    if not as_json:
+        told = ", ".join(f"{score} {value:.3f}" for score, value in report["teacher"].items())
+        out.print(f"the teacher's answers: {told}", markup=False, highlight=False)
+    _show(settings, report, as_json)
+
+
+@dataset.command()
 def review(
     ctx: typer.Context,
     name: str,
@@ -111,7 +134,7 @@ def _format(text: str) -> "Format | None":
     return None
 
 
-def _show_drafts(rows: "Sequence[Example | Preference]") -> None:
+def _show_drafts(rows: "Sequence[Example | Preference | Rating]") -> None:
     for row in rows:
         if row.status == "draft":
             out.print(f"[bold]{escape(row.id)}[/bold] {escape(row.prompt[-1].content)}", highlight=False)
@@ -131,6 +154,7 @@ def _show(settings: Settings, report: dict[str, Any], as_json: bool) -> None:
     for side, count in report["counts"].items():
         kinds = ", ".join(f"{n} {kind}" for kind, n in report["kinds"][side].items())
         pairs = f", {report['preferences'][side]} preferences" if report["preferences"][side] else ""
+        pairs += f", {rated} ratings" if (rated := report.get("ratings", {}).get(side)) else ""
         out.print(f"{side}: {count} conversations ({kinds or '-'}){pairs}", highlight=False)
     out.print(f"in {escape(str(home))}: README.md says what is in it", highlight=False)
     if report["settings"]["review"]:

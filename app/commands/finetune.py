@@ -1,15 +1,15 @@
-"""The commands that train: finetune embedder, finetune reranker, finetune model."""
+"""The commands that train the retrievers: finetune embedder, finetune reranker."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
+from app.commands.finetune_model import chat_model
 from app.commands.terminal import AsJson, Kb, err, noted, out, print_json, progress_bars
 from core.config import Settings
-from llm.methods import Method, Stage
 
 if TYPE_CHECKING:
     from app.training.train import Kind
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 finetune = typer.Typer(
     no_args_is_help=True, help="Train the embedder, the reranker or the chat model on your documents."
 )
+
+finetune.add_typer(chat_model)
 
 Name = Annotated[str | None, typer.Option("--name", help="Of the model, data/models/NAME; default: KB-embedder.")]
 From = Annotated[
@@ -70,116 +72,6 @@ def reranker(
         ctx.obj, "reranker", kb, name, source, base, drafted, held_out, negatives, margin, lr, epochs, batch,
         max_steps, patience, seed, resume, False, as_json,
     )  # fmt: skip
-
-
-@finetune.command()
-def model(
-    ctx: typer.Context,
-    name: Annotated[str, typer.Option("--name", help="Of the model, data/models/NAME.")],
-    source: Annotated[str, typer.Option("--data", help="A data set's name, its folder, or a JSONL file.")],
-    base: Annotated[
-        str, typer.Option("--base", help="Folder or name of the base model; default: llm.vllm_model.")
-    ] = "",
-    method: Annotated[Method, typer.Option("--method", help="What is trained: docs/finetuning.md.")] = "lora",
-    stage: Annotated[Stage, typer.Option("--stage", help="sft: on answers; dpo: on the better of two.")] = "sft",
-    lr: Annotated[float, typer.Option("--lr", min=0.0, max=10.0, help="Learning rate; 0: the method's.")] = 0.0,
-    epochs: Epochs = 3.0,
-    batch: Annotated[int, typer.Option("--batch", min=1, max=4096, help="Rows of a batch on a device.")] = 8,
-    accumulate: Annotated[int, typer.Option("--accumulate", min=1, help="Batches of a step.")] = 1,
-    max_steps: MaxSteps = 0,
-    warmup: Annotated[float, typer.Option("--warmup", min=0.0, max=1.0, help="Share of the steps.")] = 0.05,
-    patience: Annotated[int, typer.Option("--patience", min=1, help="Looks at the dev set without gain.")] = 3,
-    dev: Annotated[
-        float, typer.Option("--dev", min=0.0, max=0.9, help="Share set aside where there is no dev set.")
-    ] = 0.1,
-    max_length: Annotated[int, typer.Option("--max-length", min=0, help="Tokens of a row; 0: the context.")] = 0,
-    too_long: Annotated[
-        Literal["leave-out", "refuse"], typer.Option("--too-long", help="What becomes of rows that are longer.")
-    ] = "leave-out",
-    packing: Annotated[bool, typer.Option("--packing", help="Several rows in one sequence, apart.")] = False,
-    recompute: Annotated[
-        bool, typer.Option("--recompute/--no-recompute", help="Compute activations twice, which takes less memory.")
-    ] = True,
-    precision: Annotated[Literal["auto", "float32", "bfloat16"], typer.Option("--precision")] = "auto",
-    device: Annotated[Literal["auto", "cpu"], typer.Option("--device")] = "auto",
-    rank: Annotated[int, typer.Option("--rank", min=1, max=1024, help="Of LoRA, QLoRA, DoRA.")] = 16,
-    alpha: Annotated[int, typer.Option("--alpha", min=1, help="Of LoRA, QLoRA, DoRA.")] = 32,
-    dropout: Annotated[float, typer.Option("--dropout", min=0.0, max=0.9, help="Of LoRA, QLoRA, DoRA.")] = 0.0,
-    virtual_tokens: Annotated[
-        int, typer.Option("--virtual-tokens", min=1, max=1024, help="Of prefix, prompt, ptuning, llama-adapter.")
-    ] = 20,
-    adapted_layers: Annotated[
-        int, typer.Option("--adapted-layers", min=0, help="Of llama-adapter; 0: all but the first two.")
-    ] = 0,
-    beta: Annotated[float, typer.Option("--beta", min=1e-4, max=10.0, help="Of dpo.")] = 0.1,
-    seed: Seed = 0,
-    accelerate: Annotated[
-        Path | None, typer.Option("--accelerate-config", help="Train by accelerate launch: several GPUs, ZeRO, FSDP.")
-    ] = None,
-    resume: Resume = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, train nothing.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Fine-tune the model that answers, on approved examples (see `ragstone dataset`)."""
-    from app.training import adapt
-    from llm.methods import Shape, default_rate
-    from llm.trainers import Settings as Tuning
-
-    shape = Shape(rank, alpha, dropout, virtual_tokens, adapted_layers)
-    tuning = Tuning(
-        method, stage, shape, epochs, batch, accumulate, lr or default_rate(method, stage), max_steps, warmup,
-        patience, seed, max_length, too_long, packing, recompute, precision, device, beta,
-    )  # fmt: skip
-    request = adapt.Request(name, base, source, tuning, dev, accelerate)
-    config = ctx.obj.config
-    if dry_run:
-        told = adapt.dry_run(config, request)
-        print_json(told) if as_json else _show_plan(told)
-        return
-    with progress_bars() as progress:
-        report = adapt.run(config, request, resume=resume, progress=progress)
-    print_json(report) if as_json else _show_model(report)
-
-
-def _show_plan(told: dict[str, Any]) -> None:
-    plan, counted = told["plan"], told["parameters"]
-    lines = [
-        f"{told['method']} ({told['stage']}) of {told['base']}",
-        f"rows: {plan['train']} to train on, {plan['dev']} to look at, {len(plan['left_out'])} too long and left out; "
-        f"the longest has {plan['longest']} tokens",
-        f"steps: {plan['steps']}, by {told['processes']} process(es)",
-        f"parameters: {counted['trained']:,} of {counted['base']:,} are trained ({counted['share']:.3%})",
-        "memory: " + ", ".join(f"{part} {count / 1e9:.3g} GB" for part, count in told["memory"].items()),
-        *_served(told["serving"]), *(f"note: {note}" for note in plan["notes"]), told["command"],
-        *([told["launch"]] if told["launch"] else []),
-    ]  # fmt: skip
-    for line in lines:
-        out.print(line, markup=False, highlight=False)
-
-
-def _show_model(report: dict[str, Any]) -> None:
-    if report["skipped"]:
-        out.print(f"{escape(report['model'])} is there already: the same inputs and settings; nothing was done")
-    table = Table(box=None)
-    for column in ("", "before", "after"):
-        table.add_column(column, justify="left" if not column else "right")
-    before, after = report["metrics"]["before"], report["metrics"]["after"]
-    for name in before:
-        table.add_row(name, f"{before[name]:.4f}", f"{after[name]:.4f}")
-    out.print(table)
-    training = report["training"]
-    if left := training["rows"]["left_out"]:
-        err.print(f"note: {len(left)} rows were longer than the context and left out, e.g. {escape(left[0])}")
-    for note in training["notes"]:
-        err.print(f"note: {escape(note)}", highlight=False)
-    out.print(f"{report['model']} (the weights of step {training['best_step']} of {training['steps']})", markup=False)
-    for line in _served(report["serving"]):
-        out.print(line, markup=False, highlight=False)
-
-
-def _served(how: dict[str, Any]) -> list[str]:
-    ways = [way for way, can in (("as an adapter", how["as_adapter"]), ("as whole weights", how["merged"])) if can]
-    return [f"vLLM serves it {' or '.join(ways) if ways else 'not'}" + (f": {how['reason']}" if how["reason"] else "")]
 
 
 def _run(

@@ -106,6 +106,33 @@ def merge(
 
 
 @models.command()
+def score(
+    ctx: typer.Context, name: Model, source: Data,
+    against: Annotated[str, typer.Option("--against", help="Another model; default: the one's base.")] = "",
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Conversations that are asked.")] = 32,
+    most: Annotated[int, typer.Option("--answer-tokens", min=1, help="Of an answer, the most.")] = 256,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Answer a data set's questions by a model and its base, and score both by the checks of the app."""
+    from app.training.answers import Request, run
+
+    with progress_bars() as progress:
+        report = run(ctx.obj.config, Request(name, source, against, samples, most), progress)
+    if as_json:
+        print_json(report)
+        return
+    table = Table(box=None)
+    for column in ("", escape(Path(report["against"]).name) or "before", escape(Path(report["model"]).name)):
+        table.add_column(column, justify="right" if column else "left")
+    for check, value in report["scores"].items():
+        before = report["before"].get(check)
+        table.add_row(check, "–" if before is None else f"{before:.3f}", f"{value:.3f}")
+    out.print(table)
+    for note in report["notes"]:
+        err.print(f"note: {escape(note)}", highlight=False)
+
+
+@models.command()
 def votes(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
     """Count the votes on answers by model and by variant of an A/B comparison (llm.ab_percent)."""
     from app.training.variants import tallies

@@ -9,7 +9,7 @@ import random
 import shlex
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -17,22 +17,24 @@ from typing import Any
 
 from app.keeping.index import Progress, quiet
 from app.training.curve import write_curve
-from app.training.dataset_folder import dataset_home, preferences_file
+from app.training.dataset_folder import dataset_home
+from app.training.rewards import REWARDS
 from core.config import Config
 from core.errors import ConfigError, DatasetError
 from core.text import digest
 from llm import finetune, registry
 from llm.checkpoints import LOSSES, drop_checkpoints
-from llm.examples import Example, Preference, read_examples, read_preferences, write_rows
+from llm.examples import Row, examples_file, preferences_file, ratings_file, write_rows
 from llm.launch import LOG, command, train_launched
-from llm.memory import memory, size
-from llm.methods import Shape, check, serving
+from llm.memory import memory, not_reckoned, size
+from llm.methods import PAIRS, Shape, Stage, check, serving
 from llm.tokens import load_tokenizer, template_hash
-from llm.trainers import Settings, in_bf16
+from llm.trainers import Settings, check_settings, in_bf16
 
-Rows = list[Example] | list[Preference]
+Rows = list[Row]
 
 _LIBRARIES = ("ragstone", "trl", "peft", "accelerate", "transformers", "torch")
+_MODULE = "app.training.rewards"  # what is launched: training that knows the rewards
 _SCAFFOLD = (finetune.JOB, finetune.TRAIN, finetune.DEV, finetune.BEFORE, finetune.OUTCOME, LOG)
 _FLAGS = {"batch_size": "batch", "accumulation": "accumulate", "learning_rate": "lr"}  # where they differ
 
@@ -42,7 +44,8 @@ class Request:
     """What is to be trained on what. `base`: a model's folder, or its name in the registry.
 
     `source`: the name of a data set (data/datasets/NAME), or such a folder, or a JSONL file. Where it has no dev
-    set of its own, the share `dev` of the rows is set aside, by source file. `accelerate`: a configuration
+    set of its own, the share `dev` of the rows is set aside, by source file. Of continued pre-training it is a
+    knowledge base, or a JSONL file of texts. `accelerate`: a configuration
     to train by in several processes.
     """
 
@@ -60,25 +63,21 @@ def run(cfg: Config, request: Request, *, resume: bool = False, progress: Progre
     `resume` goes on with one that was stopped. Raises `DatasetError` for the rows, `ModelError` for the base model and
     for training itself, `ConfigError` for a name that is taken.
     """
-    finetune.check_libraries(request.settings.method)
     home = registry.home(Path(cfg.app.data), request.name)
-    base = _base(cfg, request.base)
-    files = _files(cfg, request)
-    check(request.settings.method, request.settings.shape, _model_config(base))
-    record = _record(cfg, request, base, files)
+    base, record, parts = settled(cfg, request)
     if done := registry.finished(home, record["key"]):
         return done | {"skipped": True}
-    train, dev = _rows(request, files)
+    train, dev = sides(request, parts)
     with registry.alone(home) as partial:
         registry.begin(partial, record["key"], resume=resume)
         started = time.monotonic()
-        _prepare(partial, base, request, train, dev)
+        prepare(partial, base, request, train, dev)
         if (told := partial / finetune.OUTCOME).exists():  # an earlier attempt had come past training
             outcome = json.loads(told.read_text("utf-8"))
         elif request.accelerate:
-            outcome = train_launched(partial, request.accelerate, progress)
+            outcome = train_launched(partial, request.accelerate, progress, _MODULE)
         else:
-            outcome = finetune.train(partial, progress)
+            outcome = finetune.train(partial, progress, REWARDS)
         if outcome["processes"] != (asked := _processes(request.accelerate)):
             outcome["notes"].append(f"accelerate started {outcome['processes']} of the {asked} processes asked for")
         _draw(partial, request.name)
@@ -91,30 +90,43 @@ def run(cfg: Config, request: Request, *, resume: bool = False, progress: Progre
     return record | {"skipped": False}
 
 
+def settled(cfg: Config, request: Request) -> tuple[Path, dict[str, Any], list[Rows]]:
+    """The base of a run, what decides its outcome, and its rows: all that can be refused before it is begun."""
+    settings = request.settings
+    finetune.check_libraries(settings.method)
+    registry.home(Path(cfg.app.data), request.name)
+    base = _base(cfg, request.base)
+    check(settings.method, settings.shape, _model_config(base))
+    check_settings(settings)
+    if request.accelerate and settings.shape.init != "default":
+        raise ConfigError(
+            f"--init {settings.shape.init} keeps what it takes out of the base, which several processes cannot",
+            "leave --init or --accelerate-config out",
+        )
+    inputs, parts = _read(cfg, request)
+    return base, _record(cfg, request, base, inputs), parts
+
+
 def dry_run(cfg: Config, request: Request) -> dict[str, Any]:
     """What a run would do, without training: rows, steps, parameters, memory on one device, the command.
 
     Raises as `run` does.
     """
     settings = request.settings
-    finetune.check_libraries(settings.method)
-    registry.home(Path(cfg.app.data), request.name)
-    base = _base(cfg, request.base)
+    base, _, parts = settled(cfg, request)
     processes = _processes(request.accelerate)
     with tempfile.TemporaryDirectory() as temporary:
-        _prepare(Path(temporary), base, request, *_rows(request, _files(cfg, request)))
+        prepare(Path(temporary), base, request, *sides(request, parts))
         plan = finetune.plan(Path(temporary), processes)
     counted = size(base, settings.method, settings.shape)
-    needed = memory(
-        counted, _model_config(base), settings.method, settings.stage, batch=settings.batch_size, length=plan.longest,
-        wide=not in_bf16(settings), recompute=settings.recompute,
-    )  # fmt: skip
+    needed = memory(counted, _model_config(base), settings, length=plan.longest, wide=not in_bf16(settings))
     return {
         "base": str(base), "method": settings.method, "stage": settings.stage, "processes": processes,
         "parameters": {"base": counted.base, "trained": counted.trainable, "share": counted.trainable / counted.base},
         "memory": asdict(needed) | {"total": needed.total}, "plan": asdict(plan),
-        "serving": asdict(serving(settings.method, settings.shape.rank)), "command": shlex.join(command_line(request)),
-        "launch": shlex.join(command(Path("FOLDER"), request.accelerate)) if request.accelerate else "",
+        "not_reckoned": not_reckoned(settings), "serving": asdict(serving(settings.method, settings.shape.saved_rank)),
+        "command": shlex.join(command_line(request)),
+        "launch": shlex.join(command(Path("FOLDER"), request.accelerate, _MODULE)) if request.accelerate else "",
     }  # fmt: skip
 
 
@@ -138,6 +150,11 @@ def _base(cfg: Config, named: str) -> Path:
     )
 
 
+def teacher(cfg: Config, named: str) -> str:
+    """The folder of the model that distillation learns from, "" for none. Raises `ConfigError` as for a base."""
+    return str(_base(cfg, named)) if named else ""
+
+
 def _model_config(base: Path) -> Any:
     from transformers import AutoConfig
 
@@ -151,23 +168,41 @@ def _files(cfg: Config, request: Request) -> list[Path]:
     if place.is_file():
         return [place]
     sides = ("train", "dev")
-    names = [f"{s}.jsonl" if request.settings.stage == "sft" else preferences_file(s) for s in sides]
-    if (place / names[0]).is_file():
-        return [file for name in names if (file := place / name).is_file()]
+    for named in _named(request.settings.stage):
+        if (place / named("train")).is_file():
+            return [file for side in sides if (file := place / named(side)).is_file()]
+    names = [_named(request.settings.stage)[0](side) for side in sides]
     raise DatasetError(
         f"{request.source!r} is no JSONL file and no data set: there is no {str(place / names[0])!r}",
         "`ragstone dataset` makes one",
     )
 
 
-def _rows(request: Request, files: Sequence[Path]) -> tuple[Rows, Rows]:
-    """The approved rows to train on, and the dev set."""
-    read = read_examples if request.settings.stage == "sft" else read_preferences
-    parts: list[Rows] = [[row for row in read(file) if row.status == "approved"] for file in files]  # pyright: ignore[reportAssignmentType]
+def _named(stage: Stage) -> tuple[Callable[[str], str], ...]:
+    """How a data set names the rows of a stage: the first that is there is taken."""
+    if stage == "kto":
+        return (ratings_file, preferences_file)
+    return (preferences_file,) if stage in PAIRS else (examples_file,)
+
+
+def _read(cfg: Config, request: Request) -> tuple[dict[str, str], list[Rows]]:
+    """The hashes of what is trained on, and its approved rows: to train on, and of the dev set if it has its own."""
+    if request.settings.stage == "pretrain" and not Path(request.source).expanduser().exists():
+        from app.training.corpus import passages
+
+        rows: Rows = [*passages(cfg, request.source)]
+        return {f"kb:{request.source}": digest("\n".join(row.model_dump_json() for row in rows)).hex()}, [rows]
+    files, read = _files(cfg, request), finetune.reader(request.settings.stage)
+    parts = [[row for row in read(file) if row.status == "approved"] for file in files]
     if not parts[0]:
         raise DatasetError(
             f"{str(files[0])!r} has no approved row to train on", 'approve rows ("status": "approved") first'
         )
+    return {file.name: registry.file_hash(file) for file in files}, parts
+
+
+def sides(request: Request, parts: Sequence[Rows]) -> tuple[Rows, Rows]:
+    """The rows to train on, and the dev set."""
     return (parts[0], parts[1]) if parts[1:] and parts[1] else _split(parts[0], request.dev, request.settings.seed)
 
 
@@ -175,7 +210,7 @@ def _split(rows: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
     """Set a share of the rows aside, all rows of a source file on the same side."""
     groups: dict[str, Rows] = {}
     for row in rows:
-        groups.setdefault(row.file or f"row {row.id}", []).append(row)  # pyright: ignore[reportArgumentType]
+        groups.setdefault(row.file or f"row {row.id}", []).append(row)
     names = sorted(groups)
     random.Random(seed).shuffle(names)
     held: set[str] = set()
@@ -186,17 +221,18 @@ def _split(rows: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
             count += len(groups[name])
     sides: tuple[Rows, Rows] = ([], [])
     for name, group in groups.items():
-        sides[name in held].extend(group)  # pyright: ignore[reportArgumentType]
+        sides[name in held].extend(group)
     return sides
 
 
-def _prepare(folder: Path, base: Path, request: Request, train: Rows, dev: Rows) -> None:
+def prepare(folder: Path, base: Path, request: Request, train: Rows, dev: Rows) -> None:
+    """Write what training reads into its folder."""
     finetune.write_job(folder, base, request.settings)
     write_rows(folder / finetune.TRAIN, train)
     write_rows(folder / finetune.DEV, dev)
 
 
-def _record(cfg: Config, request: Request, base: Path, files: Sequence[Path]) -> dict[str, Any]:
+def _record(cfg: Config, request: Request, base: Path, inputs: dict[str, str]) -> dict[str, Any]:
     """What decides the outcome of a run, and the key that it has by that."""
     method = request.settings.method
     origin = registry.read_record(base) if (base / registry.RECORD).is_file() else {}
@@ -208,14 +244,17 @@ def _record(cfg: Config, request: Request, base: Path, files: Sequence[Path]) ->
             "name": str(base), "identity": registry.weights_hash(base), "revision": str(origin.get("revision", "")),
         },
         "template": template_hash(load_tokenizer(base)),
-        "inputs": {file.name: registry.file_hash(file) for file in files},
+        "inputs": inputs,
         "settings": asdict(request.settings) | {"dev": request.dev}, "seed": request.settings.seed,
         "accelerate": registry.file_hash(_config(request.accelerate)) if request.accelerate else "",
-        "serving": asdict(serving(method, request.settings.shape.rank)),
+        "serving": asdict(serving(method, request.settings.shape.saved_rank)),
         "versions": {name: version(name) for name in _LIBRARIES},
     }  # fmt: skip
+    if teacher := request.settings.teacher:
+        record["teacher"] = {"name": teacher, "identity": registry.weights_hash(Path(teacher))}
     identity = record["base"]["identity"]
     decides = [identity] + [record[name] for name in ("template", "inputs", "settings", "accelerate")]
+    decides += [record["teacher"]] if "teacher" in record else []
     return record | {"key": digest(json.dumps(decides, sort_keys=True)).hex()}
 
 

@@ -27,7 +27,7 @@ from app.training.dataset_folder import Rows, alone, dataset_home, finished, wri
 from app.training.pairs import Example as Pair
 from app.training.pairs import Split, copies, fingerprint, held_texts, split
 from app.training.raft import Asked, Fence
-from app.training.votes import as_served, learnt, quoted_files, read_votes, votes_file
+from app.training.votes import as_served, learnt, quoted_files, rated, read_votes, votes_file
 from core.config import Config
 from core.errors import DatasetError, EvalError
 from core.text import digest
@@ -257,6 +257,10 @@ def _add_votes(given: Sequence[votes.Vote], sides: _Sides, fresh: "_Fresh", rows
             rows.left["a preference about what is held out"] += 1
         else:
             rows.preferences[side].append(preference)
+    for rating in rated(given):
+        side = side_of(rating.prompt, rating.file)
+        if side and (side == "test" or _said(rating.prompt) not in tested):
+            rows.ratings[side].append(rating)
     for example in examples:
         if side := side_of(example.prompt, example.file):
             rows.examples[side] += fresh.of([example], rows)

@@ -2,6 +2,7 @@
 
 train.jsonl, dev.jsonl, test.jsonl       conversations (llm/examples.py)
 preferences-train.jsonl, -dev, -test     pairs of answers, where there are votes
+ratings-train.jsonl, -dev, -test         answers that were found good or bad, where there are votes
 questions.jsonl                          the questions of the test files, in the form of a golden set
 review.md                                where every row waits for a person
 """
@@ -23,7 +24,7 @@ from app.training.review import SHEET, sheet
 from core.errors import DatasetError
 from core.files import sync_folder, write_whole
 from core.text import language
-from llm.examples import SIDES, Example, Preference, examples_file, preferences_file, write_rows
+from llm.examples import SIDES, Example, Preference, Rating, examples_file, preferences_file, ratings_file, write_rows
 from prompts.context import estimate_tokens
 from retrieval.metrics import percentile
 
@@ -37,6 +38,7 @@ class Rows:
 
     examples: dict[str, list[Example]] = field(default_factory=lambda: {side: [] for side in SIDES})
     preferences: dict[str, list[Preference]] = field(default_factory=lambda: {side: [] for side in SIDES})
+    ratings: dict[str, list[Rating]] = field(default_factory=lambda: {side: [] for side in SIDES})
     questions: list[GoldenQuestion] = field(default_factory=list)
     held_out: list[str] = field(default_factory=list)
     dev_files: list[str] = field(default_factory=list)
@@ -89,13 +91,14 @@ def write_dataset(home: Path, record: dict[str, Any], rows: Rows, *, drafts: boo
 
     `drafts` waits for a person to approve each row. Raises `DatasetError` where no row is left, or the disk refuses.
     """
-    if not rows.examples["train"] and not rows.preferences["train"]:
+    if not (rows.examples["train"] or rows.preferences["train"] or rows.ratings["train"]):
         why = "; ".join(f"{count} left out: {reason}" for reason, count in (+rows.left).items())
         raise DatasetError(f"no example is left to train on ({why or 'none left out'})", "see docs/datasets.md")
     if drafts:
         draft = {"status": "draft"}
         rows.examples = {s: [e.model_copy(update=draft) for e in found] for s, found in rows.examples.items()}
         rows.preferences = {s: [p.model_copy(update=draft) for p in found] for s, found in rows.preferences.items()}
+        rows.ratings = {s: [r.model_copy(update=draft) for r in found] for s, found in rows.ratings.items()}
     record = record | _described(rows)
     partial = home.with_name(f"{home.name}.partial")
     try:
@@ -105,10 +108,12 @@ def write_dataset(home: Path, record: dict[str, Any], rows: Rows, *, drafts: boo
             write_rows(partial / examples_file(side), rows.examples[side])
             if rows.preferences[side]:
                 write_rows(partial / preferences_file(side), rows.preferences[side])
+            if rows.ratings[side]:
+                write_rows(partial / ratings_file(side), rows.ratings[side])
         if rows.questions:
             write_whole(partial / "questions.jsonl", "".join(f"{q.line()}\n" for q in rows.questions))
         if drafts:
-            write_whole(partial / SHEET, sheet(home.name, rows.examples, rows.preferences))
+            write_whole(partial / SHEET, sheet(home.name, rows.examples, rows.preferences, rows.ratings))
         write_whole(partial / "README.md", _card(record))
         write_whole(partial / "run.json", json.dumps(record, ensure_ascii=False, indent=1) + "\n")
         partial.rename(home)
@@ -132,6 +137,7 @@ def _described(rows: Rows) -> dict[str, Any]:
     return {
         "counts": {side: len(rows.examples[side]) for side in SIDES},
         "preferences": {side: len(rows.preferences[side]) for side in SIDES},
+        "ratings": {side: len(rows.ratings[side]) for side in SIDES},
         "questions": len(rows.questions),
         "kinds": {side: _counted(example.kind for example in rows.examples[side]) for side in SIDES},
         "origins": {side: _counted(example.origin for example in rows.examples[side]) for side in SIDES},
@@ -153,11 +159,12 @@ def _card(record: dict[str, Any]) -> str:
     lines = [
         f"# Data set {record['name']}", "",
         f"Made by `ragstone dataset` {record['versions']['ragstone']} {made}, seed {record['seed']}.", "",
-        "| side | conversations | kinds | origins | preferences |", "|---|---|---|---|---|",
+        "| side | conversations | kinds | origins | preferences | ratings |", "|---|---|---|---|---|---|",
     ]  # fmt: skip
     for side in SIDES:
         kinds, origins = _told(record["kinds"][side]), _told(record["origins"][side])
-        lines.append(f"| {side} | {record['counts'][side]} | {kinds} | {origins} | {record['preferences'][side]} |")
+        pairs, rated = record["preferences"][side], record["ratings"][side]
+        lines.append(f"| {side} | {record['counts'][side]} | {kinds} | {origins} | {pairs} | {rated} |")
     tokens = record["tokens"]
     lines += [
         "", f"- Languages of the questions: {_told(record['languages'])}",

@@ -43,7 +43,7 @@ _MOST = 64  # tokens of an answer
 _ALONE = "compared one conversation at a time, each computed from its first token, as the reference is"
 # vLLM's CPU build compiles a counter of ranks for the first log probabilities, for 45 s; uncompiled it is the same.
 _UNCOMPILED = {"TORCHDYNAMO_DISABLE": "1"}
-_SERVED_AS, _HOST = "parity", "127.0.0.1"
+SERVED_AS, _HOST = "parity", "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +80,17 @@ def run(
     folder = find(data, request.model)
     record = registry.read_record(folder) if (folder / registry.RECORD).is_file() else {}
     base, adapter = _trained(find(data, request.against) if request.against else folder)
-    served_cfg = _served(cfg.llm, folder, record)
+    served_cfg = served_beside(cfg.llm, folder, record)
     started = time.monotonic()
     tokenizer = load_tokenizer(base)
-    examples, notes = _examples(cfg, request)
+    examples, notes = conversations(cfg, request.source, request.samples)
     say(f"the reference is {adapter or base}, by transformers on the CPU")
     reference = Reference(base, adapter)
-    ends = _ends(tokenizer, reference.model)
+    ends = ends_of(tokenizer, reference.model)
     asked = _answers(cfg, reference, tokenizer, examples, ends, progress)
     env = _UNCOMPILED if build_of(cfg.llm) == "cpu" else None
     with Server.start(served_cfg, data / "logs" / "parity.log", say, env=env) as server:
-        served = Served(server.base_url, _SERVED_AS)
+        served = Served(server.base_url, SERVED_AS)
         try:
             found, evidence = _compared(asked, served, reference, tokenizer, ends, cfg.llm.vllm_args, progress)
         finally:
@@ -155,17 +155,17 @@ def _there(part: Path, of: Path) -> Path:
     return part
 
 
-def _served(llm: LlmConfig, folder: Path, record: dict[str, Any]) -> LlmConfig:
+def served_beside(llm: LlmConfig, folder: Path, record: dict[str, Any]) -> LlmConfig:
     """How to serve the model beside a server that may run already: a whole model, or an adapter over its base."""
-    told: dict[str, Any] = {"vllm_model": str(folder), "vllm_name": _SERVED_AS, "vllm_host": _HOST}
+    told: dict[str, Any] = {"vllm_model": str(folder), "vllm_name": SERVED_AS, "vllm_host": _HOST}
     told |= {"vllm_port": _free_port(), "vllm_lora_rank": 0}
     if record.get("kind") == "adapter":
-        rank = int(record.get("settings", {}).get("shape", {}).get("rank", 16))
+        rank = int(json.loads((folder / "adapter_config.json").read_text("utf-8")).get("r", 16))
         how = serving(record["method"], rank)
         if not how.as_adapter:
             hint = f"`ragstone models merge {folder.name}`, then compare that" if how.merged else "train with lora"
             raise ConfigError(f"{folder.name!r} cannot be served as an adapter: {how.reason}", hint)
-        lora = ["--lora-modules", f"{_SERVED_AS}={folder}"]
+        lora = ["--lora-modules", f"{SERVED_AS}={folder}"]
         told |= {"vllm_model": record["base"]["name"], "vllm_name": "base", "vllm_args": [*llm.vllm_args, *lora]}
         told |= {"vllm_lora_rank": rank}
     return llm.model_copy(update=told)
@@ -177,16 +177,16 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _examples(cfg: Config, request: Request) -> tuple[list[Example], list[str]]:
-    """The conversations to compare on, and what is to be known of them."""
-    files = dict.fromkeys(side_file(Path(cfg.app.data), request.source, side) for side in ("test", "dev", "train"))
+def conversations(cfg: Config, source: str, samples: int) -> tuple[list[Example], list[str]]:
+    """The conversations to compare on, and what is to be known of them. Raises `DatasetError` where there are none."""
+    files = dict.fromkeys(side_file(Path(cfg.app.data), source, side) for side in ("test", "dev", "train"))
     for file in files:
         rows = [row for row in read_examples(file) if row.status == "approved"] if file.is_file() else []
         if rows:
             trained = file.name == examples_file("train")
-            return rows[: request.samples], ["compared on what was trained on: no other side has rows"] * trained
+            return rows[:samples], ["compared on what was trained on: no other side has rows"] * trained
     raise DatasetError(
-        f"{request.source!r} has no approved conversation to compare on", "give a data set or a JSONL file: --data"
+        f"{source!r} has no approved conversation to compare on", "give a data set or a JSONL file: --data"
     )
 
 
@@ -286,7 +286,7 @@ def _difference(tokenizer: Any, reference: list[int], served: list[int]) -> str:
     return f"at token {place}, {parts[0]!r} became {parts[1]!r}"
 
 
-def _ends(tokenizer: Any, model: Any) -> list[int]:
+def ends_of(tokenizer: Any, model: Any) -> list[int]:
     """The tokens at which vLLM ends an answer: the tokenizer's, and those of the model's settings."""
     named = getattr(model.generation_config, "eos_token_id", None)
     return sorted({tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None})

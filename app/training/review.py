@@ -14,11 +14,14 @@ from llm.examples import (
     Example,
     Message,
     Preference,
+    Rating,
     Status,
     examples_file,
     preferences_file,
+    ratings_file,
     read_examples,
     read_preferences,
+    read_ratings,
     write_rows,
 )
 from prompts.context import quote
@@ -32,12 +35,12 @@ _SOURCE = re.compile(r'^<source n="(\d+)" path="([^"\n]*)"[^\n]*>\n(.*?)\n</sour
 _INDENT = "    "
 
 
-_Row = TypeVar("_Row", Example, Preference)
+_Row = TypeVar("_Row", Example, Preference, Rating)
 
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """What the sheet says of a row: `answer` as it stands there, None for a preference."""
+    """What the sheet says of a row: `answer` as it stands there, None for a preference and a rating."""
 
     line: int
     status: Status
@@ -46,7 +49,7 @@ class _Verdict:
 
 def review(
     folder: Path, approve: Collection[str] = (), reject: Collection[str] = (), *, rest: Status | None = None
-) -> list[Example | Preference]:
+) -> list[Example | Preference | Rating]:
     """Take over what review.md says, then what is approved and rejected by id, and `rest` for every draft left.
 
     Returns all rows, and writes the sheet anew where there is one. Raises `DatasetError` for an id that is not there, a
@@ -54,11 +57,13 @@ def review(
     """
     conversations = {side: folder / examples_file(side) for side in SIDES}
     pairs = {side: folder / preferences_file(side) for side in SIDES}
+    rated = {side: folder / ratings_file(side) for side in SIDES}
     examples = {side: read_examples(file) for side, file in conversations.items() if file.exists()}
     preferences = {side: read_preferences(file) for side, file in pairs.items() if file.exists()}
+    ratings = {side: read_ratings(file) for side, file in rated.items() if file.exists()}
     if not examples:
         raise DatasetError(f"there is no data set in {str(folder)!r}", "make it with `ragstone dataset make`")
-    known = {row.id for row in chain(*examples.values(), *preferences.values())}
+    known = {row.id for row in chain(*examples.values(), *preferences.values(), *ratings.values())}
     if unknown := sorted({*approve, *reject} - known):
         raise DatasetError(f"{folder.name!r} has no row {', '.join(unknown)}", "see `ragstone dataset review`")
     verdicts = _read_sheet(folder / SHEET, known)
@@ -68,19 +73,25 @@ def review(
 
     examples = {side: [judged(row) for row in found] for side, found in examples.items()}
     preferences = {side: [judged(row) for row in found] for side, found in preferences.items()}
+    ratings = {side: [judged(row) for row in found] for side, found in ratings.items()}
     try:
         for side, found in examples.items():
             write_rows(conversations[side], found)
         for side, found in preferences.items():
             write_rows(pairs[side], found)
+        for side, found in ratings.items():
+            write_rows(rated[side], found)
         if (folder / SHEET).exists():
-            write_whole(folder / SHEET, sheet(folder.name, examples, preferences))
+            write_whole(folder / SHEET, sheet(folder.name, examples, preferences, ratings))
     except OSError as error:
         raise DatasetError(f"{str(folder)!r} cannot be written: {error.strerror}", "check free space") from error
-    return [*chain(*examples.values(), *preferences.values())]
+    return [*chain(*examples.values(), *preferences.values(), *ratings.values())]
 
 
-def sheet(name: str, examples: Mapping[str, Sequence[Example]], preferences: Mapping[str, Sequence[Preference]]) -> str:
+def sheet(
+    name: str, examples: Mapping[str, Sequence[Example]], preferences: Mapping[str, Sequence[Preference]],
+    ratings: Mapping[str, Sequence[Rating]],
+) -> str:  # fmt: skip
     """review.md: every row with a box for the verdict, its question, what its answer rests on, and the answer."""
     lines = [
         f"# Review of {name}", "",
@@ -99,10 +110,16 @@ def sheet(name: str, examples: Mapping[str, Sequence[Example]], preferences: Map
             better, worse = _indented(pair.chosen[0].content), _indented(pair.rejected[0].content)
             lines += ["", _head(pair, "preference"), f"  - Question: {_one_line(pair.prompt[-1].content)}"]
             lines += ["  - Better:", "", *better, "  - Worse:", "", *worse]
+    for side, found in ratings.items():
+        lines += ["", f"## Ratings of {side}"] if found else []
+        for rating in found:
+            lines += ["", _head(rating, "found good" if rating.label else "found bad")]
+            lines += [f"  - Question: {_one_line(rating.prompt[-1].content)}"]
+            lines += ["  - Rated:", "", *_indented(rating.completion[0].content)]
     return "\n".join(lines) + "\n"
 
 
-def _head(row: Example | Preference, kind: str) -> str:
+def _head(row: Example | Preference | Rating, kind: str) -> str:
     return f"- [{_BOX[row.status]}] `{row.id}` {', '.join(filter(None, (kind, row.origin, row.file)))}"
 
 

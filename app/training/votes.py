@@ -21,7 +21,7 @@ from core.config import Config
 from core.errors import DatasetError
 from core.files import write_whole
 from core.types import Turn
-from llm.examples import Example, Message, Preference
+from llm.examples import Example, Message, Preference, Rating
 from prompts.context import keep_known
 from prompts.delimiters import in_line
 from retrieval.home import check_name
@@ -160,6 +160,25 @@ def learnt(votes: Iterable[Vote]) -> tuple[list[Example], list[Preference], Coun
         if not liked:
             left["disliked, without a correction or another answer that was liked"] += len(disliked)
     return examples, [p for p in preferences if p.chosen[0].content != p.rejected[0].content], +left
+
+
+def rated(votes: Iterable[Vote]) -> list[Rating]:
+    """Each answer that people agree about, once after the same prompt: liked or corrected to, disliked or corrected."""
+    found: dict[tuple[tuple[tuple[str, str], ...], str], set[bool]] = {}
+    by: dict[tuple[tuple[tuple[str, str], ...], str], Vote] = {}
+    for vote in sorted(votes, key=lambda vote: (vote.time, vote.id)):
+        said = [(_model_words(vote.answer), vote.vote == "up" and not vote.correction)]
+        said += [(_corrected(vote), True)] if vote.correction else []
+        for text, label in said:
+            found.setdefault((_said(vote.prompt), text), set()).add(label)
+            by[_said(vote.prompt), text] = vote
+    return [
+        Rating(
+            id=f"{by[key].id}-{'good' if label else 'bad'}", prompt=by[key].prompt, completion=(_assistant(key[1]),),
+            label=label, file=by[key].file, origin="vote",
+        )
+        for key, labels in found.items() if len(labels) == 1 for label in labels
+    ]  # fmt: skip
 
 
 def as_served(cfg: Config, prompt: tuple[Message, ...]) -> tuple[Message, ...]:

@@ -15,7 +15,7 @@ from app.ui.knowledge_job import told
 from app.ui.knowledge_result import table
 from app.ui.markup import markup
 from core.errors import ConfigError
-from llm.methods import Method, Shape, Stage, default_rate, methods
+from llm.methods import STAGES, Method, Shape, Stage, default_beta, default_rate, methods
 
 if TYPE_CHECKING:
     from app.running.bases import State
@@ -65,7 +65,7 @@ def build(state: "State", say: Any, part: Any) -> None:
         method = gr.Dropdown(
             list(methods()), value="lora", label=say("t_method"), elem_id="models-method", min_width=120
         )
-        stage = gr.Dropdown(["sft", "dpo"], value="sft", label=say("t_stage"), elem_id="models-stage", min_width=120)
+        stage = gr.Dropdown(list(STAGES), value="sft", label=say("t_stage"), elem_id="models-stage", min_width=120)
         epochs = gr.Number(3.0, label=say("t_epochs"), minimum=0.01, elem_id="models-epochs", min_width=120)
         rate = gr.Number(0.0, label=say("t_rate"), minimum=0.0, elem_id="models-rate", min_width=120)
         batch = gr.Number(8, label=say("t_batch"), minimum=1, precision=0, elem_id="models-batch", min_width=120)
@@ -129,7 +129,7 @@ def _filled(state: "State", act: Callable[[list[str], str, str], Any]) -> Any:
             raise ConfigError(texts["t_needs"], texts["t_how"])
         settings = Settings(
             method, stage, Shape(rank=int(rank)), epochs, int(batch), max_steps=int(steps),
-            learning_rate=rate or default_rate(method, stage),
+            learning_rate=rate or default_rate(method, stage), beta=default_beta(stage),
         )  # fmt: skip
         words = command_line(Request(name, base, data, settings)) + (["--resume"] if resume else [])
         return act(words, name, user.name)

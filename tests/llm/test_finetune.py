@@ -30,8 +30,8 @@ pytest.importorskip("trl")
 pytest.importorskip("peft")
 
 LEARNS: dict[Method, float] = {
-    "lora": 1e-2, "qlora": 1e-2, "dora": 1e-2, "prefix": 5e-2, "prompt": 5e-2, "ptuning": 1e-2, "llama-adapter": 5e-2,
-    "ia3": 5e-2, "full": 3e-3,
+    "lora": 1e-2, "qlora": 1e-2, "lora-int8": 1e-2, "dora": 1e-2, "prefix": 5e-2, "prompt": 5e-2, "ptuning": 1e-2,
+    "ptuning-v2": 5e-2, "llama-adapter": 5e-2, "ia3": 5e-2, "full": 3e-3,
 }  # fmt: skip
 STEPS = 30
 
@@ -107,6 +107,8 @@ def reloaded(folder: Path) -> Any:
         bnb_4bit_compute_dtype=torch.float32,
     )
     told = {"quantization_config": quantized} if settings.method == "qlora" else {}
+    if settings.method == "lora-int8":
+        told = {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, **told)
     return PeftModel.from_pretrained(model, str(folder)).eval()
 
@@ -137,7 +139,7 @@ def test_every_method_lowers_its_loss_and_loads_as_it_was(settled: Settled, meth
     model = reloaded(folder)
     # Of one batch, so the mean over all tokens. bitsandbytes rounds the scales of 4-bit weights to answer on a CPU.
     assert loss_of(model, folder) == pytest.approx(after, rel=1e-3 if method == "qlora" else 1e-4)
-    if method in ("lora", "qlora", "dora", "full"):
+    if method in ("lora", "qlora", "lora-int8", "dora", "full"):
         assert [learning_lm.answer(model, folder, question) for question in QUESTIONS] == list(RIGHT)
     assert json.loads((folder / "outcome.json").read_text()) == done
     names = {file.name for file in folder.iterdir()}

@@ -15,7 +15,7 @@ from app.training.dataset import Request, import_chats, run
 from app.training.votes import Vote, add_vote, votes_file
 from core.config import Config, load
 from core.errors import CatalogError, ConfigError, DatasetError, ModelError
-from llm.examples import read_preferences
+from llm.examples import read_preferences, read_ratings
 from prompts import context
 from retrieval.embed import Embedder
 from retrieval.index import Index
@@ -317,6 +317,15 @@ def test_votes_become_examples_and_preferences_on_the_side_of_all_files_they_quo
     ]  # fmt: skip
     assert (pair.chosen[0].content, pair.rejected[0].content) == ("It is 102 euros [1].", "No.")
     assert made["inputs"]["votes.jsonl"]
+    ratings = [
+        rating for side in ("train", "dev") if made["ratings"][side]
+        for rating in read_ratings(home_of(cfg, "voted") / f"ratings-{side}.jsonl")
+    ]  # fmt: skip
+    assert {(rating.id, rating.label) for rating in ratings} == {
+        ("v1-good", True),
+        ("v2-good", True),
+        ("v2-bad", False),
+    }
 
     index = Index.open(tmp_path, "kb", embedder)  # all files are voted on: some of them must be held out
     for n in range(12):

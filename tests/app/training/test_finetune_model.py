@@ -130,7 +130,7 @@ def test_only_approved_rows_are_trained_on_and_files_are_on_one_side(cfg: Config
         row |= {"id": str(number), "status": "draft" if number % 5 == 0 else "approved", "file": f"{number % 4}.md"}
     (tmp_path / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     request = ask(source=str(tmp_path / "many.jsonl"), dev=0.3)
-    train, dev = adapt._rows(request, [tmp_path / "many.jsonl"])
+    train, dev = adapt.sides(request, adapt._read(cfg, request)[1])
     assert {row.id for row in [*train, *dev]} == {str(number) for number in range(30) if number % 5}
     assert not {row.file for row in train} & {row.file for row in dev}
     assert 0 < len(dev) <= 0.3 * 24
@@ -211,8 +211,9 @@ def test_a_dry_run_counts_the_parameters_that_training_trains(
     from transformers import AutoModelForCausalLM
 
     from llm.finetune import write_job
+    from llm.stages import make_trainer
     from llm.tokens import Tokenized, load_tokenizer
-    from llm.trainers import load_model, make_trainer
+    from llm.trainers import load_model
 
     named = learning_lm.build(tmp_path / "llama", kind="llama", steps=0) if method == "llama-adapter" else None
     request = ask(method=method, named=str(named or ""), max_steps=0, epochs=2)

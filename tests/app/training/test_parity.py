@@ -167,12 +167,12 @@ def test_files_that_are_not_those_of_the_record_are_damaged(data: Path, tmp_path
 
 def test_an_adapter_that_vllm_cannot_load_is_refused_with_the_reason(cfg: Config, data: Path) -> None:
     record = registry.read_record(data / "models" / "m")
-    told = parity._served(cfg.llm, data / "models" / "m", record)
+    told = parity.served_beside(cfg.llm, data / "models" / "m", record)
     assert told.vllm_model == str(data / "base")
     assert told.vllm_args == ["--lora-modules", f"parity={data / 'models' / 'm'}"]
     assert told.vllm_lora_rank == 32
     with pytest.raises(ConfigError, match="DoRA") as caught:
-        parity._served(cfg.llm, data / "models" / "m", record | {"method": "dora"})
+        parity.served_beside(cfg.llm, data / "models" / "m", record | {"method": "dora"})
     assert "ragstone models merge m" in caught.value.hint
 
 
@@ -180,14 +180,14 @@ def test_the_test_side_is_compared_on_before_the_others(cfg: Config, tmp_path: P
     lines = learning_lm.rows().splitlines(keepends=True)
     for n, side in enumerate(("train", "dev", "test")):
         (tmp_path / f"{side}.jsonl").write_text(lines[n])
-    ids = [parity._examples(cfg, Request("m", str(tmp_path)))[0][0].id]
+    ids = [parity.conversations(cfg, str(tmp_path), 32)[0][0].id]
     for gone in ("test", "dev"):
         (tmp_path / f"{gone}.jsonl").unlink()
-        ids.append(parity._examples(cfg, Request("m", str(tmp_path)))[0][0].id)
+        ids.append(parity.conversations(cfg, str(tmp_path), 32)[0][0].id)
     assert ids == ["2", "1", "0"]
-    assert "trained on" in parity._examples(cfg, Request("m", str(tmp_path)))[1][0]
+    assert "trained on" in parity.conversations(cfg, str(tmp_path), 32)[1][0]
     with pytest.raises(DatasetError, match="no approved conversation"):
-        parity._examples(cfg, Request("m", "absent"))
+        parity.conversations(cfg, "absent", 32)
 
 
 def test_prompts_part_where_they_first_differ(data: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from app.training.review import review, sheet
 from core.errors import DatasetError
-from llm.examples import Example, Message, Preference, read_examples, read_preferences, write_rows
+from llm.examples import Example, Message, Preference, Rating, read_examples, read_preferences, read_ratings, write_rows
 
 SYSTEM = '<source n="1" path="a.md" heading="">\nHotels are paid. Leave is 25 days.\n</source>'
 
@@ -30,9 +30,11 @@ def folder(tmp_path: Path) -> Path:
     folder.mkdir()
     for side, rows in examples.items():
         write_rows(folder / f"{side}.jsonl", rows)
+    rating = Rating(id="r1", prompt=pair.prompt, completion=(worse,), label=False, origin="vote", status="draft")
     write_rows(folder / "preferences-train.jsonl", [pair])
+    write_rows(folder / "ratings-train.jsonl", [rating])
     (folder / "questions.jsonl").write_text("{}\n")
-    (folder / "review.md").write_text(sheet("set", examples, {"train": [pair]}), "utf-8")
+    (folder / "review.md").write_text(sheet("set", examples, {"train": [pair]}, {"train": [rating]}), "utf-8")
     return folder
 
 
@@ -44,7 +46,9 @@ def edit(folder: Path, old: str, new: str) -> None:
 
 def statuses(folder: Path) -> dict[str, str]:
     rows = [*read_examples(folder / "train.jsonl"), *read_examples(folder / "test.jsonl")]
-    return {row.id: row.status for row in (*rows, *read_preferences(folder / "preferences-train.jsonl"))}
+    return {row.id: row.status for row in (*rows, *read_preferences(folder / "preferences-train.jsonl"))} | {
+        row.id: row.status for row in read_ratings(folder / "ratings-train.jsonl")
+    }
 
 
 def test_the_sheet_shows_what_an_answer_rests_on(folder: Path) -> None:
@@ -52,11 +56,12 @@ def test_the_sheet_shows_what_an_answer_rests_on(folder: Path) -> None:
     assert "- [ ] `e1` answer, golden, a.md\n  - Question: How long is leave, e1?\n" in text
     assert "  - [1] a.md: Leave is 25 days.\n  - Answer:\n\n    Leave is 25 days [1].\n" in text
     assert "- [ ] `p1` preference, vote\n" in text
+    assert "- [ ] `r1` found bad, vote\n  - Question: How long is leave, e1?\n  - Rated:\n\n    30 [1].\n" in text
 
 
 def test_a_sheet_that_was_not_touched_changes_nothing(folder: Path) -> None:
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
-    assert len(review(folder)) == 4
+    assert len(review(folder)) == 5
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
@@ -67,7 +72,7 @@ def test_boxes_decide_and_answers_can_be_corrected(folder: Path) -> None:
     text = (folder / "review.md").read_text("utf-8")
     (folder / "review.md").write_text(text.replace("    Leave is 25", "    It is 25", 1), "utf-8")
     review(folder)
-    assert statuses(folder) == {"e1": "approved", "e2": "rejected", "e3": "draft", "p1": "approved"}
+    assert statuses(folder) == {"e1": "approved", "e2": "rejected", "e3": "draft", "p1": "approved", "r1": "draft"}
     first, second = read_examples(folder / "train.jsonl")
     assert first.answer == "It is 25 days [1]."
     assert second.answer == example("e2", "- one [1]\n\n    - [x] two [1]\n## three [1]").answer
@@ -76,9 +81,15 @@ def test_boxes_decide_and_answers_can_be_corrected(folder: Path) -> None:
 
 def test_rows_are_approved_and_rejected_by_id_and_the_rest_at_once(folder: Path) -> None:
     review(folder, ["e1", "p1"], ["e2"])
-    assert statuses(folder) == {"e1": "approved", "e2": "rejected", "e3": "draft", "p1": "approved"}
+    assert statuses(folder) == {"e1": "approved", "e2": "rejected", "e3": "draft", "p1": "approved", "r1": "draft"}
     review(folder, rest="approved")
-    assert statuses(folder) == {"e1": "approved", "e2": "rejected", "e3": "approved", "p1": "approved"}
+    assert statuses(folder) == {
+        "e1": "approved",
+        "e2": "rejected",
+        "e3": "approved",
+        "p1": "approved",
+        "r1": "approved",
+    }
     (folder / "review.md").unlink()
     review(folder, reject=["e1"])
     assert statuses(folder)["e1"] == "rejected"

@@ -5,11 +5,22 @@ import pytest
 
 from app.answering.answer import NO_ANSWER, NOT_COVERED
 from app.answering.plan import request
-from app.training.votes import Vote, add_vote, as_served, forget, learnt, quoted_files, read_votes, sent, votes_file
+from app.training.votes import (
+    Vote,
+    add_vote,
+    as_served,
+    forget,
+    learnt,
+    quoted_files,
+    rated,
+    read_votes,
+    sent,
+    votes_file,
+)
 from core.config import Config
 from core.errors import CatalogError, DatasetError
 from core.types import Turn
-from llm.examples import Message
+from llm.examples import Message, read_ratings, write_rows
 
 SOURCES = (
     '<source n="1" path="a.md" heading="A">\nLeave is 25 days.\n</source>\n'
@@ -127,6 +138,17 @@ def test_an_answer_that_some_like_and_others_do_not_teaches_nothing() -> None:
     examples, pairs, left = learnt([vote("v1"), vote("v2", kind="down")])
     assert (examples, pairs) == ([], [])
     assert left == {"liked by one, disliked by another": 2}
+
+
+def test_each_vote_rates_its_answer_and_a_correction_both(tmp_path: Path) -> None:
+    votes = [vote("v1"), vote("v2", "No idea.", "down"), vote("v3", "30 days [1].", correction="25 days [1][7].")]
+    found = {(rating.completion[0].content, rating.label) for rating in rated(votes)}
+    assert found == {("25 days [1].", True), ("No idea.", False), ("30 days [1].", False)}
+    assert len({rating.id for rating in rated(votes)}) == 3
+    assert {rating.prompt for rating in rated(votes)} == {ASKED}
+    assert rated([vote("v1"), vote("v2", kind="down")]) == []  # disputed
+    write_rows(tmp_path / "ratings.jsonl", rated(votes))
+    assert read_ratings(tmp_path / "ratings.jsonl") == rated(votes)
 
 
 def test_a_prompt_of_another_version_is_put_into_the_present_one(cfg: Config) -> None:
