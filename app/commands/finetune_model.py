@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.commands.terminal import AsJson, err, out, print_json, progress_bars
-from llm.methods import Init, Method, Stage
+from llm.methods import METHODS, Init, Method, Stage
 from llm.trainers import Optimizer, Report
 
 chat_model = typer.Typer()
@@ -17,6 +17,7 @@ chat_model = typer.Typer()
 _WHAT, _COURSE, _ROWS, _ADAPTER, _STAGE, _MACHINE = (
     "What is trained", "Course", "Rows", "Shape of the adapter", "Of a stage", "Machine",
 )  # fmt: skip
+_METHOD = f"What is trained: {', '.join(METHODS)}, or the name of a plug-in."
 Epochs = Annotated[float, typer.Option("--epochs", min=0.01, max=1000)]
 MaxSteps = Annotated[int, typer.Option("--max-steps", min=0, help="0: as many as the epochs need.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1)]
@@ -38,7 +39,7 @@ def model(
             "--base", help="Folder or name of the base model; default: llm.vllm_model.", rich_help_panel=_WHAT
         ),
     ] = "",
-    method: Annotated[Method, typer.Option("--method", help="What is trained.", rich_help_panel=_WHAT)] = "lora",
+    method: Annotated[Method, typer.Option("--method", help=_METHOD, rich_help_panel=_WHAT)] = "lora",
     stage: Annotated[Stage, typer.Option("--stage", help="What it learns from.", rich_help_panel=_WHAT)] = "sft",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run of this name that was stopped.", rich_help_panel=_WHAT)
@@ -208,7 +209,7 @@ def search(
     name: Annotated[str, typer.Option("--name", help="Of the search, data/searches/NAME.")],
     source: Annotated[str, typer.Option("--data", help="As of `ragstone finetune model`.")],
     base: Annotated[str, typer.Option("--base", help="Folder or name of the base model.")] = "",
-    method: Annotated[Method, typer.Option("--method", help="What is trained.")] = "lora",
+    method: Annotated[Method, typer.Option("--method", help=_METHOD)] = "lora",
     stage: Annotated[Stage, typer.Option("--stage", help="What it learns from.")] = "sft",
     trials: Annotated[int, typer.Option("--trials", min=2, max=10_000, help="In all, earlier ones included.")] = 20,
     epochs: Epochs = 3.0, max_steps: MaxSteps = 0,
