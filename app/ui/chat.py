@@ -267,7 +267,8 @@ class _Talk(Answering):
             chat = self.chats.get(reader, chosen)
             self._turned(chosen, request)
             shown, writing = self._view(reader, chosen, said, search=search), self._writing.get(chosen)
-            if goes_on := bool(writing and writing.turn.locked()):
+            goes_on = writing is not None and writing.turn.locked()
+            if writing is not None and goes_on:
                 shown[1] = writing.messages(writing.shown)
             return *shown, self._choice(chat.bases, reader), chat.open_mode, gr.Textbox(stop_btn=goes_on)
         if kind == "rename":
