@@ -82,6 +82,21 @@ def read_xml(data: bytes, cfg: IngestConfig) -> Document:
     import lxml.etree as etree
 
     source, encoding = decode(data, cfg, markup=True)
+    root = parse(source)
+    if etree.QName(root).localname.lower() == "html":
+        return _page(source, encoding)
+    if etree.QName(root).localname == "svg":
+        etree.strip_elements(root, "{*}script", "{*}style", with_tail=False)
+    if is_prose(root):
+        page = as_page(root)
+        return _text_of(page, "", leave_unseen(page), encoding, source)
+    return assemble([Part("\n".join(_leaves(root)))], encoding=encoding)
+
+
+def parse(source: str) -> "Element":
+    """The root of an XML file; no entity is expanded, nothing is fetched. Raises `ReadError` where there is none."""
+    import lxml.etree as etree
+
     parser = etree.XMLParser(
         encoding="utf-8", resolve_entities=False, load_dtd=False, no_network=True, recover=True, remove_comments=True,
         remove_pis=True,
@@ -90,15 +105,8 @@ def read_xml(data: bytes, cfg: IngestConfig) -> Document:
     root = etree.fromstring(source.encode(), parser) if source.strip() else None
     if root is None:
         raise ReadError("damaged XML file: no element could be read", "open it in an editor, or restore it from a copy")
-    if etree.QName(root).localname.lower() == "html":
-        return _page(source, encoding)
     etree.strip_tags(root, etree.Entity)
-    if etree.QName(root).localname == "svg":
-        etree.strip_elements(root, "{*}script", "{*}style", with_tail=False)
-    if is_prose(root):
-        page = as_page(root)
-        return _text_of(page, "", leave_unseen(page), encoding, source)
-    return assemble([Part("\n".join(_leaves(root)))], encoding=encoding)
+    return root
 
 
 def _leaves(root: "Element") -> list[str]:
