@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ingest.readers.number_format import GENERAL, shown
+from ingest.readers.number_format import GENERAL, shown, shown_text
 from ingest.readers.raised import raised
 from ingest.readers.sheet import Sheet
-from ingest.readers.unseen import BLACK, SAME_COLOUR, STRUCK, WHITE, Colour, alike
+from ingest.readers.unseen import BLACK, NOT_DISPLAYED, SAME_COLOUR, STRUCK, WHITE, Colour, alike
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -136,6 +136,8 @@ class _Filling:
         name = name or next((style for first, last, style in self.columns if first <= column <= last), "")
         look = self.styles.get(name, _Style()).over(self.styles.get("Default", _Style()))
         text = self.written(data, raw, look.code or GENERAL)
+        if not text and raw != "0":
+            self.sheet.characters.leave(raw, NOT_DISPLAYED)
         why = STRUCK if look.struck else SAME_COLOUR if not self.coloured and _is_unseen(look) else ""
         self.sheet.characters.leave(text if why else "", why)
         return "" if why else text
@@ -148,7 +150,8 @@ class _Filling:
             return "TRUE" if raw.strip() in ("1", "true") else "FALSE"
         if kind == "DateTime":
             return _moment(raw.strip(), code)
-        return self.rich(data) if len(data) else raw
+        text = self.rich(data) if len(data) else raw
+        return text if kind == "Error" or code == GENERAL else shown_text(text, code)
 
     def rich(self, data: "Element") -> str:
         """A text with markup: raised characters are written so, struck ones are left out."""

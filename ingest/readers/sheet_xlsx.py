@@ -15,14 +15,14 @@ from typing import IO, TYPE_CHECKING, Any
 from zipfile import ZipFile
 
 from ingest.readers.drawing import chart_titles
-from ingest.readers.number_format import GENERAL, general, shown
+from ingest.readers.number_format import GENERAL, general, shown, shown_text
 from ingest.readers.package import parse_xml
 from ingest.readers.raised import raised
 from ingest.readers.sheet import Sheet
 from ingest.readers.sheet_styles import CellStyle, cell_styles, is_struck
 from ingest.readers.slide_text import body_lines, leave_unseen, shapes_in
 from ingest.readers.text import clean
-from ingest.readers.unseen import SAME_COLOUR, STRUCK
+from ingest.readers.unseen import NOT_DISPLAYED, SAME_COLOUR, STRUCK
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -254,6 +254,8 @@ class _Filling:
         number = int(style) if style and style.isdigit() else 0
         look = self.styles[number] if number < len(self.styles) else _PLAIN
         text = self.written(raw, kind, look.code)
+        if not text and raw and raw != "0":
+            self.sheet.characters.leave(self.written(raw, kind, GENERAL), NOT_DISPLAYED)
         if not look.why:
             return text
         if look.why == SAME_COLOUR:
@@ -268,13 +270,13 @@ class _Filling:
             text, struck = self.strings[int(raw)] if raw.isdecimal() and int(raw) < len(self.strings) else ("", "")
             if struck:
                 self.sheet.characters.leave(struck, STRUCK)
-            return text
+            return text if code == GENERAL else shown_text(text, code)
         if kind == b"b":
             return "TRUE" if raw == "1" else "FALSE"
         if kind == b"d":
             return raw.replace("T00:00:00", "").replace("T", " ").removesuffix("Z")
         if kind not in (None, b"n"):
-            return raw
+            return raw if code == GENERAL or kind == b"e" else shown_text(raw, code)
         return _plain(raw) if code == GENERAL else _shown(raw, code, self.since_1904)
 
 
