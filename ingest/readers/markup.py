@@ -10,6 +10,7 @@ from core.errors import ReadError
 from core.types import Document
 from ingest.readers.encoding import decode, decode_as
 from ingest.readers.grid import Cell, markdown_table
+from ingest.readers.page_lists import BULLET, ListNumbers
 from ingest.readers.page_marks import write_marks
 from ingest.readers.prose_xml import as_page, is_prose
 from ingest.readers.styles import leave_unseen
@@ -283,7 +284,7 @@ class _Writer:
         self.inline: list[str] = []
         self.tables = 0
         self.bullet = ""
-        self.lists: list[int | None] = []  # of each open list the number of its last item, None without numbers
+        self.lists: list[ListNumbers] = []  # those that are open
 
     def walk(self, root: "Element") -> None:
         import lxml.etree as etree
@@ -319,10 +320,10 @@ class _Writer:
         elif tag == "pre":
             self.lines += ["", "".join(element.itertext()).strip("\n")]
         elif tag in ("ul", "ol"):
-            self.lists.append(0 if tag == "ol" else None)
+            self.lists.append(ListNumbers(element))
             return False
         elif tag == "li":
-            self._item()
+            self.bullet = self.lists[-1].label(element) if self.lists else BULLET
             return False
         else:
             if tag == "br":
@@ -340,12 +341,6 @@ class _Writer:
             self.lines.append("")
         if tag in ("ul", "ol") and self.lists:
             self.lists.pop()
-
-    def _item(self) -> None:
-        number = self.lists[-1] if self.lists else None
-        if number is not None:
-            self.lists[-1] = number + 1
-        self.bullet = "- " if number is None else f"{number + 1}. "
 
     def _heading(self, level: int, name: str) -> None:
         if name and self.quoted:  # of another mail

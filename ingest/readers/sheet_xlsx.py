@@ -19,8 +19,10 @@ from ingest.readers.number_format import GENERAL, general, shown, shown_text
 from ingest.readers.package import parse_xml
 from ingest.readers.raised import raised
 from ingest.readers.sheet import Sheet
-from ingest.readers.sheet_styles import CellStyle, cell_styles, is_struck
+from ingest.readers.sheet_pictures import picture_texts
+from ingest.readers.sheet_styles import CHECK_BOX, CellStyle, cell_styles, is_struck
 from ingest.readers.slide_text import body_lines, leave_unseen, shapes_in
+from ingest.readers.symbols import TICKED, UNTICKED
 from ingest.readers.text import clean
 from ingest.readers.unseen import NOT_DISPLAYED, SAME_COLOUR, STRUCK
 
@@ -52,6 +54,7 @@ def sheets(archive: ZipFile) -> Iterator[Sheet]:
     parts = {kind.rpartition("/")[2]: member for kind, member in links.values()}
     strings = _strings(archive, members, parts.get("sharedStrings", "xl/sharedstrings.xml"))
     styles = _styles(archive, members, parts.get("styles", "xl/styles.xml"), parts.get("theme", "xl/theme/theme1.xml"))
+    pictures = picture_texts(archive, members)
     for about in book.iter("{*}sheet"):
         key = next((value for name, value in about.attrib.items() if str(name).endswith("}id")), "")
         sheet = Sheet(str(about.get("name", "")), about.get("state", "visible") != "visible")
@@ -60,7 +63,7 @@ def sheets(archive: ZipFile) -> Iterator[Sheet]:
             own = [*_links(archive, members, member).values()]
             behind = any(kind.endswith(_COLOURING) for kind, _ in own)
             with archive.open(members[member]) as stream:
-                _Filling(sheet, strings, styles, since_1904, behind).read(stream)
+                _Filling(sheet, strings, styles, since_1904, behind, pictures).read(stream)
             _comments(archive, members, own, sheet)
             _boxes(archive, members, own, sheet)
         yield sheet
@@ -144,9 +147,11 @@ class _Filling:
     """
 
     def __init__(
-        self, sheet: Sheet, strings: list[_String], styles: list[CellStyle], since_1904: bool, behind: bool
-    ) -> None:
+        self, sheet: Sheet, strings: list[_String], styles: list[CellStyle], since_1904: bool, behind: bool,
+        pictures: dict[str, str],
+    ) -> None:  # fmt: skip
         self.sheet, self.strings, self.styles, self.since_1904 = sheet, strings, styles, since_1904
+        self.pictures = pictures  # in cells, by what the cells call them
         self.behind = behind  # cells have other grounds than their styles say
         self.pale: list[tuple[int, int, str]] = []  # what has the colour that its style gives its ground
         self.filtered = False
@@ -241,6 +246,8 @@ class _Filling:
             elif tag == "is":
                 inline = child
         kind, style = cell.get("t", "n").encode(), cell.get("s", "0").encode()
+        if kind == b"e" and cell.get("vm", "") in self.pictures:
+            return self.pictures[cell.get("vm", "")]
         if inline is not None:
             raw, struck = _string(inline)
             self.sheet.characters.leave(struck, STRUCK)
@@ -271,6 +278,8 @@ class _Filling:
             if struck:
                 self.sheet.characters.leave(struck, STRUCK)
             return text if code == GENERAL else shown_text(text, code)
+        if kind == b"b" and code == CHECK_BOX:
+            return TICKED if raw == "1" else UNTICKED
         if kind == b"b":
             return "TRUE" if raw == "1" else "FALSE"
         if kind == b"d":

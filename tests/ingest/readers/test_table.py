@@ -17,6 +17,10 @@ from tests.ingest.readers.zipped import zipped
 
 CFG = IngestConfig()
 Rows = list[list[object]]
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63606060000000040001f61738"
+    "550000000049454e44ae426082"
+)
 
 
 def book(sheets: dict[str, Rows], far: tuple[int, int] | None = None) -> bytes:
@@ -427,3 +431,17 @@ def test_what_a_number_format_hides_is_left_out_and_counted() -> None:
     document = read_sheets(memory.getvalue(), CFG)
     assert document.text == "seen"
     assert document.notes == ("8 characters that nobody sees were left out: they are not displayed",)
+
+
+def test_check_boxes_and_pictures_in_cells_read_as_they_are_shown() -> None:
+    memory = BytesIO()
+    with xlsxwriter.Workbook(memory) as workbook:
+        sheet = workbook.add_worksheet("A")
+        sheet.write_row(0, 0, ["Item", "Done", "Sign"])
+        for row, (name, done, sign) in enumerate([("a", True, "Green tick: approved"), ("b", False, "Red cross")], 1):
+            sheet.write(row, 0, name)
+            sheet.insert_checkbox(row, 1, done)
+            sheet.embed_image(row, 2, "x.png", {"image_data": BytesIO(PIXEL + bytes([row])), "description": sign})
+    assert read_sheets(memory.getvalue(), CFG).text.split("\n")[1:] == [
+        "Item: a | Done: ☑ | Sign: Green tick: approved", "Item: b | Done: ☐ | Sign: Red cross",
+    ]  # fmt: skip
