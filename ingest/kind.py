@@ -13,7 +13,8 @@ _SUFFIX = re.compile(r"\.(?=.*[a-z])[a-z0-9_~+-]{1,12}")
 _STARTS = (
     (b"{\\rtf", ".rtf"), (b"\x78\x9f\x3e\x22", ".tnef"),
     (b"\x89PNG\r\n", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"GIF87a", ".gif"), (b"GIF89a", ".gif"),
-    (b"II*\0", ".tif"), (b"MM\0*", ".tif"), (b"\0\0\0\x0cjP  ", ".jp2"),
+    (b"\x1f\x8b\x08", ".gz"), (b"BZh", ".bz2"), (b"\xfd7zXZ\0", ".xz"), (b"7z\xbc\xaf\x27\x1c", ".7z"),
+    (b"Rar!\x1a\x07", ".rar"), (b"II*\0", ".tif"), (b"MM\0*", ".tif"), (b"\0\0\0\x0cjP  ", ".jp2"),
 )  # fmt: skip
 _STREAMS = (  # of compound files
     ("__properties_version1.0", ".msg"), ("WordDocument", ".doc"), ("PowerPoint Document", ".ppt"),
@@ -26,6 +27,14 @@ _MIMETYPES = (
     (b"application/vnd.oasis.opendocument.spreadsheet", ".ods"),
 )  # fmt: skip
 _PAGE = re.compile(rb"(?:<!--.*?-->\s*)?<(?:!doctype html|html)[\s>]", re.I | re.S)
+FLAT_OPC = "http://schemas.microsoft.com/office/2006/xmlPackage"
+OPEN_DOCUMENT = "urn:oasis:names:tc:opendocument:xmlns:office:1.0"
+_OFFICE = frozenset((  # whose files may begin without <?xml
+    FLAT_OPC, OPEN_DOCUMENT, "urn:schemas-microsoft-com:office:spreadsheet",
+    "http://schemas.microsoft.com/office/word/2003/wordml",
+))  # fmt: skip
+_PROLOG = re.compile(r"(?:\s++|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*+(?:\[[^\]]*+\])?+[^>]*+>)*+", re.S)
+_ROOT = re.compile(r"<(?:([\w.-]+):)?([\w.-]+)(?=[\s/>])([^>]*+)")
 _FIELD = re.compile(rb"^([A-Za-z][\w-]*):", re.M)
 _SENT = frozenset((b"from", b"received", b"return-path", b"message-id", b"delivered-to", b"mime-version"))
 _ABOUT = frozenset((b"subject", b"date", b"to", b"content-type", b"cc"))
@@ -55,8 +64,26 @@ def kind_of(data: bytes) -> str:
         return _package(data)
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return ".webp"
+    if start.startswith(b"bplist00") and b"WebMainResource" in data:
+        return ".webarchive"
+    if start[257:262] == b"ustar":
+        return ".tar"
     found = next((suffix for signature, suffix in _STARTS if start.startswith(signature)), "")
     return found or _marked_text(start.lstrip(b"\xef\xbb\xbf \t\r\n"))
+
+
+def root_name(data: bytes) -> tuple[str, str]:
+    """The namespace and the name of the root element of an XML file; empty where its first bytes do not say."""
+    head = data[: 4 * _HEAD]
+    wide = head.startswith((b"\xff\xfe", b"\xfe\xff"))
+    text = head.decode("utf-16" if wide else "latin-1", "replace").removeprefix("\xef\xbb\xbf")
+    prolog = _PROLOG.match(text)
+    found = _ROOT.match(text, prolog.end() if prolog else 0)
+    if found is None:
+        return "", ""
+    prefix, name, about = found.groups()
+    stated = re.search(rf"""\sxmlns{f":{re.escape(prefix)}" if prefix else ""}\s*=\s*["']([^"']*)""", about)
+    return stated[1] if stated else "", name
 
 
 def other_kind(data: bytes, suffix: str, texts: frozenset[str]) -> str:
@@ -122,7 +149,7 @@ def _package(data: bytes) -> str:
 def _marked_text(start: bytes) -> str:
     if _PAGE.match(start):
         return ".html"
-    if start.startswith(b"<?xml"):
+    if start.startswith(b"<?xml") or (start.startswith(b"<") and root_name(start)[0] in _OFFICE):
         return ".xml"
     if _MAILBOX.match(start):
         return ".mbox"

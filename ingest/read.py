@@ -17,48 +17,80 @@ from core.types import Document
 from ingest import plugged
 from ingest.kind import is_text, kind_of, opens_readably, other_kind, suffix_of
 from ingest.readers.archive import Contents, budget_of, read_zip
+from ingest.readers.captions import read_captions, read_translations
+from ingest.readers.cards import read_cards
 from ingest.readers.code import read_code
 from ingest.readers.epub import read_epub
 from ingest.readers.image import read_image
+from ingest.readers.latex import read_latex
 from ingest.readers.legacy import read_doc, read_xls
 from ingest.readers.legacy_slides import read_ppt
 from ingest.readers.mail import read_eml, read_mbox
 from ingest.readers.markdown import read_markdown
-from ingest.readers.markup import read_html, read_xml
+from ingest.readers.markup import read_html
 from ingest.readers.notebook import read_notebook
 from ingest.readers.ofd import read_ofd
 from ingest.readers.office import read_docx
+from ingest.readers.office_xml import read_xml_file
 from ingest.readers.opendocument import read_odp, read_odt
+from ingest.readers.outline_text import read_asciidoc, read_org, read_rst
 from ingest.readers.outlook import read_msg, read_tnef
+from ingest.readers.packed import read_packed, read_tar
 from ingest.readers.pdf import read_pdf
 from ingest.readers.record import read_json, read_json_lines
 from ingest.readers.rtf import read_rtf
-from ingest.readers.saved_page import read_saved_page
+from ingest.readers.saved_page import read_saved_page, read_web_archive
 from ingest.readers.slides import read_pptx
 from ingest.readers.table import read_delimited, read_sheets
-from ingest.readers.text import read_captions, read_text
+from ingest.readers.text import read_text
 
 Reader = Callable[[bytes, IngestConfig], Document]
 Container = Callable[[bytes, IngestConfig, Contents], Document]  # of a file that holds files
 
-_PRINT = "open it in CAJViewer or Apabi Reader, print it to a PDF, and index that"
+_CLOSED: tuple[tuple[str, str, str], ...] = (  # suffixes without a reader: what they are, what to do
+    (
+        ".caj .kdh .nh .ceb .cebx",
+        "CAJ and CEB are closed formats, which only their own viewers open",
+        "open it in CAJViewer or Apabi Reader, print it to a PDF, and index that",
+    ),
+    (".7z .rar", "7z and RAR archives are not unpacked", "unpack it into the folder, or pack it as .zip"),
+    (".pages .numbers .key", "iWork files are not read", "export it from its program as .docx, .xlsx, .pptx or .pdf"),
+    (".one .onepkg", "OneNote files are not read", "export the notebook from OneNote as .docx or .pdf"),
+    (".chm", "compiled help (CHM) is not read", "unpack it (hh -decompile, or 7-Zip) and index its pages"),
+    (".mobi .azw .azw3 .prc", "Kindle books are not read", "save it as .epub, with calibre for example"),
+    (".hwp .hwpx", "Hangul documents are not read", "save it as .docx or .pdf from Hancom Office or LibreOffice"),
+    (".wpd .wri .sxw .abw", "documents of this old kind are not read", "save it as .docx or .odt from LibreOffice"),
+    (".pst .ost", "Outlook data files are not read", "export the mails as .eml or .msg, or the folder as .mbox"),
+    (".vsd .vsdx .mpp .pub .xps .oxps", "this kind of file is not read", "export it as .pdf, and index that"),
+)
 
 
-def refuse(data: bytes, cfg: IngestConfig) -> Document:
-    """Files of closed formats that only their own viewer opens are named. Raises `ReadError`."""
-    raise ReadError("CAJ and CEB are closed formats, which only their own viewers open", _PRINT)
+def _refusing(what: str, hint: str) -> Reader:
+    """The reader of a kind that is not read: the file is named, with what to do."""
+
+    def refuse(data: bytes, cfg: IngestConfig) -> Document:
+        raise ReadError(what, hint)
+
+    return refuse
 
 
 _READERS: tuple[tuple[Reader, str], ...] = (
     (
         read_text,
-        ".txt .text .log .rst .adoc .asciidoc .org .tex .bib .yaml .yml .toml .ini .cfg .conf .properties .ics .vcf",
+        ".txt .text .log .bib .yaml .yml .toml .ini .cfg .conf .properties",
     ),
-    (read_captions, ".vtt .srt"),
+    (read_captions, ".vtt .srt .ass .ssa .lrc"),
+    (read_rst, ".rst .rest"),
+    (read_asciidoc, ".adoc .asciidoc"),
+    (read_org, ".org"),
+    (read_latex, ".tex .latex"),
+    (read_cards, ".ics .vcf"),
+    (read_translations, ".po .pot"),
     (read_markdown, ".md .markdown .mdx"),
     (read_html, ".html .htm .xhtml"),
     (read_saved_page, ".mhtml .mht"),
-    (read_xml, ".xml .svg .dbk .tei .jats .nxml"),
+    (read_web_archive, ".webarchive"),
+    (read_xml_file, ".xml .svg .dbk .tei .jats .nxml .fods .fb2"),
     (read_image, ".png .jpg .jpeg .tif .tiff .bmp .webp .gif .jp2"),
     (read_epub, ".epub"),
     (read_docx, ".docx .docm .dotx .dotm"),
@@ -68,7 +100,7 @@ _READERS: tuple[tuple[Reader, str], ...] = (
     (read_odp, ".odp .otp .fodp"),
     (read_rtf, ".rtf"),
     (read_ofd, ".ofd"),
-    (refuse, ".caj .kdh .nh .ceb .cebx"),
+    *((_refusing(what, hint), suffixes) for suffixes, what, hint in _CLOSED),
     (read_doc, ".doc .dot .wps .wpt"),
     (read_ppt, ".ppt .pps .pot .dps"),
     (read_xls, ".xls .xlt .et"),
@@ -85,6 +117,8 @@ _READERS: tuple[tuple[Reader, str], ...] = (
 )
 _CONTAINERS: tuple[tuple[Container, str], ...] = (
     (read_zip, ".zip"),
+    (read_tar, ".tar"),
+    (read_packed, ".gz .tgz .bz2 .tbz .tbz2 .xz .txz"),
     (read_pdf, ".pdf"),
     (read_eml, ".eml"),
     (read_mbox, ".mbox"),
@@ -94,14 +128,16 @@ _CONTAINERS: tuple[tuple[Container, str], ...] = (
 _PLAIN = {suffix: reader for reader, suffixes in _READERS for suffix in suffixes.split()}
 _HOLDING = {suffix: reader for reader, suffixes in _CONTAINERS for suffix in suffixes.split()}
 _READS: dict[str, Reader | Container] = {**_PLAIN, **_HOLDING}
+_REFUSED = frozenset(suffix for suffixes, _, _ in _CLOSED for suffix in suffixes.split())
 SUFFIXES = frozenset((*_PLAIN, *_HOLDING))
 # Formats that hold text as it is: one that looks like a web page or a mail may well be a note about one.
 _TEXTS = frozenset(
     suffix
     for suffix in SUFFIXES
     if _PLAIN.get(suffix) in (
-        read_text, read_captions, read_markdown, read_html, read_xml, read_saved_page, read_code, read_delimited,
-        read_json, read_json_lines, read_notebook, read_odt, read_odp,
+        read_text, read_captions, read_markdown, read_html, read_xml_file, read_saved_page, read_code, read_delimited,
+        read_json, read_json_lines, read_notebook, read_odt, read_odp, read_rst, read_asciidoc, read_org, read_latex,
+        read_cards, read_translations,
     ) or suffix in (".eml", ".mbox")
 )  # fmt: skip
 _RESTORE = "restore it from a copy, or leave it out with ingest.exclude"
@@ -134,7 +170,15 @@ def read_bytes(name: str, data: bytes, cfg: IngestConfig) -> Document:
     if suffix not in _Known(cfg):
         message = f"no reader for {suffix or 'files without a suffix'}"
         raise ReadError(message, f"known are {' '.join(sorted(SUFFIXES))}")
-    return _read(data, suffix, Contents(cfg, _read, _Known(cfg), budget_of(data, cfg)))
+    return _read(data, suffix, Contents(cfg, _read, _Known(cfg), budget_of(data, cfg), name))
+
+
+def _kind(data: bytes, suffix: str) -> str:
+    """The suffix whose reader reads a file: its own, unless its bytes say otherwise."""
+    found = other_kind(data, suffix, _TEXTS)
+    if found == ".zip" and suffix in _REFUSED:  # what of such a package can be read is no document
+        return suffix
+    return found if found in SUFFIXES and _READS[found] is not _READS[suffix] else suffix
 
 
 def _read(data: bytes, suffix: str, contents: Contents) -> Document:
@@ -142,9 +186,7 @@ def _read(data: bytes, suffix: str, contents: Contents) -> Document:
     cfg = contents.cfg
     given, others = suffix, plugged.reader_of(suffix, cfg, suffix in SUFFIXES)
     try:
-        found = "" if others else other_kind(data, suffix, _TEXTS)
-        if found in SUFFIXES and _READS[found] is not _READS[suffix]:
-            suffix = found
+        suffix = suffix if others else _kind(data, suffix)
         if others:
             document = plugged.read(data, suffix, others, cfg)
         elif suffix not in _HOLDING:

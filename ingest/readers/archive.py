@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import PurePosixPath
-from typing import IO
+from typing import Protocol, TypeVar
 from zipfile import BadZipFile, ZipFile, ZipInfo
 from zlib import error as ZlibError
 
@@ -21,11 +21,17 @@ from ingest.readers.encoding import decode, signature
 from ingest.readers.text import Part, assemble, parts_of
 from ingest.readers.unseen import joined
 
-_MAX_MEMBERS = 100_000  # with or without a reader; a member takes a kilobyte before anything is unpacked
+Member = TypeVar("Member")
+
+MAX_MEMBERS = 100_000  # with or without a reader; a member takes a kilobyte before anything is unpacked
 _MAX_RATIO, _RATIO_FROM = 200, 50_000_000
 _BLOCK = 1_000_000
 _NO_FILES = re.compile(r"(?:^|/)(?:__MACOSX/|\.DS_Store$|Thumbs\.db$|desktop\.ini$|~\$)", re.I)
-_UNPACK = "unpack it into the folder, or leave it out with ingest.exclude"
+UNPACK = "unpack it into the folder, or leave it out with ingest.exclude"
+
+
+class _Packed(Protocol):
+    def read(self, size: int, /) -> bytes: ...
 
 
 @dataclass(slots=True)
@@ -44,6 +50,7 @@ class Contents:
     read: "Callable[[bytes, str, Contents], Document]"  # by suffix; raises `ReadError`
     suffixes: Container[str]  # those that have a reader
     budget: Budget
+    name: str = ""  # of the file that holds them
     depth: int = 0
     parts: list[Part] = field(default_factory=list)
     tables: int = 0
@@ -63,7 +70,7 @@ class Contents:
             self.failures.append(f"{name}: not read, more than {self.cfg.archive_files:,} files (ingest.archive_files)")
             return
         self.budget.files -= 1
-        inside = Contents(self.cfg, self.read, self.suffixes, self.budget, self.depth + 1)
+        inside = Contents(self.cfg, self.read, self.suffixes, self.budget, name, self.depth + 1)
         if not data:
             self.failures.append(f"{name}: empty")
             return
@@ -78,13 +85,13 @@ class Contents:
         if document.empty_pages:
             self.failures.append(f"{name}: no text on {len(document.empty_pages)} of {document.pages} pages")
 
-    def unpack(self, member: IO[bytes]) -> bytes:
+    def unpack(self, member: _Packed) -> bytes:
         """The bytes of a packed member. Raises `ReadError` once all members together exceed the budget."""
         blocks: list[bytes] = []
         while block := member.read(min(_BLOCK, self.budget.size + 1)):
             self.budget.size -= len(block)
             if self.budget.size < 0:
-                hint = f"if you trust it, {_UNPACK}, or raise ingest.archive_mb"
+                hint = f"if you trust it, {UNPACK}, or raise ingest.archive_mb"
                 raise ReadError("unpacks to too much for its size or for ingest.archive_mb: refused as a bomb", hint)
             blocks.append(block)
         return b"".join(blocks)
@@ -112,8 +119,8 @@ def read_zip(data: bytes, cfg: IngestConfig, contents: Contents) -> Document:
     """Every member of a zip archive that has a reader; its path stands before the headings of its sections."""
     if not cfg.archive_files:
         raise ReadError("archives are left out", "raise ingest.archive_files to read what is in them")
-    if data.count(b"PK\x01\x02") > _MAX_MEMBERS:
-        raise ReadError(f"a zip archive of more than {_MAX_MEMBERS:,} members", _UNPACK)
+    if data.count(b"PK\x01\x02") > MAX_MEMBERS:
+        raise ReadError(f"a zip archive of more than {MAX_MEMBERS:,} members", UNPACK)
     try:
         archive = ZipFile(BytesIO(data))
     except (BadZipFile, ValueError, NotImplementedError) as error:
@@ -126,9 +133,9 @@ def read_zip(data: bytes, cfg: IngestConfig, contents: Contents) -> Document:
             raise ReadError(
                 "one part of a split zip archive", "join the parts (zip -s 0), then unpack them or read the whole"
             )
-        wanted = _wanted(zip(_names(members, cfg), members, strict=True), contents)
+        wanted = wanted_of(zip(_names(members, cfg), members, strict=True), contents)
         if wanted and all(member.flag_bits & 1 for _, member in wanted):
-            raise ReadError("the zip archive is password-protected", _UNPACK)
+            raise ReadError("the zip archive is password-protected", UNPACK)
         for name, member in wanted:
             try:
                 with archive.open(member) as packed:
@@ -138,32 +145,37 @@ def read_zip(data: bytes, cfg: IngestConfig, contents: Contents) -> Document:
                 contents.failures.append(f"{name}: " + ("password-protected" if locked else f"damaged ({error})"))
             else:
                 contents.add(name, content)
-    return _joined(contents)
+    return together(contents)
 
 
-def _wanted(members: Iterable[tuple[str, ZipInfo]], contents: Contents) -> list[tuple[str, ZipInfo]]:
+def wanted_of(members: Iterable[tuple[str, Member]], contents: Contents) -> list[tuple[str, Member]]:
     """The members to be read, those of a kind without a reader counted. Raises `ReadError` where they are too many."""
     wanted = [(name, member) for name, member in members if not _NO_FILES.search(name) and contents.readable(name)]
     if len(wanted) > contents.budget.files:
         message = f"an archive of {len(wanted):,} files, the limit is {contents.cfg.archive_files:,}"
-        raise ReadError(message, f"{_UNPACK}, or raise ingest.archive_files")
+        raise ReadError(message, f"{UNPACK}, or raise ingest.archive_files")
     return wanted
 
 
 def _names(members: list[ZipInfo], cfg: IngestConfig) -> list[str]:
     """The paths of the members; those not marked as UTF-8 are bytes of unknown encoding, for zipfile cp437."""
     unmarked = [m.filename.encode("cp437", "replace") for m in members if not m.flag_bits & 0x800]
-    joined = b"\n".join(unmarked)
+    read = iter(paths_of(unmarked, cfg, "cp437"))
+    return [_inside(m.filename) if m.flag_bits & 0x800 else next(read) for m in members]
+
+
+def paths_of(names: list[bytes], cfg: IngestConfig, other: str) -> list[str]:
+    """Paths within an archive, of unknown encoding; `other` is taken where they are no text in any."""
+    together = b"\n".join(names)
     try:
-        encoding = "gb18030" if _is_chinese(joined) else decode(joined, cfg)[1]
-    except ReadError:  # no text in any encoding
-        encoding = "cp437"
-    return [
-        (m.filename if m.flag_bits & 0x800 else m.filename.encode("cp437", "replace").decode(encoding, "replace"))
-        .replace("\\", "/")
-        .lstrip("./")
-        for m in members
-    ]
+        encoding = "gb18030" if _is_chinese(together) else decode(together, cfg)[1]
+    except ReadError:
+        encoding = other
+    return [_inside(name.decode(encoding, "replace")) for name in names]
+
+
+def _inside(path: str) -> str:
+    return path.replace("\\", "/").lstrip("./")
 
 
 def _is_chinese(names: bytes) -> bool:
@@ -177,8 +189,9 @@ def _is_chinese(names: bytes) -> bool:
     return common > 0.8 * len(wide)
 
 
-def _joined(contents: Contents) -> Document:
+def together(contents: Contents) -> Document:
+    """What was read of the members of an archive. Raises `ReadError` where that is nothing."""
     if not contents.parts:
         reasons = "; ".join(contents.notes()[:3])
-        raise ReadError(f"nothing in the archive can be read{f': {reasons}' if reasons else ''}", _UNPACK)
+        raise ReadError(f"nothing in the archive can be read{f': {reasons}' if reasons else ''}", UNPACK)
     return assemble(contents.parts, tables=contents.tables, notes=contents.notes())

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ingest.readers.named_rows import figures
 from ingest.readers.text import collapse
 
 _MOST_COLUMNS, _MOST_ROWS = 300, 1000
@@ -99,9 +100,15 @@ def _fill(cells: list[str], below: dict[int, tuple[int, str]]) -> None:
         cells.append(text)
 
 
+def _is_under(row: Sequence[Cell]) -> bool:
+    """Whether a row names columns under merged names: nothing under the first, and words under all others."""
+    others = [cell.text.strip() for cell in row[1:]]
+    return bool(others) and not row[0].text.strip() and all(text and not figures(text) for text in others)
+
+
 def _naming(rows: Sequence[Sequence[Cell]]) -> int:
-    """How many rows name the columns: those marked so, else those that a cell of the first reaches down to, where
-    another of its cells stands over several columns.
+    """How many rows name the columns: those marked so, else those that a cell of the first reaches down to, or
+    leaves empty, where another of its cells stands over several columns.
     """
     marked = 0
     for row in rows:
@@ -113,7 +120,8 @@ def _naming(rows: Sequence[Sequence[Cell]]) -> int:
     first = next((row for row in rows if len(row) > 1), ())
     skipped = next((i for i, row in enumerate(rows) if len(row) > 1), 0)
     deep = max((cell.down for cell in first), default=1)
-    if deep == 1 and first and not first[0].text.strip():
+    below = rows[skipped + 1] if skipped + 1 < len(rows) else ()
+    if deep == 1 and first and (not first[0].text.strip() or _is_under(below)):
         deep = 2
     split = any(cell.across > 1 and cell.down == 1 for cell in first)
     return skipped + (deep if split and deep <= _NAMING and deep < len(rows) - skipped else 1)

@@ -10,6 +10,7 @@ from core.errors import ReadError
 from core.types import Document
 from ingest.readers.encoding import decode, decode_as
 from ingest.readers.grid import Cell, markdown_table
+from ingest.readers.page_lists import BULLET, ListNumbers
 from ingest.readers.page_marks import write_marks
 from ingest.readers.prose_xml import as_page, is_prose
 from ingest.readers.styles import leave_unseen
@@ -82,6 +83,21 @@ def read_xml(data: bytes, cfg: IngestConfig) -> Document:
     import lxml.etree as etree
 
     source, encoding = decode(data, cfg, markup=True)
+    root = parse(source)
+    if etree.QName(root).localname.lower() == "html":
+        return _page(source, encoding)
+    if etree.QName(root).localname == "svg":
+        etree.strip_elements(root, "{*}script", "{*}style", with_tail=False)
+    if is_prose(root):
+        page = as_page(root)
+        return _text_of(page, "", leave_unseen(page), encoding, source)
+    return assemble([Part("\n".join(_leaves(root)))], encoding=encoding)
+
+
+def parse(source: str) -> "Element":
+    """The root of an XML file; no entity is expanded, nothing is fetched. Raises `ReadError` where there is none."""
+    import lxml.etree as etree
+
     parser = etree.XMLParser(
         encoding="utf-8", resolve_entities=False, load_dtd=False, no_network=True, recover=True, remove_comments=True,
         remove_pis=True,
@@ -90,15 +106,8 @@ def read_xml(data: bytes, cfg: IngestConfig) -> Document:
     root = etree.fromstring(source.encode(), parser) if source.strip() else None
     if root is None:
         raise ReadError("damaged XML file: no element could be read", "open it in an editor, or restore it from a copy")
-    if etree.QName(root).localname.lower() == "html":
-        return _page(source, encoding)
     etree.strip_tags(root, etree.Entity)
-    if etree.QName(root).localname == "svg":
-        etree.strip_elements(root, "{*}script", "{*}style", with_tail=False)
-    if is_prose(root):
-        page = as_page(root)
-        return _text_of(page, "", leave_unseen(page), encoding, source)
-    return assemble([Part("\n".join(_leaves(root)))], encoding=encoding)
+    return root
 
 
 def _leaves(root: "Element") -> list[str]:
@@ -275,7 +284,7 @@ class _Writer:
         self.inline: list[str] = []
         self.tables = 0
         self.bullet = ""
-        self.lists: list[int | None] = []  # of each open list the number of its last item, None without numbers
+        self.lists: list[ListNumbers] = []  # those that are open
 
     def walk(self, root: "Element") -> None:
         import lxml.etree as etree
@@ -311,10 +320,10 @@ class _Writer:
         elif tag == "pre":
             self.lines += ["", "".join(element.itertext()).strip("\n")]
         elif tag in ("ul", "ol"):
-            self.lists.append(0 if tag == "ol" else None)
+            self.lists.append(ListNumbers(element))
             return False
         elif tag == "li":
-            self._item()
+            self.bullet = self.lists[-1].label(element) if self.lists else BULLET
             return False
         else:
             if tag == "br":
@@ -332,12 +341,6 @@ class _Writer:
             self.lines.append("")
         if tag in ("ul", "ol") and self.lists:
             self.lists.pop()
-
-    def _item(self) -> None:
-        number = self.lists[-1] if self.lists else None
-        if number is not None:
-            self.lists[-1] = number + 1
-        self.bullet = "- " if number is None else f"{number + 1}. "
 
     def _heading(self, level: int, name: str) -> None:
         if name and self.quoted:  # of another mail

@@ -184,15 +184,17 @@ def _lead(row: Row) -> int:
 
 
 def _record(names: Sequence[str], row: Row) -> str:
-    once = not names or len(set(filter(None, row))) == 1  # a title, or a remark, over several columns
+    alone = len(set(filter(None, row))) == 1  # a title, or a remark, over several columns
+    once = not names or alone
     pieces: list[str] = []
     for i, value in enumerate(row):
         name = names[i] if i < len(names) else ""
         if value and not (type(value) is Copy and (once or len(value) > _MAX_LABEL)):
             pieces.append(f"{name}: {value}" if name else value)
-    if once and pieces and any(type(value) is Copy for value in row):
+    merged = any(type(value) is Copy for value in row)
+    if alone and merged:
         return next(filter(None, row))
-    return " | ".join(pieces if names else row[_lead(row) :])
+    return " | ".join(pieces if names or merged else row[_lead(row) :])
 
 
 def _remarks(row: Row, names: Sequence[str], comments: Mapping[int, str] | None) -> Iterator[str]:
@@ -243,7 +245,7 @@ def _header(rows: Sequence[Row], begin: int) -> tuple[int, int] | None:
 def _names(row: Row, below: Sequence[Row]) -> bool:
     """Whether a row may name the columns of those below it: words; or a word, or none, before years, months, codes."""
     cells = [(column, cell) for column, cell in enumerate(row) if cell]
-    others = [(column, cell) for column, cell in cells if not _is_text(cell)]
+    others = [(column, cell) for column, cell in cells if not _is_text(cell) and type(cell) is not Copy]
     if len({cell[-1] in ":：" for _, cell in cells}) > 1:
         return False  # a name and its value beside each other
     if not others:

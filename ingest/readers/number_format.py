@@ -28,7 +28,7 @@ _BUILT_IN = {
 _MONTHS = "January February March April May June July August September October November December".split()
 _DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 _TOKEN = re.compile(
-    r'"(?P<quoted>[^"]*)"?|\\(?P<escaped>.)|_(?P<pad>.)|\*(?P<fill>.)|\[(?P<bracket>[^\]]*)\]'
+    r'"(?P<quoted>[^"]*)"?|(?:\\|!(?=[.,0#?]))(?P<escaped>.)|_(?P<pad>.)|\*(?P<fill>.)|\[(?P<bracket>[^\]]*)\]'
     r"|(?P<general>General)|(?P<noon>AM/PM|A/P|上午/下午)"
     r"|(?P<date>y+|m+|d+|h+|s+(?:\.0+)?|a{3,4}|b{2,4}|e+|g+)"
     r"|(?P<number>[#0?][#0?,]*(?:\.[#0?,]*)?(?:E[+-][#0?]+)?|\.[#0?]+)|(?P<other>.)",
@@ -100,6 +100,21 @@ def shown(raw: str, code: str, since_1904: bool = False) -> str:
     return f"-{text}" if negative and re.search("[1-9]", text) else text
 
 
+@lru_cache(maxsize=20_000)
+def shown_text(text: str, code: str) -> str:
+    """A text by a format, of which the fourth section, or one with `@`, is for texts.
+
+    >>> shown_text("七", '0"元";;;@"元"'), shown_text("七", ";;;"), shown_text("七", "0.00")
+    ('七元', '', '七')
+    """
+    sections = _sections(code) if len(code) <= _MOST_DIGITS else ()
+    place = _Token("text", "@")
+    section = sections[3] if len(sections) > 3 else next((s for s in sections[-1:] if place in s.tokens), None)
+    if section is None:
+        return text
+    return "".join(text if token == place else token.text for token in section.tokens if token.kind == "text").strip()
+
+
 @lru_cache(maxsize=500)
 def _sections(code: str) -> tuple[_Section, ...]:
     sections: list[_Section] = []
@@ -166,7 +181,28 @@ def _number(value: Decimal, section: _Section) -> str:
             pieces.append(token.text)
     text = "".join(pieces).strip()
     numerals = next((token.text for token in tokens if token.kind == "numerals"), "")
+    if numerals in ("1", "2") and section.has("general"):
+        return re.sub(r"\d+(?:\.\d+)?", lambda found: _counted(found[0], numerals), text)
     return _han(text, numerals) if numerals else text
+
+
+def _counted(text: str, kind: str) -> str:
+    """A number in Chinese with the names of its places, as `General` has it: 壹佰贰拾叁, 一万零五.
+
+    >>> _counted("10020305.5", "2"), _counted("110", "1")
+    ('壹仟零贰万零叁佰零伍.伍', '一百一十')
+    """
+    whole, dot, part = text.partition(".")
+    units, zero = ("拾佰仟", "零") if kind == "2" else ("十百千", "〇")
+    written, owed = "", False
+    for i, digit in enumerate(whole):
+        place = len(whole) - i - 1
+        if digit != "0":
+            written += (zero if owed and written else "") + _han(digit, kind) + ("", *units)[place % 4]
+        owed = digit == "0"
+        if place % 4 == 0 and place and whole[max(i - 3, 0) : i + 1].strip("0"):
+            written += ("万", "亿")[(place // 4 + 1) % 2]
+    return (written or zero) + (f".{_han(part, kind)}" if dot else "")
 
 
 def _by_patterns(value: Decimal, patterns: list[str]) -> list[str]:
@@ -176,7 +212,8 @@ def _by_patterns(value: Decimal, patterns: list[str]) -> list[str]:
     if len(patterns) == 1:
         return [_digits(value, patterns[0])]
     widths = [len(re.sub("[^#0?]", "", pattern)) for pattern in patterns]
-    text = _digits(value, "0" * sum(widths))
+    scale = len(patterns[-1]) - len(patterns[-1].rstrip(","))  # `0!.0,` writes ten thousands with a decimal
+    text = _digits(value.scaleb(-3 * scale), "0" * sum(widths))
     found: list[str] = []
     for width in reversed(widths[1:]):
         text, piece = text[:-width], text[-width:]

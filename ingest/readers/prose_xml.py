@@ -1,7 +1,7 @@
-"""XML that is running text (JATS, DocBook, TEI) -> the elements of a web page that say the same.
+"""XML that is running text (JATS, DocBook, TEI, FictionBook) -> the elements of a web page that say the same.
 
-Sources: ANSI/NISO Z39.96 (JATS), DocBook 5.2, TEI P5. Only what places text is translated: headings, paragraphs, lists,
-tables, notes, code, raised characters, equations; the text of any other element stays in its line.
+Sources: ANSI/NISO Z39.96 (JATS), DocBook 5.2, TEI P5, FictionBook 2.1. Only what places text is translated: headings,
+paragraphs, lists, tables, notes, code, raised characters, equations; the text of any other element stays in its line.
 """
 
 import re
@@ -21,6 +21,7 @@ _TAGS = {
     "figure": "div", "fig": "div", "caption": "div", "table-wrap": "div", "informalexample": "div", "ack": "section",
     "boxed-text": "div", "statement": "div", "epigraph": "div", "div": "section", "body": "div", "back": "div",
     "opener": "div", "closer": "div", "salute": "div", "signed": "div", "dateline": "div", "fn": "div",
+    "stanza": "div", "v": "div", "poem": "div", "cite": "blockquote", "text-author": "div", "empty-line": "br",
     # lists
     "list": "ul", "itemizedlist": "ul", "orderedlist": "ol", "simplelist": "ul", "procedure": "ol", "substeps": "ol",
     "list-item": "li", "listitem": "li", "member": "li", "step": "li", "item": "li", "variablelist": "dl",
@@ -41,7 +42,8 @@ _SECTIONS = frozenset(
     "glossary info articleinfo bookinfo chapterinfo title-group body front back".split()
 )
 _TITLED = frozenset(
-    "title-group article book chapter info articleinfo bookinfo titleStmt book-title-group part appendix set".split()
+    "title-group FictionBook article book chapter info articleinfo bookinfo titleStmt book-title-group part appendix "
+    "set".split()
 )
 _NAMES = frozenset("name string-name personname persName author editor".split())
 _DIVISIONS = re.compile(r"sect[1-5]|div[1-7]|refsect[1-3]")
@@ -51,7 +53,20 @@ _DROPPED = (
     "{*}graphic", "{*}inline-graphic", "{*}annotation", "{*}annotation-xml", "{*}tex-math", "{*}colspec", "{*}email",
     "{*}self-uri", "{*}custom-meta-group", "{*}contrib-id", "{*}issn", "{*}elocation-id", "{*}related-article",
 )  # fmt: skip
-_ROOTS = {"article", "book", "chapter", "TEI", "TEI.2", "teiCorpus", "part", "sect1", "section", "appendix", "set"}
+_ROOTS = {
+    "article",
+    "book",
+    "chapter",
+    "TEI",
+    "TEI.2",
+    "teiCorpus",
+    "part",
+    "sect1",
+    "section",
+    "appendix",
+    "set",
+    "FictionBook",
+}
 _PARAGRAPHS = ("{*}p", "{*}para", "{*}simpara", "{*}ab", "{*}l")
 
 
@@ -64,6 +79,8 @@ def as_page(root: "Element") -> "Element":
     """The elements of a web page for those of the file, in place; `root` is no longer what it was."""
     import lxml.etree as etree
 
+    if _local(root) == "FictionBook":
+        _open_book(root)
     etree.strip_elements(root, *_DROPPED, with_tail=False)
     names = {element: _local(element) for element in root.iter() if isinstance(element.tag, str)}
     title = next(
@@ -81,6 +98,16 @@ def as_page(root: "Element") -> "Element":
         else:
             _translate(element, name, above, parent is not None and mixed[parent])
     return root
+
+
+def _open_book(root: "Element") -> None:
+    """Of what a FictionBook says of itself the title stays, before its text; pictures are taken out."""
+    title = root.find("{*}description/{*}title-info/{*}book-title")
+    for element in root.findall("{*}description") + root.findall("{*}binary") + root.findall("{*}stylesheet"):
+        root.remove(element)
+    if title is not None:
+        title.tag, title.tail = "title", None
+        root.insert(0, title)
 
 
 def _translate(element: "Element", name: str, above: str, in_line: bool) -> None:

@@ -1,4 +1,6 @@
-"""A web page as a browser saves it in one file (.mhtml, .mht) -> its text. Source: RFC 2557 (MHTML).
+"""A web page as a browser saves it in one file (.mhtml, .mht, .webarchive) -> its text.
+
+Source: RFC 2557 (MHTML); Apple's WebKit, LegacyWebArchive (.webarchive, a property list).
 
 The page is the first part; style sheets that it names are taken from the other parts, so that what they hide is left
 out, and pages in frames follow it. Pictures and scripts are passed over.
@@ -49,6 +51,35 @@ def read_saved_page(data: bytes, cfg: IngestConfig) -> Document:
         document.text, document.title, document.sections, encoding=first.encoding, tables=document.tables,
         notes=document.notes, tags=first.tags, date=first.date,
     )  # fmt: skip
+
+
+def read_web_archive(data: bytes, cfg: IngestConfig) -> Document:
+    """A page that Safari saved. Raises `ReadError` where there is none in the file."""
+    import plistlib
+    from xml.parsers.expat import ExpatError
+
+    try:
+        archive = plistlib.loads(data)
+    except (plistlib.InvalidFileException, ExpatError, ValueError, OverflowError, RecursionError):
+        archive = None
+    main = _entry(archive, "WebMainResource")
+    page = main.get("WebResourceData")
+    if not isinstance(page, bytes) or not page.strip():
+        raise ReadError("not a saved web page", "open the page in a browser and save it again")
+    others = archive.get("WebSubresources") if isinstance(archive, dict) else None
+    sheets = {
+        str(other.get("WebResourceURL", "")): decode_as(other["WebResourceData"], "utf-8", cfg)
+        for other in (others if isinstance(others, list) else ())
+        if isinstance(other, dict)
+        and other.get("WebResourceMIMEType") == "text/css"
+        and isinstance(other.get("WebResourceData"), bytes)
+    }
+    return read_page(page, cfg, str(main.get("WebResourceTextEncodingName", "")), sheets)
+
+
+def _entry(archive: object, name: str) -> dict[str, object]:
+    found = archive.get(name) if isinstance(archive, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _names(part: Message) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from ingest.readers.unseen import BLACK, SAME_COLOUR, STRUCK, WHITE, Colour, ali
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
 
+CHECK_BOX = "check box"  # in the place of a number format: a box that shows a value of true or false
 _INDEXED = ("000000", "FFFFFF", "FF0000", "00FF00", "0000FF", "FFFF00", "FF00FF", "00FFFF")  # 0 to 7, again 8 to 15
 _SYSTEM = {"64": BLACK, "65": WHITE}  # text and ground of a window
 _THEME = ("lt1", "dk1", "lt2", "dk2", "accent1", "accent2", "accent3", "accent4", "accent5", "accent6")
@@ -36,6 +37,8 @@ def cell_styles(styles: "Element", colours: "Colours") -> list[CellStyle]:
     for style in styles.iterfind("{*}cellXfs/{*}xf"):
         number = style.get("numFmtId", "0")
         code = own.get(number) or code_of(int(number) if number.isdecimal() else 0)
+        if style.find("{*}extLst/{*}ext/{*}xfComplement") is not None:
+            code = CHECK_BOX
         struck, colour = fonts.get(style.get("fontId", ""), (False, BLACK))
         ground = grounds.get(style.get("fillId", ""), WHITE)
         why = SAME_COLOUR if alike(colour, ground) else ""

@@ -16,14 +16,16 @@ from typing import IO, TYPE_CHECKING, Any
 from zipfile import ZipFile
 
 from ingest.readers.drawing import chart_titles
-from ingest.readers.number_format import GENERAL, general, shown
+from ingest.readers.number_format import GENERAL, general, shown, shown_text
 from ingest.readers.package import parse_xml
 from ingest.readers.raised import raised
 from ingest.readers.sheet import Sheet
-from ingest.readers.sheet_styles import CellStyle, Colours, cell_styles, is_struck
+from ingest.readers.sheet_pictures import picture_texts
+from ingest.readers.sheet_styles import CHECK_BOX, CellStyle, Colours, cell_styles, is_struck
 from ingest.readers.slide_text import body_lines, leave_unseen, shapes_in
+from ingest.readers.symbols import TICKED, UNTICKED
 from ingest.readers.text import clean
-from ingest.readers.unseen import SAME_COLOUR, STRUCK, Colour, alike
+from ingest.readers.unseen import NOT_DISPLAYED, SAME_COLOUR, STRUCK, Colour, alike
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -58,6 +60,7 @@ def sheets(archive: ZipFile) -> Iterator[Sheet]:
     colours = Colours(looks, theme)
     styles = [] if looks is None else cell_styles(looks, colours)
     strings = _strings(archive, members, parts.get("sharedStrings", "xl/sharedstrings.xml"), colours)
+    pictures = picture_texts(archive, members)
     for about in book.iter("{*}sheet"):
         key = next((value for name, value in about.attrib.items() if str(name).endswith("}id")), "")
         sheet = Sheet(str(about.get("name", "")), about.get("state", "visible") != "visible")
@@ -66,7 +69,7 @@ def sheets(archive: ZipFile) -> Iterator[Sheet]:
             own = [*_links(archive, members, member).values()]
             behind = any(kind.endswith(_COLOURING) for kind, _ in own)
             with archive.open(members[member]) as stream:
-                _Filling(sheet, strings, styles, since_1904, behind, colours).read(stream)
+                _Filling(sheet, strings, styles, since_1904, behind, colours, pictures).read(stream)
             _comments(archive, members, own, sheet)
             _boxes(archive, members, own, sheet)
         yield sheet
@@ -156,10 +159,11 @@ class _Filling:
 
     def __init__(
         self, sheet: Sheet, strings: list[_String], styles: list[CellStyle], since_1904: bool, behind: bool,
-        colours: Colours,
+        colours: Colours, pictures: dict[str, str],
     ) -> None:  # fmt: skip
         self.sheet, self.strings, self.styles, self.since_1904 = sheet, strings, styles, since_1904
         self.behind, self.colours = behind, colours  # `behind`: cells have other grounds than their styles say
+        self.pictures = pictures  # in cells, by what the cells call them
         # What a cell says, and what of it has the colour that its style gives its ground.
         self.pale: list[tuple[int, int, str, str]] = []
         self.filtered = False
@@ -254,6 +258,8 @@ class _Filling:
             elif tag == "is":
                 inline = child
         kind, style = cell.get("t", "n").encode(), cell.get("s", "0").encode()
+        if kind == b"e" and cell.get("vm", "") in self.pictures:
+            return self.pictures[cell.get("vm", "")]
         if inline is not None:
             return self.rich((self.row, column), _string(inline, self.colours), self.look(style))
         if not raw and formula and kind != b"str":
@@ -266,7 +272,7 @@ class _Filling:
         if kind == b"s":
             known = raw.isdecimal() and int(raw) < len(self.strings)
             return self.rich(place, self.strings[int(raw)], look) if known else ""
-        return self.seen(place, self.written(raw, kind, look.code), look)
+        return self.seen(place, self.formatted(raw, kind, look.code), look)
 
     def look(self, style: bytes | None) -> CellStyle:
         number = int(style) if style and style.isdigit() else 0
@@ -277,7 +283,7 @@ class _Filling:
         if string.struck:
             self.sheet.characters.leave(string.struck, STRUCK)
         if not string.runs or look.why == STRUCK:
-            return self.seen(place, string.text, look)
+            return self.seen(place, self.formatted(string.text, b"str", look.code), look)
         pale = [alike(colour, look.ground) if stated else look.why == SAME_COLOUR for _, stated, colour in string.runs]
         if any(pale):
             lost = " ".join(text for (text, *_), gone in zip(string.runs, pale, strict=True) if gone)
@@ -294,14 +300,23 @@ class _Filling:
             self.sheet.characters.leave(text, look.why)
         return ""
 
+    def formatted(self, raw: str, kind: bytes | None, code: str) -> str:
+        """What a cell says in its number format; what that does not show is counted."""
+        text = self.written(raw, kind, code)
+        if not text and raw and raw != "0":
+            self.sheet.characters.leave(self.written(raw, kind, GENERAL), NOT_DISPLAYED)
+        return text
+
     def written(self, raw: str, kind: bytes | None, code: str) -> str:
         """The text of a cell of a kind, no shared string, in a number format."""
+        if kind == b"b" and code == CHECK_BOX:
+            return TICKED if raw == "1" else UNTICKED
         if kind == b"b":
             return "TRUE" if raw == "1" else "FALSE"
         if kind == b"d":
             return raw.replace("T00:00:00", "").replace("T", " ").removesuffix("Z")
         if kind not in (None, b"n"):
-            return raw
+            return raw if code == GENERAL or kind == b"e" else shown_text(raw, code)
         return _plain(raw) if code == GENERAL else _shown(raw, code, self.since_1904)
 
 

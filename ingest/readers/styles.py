@@ -81,7 +81,7 @@ def leave_unseen(root: "Element") -> Unseen:
     hiding = hiding_groups([*(d for _, own in rules for d in own), *(d for own in inline.values() for d in own)])
     if root.xpath("boolean(//@bgcolor|//@color|//@text)"):
         hiding |= {"color"}
-    if not hiding and not root.xpath("boolean(//@hidden|//template|//noscript|//del|//s|//strike)"):
+    if not hiding and not root.xpath("boolean(//@hidden|//dialog|//template|//noscript|//del|//s|//strike)"):
         return unseen
     matched = _matched(root, [(s, [d for d in own if group(d.name) in hiding]) for s, own in rules])
     elsewhere = bool(root.xpath("boolean(//link[contains(@rel, 'stylesheet')])")) or "@import" in sheets
@@ -137,6 +137,7 @@ def _gone(element: "Element", own: Mapping[str, Declared], state: _State) -> str
     """Why nothing of an element is seen, whatever stands in it; nothing where that is not so."""
     value = {name: declared.value for name, declared in own.items()}
     hidden = element.get("hidden") is not None and element.get("hidden", "").lower() != "until-found"
+    hidden = hidden or (element.tag == "dialog" and element.get("open") is None)
     if element.tag in _KEPT:
         return ""
     if value.get("display", "none" if hidden else "") == "none":

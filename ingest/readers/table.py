@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from io import BytesIO, StringIO
@@ -23,7 +23,7 @@ Cell = int | float | str | bool | time | date | datetime | timedelta
 
 _LOOK_AHEAD = 40  # lines by which the separator is judged
 _OLE = b"\xd0\xcf\x11\xe0"
-_STATED = re.compile(r"sep=([,;\t|])\n", re.I)  # as Excel has it in a first line
+_STATED = re.compile(r'"?sep=([,;\t|])"?\n', re.I)  # as Excel has it in a first line
 
 
 def read_sheets(data: bytes, cfg: IngestConfig) -> Document:
@@ -32,9 +32,14 @@ def read_sheets(data: bytes, cfg: IngestConfig) -> Document:
         raise ReadError("a spreadsheet older than Excel 97", "open it in Excel or LibreOffice and save it as .xlsx")
     if not data.startswith(_OLE) or "EncryptedPackage".encode("utf-16-le") in data:
         check_package(data, "spreadsheet")
+    return workbook(_sheets(data), stated(data))
+
+
+def workbook(sheets: Iterable[Sheet], about: tuple[tuple[str, ...], str]) -> Document:
+    """The document of some sheets, with the tags and the date that their file states."""
     notes: list[str] = []
-    parts = [part for sheet in _sheets(data) if (part := sheet.part(notes))]
-    tags, changed = stated(data)
+    parts = [part for sheet in sheets if (part := sheet.part(notes))]
+    tags, changed = about
     document = assemble(parts, tables=sum(1 for part in parts if part.text.strip()), notes=notes)
     return replace(document, tags=tags, date=changed)
 

@@ -33,8 +33,6 @@ _SUPPLEMENT = str.maketrans(
 )
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
-_CUE = re.compile(r"(?:^[^\n]*\n)?^[^\n]*\d\d:\d\d[.,]\d{3} --> [^\n]*\n", re.M)
-_CUE_TAG = re.compile(r"</?(?:[biuvc]|ruby|rt|lang|font)\b[^<>\n]*>|<\d\d:\d\d[^<>\n]*>|\{\\[^{}\n]*\}")
 _WIDE_SEAM = re.compile("(?<=[\u3000-\u9fff\uff00-\uffef])[ \t]*\n\\s*(?=[\u3000-\u9fff\uff00-\uffef])")
 _WORDLESS = re.compile(r"[\W\d_]*")
 _NO_TITLE = re.compile(  # what programs put in for want of a title, and file names
@@ -68,15 +66,6 @@ def read_text(data: bytes, cfg: IngestConfig) -> Document:
     text = clean(_ANSI.sub("", written) if "\x1b" in written else written)
     notes = tuple(shapeless(written))
     return Document(text, _first_line(text), (Section(0, len(text)),), encoding=encoding, notes=notes)
-
-
-def read_captions(data: bytes, cfg: IngestConfig) -> Document:
-    """Subtitles (.vtt, .srt) without cue numbers, times and styling: sentences run on over cues."""
-    text, encoding = decode(data, cfg)
-    text = re.sub(r"\AWEBVTT[^\n]*\n", "", clean(text) + "\n")
-    lines = _CUE_TAG.sub("", _CUE.sub("", text)).split("\n")
-    text = "\n".join(line for line in lines if line.strip())
-    return Document(text, "", (Section(0, len(text)),), encoding=encoding)
 
 
 def clean(text: str) -> str:

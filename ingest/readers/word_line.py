@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ingest.readers.equation_field import shown_by
 from ingest.readers.equations import linear
 from ingest.readers.raised import lowered, raised
 from ingest.readers.symbols import TICKED, UNTICKED, symbolic, unicode_of
@@ -129,7 +130,8 @@ class _Line:
         elif self.fields and kind == "separate":
             self.fields[-1].shown = not (self.beside.margin and _OF_PAGE.match(self.fields[-1].code))
         elif self.fields and kind == "end":
-            self.fields.pop()
+            ended = self.fields.pop()
+            self.say("" if ended.shown else shown_by(ended.code))
 
 
 @dataclass(slots=True)

@@ -61,3 +61,13 @@ def test_a_table_reads_back_cell_by_cell(height: int, width: int, data: st.DataO
 def test_no_text_of_any_table_is_lost(rows: list[list[Cell]]) -> None:
     lines = "\n".join(markdown_table(rows))
     assert all(cell.text in lines for row in rows for cell in row)
+
+
+def test_names_under_merged_ones_are_joined_though_the_first_reaches_not_down() -> None:
+    head = [Cell("City"), Cell("2024", 2), Cell("2025", 2)]
+    rows = [[Cell(text) for text in row] for row in (["", *["Plan", "Actual"] * 2], ["Ulm", *"1234"])]
+    assert markdown_table([head, *rows])[::2] == [
+        "| City | 2024 Plan | 2024 Actual | 2025 Plan | 2025 Actual |", "| Ulm | 1 | 2 | 3 | 4 |",
+    ]  # fmt: skip
+    values = [[Cell(""), *map(Cell, "1234")], [Cell("Ulm"), *map(Cell, "5678")]]
+    assert markdown_table([head, *values])[0] == "| City | 2024 | 2024 | 2025 | 2025 |"

@@ -2,6 +2,8 @@
 
 import pytest
 
+from core.config import IngestConfig
+from ingest.read import read_bytes
 from tests.ingest.readers.test_markup import xml
 
 TABLE = "<tr><th>Drug</th><th>mg</th></tr><tr><td>A</td><td>5</td></tr>"
@@ -71,3 +73,17 @@ def test_spans_that_make_no_sense_lose_no_text(cells: str) -> None:
     text = xml(f"<chapter><title>t</title><para>p</para>{table}</chapter>").text
     assert "one" in text
     assert "two" in text
+
+
+def test_a_fiction_book_is_read_by_its_chapters() -> None:
+    source = (
+        '<?xml version="1.0"?><FictionBook xmlns="http://www.gribuser.ru/xml/fictionbook/2.0"><description><title-info>'
+        "<genre>sf</genre><book-title>The Book</book-title><lang>en</lang></title-info></description><body><section>"
+        "<title><p>One</p><p>Start</p></title><p>Hello <emphasis>you</emphasis>.</p><poem><stanza><v>a</v><v>b</v>"
+        "</stanza></poem><section><title><p>Deep</p></title><p>x</p></section></section></body>"
+        '<binary id="c" content-type="image/png">QUFB</binary></FictionBook>'
+    )
+    document = read_bytes("x.fb2", source.encode(), IngestConfig())
+    assert document.title == "The Book"
+    assert [s.headings for s in document.sections] == [("The Book",), ("One Start",), ("One Start", "Deep")]
+    assert document.text == "The Book\n\nOne Start\n\nHello you.\n\na\nb\n\nDeep\n\nx"

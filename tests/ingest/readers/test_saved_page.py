@@ -74,3 +74,20 @@ def test_a_page_that_was_cut_short_is_read_as_far_as_it_goes() -> None:
     whole.attach(MIMEText(page("<p>first words</p>" * 50), "html"))
     data = whole.as_bytes()
     assert "first words" in read_bytes("x.mht", data[: len(data) - 400], IngestConfig()).text
+
+
+def test_a_page_that_safari_saved_with_its_style_sheet() -> None:
+    import plistlib
+
+    page = b"<html><link rel=stylesheet href='http://a/x.css'><body><h1>Leave</h1><p>28 days</p><p class=h>no</p>"
+    data = plistlib.dumps({
+        "WebMainResource": {"WebResourceData": page, "WebResourceMIMEType": "text/html", "WebResourceURL": "http://a"},
+        "WebSubresources": [{
+            "WebResourceData": b".h{display:none}", "WebResourceMIMEType": "text/css", "WebResourceURL": "http://a/x.css",
+        }],
+    }, fmt=plistlib.FMT_BINARY)  # fmt: skip
+    for name in ("x.webarchive", "x"):
+        assert read_bytes(name, data, IngestConfig()).text == "Leave\n\n28 days"
+    for cut in range(8, len(data), 37):
+        with pytest.raises(ReadError):
+            read_bytes("x.webarchive", data[:cut], IngestConfig())

@@ -140,3 +140,9 @@ def test_mails_and_books_leave_out_what_their_pages_hide_and_say_so_once() -> No
         assert "seen" in document.text
         assert "MARKER" not in document.text
         assert f"{count} characters that nobody sees were left out: they are not displayed" in document.notes
+
+
+def test_a_dialog_is_seen_while_it_is_open() -> None:
+    document = html("<p>seen</p><dialog>closed</dialog><dialog open>shown</dialog>")
+    assert document.text == "seen\n\nshown"
+    assert document.notes == ("6 characters that nobody sees were left out: they are not displayed",)

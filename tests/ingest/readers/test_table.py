@@ -17,6 +17,10 @@ from tests.ingest.readers.zipped import zipped
 
 CFG = IngestConfig()
 Rows = list[list[object]]
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63606060000000040001f61738"
+    "550000000049454e44ae426082"
+)
 
 
 def book(sheets: dict[str, Rows], far: tuple[int, int] | None = None) -> bytes:
@@ -375,3 +379,69 @@ def test_what_stands_over_the_cells_is_read_and_what_is_struck_out_is_not() -> N
         "", "以上价格不含税", "", "各产品价格",
     ]  # fmt: skip
     assert document.notes == ("6 characters were left out: they are struck out",)
+
+
+@pytest.mark.parametrize("years", [(2024, 2025), ("2024", "2025"), ("2024年", "2025年"), ("Q1 2024", "Q2 2024")])
+def test_merged_years_above_the_names_of_columns_belong_to_them(years: tuple[object, object]) -> None:
+    memory = BytesIO()
+    with xlsxwriter.Workbook(memory) as workbook:
+        sheet = workbook.add_worksheet("A")
+        sheet.merge_range("B1:C1", years[0])
+        sheet.merge_range("D1:E1", years[1])
+        sheet.write_row(1, 0, ["City", "Plan", "Actual", "Plan", "Actual"])
+        sheet.write_row(2, 0, ["Bonn", 1, 2, 3, 4])
+        sheet.write_row(3, 0, ["Ulm", 5, 6, 7, 8])
+    a, b = years
+    assert read_sheets(memory.getvalue(), CFG).text.split("\n")[1:] == [
+        f"City: Bonn | {a} Plan: 1 | {a} Actual: 2 | {b} Plan: 3 | {b} Actual: 4",
+        f"City: Ulm | {a} Plan: 5 | {a} Actual: 6 | {b} Plan: 7 | {b} Actual: 8",
+    ]
+
+
+def test_merged_cells_of_a_row_without_names_are_all_kept() -> None:
+    memory = BytesIO()
+    with xlsxwriter.Workbook(memory) as workbook:
+        sheet = workbook.add_worksheet("A")
+        sheet.merge_range("A1:B1", 17)
+        sheet.merge_range("C1:D1", 18)
+    assert read_sheets(memory.getvalue(), CFG).text == "17 | 18"
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "text"),
+    [
+        ("七", '@"元"', "七元"), ("七", '0;0;0;"- "@', "- 七"), ("七", "0.00", "七"), (56789, '0!.0,"万"', "5.7万"),
+        (123, '[DBNum2][$-804]General"元"', "壹佰贰拾叁元"), (2025, "[DBNum1]0", "二〇二五"),
+        (10020305.5, "[DBNum2]General", "壹仟零贰万零叁佰零伍.伍"),
+    ],
+)  # fmt: skip
+def test_texts_and_chinese_formats_are_read_as_they_are_shown(value: object, code: str, text: str) -> None:
+    memory = BytesIO()
+    with xlsxwriter.Workbook(memory) as workbook:
+        workbook.add_worksheet("A").write(0, 0, value, workbook.add_format({"num_format": code}))
+    assert read_sheets(memory.getvalue(), CFG).text == text
+
+
+def test_what_a_number_format_hides_is_left_out_and_counted() -> None:
+    memory = BytesIO()
+    with xlsxwriter.Workbook(memory) as workbook:
+        hidden = workbook.add_format({"num_format": ";;;"})
+        workbook.add_worksheet("A").write_row(0, 0, ["seen"])
+        workbook.worksheets()[0].write_row(1, 0, ["unseen", 77], hidden)
+    document = read_sheets(memory.getvalue(), CFG)
+    assert document.text == "seen"
+    assert document.notes == ("8 characters that nobody sees were left out: they are not displayed",)
+
+
+def test_check_boxes_and_pictures_in_cells_read_as_they_are_shown() -> None:
+    memory = BytesIO()
+    with xlsxwriter.Workbook(memory) as workbook:
+        sheet = workbook.add_worksheet("A")
+        sheet.write_row(0, 0, ["Item", "Done", "Sign"])
+        for row, (name, done, sign) in enumerate([("a", True, "Green tick: approved"), ("b", False, "Red cross")], 1):
+            sheet.write(row, 0, name)
+            sheet.insert_checkbox(row, 1, done)
+            sheet.embed_image(row, 2, "x.png", {"image_data": BytesIO(PIXEL + bytes([row])), "description": sign})
+    assert read_sheets(memory.getvalue(), CFG).text.split("\n")[1:] == [
+        "Item: a | Done: ☑ | Sign: Green tick: approved", "Item: b | Done: ☐ | Sign: Red cross",
+    ]  # fmt: skip

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from core.config import IngestConfig
 from ingest.read import read_bytes
 from ingest.readers import text as text_reader
+from ingest.readers.captions import read_captions
 from ingest.readers.text import (
     Part,
     assemble,
@@ -19,7 +20,6 @@ from ingest.readers.text import (
     descend,
     meaningful,
     names,
-    read_captions,
     read_text,
     tags_of,
 )
