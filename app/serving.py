@@ -1,9 +1,11 @@
 """What `ragstone ui` and `ragstone serve` start: the HTTP surface, the page on it, a model server, a watched folder."""
 
 import logging
+import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 def run(settings: Settings, kb: str, port: int, *, with_ui: bool, watch: bool = False) -> None:
     """Serve until interrupted; `watch` keeps the knowledge base in step with its folders meanwhile.
 
+    Where an admin starts the app anew on the page, this process becomes a new one of the same command.
     Raises `ConfigError` for a taken port, `ModelError` where vLLM does not start.
     """
     state = State(settings)
@@ -49,12 +52,27 @@ def run(settings: Settings, kb: str, port: int, *, with_ui: bool, watch: bool = 
         threading.Thread(target=_follow, args=(state, kb, stop), daemon=True, name="watch").start()
     # uvicorn ends in order, then sends itself the signal once more, by which nothing below would be reached.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    options: dict[str, Any] = {"log_level": "warning", "timeout_graceful_shutdown": 3, "http": patient()}
+    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, **options))
+    anew = threading.Event()
+
+    def start_anew() -> None:
+        anew.set()
+        server.should_exit = True
+
+    state.start_anew = start_anew
     try:
-        uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=3, http=patient())
+        with suppress(KeyboardInterrupt):
+            server.run()
     finally:
         stop.set()
         if state.vllm:
             state.vllm.stop()
+    if not server.started:
+        raise ConfigError("the app did not start", "see its log")
+    if anew.is_set():
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _prepare(state: State, kb: str, with_ui: bool) -> None:

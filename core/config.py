@@ -1,7 +1,7 @@
 """config.toml, environment and flags -> one frozen `Config`, each value with where it came from.
 
-Precedence: flag > environment `RAGSTONE_<SECTION>__<KEY>` > file > default. `RAGSTONE_DATA` is the data folder.
-Relative paths in the file are relative to that file, others to the working folder.
+Precedence: flag > environment `RAGSTONE_<SECTION>__<KEY>` > file of secrets beside the file > file > default.
+`RAGSTONE_DATA` is the data folder. Relative paths in the file are relative to that file, others to the working folder.
 """
 
 import difflib
@@ -78,6 +78,11 @@ def load(
         base = file.resolve().parent
         for name, value in _read(file).items():
             values[name] = (_absolute(value, base) if name in PATHS else value, str(file))
+    secrets = secrets_of(file or HOME / "config.toml")
+    for name, value in _read(secrets).items() if secrets.is_file() else ():
+        if name not in SECRETS:
+            raise ConfigError(f"{secrets}: {name} is no secret", "write it into config.toml")
+        values[name] = (value, str(secrets))
     for name, raw, variable in _from_environment(environ):
         values[name] = (_parse(name, raw, variable), variable)
     for name, value in (flags or {}).items():
@@ -103,6 +108,11 @@ def _build(values: Mapping[str, tuple[Any, str]], file: Path | None) -> Settings
         raise _bad_value(name, value, origin, str(first.get("ctx", {}).get("error", ""))) from None
     origins = {f"{s}.{k}": values.get(f"{s}.{k}", (None, "default"))[1] for s, k in _keys()}
     return Settings(config, origins, file)
+
+
+def secrets_of(file: Path) -> Path:
+    """Where the secrets lie that were typed on the page: beside the file of settings, for its owner alone."""
+    return file.with_name("ragstone-secrets.toml")
 
 
 def default_path(name: str, file: Path | None) -> Any:
@@ -236,9 +246,14 @@ def _toml(name: str, raw: str, origin: str) -> Any:
         raise _bad_value(name, raw, origin) from None
 
 
+def allowed(name: str) -> str:
+    """What "section.key" takes, in words."""
+    return _allowed(_field_type(name))
+
+
 def _bad_value(name: str, value: Any, origin: str, why: str = "") -> ConfigError:
     shown = "***" if name in SECRETS else repr(value)
-    hint = why or f"{name} takes {_allowed(_field_type(name))}"
+    hint = why or f"{name} takes {allowed(name)}"
     return ConfigError(f"{origin}: {name} = {shown} is not allowed", hint)
 
 

@@ -1,7 +1,7 @@
 """The knowledge bases of a running app: opened once, shared by every request, opened anew when one was swapped."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from app.keeping.databases import refuse
@@ -151,6 +151,7 @@ class State:
         self.vllm: Supervisor | None = None
         self.vllm_status = ""
         self.failure: RagstoneError | None = None
+        self.start_anew: Callable[[], None] | None = None  # ends this process for a new one of it
         self.watching = ""  # why the folders are not followed at the moment
 
     @property

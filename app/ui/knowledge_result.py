@@ -92,11 +92,19 @@ def result(came_to: Any, folders: Sequence[str], tongue: Tongue) -> str:
     return _measured(came_to, texts) if isinstance(came_to, Measured) else ""
 
 
+class Html(str):
+    """A cell of a table that is HTML of our own making."""
+
+
 def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """A table that scrolls by itself where it is wider than the page; every cell is shown as it is written."""
+    """A table that scrolls by itself where it is wider than the page; what is no `Html` is shown as it is written."""
     top = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in head)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="rs-table" tabindex="0"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cell(cell: object) -> str:
+    return cell if isinstance(cell, Html) else html.escape(str(cell))
 
 
 def duration(seconds: float) -> str:

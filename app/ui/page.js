@@ -101,7 +101,7 @@
     if (event.target.closest('#chat-passages')) return passages();
     if (pane && (!pane.contains(event.target) || event.target.closest('[data-act=open], #chat-new'))) shut();
     const row = event.target.closest('button[data-value]');
-    const list = row?.closest('[id^="knowledge-"]');
+    const list = row?.closest('[id^="knowledge-"], #settings-rows');
     if (list) return tell(list.id, { value: row.dataset.value });
     const chat = event.target.closest('#chat-list [data-act]');
     if (chat) {

@@ -8,8 +8,9 @@ from app.messages.errors_zh import says
 from app.messages.settings_help import changed, meanings, not_default
 from app.messages.texts import Tongue, tongue
 from app.running.audit import entries, moment
-from app.ui.knowledge_job import told
-from app.ui.knowledge_result import table
+from app.ui import pressed, settings_edit
+from app.ui.knowledge_job import pressable, told
+from app.ui.knowledge_result import Html, table
 from app.ui.markup import markup
 from app.ui.together import on_load
 from core.errors import ConfigError
@@ -41,6 +42,8 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "no_file": "config.toml", "waits": "{} 现在是 {}：下次启动后生效。",
     },
 }  # fmt: skip
+for _tongue, _texts in settings_edit.TEXTS.items():
+    TEXTS[_tongue] |= _texts
 
 
 def build(state: "State", say: Any, kb: str) -> None:
@@ -51,16 +54,18 @@ def build(state: "State", say: Any, kb: str) -> None:
         words = gr.Textbox("", label=say("filter"), max_lines=1, elem_id="settings-filter", scale=4, min_width=200)
         only = gr.Checkbox(False, label=say("only"), elem_id="settings-only", scale=2, min_width=160)
         refresh = gr.Button(say("refresh"), elem_id="settings-refresh", scale=1, min_width=90)
+    row = pressed.box("settings-rows")
+    written = settings_edit.build(state, say, row)
     shown = markup("settings-rows")
     look = _looker(state)
-    gr.on(
-        [words.change, only.change, refresh.click], look, [words, only], shown, api_visibility="private",
-        show_progress="hidden", trigger_mode="always_last",
-    )  # fmt: skip
+    quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    gr.on([words.change, only.change, refresh.click], look, [words, only], shown, trigger_mode="always_last", **quietly)
+    for event in written:
+        event.success(look, [words, only], shown, **quietly)
     on_load(look, [words, only], [shown])
     with gr.Accordion(say("audit"), open=False, elem_id="settings-audit-part") as part:
         done = markup("settings-audit")
-    gr.on([part.expand, refresh.click], _auditor(state), None, done, api_visibility="private", show_progress="hidden")
+    gr.on([part.expand, refresh.click], _auditor(state), None, done, **quietly)
 
 
 def _looker(state: "State") -> Any:
@@ -78,7 +83,11 @@ def _looker(state: "State") -> Any:
             if not only or name in own
         ]
         wanted = words.casefold().split()
-        found = [row for row in rows if all(word in " ".join(row).casefold() for word in wanted)]
+        found = [
+            (Html(pressable(row[0], row[0])) if settings_edit.editable(row[0]) else row[0], *row[1:])
+            for row in rows
+            if all(word in " ".join(row).casefold() for word in wanted)
+        ]
         head = [texts[key] for key in ("name", "value", "origin", "meaning")]
         note = texts["restart"].format(settings.file or texts["no_file"])
         lines = [f'<div class="rs-note">{html.escape(note)}</div>', *_waiting(state, said)]
