@@ -38,7 +38,8 @@ _JOIN, _DATA, _CANCEL = "/gradio_api/queue/join", "/gradio_api/queue/data", "/gr
 _BEAT, _FILE = "/gradio_api/heartbeat/", "/gradio_api/file="
 _UPLOAD, _UPLOADING = "/gradio_api/upload", "/gradio_api/upload_progress"
 _TEXT = frozenset({"textbox", "markdown", "html", "code"})
-_SESSIONS = 10_000  # that are remembered; the one that was begun first is forgotten first
+_SESSIONS = 10_000  # that are remembered; of those of which nothing else is kept the one begun first goes first
+_NAMED = 100  # characters of a session's name; Gradio's have eleven
 
 
 class Events:
@@ -109,9 +110,17 @@ class Events:
 
     def _own(self, session: str, who: str) -> bool:
         """Whether a session is somebody's own; one that nobody has becomes so."""
+        if not 0 < len(session) <= _NAMED:
+            return False
         owner = self._sessions.setdefault(session, who)
-        if len(self._sessions) > _SESSIONS:
-            self._sessions.popitem(last=False)
+        for _ in range(len(self._sessions) - 1):
+            if len(self._sessions) <= _SESSIONS:
+                break
+            first = next(iter(self._sessions))
+            if self.sessions.kept(first):  # else whoever names it next had its states and its stream
+                self._sessions.move_to_end(first)
+            else:
+                del self._sessions[first]
         return owner == who
 
     def _checked(self, path: str, body: Any, who: str) -> dict[str, Any]:

@@ -57,6 +57,11 @@ class Sessions(StateHolder):
             if session_id in self.session_data:
                 _ = self[session_id]  # begins to be forgotten now
 
+    def kept(self, session_id: str) -> bool:
+        """Whether something is kept of a page, or it is open."""
+        waiting = self.blocks._queue.pending_messages_per_session
+        return session_id in self.connections or session_id in self.session_data or session_id in waiting
+
     def delete_all_expired_state(self) -> None:
         """Forget the pages that were closed a while ago; Gradio calls this every second."""
         now = time.monotonic()

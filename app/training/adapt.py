@@ -292,7 +292,8 @@ def _draw(folder: Path, name: str) -> None:
 
 def command_line(request: Request) -> list[str]:
     """The command of a request, without what is as it is by default."""
-    words = ["ragstone", "finetune", "model", "--name", request.name, "--base", request.base, "--data", request.source]
+    given = {"name": request.name, "base": request.base, "data": request.source}
+    words = ["ragstone", "finetune", "model", *(word for flag, text in given.items() for word in _given(flag, text))]
     words += ["--method", request.settings.method, "--stage", request.settings.stage]
     for part, default in ((request.settings, Settings()), (request.settings.shape, Shape())):
         for each in fields(part):
@@ -301,4 +302,9 @@ def command_line(request: Request) -> list[str]:
                 continue
             words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
     words += ["--dev", str(request.dev)] if request.dev != 0.1 else []
-    return words + (["--accelerate-config", str(request.accelerate)] if request.accelerate else [])
+    return words + (_given("accelerate-config", str(request.accelerate)) if request.accelerate else [])
+
+
+def _given(flag: str, text: str) -> list[str]:
+    """A flag with what somebody typed, which must not be taken for a flag itself: `--set` counts wherever it stands."""
+    return [f"--{flag}={text}"] if text.startswith("-") else [f"--{flag}", text]

@@ -152,6 +152,8 @@ def _poller(state: "State") -> Any:
 
     def poll(kb: str | None, seen: str, request: gr.Request) -> Any:
         """How far the job on the chosen knowledge base is; asked again while it runs."""
+        if kb:  # before the jobs are looked at: who may not see it is told the same whether there is one
+            state.users.require(request, "reader", kb)
         job = latest(state, kb)
         if not kb or job is None:
             return "", gr.update(visible=False), gr.update(visible=False), gr.Timer(active=False), gr.skip()

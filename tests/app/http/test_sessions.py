@@ -1,14 +1,16 @@
 """What the app keeps of a page: its states, as long as it is open, and nothing of what its components showed."""
 
+import asyncio
 import gc
 import sys
 import time
-from types import FunctionType, ModuleType
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 import gradio as gr
 import pytest
 
+from app.http.events import Events
 from app.http.sessions import Sessions
 
 
@@ -102,3 +104,45 @@ def test_of_many_pages_those_that_were_silent_for_longest_go(monkeypatch: pytest
     assert len(sessions.session_data) <= 11
     assert "session 0" in sessions
     assert not sessions.time_last_used
+
+
+def listening(events: Events, who: str, session: str) -> int:
+    """What somebody is answered who wants to hear of a session."""
+    heard: list[int] = []
+
+    async def told(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            heard.append(message["status"])
+
+    path = f"/gradio_api/heartbeat/{session}"
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "user": SimpleNamespace(id=who)}
+    asyncio.run(events(scope, None, told))  # type: ignore[arg-type]
+    return heard[0]
+
+
+async def nothing(_scope: Any, _receive: Any, send: Any) -> None:
+    """An app in place of Gradio's."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+
+
+def test_a_session_of_which_something_is_kept_is_taken_over_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.http.events._SESSIONS", 5)
+    uploads: Any = None
+    sessions = Sessions(page())
+    events = Events(nothing, uploads=uploads, inputs={}, sessions=sessions)
+    assert listening(events, "ann", "with states") == listening(events, "ann", "open") == 200
+    assert listening(events, "ann", "gone") == 200
+    _ = sessions["with states"]
+    with sessions.connected("open"):
+        for n in range(20):
+            assert listening(events, "bob", f"another {n}") == 200
+        assert listening(events, "bob", "with states") == listening(events, "bob", "open") == 404
+        assert listening(events, "ann", "with states") == listening(events, "ann", "open") == 200
+    assert listening(events, "bob", "gone") == 200  # nothing is left of it
+    assert len(events._sessions) == 5
+
+
+@pytest.mark.parametrize("name", ["", "x" * 101])
+def test_a_session_has_a_name_and_a_short_one(name: str) -> None:
+    uploads: Any = None
+    assert listening(Events(nothing, uploads=uploads, inputs={}, sessions=Sessions(page())), "ann", name) == 404

@@ -10,10 +10,13 @@ from pathlib import Path
 import filelock
 import pytest
 
+from app.commands.shell import in_front
 from app.running.jobs import Job, Jobs
 from app.training import runs as recipe
+from app.training.adapt import Request, command_line
 from core.config import Config, load
 from core.errors import ConfigError
+from llm.trainers import Settings
 
 # Writes what it was told, a step of a loss curve and its number; then waits, ends or fails, as it is named.
 PROGRAM = """#!{python}
@@ -121,3 +124,11 @@ def test_a_cancelled_run_ends_with_all_that_it_started(cfg: Config) -> None:
 def test_a_name_that_cannot_be_a_models_is_refused(cfg: Config) -> None:
     with pytest.raises(ConfigError, match="cannot name a model"):
         recipe.begin(Jobs(), cfg, "../x", arguments("../x"), "")
+
+
+@pytest.mark.parametrize("text", ["--set=app.log_level=marker", "--config=/tmp/marker.toml", "--set", "-x", "--data"])
+def test_what_is_typed_into_the_form_is_no_flag(text: str) -> None:
+    words = command_line(Request("name", text, text, Settings()))[1:]
+    assert f"--base={text}" in words
+    assert f"--data={text}" in words
+    assert in_front(words) == words  # no setting and no configuration is taken from it

@@ -201,3 +201,34 @@ def test_what_is_no_event_is_refused(sender: Any) -> None:
     ):  # fmt: skip
         answer = who.client.post("/gradio_api/queue/join", content=body, headers={"content-type": "application/json"})
         assert answer.status_code in (400, 403), body[:60]
+
+
+def test_nobody_is_told_whether_there_is_work_on_a_knowledge_base_that_they_may_not_see(app: App, sender: Any) -> None:
+    Accounts(app.data).add("apart", "reader", ["of my own"], None)
+    admin, who = sender("admin"), sender("apart")
+    config = who.client.get("/config").json()
+    ids = {one["id"]: one["props"].get("elem_id") for one in config["components"]}
+
+    def number(first: str, trigger: str) -> int:
+        """The event of a button, or without one the one of the timer that follows a job."""
+        return next(
+            one["id"] for one in config["dependencies"]
+            if [ids.get(at) for at, _ in one["targets"]] == [first or None] and one["targets"][0][1] == trigger
+            and one["inputs"] and ids[one["inputs"][0]] == "knowledge-kb"
+        )  # fmt: skip
+
+    assert done(admin, number("knowledge-plan", "click"), ["handbook"])["success"]
+    told = [done(who, number("", "tick"), [name, None]) for name in ("handbook", "absent99")]
+    assert [one["success"] for one in told] == [False, False]
+    assert told[0]["output"]["error"] == told[1]["output"]["error"].replace("absent99", "handbook")
+
+
+def done(who: Sender, number: int, data: list[Any]) -> dict[str, Any]:
+    """How an event ended."""
+    event = who.join(number, data).json()["event_id"]
+    with who.client.stream("GET", f"/gradio_api/queue/data?session_hash={who.session}") as stream:
+        for line in stream.iter_lines():
+            said = json.loads(line.removeprefix("data:")) if line.startswith("data:") else {}
+            if said.get("msg") == "process_completed" and said["event_id"] == event:
+                return said
+    raise AssertionError("the event did not end")
