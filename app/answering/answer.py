@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from app.answering import summary
 from app.answering.backend import Backend
 from app.answering.find import Scope, find
-from app.answering.plan import Plan, fitted, request
+from app.answering.plan import Plan, checked, fitted, request
 from app.messages.texts import Tongue, version_notes
 from core.config import Config, RetrievalConfig
 from core.text import keywords, language, unfinished, well_formed
@@ -97,7 +97,7 @@ async def answer(
     `ModelError` after it where the model's server fails. Closing the generator cancels the request.
     """
     clock = [("", time.perf_counter())]
-    question, history = well_formed(question), [Turn(turn.role, well_formed(turn.content)) for turn in history]
+    question, history = checked(question), [Turn(turn.role, well_formed(turn.content)) for turn in history]
     cfg, backend, manner = plan.cfg, plan.backend, plan.manner
     query, result = question, Result([], Trace((Query(question),)))
     summed = await asyncio.to_thread(summary.named_document, question, [(index, where), *also])

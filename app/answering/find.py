@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Literal
 from app.answering.backend import Backend
 from app.answering.compared import compared
 from app.answering.follow_up import stands_alone
-from app.answering.plan import HISTORY_TURNS, Plan
+from app.answering.plan import HISTORY_TURNS, LONGEST_QUESTION, Plan, checked
 from core.config import Config, RetrievalConfig
 from core.errors import ModelError
-from core.text import well_formed
 from core.types import Candidate, Hit, Query, Trace, Turn
 from llm import chat
 from llm.endpoint import Endpoint
@@ -67,7 +66,7 @@ async def find(
     `also` are further knowledge bases; `told` hears what is being done. A model that is late or fails with variants
     costs nothing but them; the trace's notes say so.
     """
-    question, cfg, backend = well_formed(question), plan.cfg, plan.backend
+    question, cfg, backend = checked(question), plan.cfg, plan.backend
     if history and backend.endpoint is not None:
         told("rewrite", 0)
     queries = await _queries(question, history, cfg, backend)
@@ -197,7 +196,7 @@ async def _queries(question: str, history: Sequence[Turn], cfg: Config, backend:
     if asked and backend.endpoint is not None:
         rewritten = await _rewrite(question, history, cfg, backend.endpoint)
     elif asked and not stands_alone(question):
-        rewritten = f"{asked[-1]} {question}"
+        rewritten = f"{asked[-1][:LONGEST_QUESTION]} {question}"
     if rewritten == question:
         return [Query(question), *(Query(thing, "variant", _VARIANT_WEIGHT) for thing in compared(question))]
     return [Query(rewritten, "rewritten"), Query(question, weight=_ALONE if backend.endpoint is None else 1.0)]

@@ -14,6 +14,8 @@ from app.answering.adapter import adapted
 from app.answering.backend import Backend, resolve
 from app.answering.promotions import settings_for
 from core.config import Config, RetrievalConfig
+from core.errors import CatalogError
+from core.text import well_formed
 from core.types import Turn
 from prompts import context
 from prompts.delimiters import inert
@@ -22,6 +24,7 @@ from prompts.load import load
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
+LONGEST_QUESTION = 8_000  # characters: a longer text is a document, and searching for it takes a core for minutes
 HISTORY_TURNS = 6  # of a conversation that a model is sent
 _OPEN = {"answer": "answer-open", "answer_version": 0}  # the prompt that lets a model say what it knows itself
 _INSTRUCTED = {
@@ -67,6 +70,16 @@ async def planned(cfg: Config, home: Path, manner: Manner = AS_CONFIGURED, backe
         update={name: getattr(cfg, name).model_copy(update=dict(told)) for name, told in sections.items() if told}
     )
     return Plan(cfg, await adapted(backend or await resolve(cfg.llm), cfg, home), manner)
+
+
+def checked(question: str) -> str:
+    """The question as it can be searched for. Raises `CatalogError` for one that is longer than any question."""
+    if len(question) > LONGEST_QUESTION:
+        raise CatalogError(
+            f"the question has {len(question)} characters, and {LONGEST_QUESTION} are the most that are searched for",
+            "ask something shorter, or index the text as a document",
+        )
+    return well_formed(question)
 
 
 def request(

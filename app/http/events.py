@@ -138,6 +138,10 @@ class Events:
         values = [self._value(kind, value, who) for kind, value in zip(kinds, data, strict=True)]
         if _names_file(happened):
             raise _Refused(HTTPStatus.BAD_REQUEST, "an event names a file where none belongs")
+        try:
+            json.dumps([values, happened], ensure_ascii=False).encode()
+        except UnicodeEncodeError:  # nothing could be answered that repeats it
+            raise _Refused(HTTPStatus.BAD_REQUEST, "an event holds half of a character") from None
         return {
             "data": values, "event_data": happened, "fn_index": number, "session_hash": session,
             "trigger_id": body.get("trigger_id"),

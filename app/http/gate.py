@@ -29,6 +29,7 @@ _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _PROXIED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 _SAFE = frozenset({"GET", "HEAD"})
 _BODY = 10 * 2**20  # bytes of a request that carries no files
+_EVENT = 2**20  # of one of the page: what people type
 _LOOKUPS = 8  # threads, apart from those that answer: where users.sqlite is slow, only who needs it waits
 
 
@@ -114,7 +115,7 @@ class Gate:
         """Bytes that the body may have; Gradio itself stops at a file that is larger than one may be."""
         if request.scope["path"].startswith("/gradio_api/upload"):
             return self.state.cfg.app.pending_uploads_mb * 2**20
-        return _BODY
+        return _EVENT if request.scope["path"].startswith("/gradio_api/") else _BODY
 
 
 def refused(status: int, message: str, hint: str) -> JSONResponse:

@@ -20,7 +20,7 @@ from app.answering.answer import Done, Event, Text, answer
 from app.answering.backend import EXTRACTIVE
 from app.answering.chores import Chore, carry_out, chore
 from app.answering.find import Scope as Place
-from app.answering.plan import Manner, Plan, planned
+from app.answering.plan import LONGEST_QUESTION, Manner, Plan, planned
 from app.http.openai_form import ChatRequest, Cut, error_body
 from app.http.visit import LEFT, no_model, visitor, while_there
 from app.running.bases import State
@@ -143,6 +143,8 @@ def _check(asked: ChatRequest, beside: Chore | None) -> None:
     said = asked.said()
     if refused is None and (not said or said[-1].role != "user" or not said[-1].text().strip()):
         refused = "messages", "the last message must be a user's question"
+    if refused is None and len(said[-1].text()) > LONGEST_QUESTION:
+        refused = "messages", f"a question has at most {LONGEST_QUESTION} characters"
     if refused:
         raise RequestValidationError([{"loc": (refused[0],), "msg": refused[1]}])
 

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.answering.answer import Done, Event, Found, Step, Text, answer
 from app.answering.continuing import go_on, whole_words
-from app.answering.plan import Manner, planned
+from app.answering.plan import Manner, checked, planned
 from app.messages.errors_zh import says
 from app.messages.texts import TEXTS, Tongue, tongue
 from app.running.chats import Message, Reader
@@ -205,12 +205,13 @@ class Answering:
     def _list(self, reader: Reader, chat_id: str, said: Tongue, search: str = "") -> str:
         return conversations(self.chats.latest(reader, search), chat_id, said)
 
-    def _counted(self, chat_id: str, request: gr.Request) -> list[Message]:
+    def _counted(self, chat_id: str, request: gr.Request, question: str = "") -> list[Message]:
         """Count a question, before anything of it is kept; the messages that are shown."""
         said, reader = self._visitor(request)
         try:
+            checked(question)
             self.state.limits.take(caller(request, reader.owner))
-        except LimitError as error:
+        except (CatalogError, LimitError) as error:
             raise knowledge_job.shown(error, said) from None
         return self.chats.outline(reader, chat_id) if chat_id else []
 

@@ -30,6 +30,7 @@ NAME, ROLE = "chat", "reader"
 _TWICE_S = 1.0
 _PAGES = 1000  # of which it is remembered what they began
 _STOP_S = 5.0
+_LONGEST_REASON = 200  # characters of what a vote says
 _REASONS = ("reason_wrong", "reason_incomplete", "reason_source", "reason_missing")
 
 
@@ -137,7 +138,7 @@ class _Talk(Answering):
             return
         self._just_asked.add(twice)
         asyncio.get_running_loop().call_later(_TWICE_S, self._just_asked.discard, twice)
-        await run_in_threadpool(self._counted, "", request)
+        await run_in_threadpool(self._counted, "", request, text)
         view = self._views.asks(request.session_hash, chat_id)
         view.chat = chat_id = chat_id or await self._just_begun(bases, open_mode, request)
         steps = self._asked(text, chat_id, bases, open_mode, "last", request)
@@ -187,7 +188,7 @@ class _Talk(Answering):
     ) -> AsyncIterator[Any]:
         """A changed question is asked beside the old one; a changed answer is a correction, and kept as one."""
         text = plain(str(event.value)).strip()
-        branch = await run_in_threadpool(self._counted, chat_id, request)
+        branch = await run_in_threadpool(self._counted, chat_id, request, text)
         message = branch[min(_index(event.index), len(branch) - 1)]
         if message.role == "user":
             steps = self._asked(text, chat_id, bases, open_mode, message.parent, request)
@@ -240,7 +241,7 @@ class _Talk(Answering):
         if message.answer is None:
             return ""
         vote = "up" if event.liked is True else "down"
-        reason = event.liked if isinstance(event.liked, str) else None
+        reason = event.liked[:_LONGEST_REASON] if isinstance(event.liked, str) else None
         voted(self.state, chat_id, message, question, vote, reason=reason)
         self.chats.vote(reader, chat_id, message.id, vote)
         return TEXTS[said]["voted"]

@@ -6,9 +6,10 @@ import pytest
 
 from app.answering.backend import EXTRACTIVE, Backend
 from app.answering.find import find
-from app.answering.plan import Plan
+from app.answering.plan import LONGEST_QUESTION, Plan
 from app.keeping.index import chunker, sync
 from core.config import Config
+from core.errors import CatalogError
 from core.types import Turn
 from llm.endpoint import Endpoint
 from retrieval.embed import Embedder
@@ -157,3 +158,8 @@ def test_of_several_knowledge_bases_the_newest_version_is_read(cfg: Config, embe
         sync(index, tmp_path / index.name, cfg.ingest)
     _, result = asyncio.run(find(rules, "How much annual leave?", Plan(cfg, EXTRACTIVE), also=[(more, None)]))
     assert {hit.path for hit in result.hits} == {"2025/policy.md", "travel.md"}
+
+
+def test_a_text_that_is_no_question_is_refused_before_it_is_searched(index: Index, cfg: Config) -> None:
+    with pytest.raises(CatalogError, match="8001 characters"):
+        found(index, "a" * (LONGEST_QUESTION + 1), cfg)
