@@ -17,6 +17,8 @@ from ingest import plugged
 from ingest.read import read_bytes, supported
 from ingest.workers import read_apart, reader_identity
 
+made: Any = Document  # of anything
+part: Any = Section
 JSON = "llama_index:llama_index.core.readers.json:JSONReader"
 
 
@@ -87,32 +89,32 @@ def test_a_reader_that_fails_or_is_not_there_is_an_error_of_its_files_alone() ->
     ("gives", "said"),
     [
         ("text", "it is str and no core.types.Document"),
-        (Document("abc", sections=(Section(0, 4),)), "leave its text at 0:4"),
-        (Document("abcd", sections=(Section(0, 2), Section(1, 4))), "sections overlap"),
-        (Document("abcd", sections=(Section(0, 2),)), "leave out a part of its text, 2:4"),
-        (Document("abcd", sections=(Section(0, 1), Section(3, 4))), "leave out a part of its text, 1:3"),
-        (Document(b"abc"), "text must be a text, not bytes"),
-        (Document("half \ud800"), "text must be a text, not str"),
-        (Document("abc", None), "title must be a text, not NoneType None"),
-        (Document("abc", notes="two words"), "notes must be a tuple of texts, not str 'two words'"),
-        (Document("abc", notes=(1,)), "notes must be a tuple of texts"),
-        (Document("abc", encoding=8), "encoding must be a text or None"),
-        (Document("abc", pages="3"), "pages must be a whole number or None, not str '3'"),
-        (Document("abc", pages=2**70), "pages must be a whole number"),
-        (Document("abc", tables=True), "tables must be a whole number"),
-        (Document("abc", empty_pages=(0,)), "empty_pages must be a tuple of page numbers from 1"),
-        (Document("abc", ocr_pages=[1]), "ocr_pages must be a tuple of page numbers from 1"),
-        (Document("abc", sections=[Section(0, 3)]), "sections must be a tuple of core.types.Section, not list"),
-        (Document("abc", sections=((0, 3),)), "sections must be a tuple of core.types.Section, not tuple (0, 3)"),
-        (Document("abc", sections=(Section(0, 3.0),)), "section 0:3.0 must begin and end at whole numbers"),
-        (Document("abc", sections=(Section(0, 3, "Leave"),)), "headings of section 0:3 must be a tuple of texts"),
-        (Document("abc", sections=(Section(0, 3, (), 0),)), "page of section 0:3 must be a number from 1 or None"),
-        (Document("abc", date="14.3.2026"), "date must be a year, a month or a day as 2026, 2026-03 or 2026-03-14"),
-        (Document("abc", date="2026-02-30"), "not '2026-02-30'"),
-        (Document("abc", tags="hr"), "tags must be a tuple of texts, not str 'hr'"),
-        (Document("abc", tags=("#hr",)), "each of its tags must be one line of at most 100 characters without # in"),
-        (Document("abc", tags=("hr", "HR")), "none twice"),
-        (Document("abc", tags=("two\nlines",)), "each of its tags must be one line"),
+        (made("abc", sections=(part(0, 4),)), "leave its text at 0:4"),
+        (made("abcd", sections=(part(0, 2), part(1, 4))), "sections overlap"),
+        (made("abcd", sections=(part(0, 2),)), "leave out a part of its text, 2:4"),
+        (made("abcd", sections=(part(0, 1), part(3, 4))), "leave out a part of its text, 1:3"),
+        (made(b"abc"), "text must be a text, not bytes"),
+        (made("half \ud800"), "text must be a text, not str"),
+        (made("abc", None), "title must be a text, not NoneType None"),
+        (made("abc", notes="two words"), "notes must be a tuple of texts, not str 'two words'"),
+        (made("abc", notes=(1,)), "notes must be a tuple of texts"),
+        (made("abc", encoding=8), "encoding must be a text or None"),
+        (made("abc", pages="3"), "pages must be a whole number or None, not str '3'"),
+        (made("abc", pages=2**70), "pages must be a whole number"),
+        (made("abc", tables=True), "tables must be a whole number"),
+        (made("abc", empty_pages=(0,)), "empty_pages must be a tuple of page numbers from 1"),
+        (made("abc", ocr_pages=[1]), "ocr_pages must be a tuple of page numbers from 1"),
+        (made("abc", sections=[part(0, 3)]), "sections must be a tuple of core.types.Section, not list"),
+        (made("abc", sections=((0, 3),)), "sections must be a tuple of core.types.Section, not tuple (0, 3)"),
+        (made("abc", sections=(part(0, 3.0),)), "section 0:3.0 must begin and end at whole numbers"),
+        (made("abc", sections=(part(0, 3, "Leave"),)), "headings of section 0:3 must be a tuple of texts"),
+        (made("abc", sections=(part(0, 3, (), 0),)), "page of section 0:3 must be a number from 1 or None"),
+        (made("abc", date="14.3.2026"), "date must be a year, a month or a day as 2026, 2026-03 or 2026-03-14"),
+        (made("abc", date="2026-02-30"), "not '2026-02-30'"),
+        (made("abc", tags="hr"), "tags must be a tuple of texts, not str 'hr'"),
+        (made("abc", tags=("#hr",)), "each of its tags must be one line of at most 100 characters without # in"),
+        (made("abc", tags=("hr", "HR")), "none twice"),
+        (made("abc", tags=("two\nlines",)), "each of its tags must be one line"),
     ],
 )
 def test_a_document_that_cannot_be_kept_is_an_error_of_its_file_and_of_its_reader(

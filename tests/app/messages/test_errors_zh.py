@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Iterator
 from itertools import count, product
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,12 +117,14 @@ def test_what_the_form_of_the_models_tab_asks_in_vain_is_said_in_chinese() -> No
 
 
 def test_what_is_wrong_with_a_document_is_said_in_chinese() -> None:
+    made: Any = Document  # of anything
+    part: Any = Section
     documents = [
-        "text", Document("abc", notes="a"), Document("abc", None), Document("abc", date="14.3.2026"),
-        Document("abc", tags=("#hr",)), Document("abc", pages="3"), Document("abc", tables=None),
-        Document("abc", encoding=8), Document("abc", ocr_pages=(0,)), Document("abc", sections=[]),
-        Document("abc", sections=(Section(0, None),)), Document("abc", sections=(Section(0, 3, (), 0),)),
-        Document("abc", sections=(Section(0, 9),)), Document("abc", sections=(Section(0, 2),)),
+        "text", made("abc", notes="a"), made("abc", None), made("abc", date="14.3.2026"),
+        made("abc", tags=("#hr",)), made("abc", pages="3"), made("abc", tables=None),
+        made("abc", encoding=8), made("abc", ocr_pages=(0,)), made("abc", sections=[]),
+        made("abc", sections=(part(0, None),)), made("abc", sections=(part(0, 3, (), 0),)),
+        made("abc", sections=(part(0, 9),)), made("abc", sections=(part(0, 2),)),
     ]  # fmt: skip
     for document in documents:
         said = says(fault(document), "zh")
