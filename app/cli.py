@@ -203,7 +203,7 @@ def ui(
     kb: Kb = None,
     watch: Watch = False,
 ) -> None:
-    """Open the chat UI and the HTTP API; a model configured under [llm] vllm_model is started in the background."""
+    """Open the chat UI and the HTTP API; a model configured as llm.vllm_model is started in the background."""
     _serve(ctx.obj, port, kb, with_ui=True, watch=watch)
 
 
@@ -214,7 +214,7 @@ def serve(
     kb: Kb = None,
     watch: Watch = False,
 ) -> None:
-    """Serve the HTTP API; a model configured under [llm] vllm_model is started first and ended with the app."""
+    """Serve the HTTP API; a model configured as llm.vllm_model is started first and ended with the app."""
     _serve(ctx.obj, port, kb, with_ui=False, watch=watch)
 
 
@@ -228,7 +228,9 @@ def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
         print_json({"ok": all(check.ok for check in checks), "checks": [asdict(check) for check in checks]})
     else:
         for check in checks:
-            out.print(f"{'[green]✓[/green]' if check.ok else '[red]✗[/red]'} {check.name}: {escape(check.detail)}")
+            out.print(
+                f"{'[green]✓[/green]' if check.ok else '[red]✗[/red]'} {escape(check.name)}: {escape(check.detail)}"
+            )
             if check.hint:
                 out.print(f"  → {escape(check.hint)}", highlight=False)
     if not all(check.ok for check in checks):
@@ -301,6 +303,8 @@ def _filter(
 
 
 def _show_hits(hits: Sequence[Hit]) -> None:
+    from prompts.context import shortened
+
     for hit in hits:
         place = f" p.{hit.page}" if hit.page else ""
         ranks = f"dense {hit.dense_rank or '-'}, lexical {hit.lexical_rank or '-'}"
@@ -309,7 +313,7 @@ def _show_hits(hits: Sequence[Hit]) -> None:
         out.print(f"[bold]{hit.rank}. {escape(hit.path)}{place}[/bold]  {hit.score:.4f} ({ranks})", highlight=False)
         for note in version_notes(hit, "en"):
             out.print(f"[yellow]{escape(note)}[/yellow]", highlight=False)
-        out.print(escape(hit.text[:400].strip()) + "\n", highlight=False)
+        out.print(escape(shortened(hit.text.strip(), 400)) + "\n", highlight=False)
     if not hits:
         out.print("nothing found")
 
@@ -339,8 +343,10 @@ def _show_trace(index_: "Index", result: "Result") -> None:
 
 
 def _show_sources(sources: Sequence[Source]) -> None:
+    from prompts.context import shortened
+
     for source in sources:
-        err.print(f"[{source.n}] {source.hit.path}\n{source.text[:300]}\n", markup=False, highlight=False)
+        err.print(f"[{source.n}] {source.hit.path}\n{shortened(source.text, 300)}\n", markup=False, highlight=False)
 
 
 def _show_citations(answer: Answer) -> None:

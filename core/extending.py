@@ -5,7 +5,7 @@ with the settings of config.toml as keywords. It raises what it likes: what went
 
 | group | entry point's name | protocol |
 |---|---|---|
-| `ragstone.readers` | the suffix of the files, without its dot | `Reader` |
+| `ragstone.readers` | the suffix of the files, in small letters, without its dot | `Reader` |
 | `ragstone.embedders` | used as `retrieval.embedder = "plugin:NAME"` | `Embedder` |
 | `ragstone.rerankers` | used as `retrieval.reranker = "plugin:NAME"` | `Reranker` |
 | `ragstone.chunkers` | used as `ingest.chunker = "plugin:NAME"` | `Chunker` |
@@ -30,7 +30,7 @@ class Reader(Protocol):
     """
 
     def read(self, data: bytes, name: str) -> Document:
-        """The document in a file's bytes; without `sections` it is one section.
+        """The document in a file's bytes; without `sections` it is one section. `name` is `file` with the suffix.
 
         Raise `core.errors.ReadError` with a message and a hint where there is no text to be had.
         """
@@ -57,7 +57,10 @@ class Reranker(Protocol):
     """Scores passages. It is called from several threads."""
 
     def scores(self, query: str, passages: Sequence[str]) -> Sequence[float]:
-        """How well each passage answers, in their order; 0 to 1, or log-odds, which then are made so."""
+        """How well each passage answers, in their order; 0 to 1, or log-odds, which then are made so.
+
+        A passage is a line of title and headings, joined by " > ", and its text below; without these its text alone.
+        """
         ...
 
 

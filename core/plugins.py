@@ -78,8 +78,13 @@ def _entries() -> tuple[tuple[Installed, EntryPoint], ...]:
     for kind in KINDS:
         for entry in every.select(group=f"ragstone.{kind}"):
             package, version = (entry.dist.name, entry.dist.version) if entry.dist else ("?", "?")
-            found.append((Installed(kind, entry.name, package, version), entry))
+            found.append((Installed(kind, _called(kind, entry.name), package, version), entry))
     return tuple(sorted(found, key=lambda row: (KINDS.index(row[0].kind), row[0].name, row[0].package)))
+
+
+def _called(kind: Kind, name: str) -> str:
+    """A plug-in's name as it is used: a reader's is a suffix, which has no dot and no capitals here."""
+    return name.removeprefix(".").lower() if kind == "readers" else name
 
 
 def installed(kind: Kind | None = None) -> list[Installed]:
@@ -89,6 +94,7 @@ def installed(kind: Kind | None = None) -> list[Installed]:
 
 def found(kind: Kind, name: str) -> Installed | None:
     """A plug-in by its name; None where there is none. Raises `ConfigError` where several packages have one."""
+    name = _called(kind, name)
     same = [each for each in installed(kind) if each.name == name]
     if len(same) > 1:
         packages = ", ".join(each.package for each in same)

@@ -11,12 +11,14 @@ from typing import Any
 from core import plugins
 from core.config import IngestConfig
 from core.errors import ConfigError, RagstoneError, ReadError
-from core.text import language
+from core.text import language, well_formed
 from core.types import Chunk, Document, Section
+from ingest.fault import MOST, fault
 from ingest.kind import suffix_of
 from ingest.split import SPLITTER, split
 
 _GROUP = "readers"
+_FAULT = "its reader has a fault: docs/extending.md says what a document holds"
 
 
 def readers(cfg: IngestConfig) -> dict[str, str]:
@@ -58,19 +60,27 @@ def read(data: bytes, suffix: str, name: str, cfg: IngestConfig) -> Document:
     except ConfigError as error:  # one format cannot be read: all others can
         raise ReadError(error.message, error.hint) from error
     try:
-        if plugins.scheme_of(name) == "plugin":
-            return _whole(made.what.read(data, f"file{suffix}"))
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / f"file{suffix}"
-            file.write_bytes(data)
-            if plugins.scheme_of(name) == "langchain":
-                return _joined([(d.page_content, d.metadata) for d in made.what(file).load()])
-            return _joined([(d.text, d.metadata) for d in made.what.load_data(file)])
+        document = _given(made.what, data, f"file{suffix}", plugins.scheme_of(name))
     except (RagstoneError, MemoryError, RecursionError):
         raise
     except Exception as error:  # hostile bytes in another's code
         failed = made.failed(error)
         raise ReadError(failed.message, "the file may be damaged; else its reader has a fault") from error
+    if wrong := fault(document):
+        raise ReadError(f"{made.name} gave a document that cannot be kept: {wrong}", _FAULT)
+    return document if document.sections else replace(document, sections=(Section(0, len(document.text)),))
+
+
+def _given(what: Any, data: bytes, file_name: str, scheme: str) -> Document:
+    """What a reader makes of a file's bytes, which one of a framework gets as a file."""
+    if scheme == "plugin":
+        return what.read(data, file_name)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / file_name
+        file.write_bytes(data)
+        if scheme == "langchain":
+            return _joined([(d.page_content, d.metadata) for d in what(file).load()])
+        return _joined([(d.text, d.metadata) for d in what.load_data(file)])
 
 
 def reader(suffix: str, name: str, cfg: IngestConfig) -> plugins.Plugged:
@@ -83,23 +93,6 @@ def reader(suffix: str, name: str, cfg: IngestConfig) -> plugins.Plugged:
     return plugins.make(_GROUP, name, settings, "load_data" if plugins.scheme_of(name) == "llama_index" else "read")
 
 
-def _whole(document: object) -> Document:
-    """A plug-in's document, if it is one whose sections are in order and cover its text. Raises `ValueError`."""
-    if not isinstance(document, Document) or not isinstance(document.text, str):
-        raise ValueError(f"it gave {type(document).__name__} and no core.types.Document")
-    if not document.sections:
-        return replace(document, sections=(Section(0, len(document.text)),))
-    at, left_out = 0, ""
-    for section in document.sections:
-        if not at <= section.start <= section.end <= len(document.text):
-            raise ValueError(f"its sections overlap or leave its text at {section.start}:{section.end}")
-        left_out += document.text[at : section.start]
-        at = section.end
-    if (left_out + document.text[at:]).strip():
-        raise ValueError("its sections leave out a part of its text")
-    return document
-
-
 def _joined(parts: Sequence[tuple[str, dict[str, Any]]]) -> Document:
     """The documents that a framework made of one file as one, each a section, on its page where it says so."""
     text, sections, title, pages = "", [], "", []
@@ -107,11 +100,11 @@ def _joined(parts: Sequence[tuple[str, dict[str, Any]]]) -> Document:
         if not said.strip():
             continue
         start = len(text)
-        text += said.rstrip() + "\n\n"
+        text += well_formed(said).rstrip() + "\n\n"
         label = str(metadata.get("page_label", ""))
-        page = int(label) if label.isascii() and label.isdigit() and int(label) else None
+        page = int(label) if label.isascii() and label.isdigit() and 0 < int(label) <= MOST else None
         pages.append(page or 0)
-        title = title or str(metadata.get("title") or "")
+        title = title or well_formed(str(metadata.get("title") or ""))
         sections.append(Section(start, len(text), (), page))
     return Document(text, title, tuple(sections), max(pages, default=0) or None)
 

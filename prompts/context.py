@@ -1,5 +1,6 @@
 """Passages -> numbered sources in a token budget; an answer's [n] -> checked citations."""
 
+import unicodedata
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -123,13 +124,38 @@ async def stream_known(read: AsyncIterator[str], known: Mapping[int, str]) -> As
         yield left
 
 
+def shortened(text: str, most: int) -> str:
+    """The text, or as much of its beginning as `most` characters hold, with "…" where the rest was.
+
+    It ends before a space, or beside a Chinese character; a word is cut only where it is longer than half of `most`,
+    and no letter is parted from its marks.
+
+    >>> shortened("annual leave is 25 days", 18), shortened("年休假为二十五天", 6)
+    ('annual leave is…', '年休假为二…')
+    """
+    if len(text) <= most:
+        return text
+    end = most - 1
+    while end > most // 2 and _in_word(text[end - 1], text[end]):
+        end -= 1
+    end = most - 1 if end <= most // 2 else end
+    while end > 1 and unicodedata.category(text[end])[0] == "M":
+        end -= 1
+    return text[:end].rstrip() + "…"
+
+
+def _in_word(before: str, behind: str) -> bool:
+    """Whether two characters stand in one word, number or address."""
+    return not (before.isspace() or behind.isspace() or before >= "\u2e80" or behind >= "\u2e80")
+
+
 def quote(claim: str, passage: str) -> str:
     """The claim itself where it is several sentences of the passage, else the sentence that shares most with it.
 
     Shared tokens count for less in a longer sentence; where none is shared it is the first sentence.
     """
     if len(sentences(claim)) > 1 and claim in passage:
-        return claim[:_QUOTE]
+        return shortened(claim, _QUOTE)
     wanted = set(query_tokens(claim))
     options = [s.strip() for s in sentences(passage) if s.strip()]
     if not options:
@@ -139,7 +165,7 @@ def quote(claim: str, passage: str) -> str:
         own = set(tokens(sentence))
         return len(wanted & own) / (len(own) + 5) ** 0.5
 
-    return max(options, key=shared)[:_QUOTE]
+    return shortened(max(options, key=shared), _QUOTE)
 
 
 def reply_language(question: str) -> Literal["en", "zh"]:

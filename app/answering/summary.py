@@ -145,7 +145,7 @@ def quoted(named: Named, sources: Sequence[Source], tongue: Tongue) -> str:
     """A summary in the document's own words: its opening, its headings, the sentences nearest to its centre."""
     said, headed, central = _SAYS[tongue]
     opening = _sentences(sources[0])[:_OPENING] or units(sources[0].text)[:_OPENING]
-    first = " ".join(unit.text for unit in opening) or sources[0].text.strip()[:_LONGEST]
+    first = " ".join(unit.text for unit in opening) or context.shortened(sources[0].text.strip(), _LONGEST)
     parts = [said, _quote(first, sources[0])]
     if headings := _headings(named.document.hits):
         parts.append(f"{headed}\n" + "\n".join(f"- {heading}" for heading in headings))

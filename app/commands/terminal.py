@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
 
+_SAID = {"save": "saving"}  # stages that are no words to be read alone
 _EVERY_S = 10.0  # between two lines of progress
 
 Kb = Annotated[
@@ -63,7 +64,7 @@ def progress_bars() -> Iterator[Any]:
 
         def show(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total or None)
+                tasks[stage] = bars.add_task(_SAID.get(stage, stage), total=total or None)
             bars.update(tasks[stage], completed=done, total=total or None)
 
         yield show
@@ -89,6 +90,7 @@ class Lines:
         if now - self._last < _EVERY_S and not ends:
             return
         self._last, self._said = now, "" if ends else stage
+        stage = _SAID.get(stage, stage)
         line = f"{stage}: {done} of {total}" if total else f"{stage}: {done}" if done else stage
         if 0 < done < total and now > began:
             line += f", about {_span((now - began) * (total - done) / done)} left"

@@ -13,7 +13,7 @@ from llama_index.core.readers.base import BaseReader
 from llama_index.core.schema import Document, MetadataMode, NodeWithScore, QueryBundle, TextNode
 
 from app.api import KnowledgeBase
-from app.frameworks.shared import files, identity, metadata, of_file, opened, told
+from app.frameworks.shared import files, identity, metadata, of_file, opened, ordering, told
 from core.config import Config, load
 from core.errors import ConfigError
 from core.types import Answer, Hit
@@ -48,11 +48,11 @@ class LlamaIndexRetriever(BaseRetriever):
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         hits = self.base.search(query_bundle.query_str, k=self.k, where=self.where).hits
-        return [_node(self.base, hit) for hit in hits]
+        return [_node(self.base, hit, score) for hit, score in zip(hits, ordering(hits), strict=True)]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         hits = (await self.base.asearch(query_bundle.query_str, k=self.k, where=self.where)).hits
-        return [_node(self.base, hit) for hit in hits]
+        return [_node(self.base, hit, score) for hit, score in zip(hits, ordering(hits), strict=True)]
 
 
 class LlamaIndexAnswers(CustomQueryEngine):
@@ -81,7 +81,8 @@ class LlamaIndexAnswers(CustomQueryEngine):
         return self._response(await self.base.aask(query_str, where=self.where))
 
     def _response(self, answer: Answer) -> Response:
-        nodes = [_node(self.base, source.hit, source.text, n=source.n) for source in answer.sources]
+        scores = ordering(source.hit for source in answer.sources)
+        nodes = [_node(self.base, s.hit, score, s.text, n=s.n) for s, score in zip(answer.sources, scores, strict=True)]
         return Response(answer.text, source_nodes=nodes, metadata=told(answer))
 
 
@@ -117,12 +118,12 @@ class LlamaIndexReranker(BaseNodePostprocessor):
         return [NodeWithScore(node=found.node, score=score) for score, found in ranked[: self.top]]
 
 
-def _node(base: KnowledgeBase, hit: Hit, text: str = "", **more: Any) -> NodeWithScore:
+def _node(base: KnowledgeBase, hit: Hit, score: float, text: str = "", **more: Any) -> NodeWithScore:
     """A passage, with the text around it where more than the hit was read."""
-    said = metadata(hit) | more
+    said = metadata(hit, score) | more
     unseen = [name for name, value in said.items() if name not in _FOR_MODELS or not value]
     node = TextNode(
         id_=identity(base, hit), text=text or hit.text, metadata=said, start_char_idx=hit.start,
         end_char_idx=hit.end, excluded_llm_metadata_keys=unseen, excluded_embed_metadata_keys=unseen,
     )  # fmt: skip
-    return NodeWithScore(node=node, score=hit.score)
+    return NodeWithScore(node=node, score=score)

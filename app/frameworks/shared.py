@@ -1,6 +1,7 @@
 """What both frameworks are told of a passage and of an answer; plain data, the same for either."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,12 +28,27 @@ def identity(base: KnowledgeBase, hit: Hit) -> str:
     return f"{base.name}/{hit.chunk_id}"
 
 
-def metadata(hit: Hit) -> dict[str, Any]:
+def ordering(hits: Iterable[Hit]) -> list[float]:
+    """Of each passage a score that no passage behind it exceeds: the reranker's where one ordered, else the fused.
+
+    What a reranker was not given stands behind what it was; the newest version of a document has the best score of all
+    its versions, in front of which it stands.
+    """
+    hits = list(hits)
+    least = min((hit.rerank_score for hit in hits if hit.rerank_score is not None), default=math.inf)
+    best, scores = -math.inf, dict[int, float]()
+    for hit in sorted(hits, key=lambda hit: -hit.rank):
+        best = max(best, min(hit.score, least) if hit.rerank_score is None else hit.rerank_score)
+        scores[hit.rank] = best
+    return [scores[hit.rank] for hit in hits]
+
+
+def metadata(hit: Hit, score: float) -> dict[str, Any]:
     """Where a passage stands, and how it was found; offsets are characters of the document, pages count from 1."""
     return {
         "path": hit.path, "folder": hit.folder, "title": hit.title, "page": hit.page, "headings": list(hit.headings),
         "start": hit.start, "end": hit.end, "chunk_id": hit.chunk_id, "language": hit.language, "stale": hit.stale,
-        "rank": hit.rank, "score": hit.score, "dense_rank": hit.dense_rank, "lexical_rank": hit.lexical_rank,
+        "rank": hit.rank, "score": score, "dense_rank": hit.dense_rank, "lexical_rank": hit.lexical_rank,
         "rerank_score": hit.rerank_score,
     }  # fmt: skip
 

@@ -14,6 +14,7 @@ from app.ui.markup import markup
 from app.ui.together import Together
 from core.errors import RagstoneError
 from core.types import Candidate, Trace
+from prompts.context import shortened
 from retrieval.explain import fate, matched
 from retrieval.filters import Filter
 
@@ -163,7 +164,7 @@ def described(index: "Index", result: "Result", told: list[str], said: Tongue) -
 
 def _label(rank: int, path: str, page: int | None, text: str, chat: dict[str, str]) -> str:
     place = f"{path} · {_page(page, chat)}" if page else path
-    short = " ".join(text[: 2 * _SHORT].split())[:_SHORT]
+    short = shortened(" ".join(text[: 2 * _SHORT].split()), _SHORT)
     return f'<span><b>{rank}.</b> {html.escape(place)}</span> <span class="rs-page">{html.escape(short)}</span>'
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from app.running.bases import State
     from app.running.jobs import Job
 
+# Pre-training learns from a knowledge base and distillation from a teacher, which the form does not ask for.
+_OFFERED = [stage for stage in STAGES if stage not in ("pretrain", "distill")]
 _POLL_S = 2.0  # while a run is under way; else nothing is asked
 TEXTS: dict[Tongue, dict[str, str]] = {
     "en": {
@@ -65,7 +67,7 @@ def build(state: "State", say: Any, part: Any) -> None:
         method = gr.Dropdown(
             list(methods()), value="lora", label=say("t_method"), elem_id="models-method", min_width=120
         )
-        stage = gr.Dropdown(list(STAGES), value="sft", label=say("t_stage"), elem_id="models-stage", min_width=120)
+        stage = gr.Dropdown(_OFFERED, value="sft", label=say("t_stage"), elem_id="models-stage", min_width=120)
         epochs = gr.Number(3.0, label=say("t_epochs"), minimum=0.01, elem_id="models-epochs", min_width=120)
         rate = gr.Number(0.0, label=say("t_rate"), minimum=0.0, elem_id="models-rate", min_width=120)
         batch = gr.Number(8, label=say("t_batch"), minimum=1, precision=0, elem_id="models-batch", min_width=120)
@@ -121,7 +123,7 @@ def _filled(state: "State", act: Callable[[list[str], str, str], Any]) -> Any:
         batch: float, rank: float, steps: float, resume: bool, request: gr.Request,
     ) -> Any:  # fmt: skip
         from app.training.adapt import Request, command_line
-        from llm.trainers import Settings
+        from llm.trainers import Settings, check_settings
 
         user, texts = state.users.require(request, "admin"), TEXTS[tongue(request)]
         name = (name or "").strip()
@@ -131,6 +133,7 @@ def _filled(state: "State", act: Callable[[list[str], str, str], Any]) -> Any:
             method, stage, Shape(rank=int(rank)), epochs, int(batch), max_steps=int(steps),
             learning_rate=rate or default_rate(method, stage), beta=default_beta(stage),
         )  # fmt: skip
+        check_settings(settings)
         words = command_line(Request(name, base, data, settings)) + (["--resume"] if resume else [])
         return act(words, name, user.name)
 

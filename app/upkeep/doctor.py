@@ -13,7 +13,8 @@ from app.answering.plan import request
 from core import plugins
 from core.config import Config
 from core.errors import RagstoneError
-from ingest.plugged import reader, splitter
+from ingest.plugged import reader, reader_of, splitter
+from ingest.read import SUFFIXES
 from llm import adapters, fit
 from llm.endpoint import Endpoint, probe
 from llm.kinds import Kind, kinds
@@ -62,12 +63,7 @@ def _data(folder: Path) -> Check:
 
 def _plugins(cfg: Config) -> list[Check]:
     """What is installed, and whether it can be imported; and whether what config.toml names can be made."""
-    checks = []
-    for each in plugins.installed():
-        why = plugins.problem(each)
-        detail = f"of {each.package} {each.version} (ragstone.{each.kind})"
-        hint = "mend or uninstall its package; all else goes on without it" if why else ""
-        checks.append(Check(f"plug-in {each.name!r}", not why, f"{detail}: {why}" if why else detail, hint))
+    checks = [_plugin(each, cfg) for each in plugins.installed()]
     tried: list[tuple[str, str, Callable[[], object]]] = [
         (f"reader of {suffix}", name, partial(reader, suffix, name, cfg.ingest))
         for suffix, name in cfg.ingest.readers.items()
@@ -83,6 +79,27 @@ def _plugins(cfg: Config) -> list[Check]:
         except RagstoneError as error:
             checks.append(Check(what, False, error.message, error.hint))
     return checks
+
+
+def _plugin(plugin: plugins.Installed, cfg: Config) -> Check:
+    """Whether it can be imported and, where files are read by it, made; whether they are is said."""
+    name, detail = f"plug-in {plugin.name!r}", f"of {plugin.package} {plugin.version} (ragstone.{plugin.kind})"
+    if why := plugins.problem(plugin):
+        hint = "mend or uninstall its package; all else goes on without it"
+        return Check(name, False, f"{detail}: {why}", hint)
+    if plugin.kind != "readers":
+        return Check(name, True, detail)
+    suffix, called = f".{plugin.name}", f"plugin:{plugin.name}"
+    reads = reader_of(suffix, cfg.ingest, suffix in SUFFIXES)
+    if reads.lower() == called:
+        try:
+            reader(suffix, reads, cfg.ingest)
+        except RagstoneError as error:
+            return Check(name, False, f"{detail}: {error.message}", error.hint)
+    elif called not in map(str.lower, cfg.ingest.readers.values()):
+        who = f"{reads} reads {suffix}" if reads else f"Ragstone reads {suffix} itself"
+        detail += f'; not used: {who}; [ingest] readers = {{ "{suffix}" = "{called}" }} changes that'
+    return Check(name, True, detail)
 
 
 def _embedder(embedder: Embedder) -> list[Check]:

@@ -44,7 +44,7 @@ _NO_TITLE = re.compile(  # what programs put in for want of a title, and file na
 
 _SEPARATORS = re.compile("[,;，；、\n]")
 _LISTED = 20_000  # characters of a list of tags that are read
-_MAX_TAGS, _MAX_TAG = 64, 100
+MAX_TAGS, MAX_TAG = 64, 100
 _DATE = re.compile(r"(?:D:)?(\d{4})(?:[-/.年]?(\d\d?)(?:[-/.月]?(\d\d?))?)?")
 _YEARS = range(1900, 2101)
 # What clocks show that nobody has set, and what programs write for no date.
@@ -211,10 +211,10 @@ def tags_of(items: Iterable[str]) -> tuple[str, ...]:
     """
     tags: dict[str, str] = {}
     for item in items:
-        tag = collapse(clean(item[: 2 * _MAX_TAG])).lstrip("# ")
-        if tag and len(tag) <= _MAX_TAG:
+        tag = collapse(clean(item[: 2 * MAX_TAG])).lstrip("# ")
+        if tag and len(tag) <= MAX_TAG:
             tags.setdefault(tag.casefold(), tag)
-        if len(tags) == _MAX_TAGS:
+        if len(tags) == MAX_TAGS:
             break
     return tuple(tags.values())
 
@@ -230,7 +230,7 @@ def date_of(text: str) -> str:
     """
     from email.utils import parsedate
 
-    text = collapse(clean(text[:_MAX_TAG]))
+    text = collapse(clean(text[:MAX_TAG]))
     found = _DATE.match(text)
     if found:
         numbers = [int(group) for group in found.groups() if group]

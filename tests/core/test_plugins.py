@@ -79,6 +79,27 @@ def test_two_packages_with_a_plug_in_of_one_name_are_told(tmp_path: Path, monkey
         plugins._entries.cache_clear()
 
 
+def test_the_name_of_a_reader_is_a_suffix_with_or_without_dot_and_capitals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "acme-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(
+        f"[ragstone.readers]\n.wy = {__name__}:Thing\nO10 = {__name__}:Thing\n[ragstone.rerankers]\nBig = x:X\n"
+    )
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    plugins._entries.cache_clear()
+    try:
+        assert {"wy", "o10"} <= {each.name for each in plugins.installed("readers")}
+        assert {"wy", ".WY"} == {name for name in ("wy", ".WY") if plugins.found("readers", name)}
+        assert plugins.make("readers", "plugin:O10", {}, "work").name == "plug-in 'o10' of acme 1"
+        assert plugins.found("rerankers", "Big")
+        assert not plugins.found("rerankers", "big")
+    finally:
+        plugins._entries.cache_clear()
+
+
 def test_tables_of_settings_come_from_the_file_and_the_environment_and_keys_in_them_are_masked(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text('[retrieval]\nembedder_settings = { model = "m", api_key = "sk-1", max_tokens = 5 }\n')

@@ -17,6 +17,8 @@ from ingest import plugged
 from ingest.read import read_bytes, supported
 from ingest.workers import read_apart, reader_identity
 
+made: Any = Document  # of anything
+part: Any = Section
 JSON = "llama_index:llama_index.core.readers.json:JSONReader"
 
 
@@ -28,7 +30,8 @@ class Pages(BaseLoader):
 
     def lazy_load(self) -> Iterator[Loaded]:
         for number, line in enumerate(self.path.read_text().splitlines(), start=1):
-            yield Loaded(page_content=self.mark + line, metadata={"page_label": str(number), "title": "Lines"})
+            label = str(number) if line != "endless" else "9" * 30
+            yield Loaded(page_content=self.mark + line, metadata={"page_label": label, "title": "Lines"})
 
 
 class Given:
@@ -69,6 +72,7 @@ def test_a_loader_of_langchain_stands_in_place_of_our_reader_and_keeps_its_pages
     document = read_bytes("a.txt", b"one\ntwo\n", cfg)
     assert (document.title, document.pages) == ("Lines", 2)
     assert [(document.text[s.start : s.end].strip(), s.page) for s in document.sections] == [("> one", 1), ("> two", 2)]
+    assert read_bytes("a.txt", b"endless\n", cfg).sections[0].page is None
     assert read_bytes("a.txt", b"one\n", IngestConfig()).text == "one\n"
 
 
@@ -84,18 +88,57 @@ def test_a_reader_that_fails_or_is_not_there_is_an_error_of_its_files_alone() ->
 @pytest.mark.parametrize(
     ("gives", "said"),
     [
-        ("text", "gave str and no core.types.Document"),
-        (Document("abc", sections=(Section(0, 4),)), "leave its text at 0:4"),
-        (Document("abcd", sections=(Section(0, 2), Section(1, 4))), "sections overlap"),
-        (Document("abcd", sections=(Section(0, 2),)), "leave out a part of its text"),
-        (Document("  "), "no text in it"),
+        ("text", "it is str and no core.types.Document"),
+        (made("abc", sections=(part(0, 4),)), "leave its text at 0:4"),
+        (made("abcd", sections=(part(0, 2), part(1, 4))), "sections overlap"),
+        (made("abcd", sections=(part(0, 2),)), "leave out a part of its text, 2:4"),
+        (made("abcd", sections=(part(0, 1), part(3, 4))), "leave out a part of its text, 1:3"),
+        (made(b"abc"), "text must be a text, not bytes"),
+        (made("half \ud800"), "text must be a text, not str"),
+        (made("abc", None), "title must be a text, not NoneType None"),
+        (made("abc", notes="two words"), "notes must be a tuple of texts, not str 'two words'"),
+        (made("abc", notes=(1,)), "notes must be a tuple of texts"),
+        (made("abc", encoding=8), "encoding must be a text or None"),
+        (made("abc", pages="3"), "pages must be a whole number or None, not str '3'"),
+        (made("abc", pages=2**70), "pages must be a whole number"),
+        (made("abc", tables=True), "tables must be a whole number"),
+        (made("abc", empty_pages=(0,)), "empty_pages must be a tuple of page numbers from 1"),
+        (made("abc", ocr_pages=[1]), "ocr_pages must be a tuple of page numbers from 1"),
+        (made("abc", sections=[part(0, 3)]), "sections must be a tuple of core.types.Section, not list"),
+        (made("abc", sections=((0, 3),)), "sections must be a tuple of core.types.Section, not tuple (0, 3)"),
+        (made("abc", sections=(part(0, 3.0),)), "section 0:3.0 must begin and end at whole numbers"),
+        (made("abc", sections=(part(0, 3, "Leave"),)), "headings of section 0:3 must be a tuple of texts"),
+        (made("abc", sections=(part(0, 3, (), 0),)), "page of section 0:3 must be a number from 1 or None"),
+        (made("abc", date="14.3.2026"), "date must be a year, a month or a day as 2026, 2026-03 or 2026-03-14"),
+        (made("abc", date="2026-02-30"), "not '2026-02-30'"),
+        (made("abc", tags="hr"), "tags must be a tuple of texts, not str 'hr'"),
+        (made("abc", tags=("#hr",)), "each of its tags must be one line of at most 100 characters without # in"),
+        (made("abc", tags=("hr", "HR")), "none twice"),
+        (made("abc", tags=("two\nlines",)), "each of its tags must be one line"),
     ],
 )
-def test_a_document_that_is_none_is_refused(given: type[Given], gives: Any, said: str) -> None:
+def test_a_document_that_cannot_be_kept_is_an_error_of_its_file_and_of_its_reader(
+    given: type[Given], gives: Any, said: str
+) -> None:
     given.gives = gives
     with pytest.raises(ReadError) as error:
         read_bytes("a.xyz", b"x", IngestConfig(readers={".xyz": "plugin:given"}))
+    assert error.value.message.startswith("plug-in 'given' of acme 1 gave a document that cannot be kept: ")
     assert said in error.value.message
+    assert error.value.hint == "its reader has a fault: docs/extending.md says what a document holds"
+
+
+@pytest.mark.parametrize("date", ["", "2026", "2026-03", "2026-03-14"])
+def test_a_document_with_all_that_one_may_hold_is_kept(given: type[Given], date: str) -> None:
+    sections = (Section(1, 3, ("Leave", "年假"), 1), Section(3, 4, (), 2))
+    given.gives = Document(
+        " abc ", "T", sections, 2, (2,), "utf-8", 1, (1,), ("a note",), ("hr", "net work"), date
+    )  # fmt: skip
+    cfg = IngestConfig(readers={".xyz": "plugin:given"})
+    assert read_bytes("a.xyz", b"x", cfg) == given.gives
+    given.gives = Document(" ")
+    with pytest.raises(ReadError, match="no text in it"):
+        read_bytes("a.xyz", b"x", cfg)
 
 
 def test_spans_become_chunks_with_headings_and_page_of_their_section(given: type[Given]) -> None:

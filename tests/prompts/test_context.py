@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from core.types import Hit, Source
-from prompts.context import cite, estimate_tokens, pack, quote, render
+from prompts.context import cite, estimate_tokens, pack, quote, render, shortened
 
 
 def hit(text: str, **more: Any) -> Hit:
@@ -71,3 +71,28 @@ def test_the_quote_is_the_nearest_sentence() -> None:
     passage = "Hotels cost 180 euros. Trains are second class. Taxis need a reason."
     assert quote("second class by train", passage) == "Trains are second class."
     assert quote("nothing alike", "") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Annual leave is 25.5 days", "Annual leave is…"),
+        ("Annual leave", "Annual leave"),
+        ("年休假按照规定为每年二十五个工作日，病假另计", "年休假按照规定为每年二十五个工作日，…"),
+        ("保修期见 warranty-and-returns 一文", "保修期见 warranty-and-…"),
+        ("https://intranet.example/leave", "https://intranet.e…"),
+        ("cafe\u0301 " + "e\u0301" * 12, "cafe\u0301 " + "e\u0301" * 6 + "…"),
+    ],
+)
+def test_what_is_shortened_ends_at_a_boundary_and_says_so(text: str, shown: str) -> None:
+    assert shortened(text, 19) == shown
+    assert len(shown) <= 19
+
+
+def test_a_long_quote_is_of_its_passage_and_ends_at_a_word() -> None:
+    long = "Leave is taken " + "after it was granted by the head " * 20 + "in writing."
+    for claim in ("Leave is granted.", long):
+        cut = quote(claim, long)
+        assert cut.endswith("…")
+        assert len(cut) <= 300
+        assert long.startswith(cut[:-1] + " ")

@@ -26,7 +26,7 @@ def test_a_long_run_writes_a_line_now_and_then_with_what_is_left_and_a_last_one(
     assert len(lines) == 101
     clock.now += 10
     told("save", 0, 0)
-    assert lines[-1] == "save"
+    assert lines[-1] == "saving"
 
 
 def test_a_short_run_writes_nothing() -> None:

@@ -20,6 +20,7 @@ from app.answering import find
 from app.api import KnowledgeBase
 from app.frameworks.langchain import LangChainRetriever
 from app.frameworks.llama_index import LlamaIndexRetriever
+from app.frameworks.shared import ordering
 from app.keeping.index import run
 from core.config import Config
 from core.errors import CatalogError, ModelError
@@ -159,6 +160,31 @@ def test_a_configured_reranker_is_asked_and_its_errors_reach_the_caller(base: Kn
     for search_ in (chained.ainvoke, noded.aretrieve):
         with pytest.raises(ModelError, match="no rerank server answers"):
             asyncio.run(search_(QUESTION))
+
+
+def test_the_score_orders_what_a_reranker_ordered(base: KnowledgeBase, reranking: Config) -> None:
+    some = reranking.retrieval.model_copy(update={"rerank_top": 2})
+    for settings in (reranking.retrieval, some):
+        ordered = KnowledgeBase("kb", reranking.model_copy(update={"retrieval": settings}), base.embedder)
+        found = LangChainRetriever(base=ordered).invoke(QUESTION)
+        scores = [document.metadata["score"] for document in found]
+        assert scores == sorted(scores, reverse=True)
+        reranked = [d.metadata for d in found if d.metadata["rerank_score"] is not None]
+        assert [told["score"] for told in reranked] == [told["rerank_score"] for told in reranked]
+        assert reranked
+        assert [node.score for node in LlamaIndexRetriever(ordered).retrieve(QUESTION)] == scores
+        fused = [hit.score for hit in ordered.search(QUESTION).hits]
+        assert fused != scores
+
+
+def test_no_passage_has_a_higher_score_than_the_one_before_it() -> None:
+    def hit(rank: int, score: float, rerank: float | None) -> Hit:
+        return Hit(rank, score, rank, "", "", "", None, (), 0, 1, "a", "en", 0, 1, rerank_score=rerank)
+
+    newest, older, third, behind = hit(1, 0.2, 0.3), hit(2, 0.9, 0.8), hit(3, 0.5, 0.4), hit(4, 0.7, None)
+    assert ordering([newest, older, third, behind]) == [0.8, 0.8, 0.4, 0.3]
+    assert ordering([behind, newest]) == [0.3, 0.3]
+    assert ordering([hit(1, 0.9, None), hit(2, 0.5, None)]) == [0.9, 0.5]
 
 
 def test_what_the_folder_says_after_a_rebuild_is_what_is_found(cfg: Config, write: Any) -> None:

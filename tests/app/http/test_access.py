@@ -341,6 +341,15 @@ def test_a_body_of_unknown_length_is_cut_off_where_it_gets_too_large(app: App, a
     assert is_error(response, 413)
 
 
+def test_an_event_of_the_page_and_a_question_are_what_people_type(app: App, accounts: Accounts) -> None:
+    event = httpx.post(f"{app.url}/gradio_api/queue/join", content=b" " * (MEBI + 1), headers=bearer(accounts, "ann"))
+    assert is_error(event, 413)
+    body = {"model": "handbook", "messages": [{"role": "user", "content": "a" * 8001}]}
+    asked = httpx.post(f"{app.url}/v1/chat/completions", json=body, headers=bearer(accounts, "ann"))
+    assert is_error(asked, 400)
+    assert "8000 characters" in asked.json()["error"]["message"]
+
+
 def test_a_file_that_is_too_large_is_refused_and_several_small_ones_are_not(app: App, accounts: Accounts) -> None:
     def upload(*sizes: int) -> httpx.Response:
         files = [("files", (f"{i}.txt", b"x" * size)) for i, size in enumerate(sizes)]

@@ -4,14 +4,20 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, product
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.messages.errors_zh import between, says
-from core.errors import ModelError
+from app.ui import models_training
+from core.errors import ConfigError, ModelError
+from core.types import Document, Section
+from ingest.fault import fault
+from llm.methods import METHODS, Shape, default_beta
+from llm.trainers import Settings, check_settings
 from tests.conftest import ROOT
 
 CHINESE = tomllib.loads((ROOT / "app" / "messages" / "errors_zh.toml").read_text("utf-8"))
@@ -97,3 +103,30 @@ def test_the_words_of_a_parser_stay_as_they_are() -> None:
     assert says("zlib: invalid distance too far back", "zh") == "zlib: invalid distance too far back"
     assert "invalid distance" in says("damaged PDF file: zlib: invalid distance", "zh")
     assert says("", "zh") == ""
+
+
+def test_what_the_form_of_the_models_tab_asks_in_vain_is_said_in_chinese() -> None:
+    refused: set[str] = set()
+    for method, stage, batch in product(METHODS, models_training._OFFERED, (1, 8)):
+        try:
+            check_settings(Settings(method, stage, Shape(), 3.0, batch, beta=default_beta(stage)))
+        except ConfigError as error:
+            refused.add(str(error))
+    assert {text.partition(" ")[0] for text in refused} >= {"KTO", "prefix", "llama-adapter"}
+    assert [text for text in refused if "take" in says(text, "zh") or "answer" in says(text, "zh")] == []
+
+
+def test_what_is_wrong_with_a_document_is_said_in_chinese() -> None:
+    made: Any = Document  # of anything
+    part: Any = Section
+    documents = [
+        "text", made("abc", notes="a"), made("abc", None), made("abc", date="14.3.2026"),
+        made("abc", tags=("#hr",)), made("abc", pages="3"), made("abc", tables=None),
+        made("abc", encoding=8), made("abc", ocr_pages=(0,)), made("abc", sections=[]),
+        made("abc", sections=(part(0, None),)), made("abc", sections=(part(0, 3, (), 0),)),
+        made("abc", sections=(part(0, 9),)), made("abc", sections=(part(0, 2),)),
+    ]  # fmt: skip
+    for document in documents:
+        said = says(fault(document), "zh")
+        assert re.search("[\u4e00-\u9fff]", said), said
+        assert "must" not in said

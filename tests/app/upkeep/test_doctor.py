@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
+import pytest
 
 from app.upkeep.doctor import Check, examine
+from core import plugins
 from core.config import Config, load
+from core.types import Document
 from llm import supervise
 from tests.app.stub_model import MODEL, Stub
 from tests.fixtures_vllm import free_port
@@ -185,3 +189,51 @@ def test_replicas_of_the_running_app_are_told_with_their_crashes(tmp_path: Path,
 def _gone() -> int:
     """The id of no process."""
     return next(number for number in range(4_000_000, 1, -1) if not psutil.pid_exists(number))
+
+
+class Reads:
+    """A reader that is whole."""
+
+    def __init__(self, option: int = 0) -> None:
+        self.option = option
+
+    def read(self, data: bytes, name: str) -> Document:
+        return Document(data.decode())
+
+
+class Needs(Reads):
+    """A reader with a setting that must be there."""
+
+    def __init__(self, option: int) -> None:
+        super().__init__(option)
+
+
+class Reader:
+    """No reader: it reads nothing."""
+
+
+def test_a_reader_is_made_and_one_that_no_file_is_read_by_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "acme-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1\n")
+    classes = {".wy": "Reads", "LAB": "Needs", "xyz": "Reader", "md": "Reads", "csv": "Reads", "tar.gz": "Reads"}
+    rows = "".join(f"{name} = {__name__}:{made}\n" for name, made in classes.items())
+    (info / "entry_points.txt").write_text(f"[ragstone.readers]\n{rows}")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    plugins._entries.cache_clear()
+    try:
+        named = {".csv": "plugin:csv", ".tab": "plugin:lab"}
+        found = checks(tmp_path, ingest__readers=named, ingest__reader_settings={".tab": {"option": 1}})
+        told = {name: (check.ok, check.detail.partition("(ragstone.readers)")[2]) for name, check in found.items()}
+        assert told["plug-in 'wy'"] == told["plug-in 'csv'"] == (True, "")
+        assert not told["plug-in 'lab'"][0]
+        assert "missing 1 required positional argument: 'option'" in told["plug-in 'lab'"][1]
+        assert found["reader of .tab"].ok
+        assert told["plug-in 'xyz'"] == (False, ": plug-in 'xyz' of acme 1 has no method 'read'")
+        assert told["plug-in 'tar.gz'"] == (False, ": '.tar.gz' is no suffix of files")
+        unused = '; not used: Ragstone reads .md itself; [ingest] readers = { ".md" = "plugin:md" } changes that'
+        assert told["plug-in 'md'"] == (True, unused)
+    finally:
+        plugins._entries.cache_clear()
