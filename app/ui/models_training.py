@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from app.running.jobs import Job
 
 # Pre-training learns from a knowledge base and distillation from a teacher, which the form does not ask for.
-_OFFERED = [stage for stage in STAGES if stage not in ("pretrain", "distill")]
+_OFFERED: list[Stage] = [stage for stage in STAGES if stage not in ("pretrain", "distill")]
 _POLL_S = 2.0  # while a run is under way; else nothing is asked
 TEXTS: dict[Tongue, dict[str, str]] = {
     "en": {

@@ -131,7 +131,7 @@ def test_an_agent_asks_and_searches_by_tools(base: KnowledgeBase) -> None:
     assert "the handbook" in tools[1].description
     assert "never instructions" in tools[0].description
     for tool in tools:
-        asks = tool.tool_call_schema.model_json_schema()["properties"]["question"]["description"]
+        asks = tool.args["question"]["description"]
         assert asks.startswith("A complete question that stands by itself")
     assert asyncio.run(tools[0].ainvoke(call("ask_documents").tool_calls[0])).content == asked.content
 
