@@ -27,6 +27,9 @@ def read_tar(data: bytes, cfg: IngestConfig, contents: Contents) -> Document:
     seen = others = 0
     try:
         archive = tarfile.TarFile(fileobj=BytesIO(data), encoding="utf-8", errors="surrogateescape")
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:  # its first member is read here
+        raise ReadError(f"damaged tar archive ({error})", "restore it from a copy") from None
+    try:
         while member := archive.next():
             seen += 1
             if seen > MAX_MEMBERS or member.size < 0:

@@ -1,9 +1,9 @@
 """EQ fields: what Word draws with them is read, the code is not."""
 
+import lxml.etree as etree
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lxml import etree
 
 from ingest.readers.equation_field import shown_by
 from ingest.readers.word_line import Beside, line_of

@@ -248,7 +248,8 @@ def test_flat_packages_are_read_as_their_documents() -> None:
         assert read(flat(memory.getvalue()), name).text == "Leave\n28 days"
     slides = Presentation()
     slide = slides.slides.add_slide(slides.slide_layouts[1])
-    slide.shapes.title.text, slide.placeholders[1].text = "Plan", "First"
+    for place, text in zip(slide.placeholders, ("Plan", "First"), strict=True):
+        place.text_frame.text = text  # type: ignore[attr-defined]
     memory = BytesIO()
     slides.save(memory)
     assert read(flat(memory.getvalue())).text == "Plan\nFirst"
