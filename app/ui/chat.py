@@ -188,7 +188,7 @@ class _Talk(Answering):
     ) -> AsyncIterator[Any]:
         """A changed question is asked beside the old one; a changed answer is a correction, and kept as one."""
         text = plain(str(event.value)).strip()
-        branch = await run_in_threadpool(self._counted, chat_id, request, text)
+        branch = await run_in_threadpool(self._counted, chat_id, request)
         message = branch[min(_index(event.index), len(branch) - 1)]
         if message.role == "user":
             steps = self._asked(text, chat_id, bases, open_mode, message.parent, request)
