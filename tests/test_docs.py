@@ -28,3 +28,16 @@ def test_files_that_pages_name_are_there() -> None:
         if not (ROOT / name).exists()
     ]
     assert lost == []
+
+
+def said(page: str) -> tuple[list[str], list[list[str]]]:
+    """The commands of a page without their comments, and the figures of each row of its tables."""
+    lines = (ROOT / page).read_text("utf-8").splitlines()
+    tree = re.compile(r" {4}[a-z]+/")
+    commands = [line.split("  #")[0].rstrip() for line in lines if line.startswith("    ") and not tree.match(line)]
+    rows = [re.findall(r"\d[\d.,]*\d|\d", line) for line in lines if line.startswith("|")]
+    return [command for command in commands if " " in command.strip()], rows
+
+
+def test_the_chinese_readme_has_the_commands_and_the_figures_of_the_english_one() -> None:
+    assert said("README.zh.md") == said("README.md")
