@@ -233,6 +233,23 @@ def _some(paths: Sequence[str]) -> str:
     return ", ".join(paths[:3]) + more
 
 
+_STAGES_ZH = {
+    "find": "检索", "pack": "装配段落", "first word": "首字", "write": "撰写", "fuse": "融合", "choose": "挑选",
+}  # fmt: skip
+
+
+def timed(stages: Sequence[tuple[str, float]], said: Tongue) -> str:
+    """The milliseconds of each stage, whose knowledge base stands before it where there are several."""
+
+    def named(stage: str) -> str:
+        kb, _, name = stage.rpartition(": ")
+        if said == "zh":
+            name = _STAGES_ZH.get(name, name).replace("rerank with ", "重排：")
+        return f"{kb}: {name}" if kb else name
+
+    return " · ".join(f"{named(stage)} {ms:g} ms" for stage, ms in stages)
+
+
 def tongue(request: Any) -> Tongue:
     """The language that was chosen on the page, else the browser's first."""
     chosen = request.cookies.get(_COOKIE) if request.cookies else None

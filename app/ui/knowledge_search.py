@@ -7,7 +7,7 @@ from app.answering.find import lookup
 from app.answering.plan import Manner, planned
 from app.messages.errors_zh import says
 from app.messages.texts import TEXTS as CHAT_TEXTS
-from app.messages.texts import Tongue, tongue
+from app.messages.texts import Tongue, timed, tongue
 from app.ui import knowledge_view, pressed
 from app.ui.knowledge_job import opened, pressable, shown
 from app.ui.markup import markup
@@ -147,7 +147,7 @@ def _several(text: str) -> tuple[str, ...]:
 def described(index: "Index", result: "Result", told: list[str], said: Tongue) -> str:
     """The passages that were found, what became of the sentence, and every candidate's way through the stages."""
     texts, chat = TEXTS[said], CHAT_TEXTS[said]
-    lines = "".join(f'<li class="rs-line">{html.escape(line)}</li>' for line in told)
+    lines = "".join(f'<li class="rs-line">{html.escape(says(line, said))}</li>' for line in told)
     lost = (
         f'<div class="rs-fate" role="status"><b>{html.escape(texts["fate"])}</b><ul>{lines}</ul></div>' if told else ""
     )
@@ -187,7 +187,7 @@ def _traced(index: "Index", trace: Trace, said: Tongue) -> str:
     held = index.hits([row.chunk_id for row in rows])
     body = "".join(_candidate(index, trace, row, held[row.chunk_id].text, chat) for row in rows if row.chunk_id in held)
     top = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in head)
-    stages = html.escape(" · ".join(f"{name} {ms:g} ms" for name, ms in trace.stages))
+    stages = html.escape(timed(trace.stages, said))
     notes = "".join(f'<div class="rs-note">{html.escape(says(note, said))}</div>' for note in trace.notes)
     return (
         f"{notes}<div class='rs-line'><b>{html.escape(texts['wordings'])}</b></div><ol>{wordings}</ol>"

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from app.answering.view import has_picture
 from app.messages.errors_zh import says
-from app.messages.texts import TEXTS, Tongue, version_notes
+from app.messages.texts import TEXTS, Tongue, timed, version_notes
 from app.ui.passage import TURNS_ROUND, laid_out, quotes_of
 from core.text import keywords
 from core.types import Answer, Candidate, Hit, Source, Trace
@@ -250,7 +250,7 @@ def evidence(
     )
     head = f'<div class="rs-query">{texts["searched"]}: {html.escape(query[:300])}</div>'
     notes = "".join(f'<div class="rs-note">{html.escape(says(note, tongue))}</div>' for note in trace.notes)
-    more = _traced(trace, tongue) + (_sent(answer, TEXTS[tongue]) if answer else "")
+    more = _traced(trace, tongue) + (_sent(answer, TEXTS[tongue], tongue) if answer else "")
     shown = f"{head}{notes}{cards}{more}"
     return f'{panel}<div class="rs-evidence" data-message="{message}" data-focus="{focus}">{shown}</div>'
 
@@ -267,9 +267,9 @@ def _said(answer: Answer, texts: Mapping[int, str]) -> dict[int, list[str]]:
     return said
 
 
-def _sent(answer: Answer, texts: Mapping[str, str]) -> str:
+def _sent(answer: Answer, texts: Mapping[str, str], said: Tongue) -> str:
     """What the model thought, the prompt as it was sent, and the milliseconds of each step."""
-    stages = " · ".join(f"{name} {ms:g} ms" for name, ms in answer.stages)
+    stages = timed(answer.stages, said)
     blocks = "".join(f"<h4>{html.escape(role)}</h4><pre>{html.escape(text)}</pre>" for role, text in answer.prompt)
     sent = f'<details class="rs-prompt"><summary>{html.escape(texts["prompt"])}</summary>{blocks}</details>'
     thoughts = (
@@ -290,7 +290,7 @@ def _traced(trace: Trace, tongue: Tongue) -> str:
     names = (texts["fate"], texts["chunk"], texts["words"], texts["meaning"], texts["score"], texts["rerank"])
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     rows = "".join(_row(row, texts) for row in trace.candidates[:_TRACED])
-    stages = html.escape(" · ".join(f"{name} {ms:g} ms" for name, ms in trace.stages))
+    stages = html.escape(timed(trace.stages, tongue))
     return (
         f'<details class="rs-trace"><summary>{html.escape(texts["how"])}</summary>{wordings}'
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{stages}</p></details>"
