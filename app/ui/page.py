@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.events import Events
 from app.http.headers import CSP
+from app.http.openai_form import error_body
 from app.http.sessions import Sessions
 from app.http.subpath import normal
 from app.messages.texts import tongue
@@ -29,6 +30,7 @@ from app.ui import chat, knowledge, lab, lab_edit, mention, models, settings
 from app.ui.conversation import reader_of
 from app.ui.markup import markup
 from app.ui.theme import theme
+from core.errors import PromptError
 from prompts.versions import pack
 
 if TYPE_CHECKING:
@@ -197,7 +199,10 @@ def _add_routes(api: "FastAPI", state: "State") -> None:
     def prompts(request: Request) -> Response:
         """Versions of prompts as one file, `?label=answer/v001&label=...`."""
         state.users.require(request, "editor")
-        chosen = [lab_edit.of_label(state, label) for label in request.query_params.getlist("label")]
+        try:
+            chosen = [lab_edit.of_label(state, label) for label in request.query_params.getlist("label")]
+        except PromptError as error:
+            return JSONResponse(error_body(404, str(error)), 404)
         return PlainTextResponse(pack(chosen), media_type="application/toml; charset=utf-8")
 
     @api.get("/chats/{chat_id}.md", response_model=None)

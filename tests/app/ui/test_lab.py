@@ -182,6 +182,7 @@ def test_prompts_of_others_are_taken_over_and_are_inert(visit: Visit, prompts: P
     with page.expect_download() as download:
         page.locator("#lab-pack a[download], #lab-pack .download a, #lab-pack a").first.click(timeout=WAIT)
     assert "evil" in Path(download.value.path()).read_text("utf-8")
+    assert page.request.get(f"{page.url.split('?')[0]}prompts.toml?label=evil/v999").status == 404
     part(page, "Versions")
     choose(page, "lab-version", "evil/v002")
     expect(page.locator("#lab-about")).to_contain_text("onerror", timeout=WAIT)
