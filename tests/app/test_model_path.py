@@ -107,7 +107,7 @@ def test_what_the_documents_say_is_learnt_quantized_and_served(vllm_cfg: LlmConf
         tmp_path / "base", questions, wrong, texts=[system, *texts * 4], vocabulary=900, hidden=128, dtype="bfloat16"
     )
     tuning = Tuning(
-        "lora", shape=Shape(rank=32, alpha=64), max_steps=80, batch_size=8, learning_rate=1e-2, recompute=False
+        "lora", shape=Shape(rank=32, alpha=64), max_steps=160, batch_size=8, learning_rate=1e-2, recompute=False
     )
     adapt.run(cfg, adapt.Request("tuned", str(base), "colours", tuning, dev=0))
     quantize.run(cfg, quantize.Request("tuned", "w8a8", "colours", name="small"))
