@@ -20,7 +20,7 @@ from app.training.curve import write_curve
 from app.training.dataset_folder import dataset_home
 from app.training.rewards import REWARDS
 from core.config import Config
-from core.errors import ConfigError, DatasetError
+from core.errors import ConfigError, DatasetError, ModelError
 from core.text import digest
 from llm import finetune, registry
 from llm.checkpoints import LOSSES, drop_checkpoints
@@ -96,7 +96,6 @@ def settled(cfg: Config, request: Request) -> tuple[Path, dict[str, Any], list[R
     finetune.check_libraries(settings.method)
     registry.home(Path(cfg.app.data), request.name)
     base = _base(cfg, request.base)
-    check(settings.method, settings.shape, _model_config(base))
     check_settings(settings)
     if request.accelerate and settings.shape.init != "default":
         raise ConfigError(
@@ -104,6 +103,7 @@ def settled(cfg: Config, request: Request) -> tuple[Path, dict[str, Any], list[R
             "leave --init or --accelerate-config out",
         )
     inputs, parts = _read(cfg, request)
+    check(settings.method, settings.shape, _model_config(base))
     return base, _record(cfg, request, base, inputs), parts
 
 
@@ -158,7 +158,11 @@ def teacher(cfg: Config, named: str) -> str:
 def _model_config(base: Path) -> Any:
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(str(base), local_files_only=True, trust_remote_code=False)
+    try:
+        return AutoConfig.from_pretrained(str(base), local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{str(base)!r} is no model that can be trained: {reason}", "give another one") from None
 
 
 def _files(cfg: Config, request: Request) -> list[Path]:
