@@ -20,7 +20,7 @@ Report = Literal["tensorboard", "wandb", "none"]
 
 # transformers' names, and the package that each needs beside it
 _OPTIMIZERS: dict[Optimizer, tuple[str, str]] = {
-    "adamw": ("adamw_torch", ""), "adamw8bit": ("adamw_bnb_8bit", "bitsandbytes"), "adafactor": ("adafactor", ""),
+    "adamw": ("adamw_torch_fused", ""), "adamw8bit": ("adamw_bnb_8bit", "bitsandbytes"), "adafactor": ("adafactor", ""),
     "galore": ("galore_adamw", "galore_torch"), "apollo": ("apollo_adamw", "apollo_torch"),
 }  # fmt: skip
 _PROJECTED = ("galore", "apollo")  # their state is of low rank, for matrices of full fine-tuning
