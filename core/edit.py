@@ -38,7 +38,7 @@ def write(settings: Settings, name: str, value: Any) -> Path:
     Raises `ConfigError` where the file cannot be read or written; then it is as it was.
     """
     section, key = name.split(".", 1)
-    file = (settings.file or HOME / "config.toml").resolve()
+    file = settings.file or HOME / "config.toml"
     if name in SECRETS:
         file = secrets_of(file)
     with _writing:
@@ -47,7 +47,7 @@ def write(settings: Settings, name: str, value: Any) -> Path:
             document: Any = tomlkit.parse(file.read_text("utf-8")) if file.exists() else tomlkit.document()
             document.setdefault(section, tomlkit.table())[key] = value
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, tomlkit.dumps(document))
+            write_whole(file.resolve(), tomlkit.dumps(document))  # a link to it stays one
             file.chmod(0o600 if name in SECRETS else mode)
         except OSError as error:
             raise ConfigError(

@@ -24,7 +24,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
     "en": {
         "tab": "Settings", "filter": "Filter by name, value or meaning", "only": "Only what is not as by default",
         "refresh": "Refresh", "name": "setting", "value": "value", "origin": "from", "meaning": "meaning",
-        "default": "default", "flag": "command line", "count": "{} of {} settings",
+        "default": "default", "count": "{} of {} settings",
         "restart": "Settings are read when the app starts: what you change in {}, in the environment or on the "
         "command line takes effect with the next start. Only what a request itself states (sampling settings, "
         "filters), prompts and the adapters of knowledge bases take effect at once, and a promoted model with the "
@@ -35,7 +35,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
     "zh": {
         "tab": "设置", "filter": "按名称、值或含义筛选", "only": "只显示非默认值",
         "refresh": "刷新", "name": "设置", "value": "值", "origin": "来源", "meaning": "含义",
-        "default": "默认", "flag": "命令行", "count": "{} / {} 项设置",
+        "default": "默认", "count": "{} / {} 项设置",
         "restart": "设置在应用启动时读取：在 {}、环境变量或命令行中的修改，下次启动后才生效。只有请求自带的内容"
         "（采样设置、筛选条件）、提示词和知识库的适配器立即生效，启用的模型在模型服务下次启动时生效。",
         "audit": "操作记录", "when": "时间", "who": "操作者", "what": "操作", "on": "对象", "how": "说明",

@@ -23,18 +23,19 @@ _APART = frozenset({"app.database", "app.host", "app.port", "app.users", "app.ho
 
 TEXTS: dict[Tongue, dict[str, str]] = {
     "en": {
-        "setting": "Setting to change", "value": "Value", "save": "Save", "restore": "Back to the default",
-        "anew": "Start the app anew", "default": "Default", "takes": "Takes", "good": "This value can be saved.",
+        "setting": "Setting to change", "typed": "Value", "save": "Save", "restore": "Back to the default",
+        "anew": "Start the app anew", "usual": "Default", "takes": "Takes", "good": "This value can be saved.",
         "saved": "Saved in {}. It takes effect with the next start.", "none": "empty",
         "stronger": "But {} sets it too, and comes before the file.", "secret": "What is there is not shown.",
+        "flag": "command line",
         "gone": "The app starts anew. Load this page again in some seconds.",
         "cannot": "This app was not started in a way that it could start itself anew: end it, and start it.",
     },
     "zh": {
-        "setting": "要修改的设置", "value": "值", "save": "保存", "restore": "恢复默认值",
-        "anew": "重新启动应用", "default": "默认值", "takes": "可取", "good": "可以保存这个值。",
+        "setting": "要修改的设置", "typed": "值", "save": "保存", "restore": "恢复默认值",
+        "anew": "重新启动应用", "usual": "默认值", "takes": "可取", "good": "可以保存这个值。",
         "saved": "已保存到 {}，下次启动后生效。", "none": "空",
-        "stronger": "但 {} 也设置了它，并且优先于文件。", "secret": "已有的值不会显示。",
+        "stronger": "但 {} 也设置了它，并且优先于文件。", "secret": "已有的值不会显示。", "flag": "命令行",
         "gone": "应用正在重新启动，请过几秒后重新加载此页面。",
         "cannot": "此应用的启动方式不支持自行重启：请先结束它，再启动。",
     },
@@ -54,7 +55,7 @@ def build(state: "State", say: Any, row: Any) -> list[Any]:
     names = [name for name, _, _ in state.settings.rows() if editable(name)]
     with gr.Row(equal_height=True):
         name = choice(choices=names, value=None, label=say("setting"), elem_id="settings-name", min_width=200)
-        value = gr.Textbox("", label=say("value"), max_lines=1, max_length=10_000, elem_id="settings-value", scale=2)
+        value = gr.Textbox("", label=say("typed"), max_lines=1, max_length=10_000, elem_id="settings-value", scale=2)
     shown = markup("settings-told")
     with gr.Row():
         save = gr.Button(say("save"), variant="primary", elem_id="settings-save", min_width=90)
@@ -88,7 +89,7 @@ def _described(name: str, said: Tongue, *lines: str) -> str:
     texts = TEXTS[said]
     usual = _as_typed(default(name)) or texts["none"]
     rows = [
-        meanings(said).get(name, ""), f"{texts['default']}: {usual}. {texts['takes']}: {says(allowed(name), said)}.",
+        meanings(said).get(name, ""), f"{texts['usual']}: {usual}. {texts['takes']}: {says(allowed(name), said)}.",
         *([texts["secret"]] if name in SECRETS else []), *lines,
     ]  # fmt: skip
     return "".join(f'<div class="rs-line">{html.escape(line)}</div>' for line in rows if line)
@@ -152,8 +153,9 @@ def _writer(state: "State", *, back: bool = False) -> Any:
         shown = "***" if known in SECRETS else _as_typed(value)
         noted(state, request, "setting", known, shown)
         lines = [f"✅ {TEXTS[said]['saved'].format(file)}"]
-        origin = load(state.settings.file).origins[known]
-        if state.settings.origins[known] == "flag" or origin != str(file):
+        flagged = state.settings.origins[known] == "flag"
+        origin = TEXTS[said]["flag"] if flagged else load(state.settings.file).origins[known]
+        if origin != str(file):
             lines.append(TEXTS[said]["stronger"].format(origin))
         return "" if known in SECRETS else shown, _described(known, said, *lines)
 

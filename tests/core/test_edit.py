@@ -90,3 +90,17 @@ def test_the_rights_of_the_file_stay(file: Path) -> None:
     file.chmod(0o640)
     write(load(file, environ={}), "retrieval.k", Config().retrieval.k)
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+
+def test_the_file_that_is_named_is_the_one_that_the_value_then_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is a link, and found in the working folder: the page compares both."""
+    (tmp_path / "real.toml").write_text("[retrieval]\nk = 8\n", "utf-8")
+    (tmp_path / "config.toml").symlink_to("real.toml")
+    monkeypatch.chdir(tmp_path)
+    settings = load(environ={})
+    for name, value in (("retrieval.k", 5), ("llm.api_key", "x")):
+        written = write(settings, name, value)
+        assert load(environ={}).origins[name] == str(written)
+    assert (tmp_path / "config.toml").is_symlink()
