@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("RAGSTONE_RETRIEVAL__EMBEDDER", "english")  # of what tests start
 SMALL = {"retrieval.embedder": "english", "retrieval.precision": "float32"}
 
+_FEW = 40  # that failed may have waited for a busy machine; more did not
 _LONG = ("vllm", "compressor", "browser", "slow")  # markers, longest first
 _HEAVY = {  # lanes of `--quick`, and what their files name
     "torch": re.compile(r"\b(?:torch|peft|sentence_transformers|learning_lm|suited|suits)\b"),
@@ -87,6 +88,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     `--dist loadscope --no-loadscope-reorder` keeps this order.
     """
+    if config.getoption("lf") and len(items) > _FEW:
+        pytest.exit(f"{len(items)} tests failed: too many to run once more, alone", 1)
     if config.getoption("quick"):
         left_out = {item for item in items if any(item.get_closest_marker(name) for name in _LONG)}
         config.hook.pytest_deselected(items=list(left_out))
@@ -98,6 +101,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         rank = next((n for n, name in enumerate(_LONG) if item.get_closest_marker(name)), least)
         ranks[item.location[0]] = min(rank, ranks.get(item.location[0], rank))
     items.sort(key=lambda item: ranks[item.location[0]])
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """In place of a letter, what fails is named as it fails: who sees a long run stopped knows why."""
+    if not report.failed:
+        return None
+    kind = "failed" if report.when == "call" else "error"
+    return kind, f"\n{report.nodeid}: {kind}\n", kind.upper()
 
 
 @pytest.fixture(scope="session")
