@@ -41,8 +41,22 @@ def name_whole(part: Path, file: Path) -> None:
     sync_folder(file.parent)
 
 
+def name_folder_whole(part: Path, folder: Path) -> None:
+    """The same for a written folder, with all of its files.
+
+    Raises `OSError`; where `folder` is there and not empty, too.
+    """
+    for at, _, files in os.walk(part, topdown=False):
+        for file in files:
+            with Path(at, file).open("rb") as handle:
+                os.fsync(handle.fileno())
+        sync_folder(Path(at))
+    part.rename(folder)
+    sync_folder(folder.parent)
+
+
 def copy_whole(source: Path, target: Path) -> None:
-    """The same for a copy of a file."""
+    """Copy a file so that the copy is whole or not there."""
     aside = target.with_name(f".{target.name}.writing")
     try:
         shutil.copyfile(source, aside)

@@ -18,7 +18,7 @@ from typing import Any
 import filelock
 
 from core.errors import ConfigError, ModelError
-from core.files import sync_folder, write_whole
+from core.files import name_folder_whole, write_whole
 
 RECORD, PARITY, PROMOTED = "run.json", "parity.json", "promoted.json"
 PROVEN = frozenset({"adapter", "full", "merged", "quantized"})  # kinds that were made here: parity must be shown
@@ -131,8 +131,7 @@ def finish(partial: Path, record: dict[str, Any]) -> dict[str, Any]:
     record = {"weights": weights_hash(partial)} | record
     write_whole(partial / RECORD, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
     (partial / _STATE).unlink()
-    partial.rename(partial.with_name(partial.name.removesuffix(".partial")))
-    sync_folder(partial.parent)
+    name_folder_whole(partial, partial.with_name(partial.name.removesuffix(".partial")))
     return record
 
 

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from core.errors import ModelError
-from core.files import make_folder, sync_folder
+from core.files import make_folder, name_folder_whole
 
 log = logging.getLogger(__name__)
 
@@ -103,22 +103,10 @@ def _make(source: Path, made: Path, progress: Progress | None) -> None:
                 )
             aside.mkdir()
             write_folder(bytes(content), aside, progress or (lambda done, total: None))
-        for file in sorted(aside.rglob("*")):
-            _sync(file)
-        sync_folder(aside)
-        aside.rename(made)
-        sync_folder(made.parent)
+        name_folder_whole(aside, made)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-
-
-def _sync(path: Path) -> None:
-    if path.is_dir():
-        sync_folder(path)
-        return
-    with path.open("rb") as handle:
-        os.fsync(handle.fileno())
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from app.answering.answer import Done, Event, Text, answer
@@ -82,6 +83,10 @@ def add_openai(api: FastAPI, state: State) -> None:
     def nothing(rest: str, request: Request) -> JSONResponse:
         return JSONResponse(error_body(404, f"there is no {request.method} /v1/{rest}"), 404)
 
+    _add_errors(api)
+
+
+def _add_errors(api: FastAPI) -> None:
     @api.exception_handler(RagstoneError)
     def failed(_: Request, error: RagstoneError) -> JSONResponse:
         headers = {"retry-after": str(math.ceil(error.retry_after_s))} if isinstance(error, LimitError) else {}
@@ -93,6 +98,10 @@ def add_openai(api: FastAPI, state: State) -> None:
         where = ".".join(str(part) for part in first["loc"] if part != "body")
         why = first["msg"].removeprefix("Value error, ")
         return JSONResponse(error_body(400, f"{where}: {why}", param=where), 400)
+
+    @api.exception_handler(HTTPException)
+    def refused(_: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse(error_body(error.status_code, str(error.detail)), error.status_code, error.headers)
 
     @api.exception_handler(Exception)
     def broken(_: Request, error: Exception) -> JSONResponse:

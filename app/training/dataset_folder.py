@@ -22,7 +22,7 @@ import filelock
 from app.measuring.golden import GoldenQuestion
 from app.training.review import SHEET, sheet
 from core.errors import DatasetError
-from core.files import sync_folder, write_whole
+from core.files import name_folder_whole, write_whole
 from core.text import language
 from llm.examples import SIDES, Example, Preference, Rating, examples_file, preferences_file, ratings_file, write_rows
 from prompts.context import estimate_tokens
@@ -116,8 +116,7 @@ def write_dataset(home: Path, record: dict[str, Any], rows: Rows, *, drafts: boo
             write_whole(partial / SHEET, sheet(home.name, rows.examples, rows.preferences, rows.ratings))
         write_whole(partial / "README.md", _card(record))
         write_whole(partial / "run.json", json.dumps(record, ensure_ascii=False, indent=1) + "\n")
-        partial.rename(home)
-        sync_folder(home.parent)
+        name_folder_whole(partial, home)
     except OSError as error:
         raise _refused(home, error) from error
     finally:

@@ -136,7 +136,7 @@ class Answering:
     ) -> AsyncGenerator[Any, None]:
         """What is shown of an answer with each event, which is taken down in `own`, and kept now and then."""
         next_show, next_keep, passages = 0.0, time.monotonic() + _KEEP_EVERY_S, 0
-        async with aclosing(events) as stream:
+        async with aclosing(writing.until_stopped(events)) as stream:
             async for event in stream:
                 if isinstance(event, Step):
                     yield *self._skips(), TEXTS[said][f"step_{event.name}"].format(event.count or passages)

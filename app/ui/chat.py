@@ -67,19 +67,14 @@ def build(state: "State", say: Any, kb: str) -> None:
     view = [chat, chatbot, panel, listed, doing]
     talk = _Talk(state, kb)
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    asking = box.submit(
+    box.submit(
         talk.ask, [box, chat, bases, mode], [box, *view], concurrency_limit=None, trigger_mode="multiple", **quiet
     )  # fmt: skip
-    again = chatbot.retry(talk.retry, [chat, bases, mode], [box, *view], concurrency_limit=None, **quiet)
-    edited = chatbot.edit(talk.edit, [chat, bases, mode], [box, *view], concurrency_limit=None, **quiet)
-    suggested = chatbot.example_select(
-        talk.suggested, [chat, bases, mode], [box, *view], concurrency_limit=None, **quiet
-    )  # fmt: skip
-    going = more.change(talk.go_on, [more, chat], [box, *view], concurrency_limit=None, **quiet)
-    box.stop(
-        None, cancels=[asking, again, edited, going, suggested], **quiet
-    )  # a function given here would run to its end before it
-    box.stop(talk.stopped, [chat, search], [box, *view], **quiet)
+    chatbot.retry(talk.retry, [chat, bases, mode], [box, *view], concurrency_limit=None, **quiet)
+    chatbot.edit(talk.edit, [chat, bases, mode], [box, *view], concurrency_limit=None, **quiet)
+    chatbot.example_select(talk.suggested, [chat, bases, mode], [box, *view], concurrency_limit=None, **quiet)
+    more.change(talk.go_on, [more, chat], [box, *view], concurrency_limit=None, **quiet)
+    box.stop(talk.stopped, [chat, search], [box, *view], concurrency_limit=None, **quiet)
     chatbot.like(talk.like, [chat], [doing], **quiet)
     act.change(talk.act, [act, chat, search], view, **quiet)
     picked.change(talk.chosen, [picked, chat, search], [*view, bases, mode, box], **quiet)
@@ -178,7 +173,7 @@ class _Talk(Answering):
             yield self._skips(6)
             return
         writing = self._writing.setdefault(chat_id, Writing())
-        async with writing.turn:
+        async with writing.takes_turn():
             steps = self._gone_on(writing, chat_id, message, request)
             async for shown in self._drawn(chat_id, request, steps):
                 yield shown
@@ -217,15 +212,23 @@ class _Talk(Answering):
             yield shown
 
     async def stopped(self, chat_id: str, search: str, request: gr.Request) -> Any:
-        """What is there when writing was stopped: once it has come to its end, after which nothing more is shown."""
-        writing = self._writing.get(chat_id)
+        """End what is written in the conversation that is shown, and what waits there; what is there then."""
+        writing = await run_in_threadpool(self._writing_of, chat_id, request)
         if writing:
+            writing.stop()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_STOP_S), writing.turn:
                     pass
             if writing.turn.locked() or writing.waiting:  # something is asked anew by now
                 return self._skips(6)
         return await run_in_threadpool(self._stopped, chat_id, search, request)
+
+    def _writing_of(self, chat_id: str, request: gr.Request) -> Writing | None:
+        """What is written in a conversation of theirs. Raises `AccessError` where it is none of theirs."""
+        if not chat_id:
+            return None
+        self.chats.get(self._visitor(request)[1], chat_id)
+        return self._writing.get(chat_id)
 
     def _stopped(self, chat_id: str, search: str, request: gr.Request) -> list[Any]:
         said, reader = self._visitor(request)
@@ -335,7 +338,9 @@ class _Talk(Answering):
     ) -> AsyncIterator[Any]:
         """Search, write, keep; each step is shown. Whoever leaves or stops ends it, and what was written is kept."""
         writing = self._writing.setdefault(chat_id, Writing())
-        async with writing.turn:
+        async with writing.takes_turn() as wanted:
+            if not wanted:
+                return
             writing.waiting.pop(question, None)
             async for shown in self._written(writing, chat_id, question, text, bases, open_mode, request):
                 yield shown

@@ -5,10 +5,12 @@ import html
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
+from app.answering.answer import Event
 from app.answering.backend import HOW_TO
 from app.answering.plan import request
 from app.messages.texts import TEXTS, Tongue
@@ -32,12 +34,55 @@ _MUTEX = threading.Lock()
 class Writing:
     """A conversation that is answered: one answer at a time, in `turn`, and one question put at a time, in `asking`; as
     what it was last shown; and the questions that wait behind it, by their ids.
+
+    `going`: what carries the answer out. `stops`: how often it was stopped, and how often before what has the turn was
+    asked.
     """
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)
     shown: list[dict[str, str]] = field(default_factory=list)
     waiting: dict[int, dict[str, str]] = field(default_factory=dict)
+    going: asyncio.Task[None] | None = None
+    stops: int = 0
+    _stops_before: int = 0
+
+    @asynccontextmanager
+    async def takes_turn(self) -> AsyncIterator[bool]:
+        """Wait for the turn; false where it was stopped meanwhile."""
+        before = self.stops
+        async with self.turn:
+            self._stops_before = before
+            yield self.stops == before
+
+    def stop(self) -> None:
+        """End the answer, and what waits behind it."""
+        self.stops += 1
+        if self.going:
+            self.going.cancel()
+
+    async def until_stopped(self, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+        """`events`, to their end or until this is stopped; carried out in one task, as its limits of time need."""
+        if self.stops != self._stops_before:
+            return
+        steps: asyncio.Queue[Event | None] = asyncio.Queue()
+
+        async def carry_out() -> None:
+            async with aclosing(events):
+                async for event in events:
+                    steps.put_nowait(event)
+
+        going = self.going = asyncio.create_task(carry_out())
+        going.add_done_callback(lambda _: steps.put_nowait(None))
+        try:
+            while (event := await steps.get()) is not None:
+                yield event
+            if not going.cancelled():
+                going.result()  # raises what it ended with
+        finally:
+            self.going = None
+            going.cancel()
+            await asyncio.gather(going, return_exceptions=True)
 
     def messages(self, shown: list[dict[str, str]]) -> list[dict[str, str]]:
         """What is shown from now on, with what waits."""

@@ -5,16 +5,21 @@ which makes its widgets inside the tab; `say("key")` is a label that the browser
 """
 
 import html
+import logging
 import os
 import secrets
+import sys
 import threading
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from fastapi import Request
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from gradio import queueing
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -37,6 +42,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from app.running.bases import State
+
+log = logging.getLogger(__name__)
 
 TABS = (chat, knowledge, lab, models, settings)
 _HERE = Path(__file__).parent
@@ -117,7 +124,15 @@ def mount(api: "FastAPI", state: "State", kb: str) -> "FastAPI":
     )  # fmt: skip
     page: Any = next(route.app for route in api.routes if isinstance(route, Mount))
     page.state_holder = blocks.state_holder = sessions  # in place of Gradio's own
+    queueing.traceback = SimpleNamespace(print_exc=_log_failure)  # type: ignore[attr-defined]
     return api
+
+
+def _log_failure() -> None:
+    """In place of the traceback that Gradio prints, whose message may hold all that an event sent."""
+    error = sys.exception()
+    where = "" if isinstance(error, gr.Error) else "\n" + "".join(traceback.format_tb(error and error.__traceback__))
+    log.error("an event of the page failed: %s: %.300r%s", type(error).__name__, str(error), where.rstrip())
 
 
 def _uploads(state: "State") -> Uploads:

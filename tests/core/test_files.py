@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.files import keep_private
+from core.files import copy_whole, keep_private, name_folder_whole, name_whole, write_whole
 
 
 def modes(folder: Path) -> dict[str, int]:
@@ -67,3 +67,36 @@ def test_links_lead_nowhere_else_and_what_another_owns_is_left(
 def test_where_there_is_no_data_folder_yet_none_is_made(tmp_path: Path) -> None:
     keep_private(tmp_path / "data")
     assert not (tmp_path / "data").exists()
+
+
+def test_what_gets_its_name_was_synced_with_all_below_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Contents before the name, and the name after it: so a power cut leaves the whole or nothing (POSIX, fsync)."""
+    synced, named = set[int](), dict[str, set[int]]()
+    sync, rename = os.fsync, os.rename
+
+    def note_sync(handle: int) -> None:
+        sync(handle)
+        synced.add(os.fstat(handle).st_ino)
+
+    def note_name(source: Path, target: Path) -> None:
+        named[Path(target).name] = set(synced)
+        rename(source, target)
+        synced.discard(Path(target).parent.stat().st_ino)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "rename", note_name)
+    monkeypatch.setattr(os, "replace", note_name)
+    part = tmp_path / "model.partial"
+    (part / "tokenizer").mkdir(parents=True)
+    for name in ("model.safetensors", "tokenizer/vocab.txt"):
+        (part / name).write_text(name)
+    (tmp_path / "weights.part").write_text("w")
+    name_folder_whole(part, tmp_path / "model")
+    name_whole(tmp_path / "weights.part", tmp_path / "weights")
+    copy_whole(tmp_path / "weights", tmp_path / "copy")
+    write_whole(tmp_path / "run.json", "{}")
+    assert named.keys() == {"model", "weights", "copy", "run.json"}
+    for name, safe in named.items():
+        below = [tmp_path / name, *(tmp_path / name).rglob("*")]
+        assert {path.stat().st_ino for path in below} <= safe, name
+    assert tmp_path.stat().st_ino in synced

@@ -107,6 +107,19 @@ def test_what_is_not_done_is_refused_and_named(http: TestClient, fields: dict[st
     assert said in error["message"]
 
 
+@pytest.mark.parametrize(
+    "body", [b"", b"no json", b'{"model": ', b'{"model": "\xff\xfe"}'], ids=["none", "text", "cut", "bytes"]
+)
+@pytest.mark.parametrize("path", ["embeddings", "rerank", "chat/completions"])
+def test_a_body_that_is_no_json_is_refused_in_the_form_of_other_errors(
+    http: TestClient, path: str, body: bytes
+) -> None:
+    reply = http.post(f"/v1/{path}", content=body, headers={"content-type": "application/json"})
+    assert reply.status_code == 400
+    assert reply.json()["error"]["type"] == "invalid_request_error"
+    assert reply.json()["error"]["message"]
+
+
 def test_a_long_text_is_cut_where_that_is_asked_for(http: TestClient) -> None:
     asked = {"model": "handbook", "input": LONG, "truncate": True}
     response = http.post("/v1/embeddings", json=asked)

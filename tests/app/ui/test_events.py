@@ -189,6 +189,22 @@ def test_what_the_page_does_not_need_is_closed(sender: Any, method: str, path: s
     assert sender("admin").client.request(method, path).status_code in (404, 405)
 
 
+def test_the_log_holds_little_of_what_a_wrong_event_sent(app: App, sender: Any) -> None:
+    who, sent = sender("editor"), "forged line\n" * 5_000
+    lists = [(number, kinds) for number, kinds in events(who.client) if {"dropdown", "radio"} & set(kinds)]
+    assert lists
+    before = app.log.stat().st_size
+    for number, kinds in lists:
+        assert who.join(number, [None if kind == "state" else sent for kind in kinds]).status_code in (200, 400, 403)
+    with who.client.stream("GET", f"/gradio_api/queue/data?session_hash={who.session}") as stream:
+        ended = [line for line in stream.iter_lines() if "process_completed" in line]
+    assert ended
+    told = app.log.read_text("utf-8")[before:]
+    assert "an event of the page failed" in told
+    assert len(told) < 10_000 * len(lists)
+    assert not any(line.startswith("forged line") for line in told.splitlines())
+
+
 def test_what_is_no_event_is_refused(sender: Any) -> None:
     who = sender("admin")
     number, kinds = next((number, kinds) for number, kinds in events(who.client) if len(kinds) == 1)

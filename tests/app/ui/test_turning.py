@@ -63,3 +63,20 @@ def test_the_answer_of_a_conversation_that_was_left_is_kept_whole(ui: App, stub:
     seen.page.locator(f"#chat-list [data-act=open][title^='{FIRST[:20]}']").first.click()
     expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("slow59")
     assert "(stopped)" not in seen.page.locator("#chat").inner_text()
+
+
+def test_stop_ends_the_answer_of_the_conversation_that_is_shown_alone(ui: App, stub: Stub, visit: Visiting) -> None:
+    seen = visit(ui)
+    begun(seen, stub)
+    seen.page.click("#chat-new")
+    expect(seen.page.locator("#chat [data-testid=bot]")).to_have_count(0)
+    stub.reply = Reply(words("other", 5000), delay_s=0.05)
+    seen.ask(OTHER)
+    expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("other3 ")
+    seen.page.locator("#question .stop-button").dispatch_event("click")
+    first, other = stub.answers()
+    assert other.left.wait(15)
+    assert seen.finished().startswith("other0 other1")
+    assert not first.left.is_set()
+    seen.page.click(f"#chat-list [data-act=open][title^='{FIRST[:20]}']")
+    expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("slow299")
