@@ -88,7 +88,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     `--dist loadscope --no-loadscope-reorder` keeps this order.
     """
-    if config.getoption("lf") and len(items) > _FEW:
+    if config.getoption("lf", False) and len(items) > _FEW:
         pytest.exit(f"{len(items)} tests failed: too many to run once more, alone", 1)
     if config.getoption("quick"):
         left_out = {item for item in items if any(item.get_closest_marker(name) for name in _LONG)}

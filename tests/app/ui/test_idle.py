@@ -21,11 +21,10 @@ from app.ui.page import mount
 from bench.soak import Page
 from core.config import load
 from tests.app.app_process import Visiting
+from tests.app.ui.knowledge_page import enter_tab
 from tests.fixtures_vllm import free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-_CLOSED_S = 0.2
 
 
 class Here:
@@ -48,7 +47,6 @@ def here(handbook: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[H
     folder = tmp_path_factory.mktemp("idle")
     shutil.copytree(handbook, folder / "data")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.http.sessions.CLOSED_S", _CLOSED_S)
         patch.setenv("GRADIO_TEMP_DIR", str(folder / "received"))
         app = Here(folder / "data")
         thread = threading.Thread(target=app.server.run, daemon=True)
@@ -66,7 +64,10 @@ def until(met: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
-def test_a_page_is_kept_while_it_is_open_and_forgotten_once_it_is_closed(here: Here) -> None:
+def test_a_page_is_kept_while_it_is_open_and_forgotten_once_it_is_closed(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.http.sessions.CLOSED_S", 0.2)
     page = Page(here, httpx.get(f"{here.url}/config").json())  # type: ignore[arg-type]
     kept = here.sessions.session_data[page.session]
     time.sleep(3)  # in which what is closed is looked for some times
@@ -90,6 +91,6 @@ def test_a_page_that_was_forgotten_goes_on_where_it_was(here: Here, browser: Bro
     assert seen.answer(0) == first
     assert seen.page.locator("[data-chat]").get_attribute("data-chat") == chat
     here.sessions.session_data.clear()  # as after minutes without a connection
-    seen.page.click("button[role=tab]:has-text('Knowledge')")
+    enter_tab(seen.page)
     seen.page.click("#knowledge-plan")
-    expect(seen.page.locator("#knowledge-job")).to_contain_text("handbook")
+    expect(seen.page.locator("#knowledge-job")).to_contain_text("21 unchanged")
