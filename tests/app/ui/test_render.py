@@ -266,7 +266,7 @@ def test_how_it_was_found_lists_wordings_places_and_what_was_lost_and_is_inert()
     assert rows[0][2:] == ["#4", "", "0.750", "0.900"]
     assert rows[1][2:] == ["", "#2", "0.250", ""]
     assert "holiday &lt;img" in shown
-    assert "fuse 1.5 ms" in shown
+    assert "融合 1.5 ms" in shown
     assert "rs-trace" not in evidence([source("leave")], "leave", "en")
 
 
