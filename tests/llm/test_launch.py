@@ -19,7 +19,7 @@ def test_what_is_heard_of_a_training_goes_on_and_the_pipe_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     argv = [sys.executable, "-c", CHILD, str(tmp_path / OUTCOME), SPOKEN]
-    monkeypatch.setattr(launch, "command", lambda folder, config: argv)
+    monkeypatch.setattr(launch, "command", lambda *_: argv)
     left_open: list[str] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda told: left_open.append(str(told.exc_value)))
     said: list[tuple[str, int, int]] = []
