@@ -1,6 +1,7 @@
 """One change, one request: what Gradio makes of our wiring, and what a page does when a choice changes quickly."""
 
 from collections import defaultdict
+from pathlib import Path
 
 import gradio as gr
 import pytest
@@ -8,13 +9,14 @@ import pytest
 from app.running.bases import State
 from app.ui import page
 from app.ui.together import Together
-from core.config import Config, Settings
+from core.config import load
 
 
 @pytest.fixture
-def blocks(cfg: Config, monkeypatch: pytest.MonkeyPatch) -> gr.Blocks:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", f"{cfg.app.data}-received")
-    return page._blocks(State(Settings(cfg, {}, None)), "kb", gr.I18n())
+def blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> gr.Blocks:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "received"))
+    settings = load(flags={"app.data": str(tmp_path / "data"), "llm.backend": "extractive"}, environ={})
+    return page._blocks(State(settings), "kb", gr.I18n())
 
 
 def test_what_changes_has_one_listener(blocks: gr.Blocks) -> None:
