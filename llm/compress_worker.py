@@ -1,8 +1,9 @@
 """Quantize a model with llm-compressor: `python compress_worker.py FOLDER`, in llm-compressor's own environment.
 
-FOLDER/job.json says what to do: {"model", "scheme", "group", "calibration": [[id]], "measured": [[id]], "labels":
-[[id]]}. The model is written to FOLDER/model and what was measured to FOLDER/outcome.json; progress goes to standard
-output as lines of `@ stage done total`. Imports nothing of the app, which this environment does not hold.
+FOLDER/job.json says what to do: {"model", "scheme", "group", "prune", "sparsity", "pattern", "calibration": [[id]],
+"measured": [[id]], "labels": [[id]]}. The model is written to FOLDER/model and what was measured to
+FOLDER/outcome.json; progress goes to standard output as lines of `@ stage done total`. Imports nothing of the app,
+which this environment does not hold.
 """
 
 # pyright: reportMissingImports=false
@@ -37,8 +38,11 @@ def main() -> None:
     del model
     gc.collect()
     # Measured on what was written and read again, not on what is in memory: that is what will be served.
-    after = _perplexity(_load(str(folder / "model")), job, "perplexity after")
-    outcome = {"perplexity": {"before": before, "after": after}, "dtype": dtype}
+    written = _load(str(folder / "model"))
+    outcome: dict[str, Any] = {"dtype": dtype, "perplexity": {"before": before}}
+    if job["prune"]:
+        outcome["zeros"] = _zeros(written, job["pattern"])
+    outcome["perplexity"]["after"] = _perplexity(written, job, "perplexity after")
     (folder / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
 
 
@@ -56,25 +60,11 @@ def _load(model: str) -> Any:
 
 
 def _quantize(model: Any, job: dict[str, Any]) -> None:
-    """Quantize in memory. What equalises the scales comes before what quantizes."""
+    """Prune and quantize in memory, the steps of the recipe one after the other."""
     from llmcompressor import oneshot
-    from llmcompressor.modifiers.gptq import GPTQModifier
-    from llmcompressor.modifiers.quantization import QuantizationModifier
-    from llmcompressor.modifiers.transform.awq import AWQModifier
-    from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
     from torch.utils.data import DataLoader
 
-    ignore, scheme = ["lm_head"], job["scheme"]
-    if scheme == "fp8":
-        recipe: list[Any] = [QuantizationModifier(targets="Linear", scheme="FP8_DYNAMIC", ignore=ignore)]
-    elif scheme == "w8a8":
-        smooth = SmoothQuantModifier(smoothing_strength=_SMOOTHING)
-        recipe = [smooth, GPTQModifier(targets="Linear", scheme="W8A8", ignore=ignore)]
-    elif scheme == "awq":
-        _keep_memory_unpinned()
-        recipe = [AWQModifier(), QuantizationModifier(config_groups=_groups(job["group"], False), ignore=ignore)]
-    else:
-        recipe = [GPTQModifier(config_groups=_groups(job["group"], True), ignore=ignore)]
+    recipe = _recipe(job)
     rows = job["calibration"]
     if not rows:
         _tell("quantizing", 0, 1)
@@ -90,6 +80,66 @@ def _quantize(model: Any, job: dict[str, Any]) -> None:
     _tell("quantizing", 0, len(rows))
     loader = DataLoader(rows, batch_size=1, collate_fn=one)
     oneshot(model=model, dataset=loader, recipe=recipe, num_calibration_samples=len(rows))
+
+
+def _recipe(job: dict[str, Any]) -> list[Any]:
+    """What equalises the scales, what prunes, what quantizes.
+
+    Behind pruning weights are rounded: GPTQ spreads its errors over the zeros and so fills them (llm-compressor 0.14).
+    """
+    from llmcompressor.modifiers.gptq import GPTQModifier
+    from llmcompressor.modifiers.pruning import SparseGPTModifier, WandaPruningModifier
+    from llmcompressor.modifiers.quantization import QuantizationModifier
+    from llmcompressor.modifiers.transform.awq import AWQModifier
+    from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
+
+    steps: list[Any] = []
+    every: dict[str, Any] = {"targets": "Linear", "ignore": ["lm_head"]}
+    if job["scheme"] == "w8a8":
+        steps.append(SmoothQuantModifier(smoothing_strength=_SMOOTHING))
+    if job["prune"]:
+        pruner = {"sparsegpt": SparseGPTModifier, "wanda": WandaPruningModifier}[job["prune"]]
+        block = "2:4" if job["pattern"] == "2:4" else "0:0"
+        steps.append(pruner(sparsity=job["sparsity"], mask_structure=block, ignore=every["ignore"]))
+    with_errors_spread = QuantizationModifier if job["prune"] else GPTQModifier
+    match job["scheme"]:
+        case "w8a8":
+            steps.append(with_errors_spread(scheme="W8A8", **every))
+        case "w4a16":
+            steps.append(with_errors_spread(config_groups=_groups(job["group"], True), ignore=every["ignore"]))
+        case "awq":
+            _keep_memory_unpinned()
+            groups = _groups(job["group"], False)
+            steps += [AWQModifier(), QuantizationModifier(config_groups=groups, ignore=every["ignore"])]
+        case "fp8":
+            steps.append(QuantizationModifier(scheme="FP8_DYNAMIC", **every))
+        case "nvfp4" | "mxfp4":
+            steps.append(QuantizationModifier(scheme=job["scheme"].upper(), **every))
+    return steps
+
+
+def _zeros(model: Any, pattern: str) -> float:
+    """The share of the weights of the linear layers that are zero, as written.
+
+    Raises `ValueError` where four in a row have more than two others, and 2:4 was asked for.
+    """
+    import torch
+    from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
+
+    zeros = count = 0
+    for name, layer in model.named_modules():
+        if "Linear" not in type(layer).__name__ or name == "lm_head":
+            continue
+        if hasattr(layer, "weight_packed"):
+            shape = torch.Size(layer.weight_shape.tolist())
+            weights = unpack_from_int32(layer.weight_packed, 4, shape)
+        else:
+            weights = layer.weight
+        none = weights.float() == 0
+        if pattern == "2:4" and int(none.reshape(-1, 4).sum(1).min()) < 2:
+            raise ValueError(f"{name} has more than two weights of four that are not zero")
+        zeros, count = zeros + int(none.sum()), count + none.numel()
+    return zeros / max(count, 1)
 
 
 def _groups(size: int, symmetric: bool) -> dict[str, Any]:

@@ -25,10 +25,10 @@ _BITS = {
 _CACHE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _WORKSPACE = {"gpu": 1.0, "cpu": 0.5}  # GiB: CUDA graphs, activations, the libraries' own: a guess on the safe side
 
-# vLLM's quantization page: the least CUDA compute capability for each format, and whether the CPU build serves it.
+# What vLLM 0.32's kernels need: the least CUDA compute capability for each format, and whether the CPU build serves it.
 _KERNELS: dict[str, tuple[float, bool]] = {
     "w4a16": (7.5, True), "w8a16": (7.5, False), "w8a8": (7.5, True), "fp8": (7.5, True), "awq": (7.5, True),
-    "gptq": (7.0, True), "bitsandbytes": (7.5, False), "nvfp4": (10.0, False), "mxfp4": (9.0, False),
+    "gptq": (7.0, True), "bitsandbytes": (7.5, False), "nvfp4": (7.5, False), "mxfp4": (8.0, False),
 }  # fmt: skip
 _INSTEAD = {"nvfp4": "fp8 or w4a16", "mxfp4": "w4a16"}
 
@@ -192,7 +192,7 @@ def quantized_as(config: dict[str, Any]) -> str:
     weights, inputs = first.get("weights") or {}, first.get("input_activations") or {}
     bits = weights.get("num_bits")
     if weights.get("type") == "float":
-        return "nvfp4" if bits == 4 else "fp8"
+        return "fp8" if bits != 4 else "mxfp4" if str(weights.get("scale_dtype")).endswith("uint8") else "nvfp4"
     return f"w{bits}a{inputs.get('num_bits', 16)}"
 
 

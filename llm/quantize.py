@@ -21,7 +21,9 @@ from core.errors import ConfigError, ModelError, RagstoneError
 from llm import environment
 from llm.environment import Environment
 
-Scheme = Literal["w4a16", "awq", "w8a8", "fp8"]
+Scheme = Literal["w4a16", "awq", "w8a8", "fp8", "nvfp4", "mxfp4", "none"]
+Pruner = Literal["", "sparsegpt", "wanda"]
+Pattern = Literal["2:4", "any"]
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
@@ -31,7 +33,10 @@ _WORKER = Path(__file__).with_name("compress_worker.py")
 _GROUPED = frozenset[Scheme](("w4a16", "awq"))
 _GROUPS = (128, 64, 32)  # sizes that vLLM's kernels for 4 bits know
 _TILE = 32  # of vLLM's CPU kernel for 4 bits: rows and columns of a weight are multiples of it
-_LEAST, _FP8 = 7.5, 8.9  # compute capabilities: of any of the kernels, and of FP8 arithmetic
+_LEAST, _MXFP4 = 7.5, 8.0  # compute capabilities: of any of the kernels, of those of MXFP4,
+_FP8, _FP4 = 8.9, 10.0  # of FP8 arithmetic, of FP4 arithmetic
+_WIDTHS = {"nvfp4": 16, "mxfp4": 32}  # weights that share a scale
+_KEEPS_ZEROS: tuple[Scheme, ...] = ("none", "w8a8", "w4a16", "fp8")
 _TARGET = re.compile(r"cuda-(\d{1,2}\.\d)")
 _NOT_PASSED_ON = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "RAGSTONE_LLM__API_KEY")
 _TAIL = 12
@@ -71,17 +76,37 @@ def check_target(scheme: Scheme, target: str, sizes: Sizes) -> str:
     Raises `ConfigError` where it cannot be served, saying which formats can.
     """
     if reason := _refused(scheme, target, sizes):
-        others = [other for other in SCHEMES if not _refused(other, target, sizes)]
+        others = [other for other in SCHEMES if other != "none" and not _refused(other, target, sizes)]
         hint = f"use --scheme {' or '.join(others)}" if others else "serve the model unquantized there"
         raise ConfigError(f"vLLM cannot serve {scheme} on {target}: {reason}", hint)
     if scheme == "fp8" and target == "cpu":
         return "fp8 is slow on a processor without AMX: w8a8 is quicker there at the same size"
     if scheme == "fp8" and _capability(target) < _FP8:
         return f"{target} has no FP8 arithmetic: the weights take half the memory, prompts are not read faster"
+    if scheme in _WIDTHS and _capability(target) < _FP4:
+        return f"{target} has no FP4 arithmetic: the weights take a quarter of the memory, prompts are not read faster"
     return ""
 
 
+def check_pruning(scheme: Scheme, prune: Pruner, sparsity: float, pattern: Pattern) -> None:
+    """Raise `ConfigError` for what does not go together."""
+    if scheme == "none" and not prune:
+        raise ConfigError("--scheme none leaves all as it is", "name a format, or give --prune")
+    if not prune:
+        return
+    if scheme not in _KEEPS_ZEROS:
+        raise ConfigError(
+            f"--prune does not go with --scheme {scheme}", f"take --scheme {', '.join(_KEEPS_ZEROS[:-1])} or fp8"
+        )
+    if not 0 < sparsity < 1:
+        raise ConfigError(f"--sparsity is a share between 0 and 1, not {sparsity:g}", "0.5 is half of the weights")
+    if pattern == "2:4" and sparsity != 0.5:
+        raise ConfigError("2:4 is half of the weights", "leave --sparsity out, or give --pattern any")
+
+
 def _refused(scheme: Scheme, target: str, sizes: Sizes) -> str:
+    if scheme == "none":
+        return ""
     if target != "cpu" and _capability(target) < _LEAST:
         return f"its kernels need compute capability {_LEAST} (Turing)"
     if scheme in _GROUPED:
@@ -89,6 +114,13 @@ def _refused(scheme: Scheme, target: str, sizes: Sizes) -> str:
             return f"the widths {sorted(sizes.inputs)} of its layers share no group size of {_GROUPS}"
         if target == "cpu" and (odd := sorted(width for width in sizes.outputs if width % _TILE)):
             return f"the CPU kernel takes widths that are multiples of {_TILE}, and these layers have {odd}"
+    if width := _WIDTHS.get(scheme):
+        if target == "cpu":
+            return "its CPU build has no kernel for it"
+        if scheme == "mxfp4" and _capability(target) < _MXFP4:
+            return f"its kernels need compute capability {_MXFP4:g} (Ampere)"
+        if odd := sorted(found for found in sizes.inputs if found % width):
+            return f"{width} weights share a scale, and these layers have widths of {odd}"
     return ""
 
 

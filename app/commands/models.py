@@ -14,7 +14,7 @@ from app.commands.terminal import AsJson, Kb, err, noted, out, print_json, progr
 from core.config import Config
 from core.errors import ConfigError
 from llm import registry
-from llm.quantize import Scheme
+from llm.quantize import Pattern, Pruner, Scheme
 from llm.registry import parity_of, size
 from retrieval.home import names
 
@@ -65,6 +65,13 @@ def suits(
     target: Annotated[
         str, typer.Option("--target", help="What is to serve it: auto (this machine), cpu, or e.g. cuda-8.9.")
     ] = "auto",
+    prune: Annotated[
+        Pruner, typer.Option("--prune", help="Set weights to zero first: sparsegpt or wanda.", show_default=False)
+    ] = "",
+    sparsity: Annotated[float, typer.Option("--sparsity", help="The share of the weights that --prune takes.")] = 0.5,
+    pattern: Annotated[
+        Pattern, typer.Option("--pattern", help="Of what --prune takes: two of every four, or any.")
+    ] = "2:4",
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Say how a model can be trained, made smaller and served; a folder with its config.json is enough."""
@@ -179,7 +186,12 @@ def promote(
 @proofs.command()
 def quantize(
     ctx: typer.Context, model: Model,
-    scheme: Annotated[Scheme, typer.Option("--scheme", help="w4a16: GPTQ; awq: 4 bits too; w8a8: SmoothQuant; fp8.")],
+    scheme: Annotated[
+        Scheme,
+        typer.Option(
+            "--scheme", help="w4a16: GPTQ; awq: 4 bits too; w8a8: SmoothQuant; fp8; nvfp4, mxfp4; none: --prune alone."
+        ),
+    ],
     source: Data,
     name: ResultName = "",
     samples: Annotated[int, typer.Option("--samples", min=1, max=100_000, help="Rows that calibrate.")] = 256,
@@ -187,12 +199,19 @@ def quantize(
     target: Annotated[
         str, typer.Option("--target", help="What is to serve it: auto (this machine), cpu, or e.g. cuda-8.9.")
     ] = "auto",
+    prune: Annotated[
+        Pruner, typer.Option("--prune", help="Set weights to zero first: sparsegpt or wanda.", show_default=False)
+    ] = "",
+    sparsity: Annotated[float, typer.Option("--sparsity", help="The share of the weights that --prune takes.")] = 0.5,
+    pattern: Annotated[
+        Pattern, typer.Option("--pattern", help="Of what --prune takes: two of every four, or any.")
+    ] = "2:4",
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Make a model smaller, in a format that vLLM serves; an adapter is merged first."""
     from app.training.quantize import Request, run
 
-    request = Request(model, scheme, source, name, samples, seed, target)
+    request = Request(model, scheme, source, name, samples, seed, target, prune, sparsity, pattern)
     with progress_bars() as progress:
         report = run(ctx.obj.config, request, progress=progress, say=_say)
     print_json(report) if as_json else _show_quantized(report)
@@ -241,6 +260,8 @@ def _show_quantized(report: dict[str, Any]) -> None:
         table.add_column(column, justify="right" if column else "left")
     table.add_row("size", size(found["bytes_before"]), size(found["bytes_after"]))
     table.add_row("perplexity", f"{found['perplexity_before']:.4f}", f"{found['perplexity_after']:.4f}")
+    if "zeros" in found:
+        table.add_row("zeros", "", f"{found['zeros']:.1%}")
     out.print(table)
     for note in report["notes"]:
         err.print(f"note: {escape(note)}", highlight=False)

@@ -22,7 +22,7 @@ from core.text import digest
 from llm import quantize, registry
 from llm.examples import Example, examples_file, read_examples
 from llm.merge import merge
-from llm.quantize import Scheme
+from llm.quantize import Pattern, Pruner, Scheme
 from llm.tokens import Tokenized, carry_tokenizer, load_tokenizer, template_hash, tokenize
 
 _CONTEXT = 2048  # tokens of a row; longer ones are left out
@@ -34,7 +34,8 @@ class Request:
     """What is to be quantized. `model`: a model's name in the registry or its folder; `name` of the result.
 
     `source`: a data set's name, its folder, or a JSONL file. `samples` rows of it calibrate, drawn by `seed`.
-    `target`: auto, cpu or cuda-<capability>, see llm/quantize.py.
+    `target`: auto, cpu or cuda-<capability>, see llm/quantize.py. `prune`: the share `sparsity` of the weights is set
+    to zero first, two of every four or wherever they matter least.
     """
 
     model: str
@@ -44,6 +45,9 @@ class Request:
     samples: int = 256
     seed: int = 0
     target: str = "auto"
+    prune: Pruner = ""
+    sparsity: float = 0.5
+    pattern: Pattern = "2:4"
 
 
 def run(
@@ -54,8 +58,10 @@ def run(
     Raises `ConfigError` for a format that the target cannot serve, `ModelError` for the model and for llm-compressor.
     """
     data = Path(cfg.app.data)
+    quantize.check_pruning(request.scheme, request.prune, request.sparsity, request.pattern)
     model = whole(find(data, request.model))
-    name = request.name or f"{model.name}-{request.scheme}"
+    kinds = [request.prune, "" if request.scheme == "none" else request.scheme]
+    name = request.name or "-".join([model.name, *filter(None, kinds)])
     home = registry.home(data, name)
     target = quantize.target_of(cfg.llm, request.target)
     sizes = quantize.sizes_of(model)
@@ -65,7 +71,9 @@ def run(
     origin = registry.read_record(model) if (model / registry.RECORD).is_file() else {}
     identity = registry.weights_hash(model)
     group = quantize.group_of(sizes) if request.scheme in ("w4a16", "awq") else 0
-    rows = [] if request.scheme == "fp8" else [row["input_ids"] for row in calibration.rows]  # FP8 scales need no data
+    no_data = request.scheme in ("fp8", "mxfp4") and not request.prune  # their scales are of the weights alone
+    rows = [] if no_data else [row["input_ids"] for row in calibration.rows]
+    pruning = {"prune": request.prune, "sparsity": request.sparsity, "pattern": request.pattern}
     record: dict[str, Any] = {
         "kind": "quantized", "model": str(home), "scheme": request.scheme, "group": group, "target": target,
         "base": origin.get("base") or {"name": str(model), "identity": identity},
@@ -73,6 +81,9 @@ def run(
         "calibration": {"rows": len(rows), "identity": digest(json.dumps(rows)).hex(), "seed": request.seed},
     }  # fmt: skip
     decides = [record[part] for part in ("source", "scheme", "group", "template", "calibration")]
+    if request.prune:
+        record["pruning"] = pruning
+        decides.append(pruning)
     record["key"] = digest(json.dumps([*decides, measured.rows], sort_keys=True)).hex()
     if done := registry.finished(home, record["key"]):
         return done | {"skipped": True}
@@ -83,6 +94,7 @@ def run(
         job = {
             "model": str(model), "scheme": request.scheme, "group": group, "seed": request.seed, "calibration": rows,
             "measured": [row["input_ids"] for row in measured.rows], "labels": [row["labels"] for row in measured.rows],
+            **pruning,
         }  # fmt: skip
         outcome = quantize.compress(python, partial, job, progress)
         _unpack(partial)
@@ -98,6 +110,9 @@ def run(
             "versions": {"ragstone": version("ragstone"), "llmcompressor": _pinned()},
             "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
         }  # fmt: skip
+        if request.prune:
+            record["metrics"]["zeros"] = round(outcome["zeros"], 4)
+            record["notes"].append("vLLM computes with zeros as with other weights: they make it no smaller or faster")
         record = registry.finish(partial, record)
     return record | {"skipped": False}
 

@@ -125,7 +125,8 @@ FLOAT8 = {"num_bits": 8, "type": "float"}
         (INT4, None, "w4a16"),
         (INT8, INT8, "w8a8"),
         (FLOAT8, FLOAT8, "fp8"),
-        ({"num_bits": 4, "type": "float"}, None, "nvfp4"),
+        ({"num_bits": 4, "type": "float", "scale_dtype": "torch.float8_e4m3fn"}, None, "nvfp4"),
+        ({"num_bits": 4, "type": "float", "scale_dtype": "torch.uint8"}, None, "mxfp4"),
     ],
 )
 def test_a_quantized_format_is_read_from_its_config(weights: object, inputs: object, form: str) -> None:
@@ -142,7 +143,9 @@ def test_other_makers_formats_keep_their_names() -> None:
 
 def test_a_format_without_a_kernel_is_refused_with_another() -> None:
     assert no_kernel("w4a16", H100) == no_kernel("fp8", H100) == no_kernel("", H100) == no_kernel("w8a8", CPU) == ""
-    assert no_kernel("nvfp4", H100) == "nvfp4 needs CUDA capability 10, H100 has 9; fp8 or w4a16 is"
+    assert no_kernel("nvfp4", H100) == no_kernel("mxfp4", H100) == ""  # their weights alone, in 16 bit arithmetic
+    turing = Device("T4", 1, 1, 7.5)
+    assert no_kernel("mxfp4", turing) == "mxfp4 needs CUDA capability 8, T4 has 7.5; w4a16 is"
     assert no_kernel("bitsandbytes", CPU) == "vLLM's CPU build has no kernel for bitsandbytes"
     assert "needs CUDA capability 7.5" in no_kernel("w8a8", Device("V100", 1, 1, 7.0))
 

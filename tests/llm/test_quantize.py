@@ -7,7 +7,18 @@ import torch
 from core.config import LlmConfig
 from core.errors import ConfigError, ModelError
 from llm import quantize
-from llm.quantize import Scheme, Sizes, check_target, compress, group_of, sizes_of, target_of
+from llm.quantize import (
+    Pattern,
+    Pruner,
+    Scheme,
+    Sizes,
+    check_pruning,
+    check_target,
+    compress,
+    group_of,
+    sizes_of,
+    target_of,
+)  # fmt: skip
 from tests import learning_lm
 
 USUAL = Sizes(frozenset({1024, 3072}), frozenset({1024, 3072}))
@@ -21,7 +32,8 @@ TALL = Sizes(frozenset({128}), frozenset({128, 40}))
     [
         ("w4a16", "cpu", ""), ("awq", "cpu", ""), ("w8a8", "cpu", ""), ("fp8", "cpu", "slow"),
         ("w4a16", "cuda-7.5", ""), ("fp8", "cuda-8.0", "no FP8 arithmetic"), ("fp8", "cuda-8.9", ""),
-        ("fp8", "cuda-12.0", ""),
+        ("fp8", "cuda-12.0", ""), ("nvfp4", "cuda-7.5", "no FP4 arithmetic"), ("nvfp4", "cuda-10.0", ""),
+        ("mxfp4", "cuda-9.0", "no FP4 arithmetic"), ("mxfp4", "cuda-12.0", ""), ("none", "cpu", ""),
     ],
 )  # fmt: skip
 def test_a_format_is_made_for_what_can_serve_it(scheme: Scheme, target: str, note: str) -> None:
@@ -35,6 +47,9 @@ def test_a_format_is_made_for_what_can_serve_it(scheme: Scheme, target: str, not
     [
         ("fp8", "cuda-7.0", USUAL, "7.5", "serve the model unquantized there"),
         ("w4a16", "cuda-8.0", ODD, "no group size", "--scheme w8a8 or fp8"),
+        ("nvfp4", "cpu", USUAL, "no kernel", "--scheme w4a16 or awq or w8a8 or fp8"),
+        ("mxfp4", "cuda-7.5", USUAL, "8 (Ampere)", "nvfp4"),
+        ("mxfp4", "cuda-10.0", Sizes(frozenset({48}), frozenset({48})), "widths of [48]", "nvfp4"),
         ("awq", "cpu", TALL, "multiples of 32, and these layers have [40]", "--scheme w8a8 or fp8"),
     ],
 )
@@ -45,6 +60,20 @@ def test_a_format_that_cannot_be_served_is_refused_and_those_that_can_are_named(
         check_target(scheme, target, sizes)
     assert reason in caught.value.message
     assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("scheme", "prune", "sparsity", "pattern", "reason"),
+    [
+        ("none", "", 0.5, "2:4", "as it is"), ("awq", "wanda", 0.5, "2:4", "does not go with --scheme awq"),
+        ("w8a8", "wanda", 1.0, "any", "between 0 and 1"), ("w8a8", "sparsegpt", 0.6, "2:4", "half of the weights"),
+    ],
+)  # fmt: skip
+def test_pruning_that_cannot_be_done_is_refused(
+    scheme: Scheme, prune: Pruner, sparsity: float, pattern: Pattern, reason: str
+) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        check_pruning(scheme, prune, sparsity, pattern)
 
 
 def test_the_group_is_the_largest_that_divides_every_layer() -> None:

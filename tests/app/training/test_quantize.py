@@ -7,7 +7,8 @@ from app.training.quantize import Request, find, run
 from core.config import Config, load
 from core.errors import ConfigError, DatasetError
 from llm import registry
-from llm.quantize import Scheme
+from llm.fit import quantized_as
+from llm.quantize import Pattern, Pruner, Scheme
 from tests import compressor, learning_lm
 
 
@@ -70,6 +71,42 @@ def test_a_quantized_model_is_smaller_and_as_sure_of_its_answers(
     assert run(cfg, Request(str(model), scheme, rows))["skipped"]
     with pytest.raises(ConfigError, match="other inputs or settings"):
         run(cfg, Request(str(model), "w8a8", rows, f"lm-{scheme}"))
+
+
+@pytest.mark.compressor
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("prune", "scheme", "pattern", "sparsity"),
+    [("sparsegpt", "w8a8", "2:4", 0.5), ("wanda", "w4a16", "2:4", 0.5), ("wanda", "none", "any", 0.3)],
+)
+def test_a_pruned_model_has_its_zeros_where_it_is_written(
+    cfg: Config, model: Path, rows: str, prune: Pruner, scheme: Scheme, pattern: Pattern, sparsity: float
+) -> None:
+    llm = cfg.llm.model_copy(update={"compressor_env": compressor.environment()})
+    cfg = cfg.model_copy(update={"llm": llm})
+    asked = Request(str(model), scheme, rows, prune=prune, sparsity=sparsity, pattern=pattern)
+    report = run(cfg, asked)
+    assert report["metrics"]["zeros"] == pytest.approx(sparsity, abs=0.01)
+    assert "vLLM computes with zeros" in report["notes"][-1]
+    name = f"lm-{prune}" + ("" if scheme == "none" else f"-{scheme}")
+    record = registry.read_record(registry.home(Path(cfg.app.data), name))
+    assert record["pruning"] == {"prune": prune, "sparsity": sparsity, "pattern": pattern}
+    assert run(cfg, asked)["skipped"]
+
+
+@pytest.mark.compressor
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["nvfp4", "mxfp4"])
+def test_weights_of_four_bits_in_floating_point_are_made_for_a_gpu(
+    cfg: Config, model: Path, rows: str, scheme: Scheme
+) -> None:
+    llm = cfg.llm.model_copy(update={"compressor_env": compressor.environment()})
+    cfg = cfg.model_copy(update={"llm": llm})
+    report = run(cfg, Request(str(model), scheme, rows, target="cuda-10.0"))
+    found, folder = report["metrics"], registry.home(Path(cfg.app.data), f"lm-{scheme}")
+    assert found["bytes_after"] < 0.5 * found["bytes_before"]
+    assert found["perplexity_after"] < 1.5
+    assert quantized_as(json.loads((folder / "config.json").read_text())) == scheme
 
 
 def test_a_model_that_is_quantized_already_is_refused(cfg: Config, model: Path, rows: str, tmp_path: Path) -> None:
