@@ -15,6 +15,10 @@
     field.dispatchEvent(new Event('input', { bubbles: true }));
   };
   const act = (action) => tell('chat', { action });
+  const go = (tab) => { // who has seen the steps of setting up is not led there again
+    if (tab === 'chat') document.cookie = 'ragstone_setup=seen; path=/; max-age=31536000; samesite=lax';
+    tell('page', { tab });
+  };
 
   // On a narrow page the list of chats and the passages lie over the rest, which cannot be reached meanwhile.
   const narrow = matchMedia('(max-width: 900px)');
@@ -98,10 +102,12 @@
     } else if (control?.dataset.page === 'keys') {
       return keys();
     }
+    const way = event.target.closest('[data-go]');
+    if (way) return go(way.dataset.go);
     if (event.target.closest('#chat-passages')) return passages();
     if (pane && (!pane.contains(event.target) || event.target.closest('[data-act=open], #chat-new'))) shut();
     const row = event.target.closest('button[data-value]');
-    const list = row?.closest('[id^="knowledge-"], #settings-rows');
+    const list = row?.closest('[id^="knowledge-"], #settings-rows, [id^="setup-"]');
     if (list) return tell(list.id, { value: row.dataset.value });
     const chat = event.target.closest('#chat-list [data-act]');
     if (chat) {
@@ -122,7 +128,9 @@
     else act(`show:${source[1]}:${source[2]}`);
   }, true);
   let shown = null; // the conversation that the address names
+  let led = /(?:^|; )ragstone_setup=/.test(document.cookie); // on a first visit to where it is set up
   new MutationObserver(() => {
+    if (!led && document.querySelector('[data-first]')) { led = true; go('setup'); }
     const chat = document.querySelector('[data-chat]')?.dataset.chat;
     if (chat !== undefined && chat !== shown) {
       shown = chat;
