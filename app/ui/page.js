@@ -15,9 +15,10 @@
     field.dispatchEvent(new Event('input', { bubbles: true }));
   };
   const act = (action) => tell('chat', { action });
-  const go = (tab) => { // who has seen the steps of setting up is not led there again
-    if (tab === 'chat') document.cookie = 'ragstone_setup=seen; path=/; max-age=31536000; samesite=lax';
-    tell('page', { tab });
+  const go = (tab) => {
+    if (tab !== 'chat') return tell('page', { tab });
+    document.cookie = 'ragstone_setup=seen; path=/; max-age=31536000; samesite=lax'; // it is not led there again
+    location.reload(); // what can be asked, and about what, may be new
   };
 
   // On a narrow page the list of chats and the passages lie over the rest, which cannot be reached meanwhile.

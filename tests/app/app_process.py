@@ -140,7 +140,7 @@ class Visit:
 
     def opened(self) -> None:
         """Wait until the page is there."""
-        self.page.wait_for_selector("#question textarea", timeout=60_000)
+        self.page.wait_for_selector("#question textarea", state="attached", timeout=60_000)
         self.until("document.querySelector('#status')?.innerText.trim().length > 0")
 
     def until(self, condition: str, seconds: float = 60) -> None:
