@@ -104,7 +104,10 @@
       return keys();
     }
     const way = event.target.closest('[data-go]');
-    if (way) return go(way.dataset.go);
+    if (way) {
+      wanted = way.dataset.setting ?? null;
+      return go(way.dataset.go);
+    }
     if (event.target.closest('#chat-passages')) return passages();
     if (pane && (!pane.contains(event.target) || event.target.closest('[data-act=open], #chat-new'))) shut();
     const row = event.target.closest('button[data-value]');
@@ -129,8 +132,13 @@
     else act(`show:${source[1]}:${source[2]}`);
   }, true);
   let shown = null; // the conversation that the address names
+  let wanted = null; // the setting that a link leads to, once it can be chosen
   let led = /(?:^|; )ragstone_setup=/.test(document.cookie); // on a first visit to where it is set up
   new MutationObserver(() => {
+    if (wanted && document.querySelector('#settings-rows-pressed') && document.querySelector('#settings-rows table')) {
+      tell('settings-rows', { value: wanted });
+      wanted = null;
+    }
     if (!led && document.querySelector('[data-first]')) { led = true; go('setup'); }
     const chat = document.querySelector('[data-chat]')?.dataset.chat;
     if (chat !== undefined && chat !== shown) {

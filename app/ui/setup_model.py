@@ -248,7 +248,7 @@ def _server(state: "State") -> Any:
         good, checks = _verdict(state, folder, said)
         if not good:
             return checks
-        if state.vllm is not None:
+        if state.vllm is not None and state.vllm.failure() is None:
             raise ConfigError("the model server runs already", "stop it first, in the Models tab")
         answer_by_folder(state, str(Path(folder.strip()).expanduser()))
         noted(state, request, "model.serve", folder.strip())
