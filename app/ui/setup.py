@@ -29,14 +29,14 @@ _TEXTS: dict[Tongue, dict[str, str]] = {
         "tab": "Set up",
         "intro": "Three steps to answers from your own documents. What is there already is ticked; each can wait.",
         "chat": "Go to the chat", "folder": "A folder of documents", "embedder": "An embedder",
-        "model": "A model that writes", "step": "Step {}: {}", "done": "✅ Step {}: {} ({})",
+        "model": "A model that writes", "step": "Step {}: {}", "done": "✓ Step {}: {} ({})",
         "documents": "{:,} documents",
     },
     "zh": {
         "tab": "设置向导",
         "intro": "三步即可得到来自您自己文档的回答。已具备的会打勾，每一步都可以以后再做。",
         "chat": "前往对话", "folder": "文档文件夹", "embedder": "嵌入模型",
-        "model": "撰写回答的模型", "step": "第 {} 步：{}", "done": "✅ 第 {} 步：{}（{}）",
+        "model": "撰写回答的模型", "step": "第 {} 步：{}", "done": "✓ 第 {} 步：{}（{}）",
         "documents": "{:,} 个文档",
     },
 }  # fmt: skip
@@ -129,14 +129,11 @@ def _looker(state: State, *, first: bool) -> Any:
             f'<div class="rs-setup"><p>{html.escape(texts["intro"])}</p>'
             f'<button type="button" class="rs-go" data-go="chat">{html.escape(texts["chat"])}</button></div>'
         )
-        folders, found = await asyncio.to_thread(_lists, state, said)
+        folders = setup_folder.lists(state) if first else [gr.skip()]  # somebody may be on the way to one
+        found = await asyncio.to_thread(setup_embedder.lists, state, said)
         return [head, *steps, *folders, *found, *await setup_model.lists(state, said)]
 
     return look
-
-
-def _lists(state: State, said: Tongue) -> tuple[list[Any], list[Any]]:
-    return setup_folder.lists(state, said), setup_embedder.lists(state, said)
 
 
 def _poller(state: State) -> Any:

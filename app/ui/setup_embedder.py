@@ -125,7 +125,7 @@ def _offered(offer: Offer, now: str, said: Tongue) -> str:
         _READS.get(offer.value, {}).get(said, ""), f"{offer.megabytes} MB" if offer.megabytes else "",
         texts[f"state_{offer.state}"],
     ]  # fmt: skip
-    mark = f"✅ {texts['in_use']} · " if offer.value == now else ""
+    mark = f"✓ {texts['in_use']} · " if offer.value == now else ""
     about = html.escape(" · ".join(fact for fact in facts if fact))
     return f'<b>{html.escape(offer.name)}</b><span class="rs-about">{mark}{about}</span>'
 

@@ -72,9 +72,11 @@ def build(state: "State", say: Any, kb: str) -> Part:
     import gradio as gr
 
     quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    path = gr.Textbox("", label=say("path"), max_lines=1, max_length=4096, elem_id="setup-path")
+    with gr.Row():
+        path = gr.Textbox("", label=say("path"), max_lines=1, max_length=4096, elem_id="setup-path", scale=3,
+                          min_width=260)  # fmt: skip
+        base = gr.Textbox(kb, label=say("base"), max_lines=1, max_length=64, elem_id="setup-base", min_width=160)
     places, pick = markup("setup-places"), pressed.box("setup-places")
-    base = gr.Textbox(kb, label=say("base"), max_lines=1, max_length=64, elem_id="setup-base")
     look = gr.Button(say("look"), variant="primary", elem_id="setup-look")
     plan = markup("setup-plan")
     ready = gr.State("")  # the look whose cost is shown
@@ -88,7 +90,7 @@ def build(state: "State", say: Any, kb: str) -> Part:
     return Part([plan, read, cancel, ready], [places], [*looks, reads, cancels], [reads])
 
 
-def lists(state: "State", said: Tongue) -> list[Any]:
+def lists(state: "State") -> list[Any]:
     """Where one begins to look for a folder."""
     rows = [(str(path), str(path)) for path in starts(state.cfg.app)]
     return [_rows(rows)]
@@ -134,7 +136,7 @@ def _rows(rows: list[tuple[str, str]]) -> str:
 def _placed(place: Place, said: Tongue) -> str:
     """The folders in one, each of which can be opened."""
     texts = TEXTS[said]
-    rows = [(str(place.path / name), f"📁 {name}") for name in place.folders]
+    rows = [(str(place.path / name), name) for name in place.folders]
     if place.above:
         rows.insert(0, (str(place.above), f"↑ {texts['up']}"))
     notes = [texts["here"].format(place.path)]

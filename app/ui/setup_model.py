@@ -34,13 +34,13 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "and look again; or give an address, or a model folder.",
         "m_url": "Address of an OpenAI-compatible server", "m_key": "Its key, where it wants one (never shown again)",
         "m_model": "Model; empty takes the first", "m_test": "Test", "m_use": "Use it",
-        "m_said": "✅ {} answers after {:.1f} s: “{}”", "m_thinks": "✅ {} answers after {:.1f} s; it thinks first.",
-        "m_context": "It reads {:,} tokens.", "m_used": "✅ {} writes the answers from now on.",
+        "m_said": "✓ {} answers after {:.1f} s: “{}”", "m_thinks": "✓ {} answers after {:.1f} s; it thinks first.",
+        "m_context": "It reads {:,} tokens.", "m_used": "✓ {} writes the answers from now on.",
         "m_none": "Give an address, or choose a server.", "m_not_there": "it does not serve {!r}",
         "m_own": "Or a model folder, served by the app's own vLLM",
         "m_folder": "Model folder on the machine that runs the app", "m_check": "Check it", "m_serve": "Serve it",
         "m_folder_none": "Give a model folder.", "m_what": "what", "m_result": "found", "m_hint": "what to do",
-        "m_starting": "The model server is starting", "m_serves": "✅ The app's own vLLM serves {}.",
+        "m_starting": "The model server is starting", "m_serves": "✓ The app's own vLLM serves {}.",
         "m_failed": "The model server did not start",
     },
     "zh": {
@@ -50,13 +50,13 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "或填写地址，或给出模型文件夹。",
         "m_url": "兼容 OpenAI 的服务地址", "m_key": "其密钥（如需要；之后不再显示）",
         "m_model": "模型；留空为第一个", "m_test": "测试", "m_use": "使用它",
-        "m_said": "✅ {} 在 {:.1f} 秒后应答：“{}”", "m_thinks": "✅ {} 在 {:.1f} 秒后应答；它会先思考。",
-        "m_context": "它可读 {:,} 个词元。", "m_used": "✅ 今后由 {} 撰写回答。",
+        "m_said": "✓ {} 在 {:.1f} 秒后应答：“{}”", "m_thinks": "✓ {} 在 {:.1f} 秒后应答；它会先思考。",
+        "m_context": "它可读 {:,} 个词元。", "m_used": "✓ 今后由 {} 撰写回答。",
         "m_none": "请填写地址，或选择一个服务。", "m_not_there": "它不提供 {!r}",
         "m_own": "或者：模型文件夹，由本应用自带的 vLLM 提供服务",
         "m_folder": "运行本应用的机器上的模型文件夹", "m_check": "检查", "m_serve": "启动服务",
         "m_folder_none": "请填写模型文件夹。", "m_what": "项目", "m_result": "结果", "m_hint": "建议",
-        "m_starting": "模型服务正在启动", "m_serves": "✅ 本应用自带的 vLLM 正在服务 {}。",
+        "m_starting": "模型服务正在启动", "m_serves": "✓ 本应用自带的 vLLM 正在服务 {}。",
         "m_failed": "模型服务未能启动",
     },
 }  # fmt: skip
@@ -172,7 +172,7 @@ def _tester(state: "State") -> Any:
         try:
             tried = await trial(state.cfg.llm.model_copy(update=told_by), said)
         except RagstoneError as error:
-            return f'<pre class="rs-problem" role="alert">❌ {html.escape(says(error, said))}</pre>'
+            return f'<pre class="rs-problem" role="alert">✗ {html.escape(says(error, said))}</pre>'
         form = "m_said" if tried.said else "m_thinks"
         context = [texts["m_context"].format(tried.context)] if tried.context else []
         return lines([texts[form].format(tried.model, tried.seconds, tried.said), *context])
@@ -198,7 +198,7 @@ def _user(state: "State") -> Any:
                 )
             answer_by_server(state, url, model, key.strip())
         except RagstoneError as error:
-            return f'<pre class="rs-problem" role="alert">❌ {html.escape(says(error, said))}</pre>', gr.skip()
+            return f'<pre class="rs-problem" role="alert">✗ {html.escape(says(error, said))}</pre>', gr.skip()
         noted(state, request, "model.use", model or models[0], url)
         return lines([texts["m_used"].format(model or models[0])]), ""
 
@@ -223,9 +223,7 @@ def _verdict(state: "State", folder: str, said: Tongue) -> tuple[bool, str]:
     if is_hub_name(path) or not Path(path).expanduser().is_dir():
         raise ModelError(f"model folder {path!r} does not exist", "`ragstone pull` fetches one; or give another folder")
     checks: list[Check] = verdict(state.cfg, path)
-    rows = [
-        (f"{'✅' if c.ok else '❌'} {says(c.name, said)}", says(c.detail, said), says(c.hint, said)) for c in checks
-    ]
+    rows = [(f"{'✓' if c.ok else '✗'} {says(c.name, said)}", says(c.detail, said), says(c.hint, said)) for c in checks]
     return all(check.ok for check in checks), table([texts[key] for key in ("m_what", "m_result", "m_hint")], rows)
 
 

@@ -60,13 +60,17 @@ def index(folder: Path, kb: str, data: Path, env: Mapping[str, str] | None = Non
 
 @contextmanager
 def running(
-    surface: str, data: Path, log: Path, env: Mapping[str, str] | None = None, *, start_s: float = _START_S
-) -> Iterator[App]:
-    """`ragstone ui` or `ragstone serve` on a free port, once /healthz answers 200; ended as by Ctrl-C or `kill`."""
+    surface: str, data: Path, log: Path, env: Mapping[str, str] | None = None, *, start_s: float = _START_S,
+    kb: str = "handbook",
+) -> Iterator[App]:  # fmt: skip
+    """`ragstone ui` or `ragstone serve` on a free port, once /healthz answers 200; ended as by Ctrl-C or `kill`.
+
+    `kb` "": without the option that names one.
+    """
     port = free_port()
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            command(surface, "--kb", "handbook", "--port", str(port)),
+            command(surface, *(["--kb", kb] if kb else []), "--port", str(port)),
             env=environment(data, env),
             cwd=ROOT,
             stdin=subprocess.DEVNULL,

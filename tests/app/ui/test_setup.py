@@ -52,7 +52,7 @@ def home(tmp_path: Path) -> Path:
 def installed(data: Path, file: Path, env: dict[str, str]) -> Iterator[App]:
     """The UI with a config.toml of its own; the unpacked embedder is that of this machine."""
     own = {"RAGSTONE_CONFIG": str(file), "RAGSTONE_CACHE": str(bundled.place().parent)}
-    with running("ui", data, file.with_name("ui.log"), own | env) as app:
+    with running("ui", data, file.with_name("ui.log"), own | env, kb="") as app:
         yield app
 
 
@@ -85,8 +85,8 @@ def test_from_the_open_page_to_a_cited_answer_by_a_model_of_ones_own(
         with_axe(seen)
         expect(page.locator("#tab-setup")).to_be_visible()
         folder, model = page.locator("#setup-step-folder"), page.locator("#setup-step-model")
-        expect(page.locator("#setup-step-embedder")).to_contain_text("✅")
-        expect(folder).not_to_contain_text("✅")
+        expect(page.locator("#setup-step-embedder")).to_contain_text("✓")
+        expect(folder).not_to_contain_text("✓")
         expect(page.locator("#setup-servers")).to_contain_text(MODEL)
         shot(page, f"first-visit-{said}-1")
         sound(seen)
@@ -99,12 +99,12 @@ def test_from_the_open_page_to_a_cited_answer_by_a_model_of_ones_own(
         for part in ("there", "cost", "kept"):
             expect(plan).to_contain_text(words[part])
         expect(plan).to_contain_text("locked.xyz")
-        assert not (tmp_path / "data" / "handbook").exists()
+        assert not (tmp_path / "data" / "default").exists()
         shot(page, f"first-visit-{said}-2")
         sound(seen)
         page.click("#setup-read")
         expect(plan).to_contain_text(words["added"])
-        expect(folder.locator("button").first).to_contain_text("✅")
+        expect(folder.locator("button").first).to_contain_text("✓")
 
         page.locator("#setup-servers").get_by_role("button", name=MODEL).click()
         expect(page.locator("#setup-url :is(input, textarea)")).to_have_value(stub.base_url)
@@ -122,7 +122,7 @@ def test_from_the_open_page_to_a_cited_answer_by_a_model_of_ones_own(
         page.get_by_role("button", name=words["chat"]).click()
         expect(page.locator("#question textarea")).to_be_visible()
         seen.until("!document.querySelector('.rs-missing')")
-        expect(page.locator("#kb")).to_contain_text("handbook")
+        expect(page.locator("#kb")).to_contain_text("default")
         seen.reload()
         expect(page.locator("#question textarea")).to_be_visible()  # it is led to setting up no more
         seen.ask(words["question"])
@@ -157,9 +157,9 @@ def test_left_for_later_the_chat_says_what_is_missing_and_the_way_there_stays(
         page.locator("#setup-own > button").click()
         page.fill("#setup-folder :is(input, textarea)", str(home))
         page.click("#setup-check")
-        expect(page.locator("#setup-checked")).to_contain_text("❌ model files")
+        expect(page.locator("#setup-checked")).to_contain_text("✗ model files")
         page.click("#setup-serve")
-        expect(page.locator("#setup-checked")).to_contain_text("❌ model files")
+        expect(page.locator("#setup-checked")).to_contain_text("✗ model files")
         assert "vllm_model" not in file.read_text("utf-8")
         shot(page, "own-model-en")
 
@@ -173,7 +173,7 @@ def test_another_embedder_is_tried_embeds_anew_and_leads_back(browser: Browser, 
         page.emulate_media(reduced_motion="reduce")
         with_axe(seen)
         to_setup(seen, "zh")
-        page.locator("#setup-step-embedder > button").click()
+        opened(page, "embedder")
         page.locator("#setup-embedders").get_by_role("button", name="all-MiniLM-L6-v2").click()
         page.click("#setup-examine")
         found = page.locator("#setup-examined")
@@ -214,8 +214,7 @@ def test_an_embedder_is_downloaded_and_used(browser: Browser, tmp_path: Path, he
         visiting(browser, app.url) as seen,
     ):
         page = seen.page
-        expect(page.locator("#tab-setup")).to_be_visible()
-        page.locator("#setup-step-embedder > button").click()
+        opened(page, "embedder")
         page.fill("#setup-embedder :is(input, textarea)", hub.REPO)
         expect(page.locator("#setup-examine")).to_be_hidden()
         page.click("#setup-fetch")
@@ -227,6 +226,13 @@ def test_an_embedder_is_downloaded_and_used(browser: Browser, tmp_path: Path, he
         expect(page.locator("#setup-examined")).to_contain_text("embeds from now on")
         chosen = tomllib.loads(file.read_text("utf-8"))["retrieval"]["embedder"]
         assert chosen == str((tmp_path / "data" / "models" / "tiny").resolve())
+
+
+def opened(page: Page, step: str) -> None:
+    """Open a step that is ticked."""
+    head = page.locator(f"#setup-step-{step} > button")
+    expect(head).to_contain_text("✓")
+    head.click()
 
 
 def to_setup(seen: Visit, said: str) -> None:
