@@ -33,7 +33,7 @@ _TEXTS: dict[Tongue, dict[str, str]] = {
         "documents": "{:,} documents",
     },
     "zh": {
-        "tab": "设置向导",
+        "tab": "开始使用",
         "intro": "三步即可得到来自您自己文档的回答。已具备的会打勾，每一步都可以以后再做。",
         "chat": "前往对话", "folder": "文档文件夹", "embedder": "嵌入模型",
         "model": "撰写回答的模型", "step": "第 {} 步：{}", "done": "✓ 第 {} 步：{}（{}）",

@@ -32,6 +32,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "m_found": "Found on this machine:", "m_again": "Look again",
         "m_not_found": "No model server answers on this machine (ports {}). Start Ollama, LM Studio, llama.cpp or vLLM "
         "and look again; or give an address, or a model folder.",
+        "m_no_ports": "No port of this machine is asked for a model server (llm.ports): give an address or a folder.",
         "m_url": "Address of an OpenAI-compatible server", "m_key": "Its key, where it wants one (never shown again)",
         "m_model": "Model; empty takes the first", "m_test": "Test", "m_use": "Use it",
         "m_said": "✓ {} answers after {:.1f} s: “{}”", "m_thinks": "✓ {} answers after {:.1f} s; it thinks first.",
@@ -48,6 +49,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "m_found": "在本机找到：", "m_again": "重新查找",
         "m_not_found": "本机没有模型服务应答（端口 {}）。请启动 Ollama、LM Studio、llama.cpp 或 vLLM 后重新查找，"
         "或填写地址，或给出模型文件夹。",
+        "m_no_ports": "没有设置在本机哪些端口上寻找模型服务（llm.ports）：请填写地址，或给出模型文件夹。",
         "m_url": "兼容 OpenAI 的服务地址", "m_key": "其密钥（如需要；之后不再显示）",
         "m_model": "模型；留空为第一个", "m_test": "测试", "m_use": "使用它",
         "m_said": "✓ {} 在 {:.1f} 秒后应答：“{}”", "m_thinks": "✓ {} 在 {:.1f} 秒后应答；它会先思考。",
@@ -100,7 +102,8 @@ async def lists(state: "State", said: Tongue) -> list[Any]:
     """The model servers of this machine, and the models of the data folder."""
     texts, ports = TEXTS[said], state.cfg.llm.ports
     found = await look(ports)
-    body = _found(found, said) if found else lines([texts["m_not_found"].format(", ".join(ports))])
+    none = texts["m_not_found"].format(", ".join(ports)) if ports else texts["m_no_ports"]
+    body = _found(found, said) if found else lines([none])
     models = registry.models(Path(state.cfg.app.data))
     rows = [
         f"<li>{pressable(m.folder, f'<b>{html.escape(m.name)}</b> · {size(m.bytes)}')}</li>"

@@ -31,7 +31,7 @@ WORDS = {
     "zh": {
         "step": "第", "there": "3 个文件", "cost": "约", "kept": "目前没有保存任何内容", "added": "3 新增",
         "tried": "秒后应答", "used": "撰写回答", "missing": "还缺：文档、", "way": "现在设置", "chat": "前往对话",
-        "tab": "设置向导", "question": "年假有几天？", "answer": "年假十天 [1]。",
+        "tab": "开始使用", "question": "年假有几天？", "answer": "年假十天 [1]。",
     },
 }  # fmt: skip
 
@@ -147,17 +147,20 @@ def test_left_for_later_the_chat_says_what_is_missing_and_the_way_there_stays(
         expect(line).to_contain_text(words["missing"])
         line.get_by_role("button", name=words["way"]).click()
         expect(page.locator("#setup-path")).to_be_visible()
-        expect(page.locator("#setup-servers")).to_contain_text("No model server answers")
+        expect(page.locator("#setup-servers")).to_contain_text("No port of this machine is asked")
         page.get_by_role("tab", name="Settings", exact=True).first.click()
         page.get_by_role("button", name="Set up in three steps").click()
         expect(page.locator("#setup-path")).to_be_visible()
         page.fill("#setup-url :is(input, textarea)", "http://127.0.0.1:9/v1")
         page.click("#setup-test")
         expect(page.locator("#setup-tried")).to_contain_text("no model server answers at http://127.0.0.1:9/v1")
+        expect(page.locator("#setup-tried .rs-problem")).to_be_visible()
+        shot(page, "tried-en")
         page.locator("#setup-own > button").click()
         page.fill("#setup-folder :is(input, textarea)", str(home))
         page.click("#setup-check")
         expect(page.locator("#setup-checked")).to_contain_text("✗ model files")
+        expect(page.locator("#setup-checked table")).to_be_visible()
         page.click("#setup-serve")
         expect(page.locator("#setup-checked")).to_contain_text("✗ model files")
         assert "vllm_model" not in file.read_text("utf-8")
