@@ -119,6 +119,7 @@ class LlmConfig(_Section):
     chat_settings: dict[str, Any] = {}
     base_url: str = ""
     base_urls: list[str] = []
+    ports: list[str] = ["8000", "11434", "8080", "1234"]
     model: str = ""
     api_key: str = ""
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.2
@@ -149,6 +150,14 @@ class LlmConfig(_Section):
     ab_base_url: str = ""
     ab_model: str = ""
     compressor_env: str = ".compressor"
+
+    @field_validator("ports")
+    @classmethod
+    def _are_ports(cls, ports: list[str]) -> list[str]:
+        for port in ports:
+            if not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= 65535):
+                raise ValueError(f'{port!r} is no port: give numbers from 1 to 65535 as strings, e.g. "11434"')
+        return ports
 
 
 class PromptsConfig(_Section):

@@ -142,10 +142,19 @@ async def probe(base_url: str, cfg: LlmConfig) -> Endpoint:
 
     Raises `ModelError` where nothing answers in 3 seconds, or not like an OpenAI-compatible server.
     """
+    found = await served(base_url, cfg.api_key)
+    model = cfg.model or next(iter(found))
+    if model not in found:
+        raise ModelError(f"{base_url} does not serve model {model!r}", f"set llm.model to one of: {', '.join(found)}")
+    return Endpoint(base_url, model, cfg.api_key, _context(found, model))
+
+
+async def served(base_url: str, api_key: str = "") -> dict[str, dict[str, Any]]:
+    """What an endpoint says of each model that it serves, by name; at least one. Raises as `probe` does."""
     import httpx
 
     url = base_url.rstrip("/") + "/models"
-    headers = {"Authorization": f"Bearer {cfg.api_key}"} if cfg.api_key else {}
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     try:
         if (httpx.URL(url).port or 0) > 65535:
             raise httpx.InvalidURL("a port is at most 65535")
@@ -159,29 +168,26 @@ async def probe(base_url: str, cfg: LlmConfig) -> Endpoint:
     if response.status_code in (401, 403):
         raise _unauthorised(base_url)
     try:
-        served = {row["id"]: row for row in response.json()["data"]}
+        found = {row["id"]: row for row in response.json()["data"]}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ModelError(
             f"{url} answered HTTP {response.status_code}, but not with a list of models",
             "llm.base_url must be the address of an OpenAI-compatible API and usually ends in /v1",
         ) from None
-    if not served:
+    if not found:
         raise ModelError(f"{base_url} serves no model", "load a model in that server")
-    model = cfg.model or next(iter(served))
-    if model not in served:
-        raise ModelError(f"{base_url} does not serve model {model!r}", f"set llm.model to one of: {', '.join(served)}")
-    return Endpoint(base_url, model, cfg.api_key, _context(served, model))
+    return found
 
 
-def _context(served: dict[str, Any], model: str) -> int | None:
+def _context(found: dict[str, Any], model: str) -> int | None:
     """The context of a model; vLLM tells an adapter's by the name of its parent alone."""
     asked: set[str] = set()
-    while model in served and model not in asked:
+    while model in found and model not in asked:
         asked.add(model)
-        if isinstance(length := served[model].get("max_model_len"), int):
+        if isinstance(length := found[model].get("max_model_len"), int):
             return length
-        model = str(served[model].get("parent"))
-    wholes = {row.get("max_model_len") for row in served.values() if not row.get("parent")}
+        model = str(found[model].get("parent"))
+    wholes = {row.get("max_model_len") for row in found.values() if not row.get("parent")}
     length = wholes.pop() if model != "None" and len(wholes) == 1 else None  # its parent has another name here
     return length if isinstance(length, int) else None
 

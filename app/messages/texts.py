@@ -88,9 +88,13 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "limit of one document": "limit of one document",
         "repeats a better one": "repeats a better one",
         "no_kb": "There is no knowledge base yet: add files under “Knowledge”.",
-        "extractive": "No model is configured: answers quote your documents. To have a model write them, set "
-        "`vllm_model` (a model folder) or `base_url` (any OpenAI-compatible server) under `[llm]` in config.toml, "
-        "then start again.",
+        "extractive": "No model is configured: answers quote your documents.",
+        "lacks": "Still missing: {}.",
+        "lacks_documents": "documents",
+        "lacks_model": "a model that writes the answers",
+        "and": " and ",
+        "set_up": "Set it up",
+        "ask_admin": "An admin can set it up.",
         "speaks": "Model",
         "starting": "The model is starting",
         "blind": "The embedder {} cannot read {}: they are found by words only, not by meaning. Models that read "
@@ -185,8 +189,13 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "limit of one document": "同一文档的段落已够多",
         "repeats a better one": "与更好的段落重复",
         "no_kb": "还没有知识库：请在“知识库”中添加文件。",
-        "extractive": "尚未配置模型：回答直接引用文档原句。若要由模型撰写回答，请在 config.toml 的 `[llm]` 中设置 "
-        "`vllm_model`（模型文件夹）或 `base_url`（任何兼容 OpenAI 的服务），然后重新启动。",
+        "extractive": "尚未配置模型：回答直接引用文档原句。",
+        "lacks": "还缺：{}。",
+        "lacks_documents": "文档",
+        "lacks_model": "撰写回答的模型",
+        "and": "、",
+        "set_up": "现在设置",
+        "ask_admin": "请管理员设置。",
         "speaks": "模型",
         "starting": "模型正在启动",
         "blind": "嵌入模型 {} 读不懂 {}：这些内容只能按词语、不能按语义检索。可以读中英文的模型：{}"

@@ -33,6 +33,14 @@ class Bases:
         self._open: dict[str, tuple[Index, str]] = {}  # with the ids they had
         self._mutex = threading.Lock()
 
+    def use(self, cfg: Config) -> None:
+        """Go on with other settings; knowledge bases are opened anew where their embedder is another one."""
+        with self._mutex:
+            if cfg.retrieval != self.cfg.retrieval:
+                self.embedder = embedder_of(cfg.retrieval)
+                self._open = {}
+            self.cfg = cfg
+
     def names(self) -> list[str]:
         """The knowledge bases there are."""
         return names(self.data)

@@ -48,6 +48,7 @@ def build(state: "State", say: Any, kb: str) -> None:
                 buttons=["copy"], editable="all", feedback_options=["Like", "Dislike"], elem_id="chat",
                 group_consecutive_messages=False,
             )  # fmt: skip
+            missing = markup("chat-missing")
             with gr.Row(elem_id="chat-line"):
                 doing = gr.Markdown(elem_id="doing")
                 gr.Button(say("passages"), size="sm", elem_id="chat-passages")  # page.js opens them on a narrow page
@@ -82,8 +83,8 @@ def build(state: "State", say: Any, kb: str) -> None:
     new.click(talk.new, [search], [*view, box], **quiet)
     for part in (bases, mode):
         part.input(talk.settle, [chat, bases, mode], None, **quiet)
-    gr.on(None, talk.opened, None, [*view, bases, mode, status], api_visibility="private")
-    gr.Timer(5).tick(speaker(state), None, status, **quiet)
+    gr.on(None, talk.opened, None, [*view, bases, mode, status, missing], api_visibility="private")
+    gr.Timer(5).tick(speaker(state), None, [status, missing], **quiet)
 
 
 class _Talk(Answering):
@@ -99,7 +100,7 @@ class _Talk(Answering):
     async def opened(self, request: gr.Request) -> Any:
         """What a page shows first: the conversation its address names, or a new one."""
         shown = await run_in_threadpool(self._opened, request)
-        return *shown, await speaker(self.state)(request)
+        return *shown, *await speaker(self.state)(request)
 
     def _opened(self, request: gr.Request) -> list[Any]:
         said, reader = self._visitor(request)

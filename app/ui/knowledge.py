@@ -8,7 +8,15 @@ from app.keeping.index import language_notes
 from app.messages.errors_zh import says
 from app.messages.texts import TEXTS as CHAT_TEXTS
 from app.messages.texts import Tongue, tongue
-from app.ui import knowledge_files, knowledge_golden, knowledge_search, knowledge_sources, knowledge_view
+from app.ui import (
+    knowledge_files,
+    knowledge_golden,
+    knowledge_search,
+    knowledge_sources,
+    knowledge_troubles,
+    knowledge_view,
+    pressed,
+)
 from app.ui.choice import choice
 from app.ui.knowledge_job import begin, for_editors, latest, noted, opened, told
 from app.ui.knowledge_result import panel
@@ -43,7 +51,7 @@ _TEXTS: dict[Tongue, dict[str, str]] = {
         "cancelling": "将在当前文件或问题处理完后结束。",
     },
 }  # fmt: skip
-_PARTS = (knowledge_sources, knowledge_files, knowledge_view, knowledge_search, knowledge_golden)
+_PARTS = (knowledge_troubles, knowledge_sources, knowledge_files, knowledge_view, knowledge_search, knowledge_golden)
 TEXTS: dict[Tongue, dict[str, str]] = {
     "en": {key: text for texts in (_TEXTS, *(part.TEXTS for part in _PARTS)) for key, text in texts["en"].items()},
     "zh": {key: text for texts in (_TEXTS, *(part.TEXTS for part in _PARTS)) for key, text in texts["zh"].items()},
@@ -57,7 +65,7 @@ def build(state: "State", say: Any, kb: str) -> None:
     with gr.Row():
         chosen = choice(label=say("kb"), elem_id="knowledge-kb", scale=4, min_width=200)
         refresh = gr.Button(say("refresh"), size="sm", elem_id="knowledge-refresh", scale=1, min_width=90)
-    summary = markup("knowledge-summary")
+    summary, trouble = markup("knowledge-summary"), pressed.box("knowledge-summary")
     job = markup("knowledge-job")
     with gr.Row():
         apply = gr.Button(say("apply"), variant="primary", visible=False, elem_id="knowledge-apply")
@@ -71,15 +79,15 @@ def build(state: "State", say: Any, kb: str) -> None:
     def follow(event: Any) -> None:
         event.success(poll, [chosen, shown], watched, **quietly)
 
-    with gr.Tabs(elem_id="knowledge-parts"):
+    with gr.Tabs(elem_id="knowledge-parts") as parts:
         with gr.Tab(say("sources"), elem_id="knowledge-tab-sources"):
             knowledge_sources.build(state, say, chosen, shown, together, follow)
             with gr.Column(visible=False) as making, gr.Accordion(say("new"), open=False, elem_id="knowledge-new"):
                 name = gr.Textbox("", label=say("new_name"), max_lines=1, elem_id="knowledge-name")
                 make = gr.Button(say("make"), elem_id="knowledge-make")
                 made = markup()
-        with gr.Tab(say("files"), elem_id="knowledge-tab-files"):
-            knowledge_files.build(state, say, chosen, shown, together, follow)
+        with gr.Tab(say("files"), id="files", elem_id="knowledge-tab-files"):
+            which = knowledge_files.build(state, say, chosen, shown, together, follow)
         with gr.Tab(say("search"), elem_id="knowledge-tab-search"):
             knowledge_search.build(state, say, chosen, together)
         with gr.Tab(say("golden"), elem_id="knowledge-tab-golden"):
@@ -92,6 +100,7 @@ def build(state: "State", say: Any, kb: str) -> None:
     together.when([chosen, shown], _summary(state), [chosen], [summary])
     together.when([chosen], poll, [chosen, shown], watched)
     together.wire()
+    trouble.change(_shower, trouble, [parts, which], **quietly)
     timer.tick(poll, [chosen, shown], watched, **quietly)
     make.click(_maker(state), name, [chosen, name, made], **quietly)
     follow(apply.click(_applier(state), chosen, None, **quietly))
@@ -105,28 +114,39 @@ def _choices(state: "State", kb: str) -> Any:
         user = state.users.of(request)
         names = user.seen(state.bases.names())
         value = next((name for name in (chosen, kb, *names) if name in names), None)
-        return gr.Dropdown(choices=names, value=value), _described(state, value, tongue(request))
+        described = _described(state, value, tongue(request), admin=user.may("admin"))
+        return gr.Dropdown(choices=names, value=value), described
 
     return told(load)
+
+
+def _shower(what: str) -> Any:
+    """Turn to the files that are spoken of; what they are is asked for, and answered, as ever."""
+    import gradio as gr
+
+    state = pressed.read(what).get("value", "")
+    return (
+        (gr.Tabs(selected="files"), gr.Radio(value=state)) if state in ("failed", "notes") else (gr.skip(), gr.skip())
+    )
 
 
 def _summary(state: "State") -> Any:
     import gradio as gr
 
     def describe(kb: str | None, request: gr.Request) -> str:
-        if kb:
-            state.users.require(request, "reader", kb)
-        return _described(state, kb, tongue(request))
+        user = state.users.require(request, "reader", kb or "")
+        return _described(state, kb, tongue(request), admin=user.may("admin"))
 
     return told(describe)
 
 
-def _described(state: "State", kb: str | None, said: Tongue) -> str:
+def _described(state: "State", kb: str | None, said: Tongue, *, admin: bool) -> str:
     texts = TEXTS[said]
     if not kb:
         return f'<div class="rs-empty">{html.escape(texts["no_base"])}</div>'
     try:
-        return _counts(state.bases.get(kb), said)
+        index = state.bases.get(kb)
+        return _counts(index, said) + knowledge_troubles.troubles(index, said, admin=admin)
     except RagstoneError as error:  # of one that cannot be opened: others can be chosen
         return f'<pre class="rs-problem" role="alert">{html.escape(says(error, said))}</pre>'
 

@@ -49,9 +49,10 @@ TEXTS: dict[Tongue, dict[str, str]] = {
 }  # fmt: skip
 
 
-def build(state: "State", say: Any, chosen: Any, turn: Any, together: Together, follow: Any) -> None:
+def build(state: "State", say: Any, chosen: Any, turn: Any, together: Together, follow: Any) -> Any:
     """The part of the tab. `chosen`: the knowledge base; `turn` changes when it may have; `follow` shows a job.
 
+    Returns what chooses which files are listed.
     The chosen file names its knowledge base, so that it is none of another's, however late a choice arrives.
     """
     import gradio as gr
@@ -92,6 +93,7 @@ def build(state: "State", say: Any, chosen: Any, turn: Any, together: Together, 
     delete.click(_asker(state), [chosen, file], [asking, question], **quietly)
     keep.click(lambda: gr.update(visible=False), None, asking, **quietly)
     follow(really.click(_deleter(state), [chosen, file], [file, chunk], **quietly))
+    return which
 
 
 def _lister(state: "State", step: int = 0) -> Any:

@@ -36,6 +36,9 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "expected": "file", "none": "not found", "interval": "95% interval", "figure": "figure", "mean": "mean",
         "out_of_date": "Out of date (the documents no longer hold the evidence)", "scan": "looking",
         "save": "saving", "estimate": "estimating", "reading": "reading and embedding", "search": "asking",
+        "measure": "measuring", "setup-look": "Look at the folder", "setup-examine": "Examination",
+        "setup-fetch": "Download", "setup-change": "Embedding anew", "setup-back": "The way back",
+        "busy_setup": "“{}” is still running. Wait for it, or cancel it.",
     },
     "zh": {
         "plan": "与文件夹比较", "index": "更新索引", "draft": "起草问题", "evaluate": "评测",
@@ -52,9 +55,15 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "expected": "文件", "none": "未找到", "interval": "95% 区间", "figure": "指标", "mean": "均值",
         "out_of_date": "已过时（文档中不再有其依据）", "scan": "正在查看",
         "save": "正在保存", "estimate": "正在估算", "reading": "正在读取并嵌入", "search": "正在提问",
+        "measure": "正在测速", "setup-look": "查看文件夹", "setup-examine": "检测", "setup-fetch": "下载",
+        "setup-change": "重新嵌入", "setup-back": "退回",
+        "busy_setup": "“{}”仍在进行。请等待其结束，或取消它。",
     },
 }  # fmt: skip
-_STAGES = {"scan": "scan", "save": "save", "estimate": "estimate", "index": "reading"}
+_STAGES = {
+    "scan": "scan", "save": "save", "estimate": "estimate", "index": "reading", "search": "search",
+    "measure": "measure",
+}  # fmt: skip
 
 
 def title(job: Job, texts: dict[str, str]) -> str:
@@ -70,7 +79,7 @@ def panel(job: Job | None, folders: Sequence[str], tongue: Tongue) -> str:
     who = f" · {texts['by'].format(job.owner)}" if job.owner else ""
     head = f"<b>{html.escape(title(job, texts))}</b> · {texts[job.word]}{html.escape(who)}"
     if job.state == "running":
-        return f'<div class="rs-job" role="status">{head}{_progress(job, texts)}</div>'
+        return f'<div class="rs-job" role="status">{head}{_progress(job, tongue)}</div>'
     ended = texts["ended"].format(time.strftime("%Y-%m-%d %H:%M", time.localtime(job.ended)))
     if job.state == "failed":
         body = f'<pre class="rs-problem" role="alert">{html.escape(says(job.error, tongue))}</pre>'
@@ -88,7 +97,7 @@ def result(came_to: Any, folders: Sequence[str], tongue: Tongue) -> str:
         return _report(came_to, folders, tongue)
     if isinstance(came_to, Drafts):
         bad = f" · {texts['bad'].format(came_to.bad_replies)}" if came_to.bad_replies else ""
-        return _lines([texts["drafts"].format(len(came_to.questions)) + bad, *came_to.notes])
+        return lines([texts["drafts"].format(len(came_to.questions)) + bad, *came_to.notes])
     return _measured(came_to, texts) if isinstance(came_to, Measured) else ""
 
 
@@ -114,8 +123,10 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _progress(job: Job, texts: dict[str, str]) -> str:
-    stage = texts[_STAGES[job.stage]] if job.stage in _STAGES else job.stage.replace("search", texts["search"])
+def _progress(job: Job, tongue: Tongue) -> str:
+    texts = TEXTS[tongue]
+    word, _, about = job.stage.partition(" ")
+    stage = f"{texts[_STAGES[word]]} {about}".strip() if word in _STAGES else says(job.stage, tongue)
     counted = f" {job.done} / {job.total}" if job.total else ""
     left = job.seconds_left
     rest = "" if left is None else f" · {texts['left'].format(duration(left))}"
@@ -124,8 +135,9 @@ def _progress(job: Job, texts: dict[str, str]) -> str:
     return f'<progress aria-label="{label}"{value}></progress><div>{label}</div>'
 
 
-def _lines(lines: Iterable[str]) -> str:
-    return "".join(f'<div class="rs-line">{html.escape(line)}</div>' for line in lines)
+def lines(rows: Iterable[str]) -> str:
+    """Lines of text."""
+    return "".join(f'<div class="rs-line">{html.escape(row)}</div>' for row in rows)
 
 
 def _forecast(found: Forecast, tongue: Tongue) -> str:
@@ -139,13 +151,12 @@ def _forecast(found: Forecast, tongue: Tongue) -> str:
         "deleted": [name(folder, file.path) for folder, plan in plans for file in plan.deleted],
     }
     lists = "".join(
-        _list(texts["would"].format(texts[kind]), rows, texts) for kind, rows in kinds.items() if rows
-    ) + _failures([error for _, plan in plans for error in plan.failed], name, tongue)
+        listed(texts["would"].format(texts[kind]), rows, texts) for kind, rows in kinds.items() if rows
+    ) + failures([error for _, plan in plans for error in plan.failed], name, tongue)
     counts = " · ".join(f"{len(rows)} {texts[kind]}" for kind, rows in kinds.items())
     unchanged = f"{sum(plan.unchanged for _, plan in plans)} {texts['unchanged']}"
     cost = texts["cost" if found.exact else "about_cost"].format(found.chunks, found.embed, duration(found.seconds))
-    lines = [f"{counts} · {unchanged}", cost if any(kinds.values()) else texts["nothing"]]
-    return _lines(lines) + lists
+    return lines([f"{counts} · {unchanged}", cost if any(kinds.values()) else texts["nothing"]]) + lists
 
 
 def _report(report: Report, folders: Sequence[str], tongue: Tongue) -> str:
@@ -157,21 +168,23 @@ def _report(report: Report, folders: Sequence[str], tongue: Tongue) -> str:
     name = shower(folders)
     skipped = [f"{name(error.folder, error.path)}: {says(error.error, tongue)}" for error in report.skipped]
     return (
-        _lines([counts + failed, sums])
-        + _failures(report.failed, name, tongue)
-        + (_list(texts["skipped"], skipped, texts) if skipped else "")
-        + _lines(f"⚠️ {says(note, tongue)}" for note in report.notes)
+        lines([counts + failed, sums])
+        + failures(report.failed, name, tongue)
+        + (listed(texts["skipped"], skipped, texts) if skipped else "")
+        + lines(f"⚠️ {says(note, tongue)}" for note in report.notes)
     )
 
 
-def _failures(errors: Sequence[FileError], name: Callable[[str, str], str], tongue: Tongue) -> str:
+def failures(errors: Sequence[FileError], name: Callable[[str, str], str], tongue: Tongue) -> str:
+    """The files that could not be read, why, and what to do; `name` shows (folder, path)."""
     texts, stop = TEXTS[tongue], "；" if tongue == "zh" else "; "
     told = [stop.join(says(text, tongue) for text in (e.error, e.hint) if text) for e in errors]
     rows = [f"⚠️ {name(e.folder, e.path)}: {text}" for e, text in zip(errors, told, strict=True)]
-    return _list(texts["unreadable"], rows, texts, "open") if rows else ""
+    return listed(texts["unreadable"], rows, texts, "open") if rows else ""
 
 
-def _list(label: str, rows: Sequence[str], texts: dict[str, str], how: str = "") -> str:
+def listed(label: str, rows: Sequence[str], texts: dict[str, str], how: str = "") -> str:
+    """A list below a label, which is open where it is short; of many rows the rest is counted."""
     items = "".join(f"<li>{html.escape(row)}</li>" for row in rows[:_ROWS])
     more = f"<li>{html.escape(texts['more'].format(len(rows) - _ROWS))}</li>" if len(rows) > _ROWS else ""
     head = html.escape(f"{label} ({len(rows)})")
@@ -201,8 +214,8 @@ def _measured(found: Measured, texts: dict[str, str]) -> str:
     gone = [f"{row.question} ({row.file}: {row.reason})" for row in found.testset.out_of_date]
     head = texts["measured"].format(len(found.outcomes), found.mode, found.k)
     return (
-        _lines([head])
+        lines([head])
         + table((texts["figure"], texts["mean"], texts["interval"]), figures)
         + table((texts["rank"], "nDCG@10", texts["question"], texts["expected"], "ms"), rows)
-        + (_list(texts["out_of_date"], gone, texts) if gone else "")
+        + (listed(texts["out_of_date"], gone, texts) if gone else "")
     )

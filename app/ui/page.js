@@ -15,6 +15,11 @@
     field.dispatchEvent(new Event('input', { bubbles: true }));
   };
   const act = (action) => tell('chat', { action });
+  const go = (tab) => {
+    if (tab !== 'chat') return tell('page', { tab });
+    document.cookie = 'ragstone_setup=seen; path=/; max-age=31536000; samesite=lax'; // it is not led there again
+    location.reload(); // what can be asked, and about what, may be new
+  };
 
   // On a narrow page the list of chats and the passages lie over the rest, which cannot be reached meanwhile.
   const narrow = matchMedia('(max-width: 900px)');
@@ -98,10 +103,15 @@
     } else if (control?.dataset.page === 'keys') {
       return keys();
     }
+    const way = event.target.closest('[data-go]');
+    if (way) {
+      wanted = way.dataset.setting ?? null;
+      return go(way.dataset.go);
+    }
     if (event.target.closest('#chat-passages')) return passages();
     if (pane && (!pane.contains(event.target) || event.target.closest('[data-act=open], #chat-new'))) shut();
     const row = event.target.closest('button[data-value]');
-    const list = row?.closest('[id^="knowledge-"], #settings-rows');
+    const list = row?.closest('[id^="knowledge-"], #settings-rows, [id^="setup-"]');
     if (list) return tell(list.id, { value: row.dataset.value });
     const chat = event.target.closest('#chat-list [data-act]');
     if (chat) {
@@ -122,7 +132,14 @@
     else act(`show:${source[1]}:${source[2]}`);
   }, true);
   let shown = null; // the conversation that the address names
+  let wanted = null; // the setting that a link leads to, once it can be chosen
+  let led = /(?:^|; )ragstone_setup=/.test(document.cookie); // on a first visit to where it is set up
   new MutationObserver(() => {
+    if (wanted && document.querySelector('#settings-rows-pressed') && document.querySelector('#settings-rows table')) {
+      tell('settings-rows', { value: wanted });
+      wanted = null;
+    }
+    if (!led && document.querySelector('[data-first]')) { led = true; go('setup'); }
     const chat = document.querySelector('[data-chat]')?.dataset.chat;
     if (chat !== undefined && chat !== shown) {
       shown = chat;

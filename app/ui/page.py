@@ -31,7 +31,7 @@ from app.http.sessions import Sessions
 from app.http.subpath import normal
 from app.messages.texts import tongue
 from app.running.uploads import Uploads
-from app.ui import chat, knowledge, lab, lab_edit, mention, models, settings
+from app.ui import chat, knowledge, lab, lab_edit, mention, models, pressed, settings, setup
 from app.ui.conversation import reader_of
 from app.ui.markup import markup
 from app.ui.theme import theme
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TABS = (chat, knowledge, lab, models, settings)
+TABS = (chat, knowledge, lab, models, settings, setup)
 _HERE = Path(__file__).parent
 _KEYS = (
     ("Enter", "key_send"), ("Shift + Enter", "key_line"), ("Esc", "key_stop"), ("↑", "key_edit"), ("#", "key_mention"),
@@ -151,21 +151,35 @@ def _inputs(blocks: gr.Blocks) -> dict[int, list[str]]:
 
 def _blocks(state: "State", kb: str, i18n: gr.I18n) -> gr.Blocks:
     shown: list[gr.Tab] = []
+    built: dict[Any, Any] = {}
 
     def opened(request: gr.Request) -> Any:
         user = state.users.of(request)
         return _head(user.name, request), *(gr.Tab(visible=user.may(tab.ROLE)) for tab in TABS)
 
     with gr.Blocks(title="Ragstone", analytics_enabled=False, fill_height=True, fill_width=True) as blocks:
-        head = markup("head")
-        with gr.Tabs(elem_id="tabs"):
+        head, go = markup("head"), pressed.box("page")
+        with gr.Tabs(elem_id="tabs") as tabs:
             for tab in TABS:
                 say: Any = lambda key, name=tab.NAME: i18n(f"{name}_{key}")  # noqa: E731
                 with gr.Tab(say("tab"), id=tab.NAME, elem_id=f"tab-{tab.NAME}") as one:
-                    tab.build(state, say, kb)
+                    built[tab] = tab.build(state, say, kb)
                 shown.append(one)
+        opens, fills = built[setup]  # as it is opened
+        quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        shown[TABS.index(setup)].select(opens, None, fills, **quietly)
+        go.change(_goer(state), go, tabs, **quietly)
         blocks.load(opened, None, [head, *shown], api_visibility="private", show_progress="hidden")
     return blocks
+
+
+def _goer(state: "State") -> Any:
+    def go(what: str, request: gr.Request) -> Any:
+        """Turn to the tab that a link of the page names, where its visitor may."""
+        user, name = state.users.of(request), pressed.read(what).get("tab")
+        return gr.Tabs(selected=name) if any(name == tab.NAME and user.may(tab.ROLE) for tab in TABS) else gr.skip()
+
+    return go
 
 
 def _head(user: str, request: gr.Request) -> str:

@@ -30,7 +30,8 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "filters), prompts and the adapters of knowledge bases take effect at once, and a promoted model with the "
         "next start of the model server.",
         "audit": "Who did what", "when": "when", "who": "who", "what": "what", "on": "on", "how": "how",
-        "no_file": "a config.toml", "waits": "{} says {} now: it takes effect with the next start.",
+        "no_file": "a config.toml", "setup": "Set up in three steps",
+        "waits": "{} says {} now: it takes effect with the next start.",
     },
     "zh": {
         "tab": "设置", "filter": "按名称、值或含义筛选", "only": "只显示非默认值",
@@ -39,7 +40,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "restart": "设置在应用启动时读取：在 {}、环境变量或命令行中的修改，下次启动后才生效。只有请求自带的内容"
         "（采样设置、筛选条件）、提示词和知识库的适配器立即生效，启用的模型在模型服务下次启动时生效。",
         "audit": "操作记录", "when": "时间", "who": "操作者", "what": "操作", "on": "对象", "how": "说明",
-        "no_file": "config.toml", "waits": "{} 现在是 {}：下次启动后生效。",
+        "no_file": "config.toml", "setup": "三步设置", "waits": "{} 现在是 {}：下次启动后生效。",
     },
 }  # fmt: skip
 for _tongue, _texts in settings_edit.TEXTS.items():
@@ -90,7 +91,8 @@ def _looker(state: "State") -> Any:
         ]
         head = [texts[key] for key in ("name", "value", "origin", "meaning")]
         note = texts["restart"].format(settings.file or texts["no_file"])
-        lines = [f'<div class="rs-note">{html.escape(note)}</div>', *_waiting(state, said)]
+        way = f'<button type="button" class="rs-go" data-go="setup">{html.escape(texts["setup"])}</button>'
+        lines = [way, f'<div class="rs-note">{html.escape(note)}</div>', *_waiting(state, said)]
         lines.append(f'<div class="rs-line">{texts["count"].format(len(found), len(settings.rows()))}</div>')
         return "".join(lines) + f'<div class="rs-settings">{table(head, found)}</div>'
 

@@ -20,7 +20,7 @@ from llm.endpoint import Endpoint, probe
 from llm.kinds import Kind, kinds
 from llm.serve import check_adapters, check_model, is_hub_name, model_path
 from llm.supervise import Status, addresses, read_status
-from llm.vllm_env import build_of
+from llm.vllm_env import build_of, ready
 from prompts.context import estimate_tokens
 from retrieval.embed import MULTILINGUAL, Embedder
 from retrieval.home import names
@@ -159,6 +159,18 @@ def _served_model(cfg: Config, status: Status | None) -> list[Check]:
         return [files, _memory(cfg, fit.need(cfg.llm, build), hardware, running=_running(status))]
     except RagstoneError as error:
         return [Check("model files", False, error.message, error.hint)]
+
+
+def verdict(cfg: Config, folder: str) -> list[Check]:
+    """Whether the app's own vLLM could serve a model folder here, before it is started."""
+    llm = cfg.llm.model_copy(update={"vllm_model": folder, "backend": "auto"})
+    status = read_status(Path(cfg.app.data) / "logs" / "vllm.log")
+    checks = _served_model(cfg.model_copy(update={"llm": llm}), status)
+    if all(check.ok for check in checks):
+        detail = f"{cfg.llm.vllm_env}, {build_of(cfg.llm)} build"
+        made = "" if ready(cfg.llm) else "it is made by the first start: several GB are downloaded"
+        checks.append(Check("vLLM's environment", True, detail, made))
+    return checks
 
 
 def _running(status: Status | None) -> bool:

@@ -60,13 +60,17 @@ def index(folder: Path, kb: str, data: Path, env: Mapping[str, str] | None = Non
 
 @contextmanager
 def running(
-    surface: str, data: Path, log: Path, env: Mapping[str, str] | None = None, *, start_s: float = _START_S
-) -> Iterator[App]:
-    """`ragstone ui` or `ragstone serve` on a free port, once /healthz answers 200; ended as by Ctrl-C or `kill`."""
+    surface: str, data: Path, log: Path, env: Mapping[str, str] | None = None, *, start_s: float = _START_S,
+    kb: str = "handbook",
+) -> Iterator[App]:  # fmt: skip
+    """`ragstone ui` or `ragstone serve` on a free port, once /healthz answers 200; ended as by Ctrl-C or `kill`.
+
+    `kb` "": without the option that names one.
+    """
     port = free_port()
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            command(surface, "--kb", "handbook", "--port", str(port)),
+            command(surface, *(["--kb", kb] if kb else []), "--port", str(port)),
             env=environment(data, env),
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
@@ -140,7 +144,7 @@ class Visit:
 
     def opened(self) -> None:
         """Wait until the page is there."""
-        self.page.wait_for_selector("#question textarea", timeout=60_000)
+        self.page.wait_for_selector("#question textarea", state="attached", timeout=60_000)
         self.until("document.querySelector('#status')?.innerText.trim().length > 0")
 
     def until(self, condition: str, seconds: float = 60) -> None:

@@ -49,6 +49,11 @@ def asked(seen: Visit, said: str = "en") -> None:
     seen.finished()
 
 
+def with_axe(seen: Visit) -> None:
+    """Let axe look at the page."""
+    seen.page.evaluate(AXE)
+
+
 def troubles(seen: Visit) -> list[Any]:
     """What axe calls serious or critical, in light and in dark.
 
@@ -67,7 +72,7 @@ def test_axe_finds_nothing_serious_on_any_tab(visit: Visiting, locale: str, said
     seen = visit(locale, width)
     seen.page.emulate_media(reduced_motion="reduce")  # else colours are looked at on their way
     asked(seen, said)
-    seen.page.evaluate(AXE)
+    with_axe(seen)
     found = {}
     for tab in TABS:
         open_tab(seen, tab.NAME, said)

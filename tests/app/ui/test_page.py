@@ -40,7 +40,9 @@ def cards(seen: Visit) -> dict[str, str]:
 def test_without_a_model_the_documents_are_quoted_with_their_evidence(bare: App, visit: Visiting) -> None:
     seen = visit(bare)
     expect(seen.page.locator("#status")).to_contain_text("No model is configured")
-    expect(seen.page.locator("#status")).to_contain_text("vllm_model")
+    missing = seen.page.locator("#chat-missing")
+    expect(missing).to_contain_text("Still missing: a model that writes the answers.")
+    expect(missing.get_by_role("button", name="Set it up")).to_be_visible()
     seen.ask(QUESTION)
     answer = seen.finished()
     assert "LT-300" in answer

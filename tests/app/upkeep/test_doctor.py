@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.upkeep.doctor import Check, examine
+from app.messages.errors_zh import says
+from app.upkeep.doctor import Check, examine, verdict
 from core import plugins
 from core.config import Config, load
 from core.types import Document
@@ -163,6 +165,22 @@ def test_a_model_that_cannot_be_served_is_said(tmp_path: Path, tiny_lm: Path) ->
     assert "ragstone pull maker/some-model" in hub.hint
     open_to_all = checks(tmp_path, llm__vllm_model=str(tiny_lm), llm__vllm_lora_rank=8, llm__vllm_host="0.0.0.0")
     assert "adapters may not be loaded" in open_to_all["model files"].detail
+
+
+def test_a_model_folder_is_judged_before_it_is_served_whoever_answers_by_now(
+    tmp_path: Path, tiny_lm: Path, stub: Stub
+) -> None:
+    cfg = configured(tmp_path, llm__base_url=stub.base_url, llm__backend="openai", llm__vllm_env=str(tmp_path / "none"))
+    good = verdict(cfg, str(tiny_lm))
+    assert [(check.name, check.ok) for check in good] == [
+        ("model files", True), ("memory", True), ("vLLM's environment", True),
+    ]  # fmt: skip
+    assert "downloaded" in good[-1].hint
+    for check in good:
+        assert re.search("[\u4e00-\u9fff]", says(check.name, "zh"))
+        assert re.search("[\u4e00-\u9fff]|^/", says(check.detail, "zh"))
+    (bad,) = verdict(cfg, str(tmp_path))
+    assert not bad.ok
 
 
 def test_replicas_of_the_running_app_are_told_with_their_crashes(tmp_path: Path, tiny_lm: Path) -> None:
