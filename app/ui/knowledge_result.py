@@ -35,7 +35,8 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "measured": "{} questions, {} search, {} passages each", "rank": "rank", "question": "question",
         "expected": "file", "none": "not found", "interval": "95% interval", "figure": "figure", "mean": "mean",
         "out_of_date": "Out of date (the documents no longer hold the evidence)", "scan": "looking",
-        "save": "saving", "estimate": "estimating", "reading": "reading and embedding", "search": "asking",
+        "save": "saving", "estimate": "estimating", "fetch": "downloading",
+        "reading": "reading and embedding", "search": "asking",
     },
     "zh": {
         "plan": "与文件夹比较", "index": "更新索引", "draft": "起草问题", "evaluate": "评测",
@@ -51,10 +52,11 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "measured": "{} 个问题，{} 检索，每题 {} 个段落", "rank": "名次", "question": "问题",
         "expected": "文件", "none": "未找到", "interval": "95% 区间", "figure": "指标", "mean": "均值",
         "out_of_date": "已过时（文档中不再有其依据）", "scan": "正在查看",
-        "save": "正在保存", "estimate": "正在估算", "reading": "正在读取并嵌入", "search": "正在提问",
+        "save": "正在保存", "estimate": "正在估算", "fetch": "正在下载",
+        "reading": "正在读取并嵌入", "search": "正在提问",
     },
 }  # fmt: skip
-_STAGES = {"scan": "scan", "save": "save", "estimate": "estimate", "index": "reading"}
+_STAGES = {"scan": "scan", "fetch": "fetch", "save": "save", "estimate": "estimate", "index": "reading"}
 
 
 def title(job: Job, texts: dict[str, str]) -> str:

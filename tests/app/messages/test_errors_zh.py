@@ -25,7 +25,7 @@ CHINESE = tomllib.loads((ROOT / "app" / "messages" / "errors_zh.toml").read_text
 SHOWN = (
     "ingest", "retrieval", "prompts", "app/keeping", "app/running", "app/answering/backend.py",
     "app/answering/view.py", "app/answering/adapter.py", "app/answering/continuing.py", "app/answering/promotions.py",
-    "llm/adapters.py", "llm/endpoint.py", "llm/chat.py", "llm/plugged.py", "core/plugins.py",
+    "llm/adapters.py", "llm/endpoint.py", "llm/chat.py", "llm/plugged.py", "core/plugins.py", "core/sources.py",
 )  # fmt: skip
 APART = ("retrieval/train.py", "retrieval/tuning.py")  # of the command line
 ERRORS = {"ConfigError", "ReadError", "CatalogError", "ModelError", "PromptError", "AccessError", "LimitError"}
