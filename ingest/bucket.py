@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import ReadError
 from core.sources import BUCKETS
+from core.types import FileError
 
 if TYPE_CHECKING:
     from s3fs import S3FileSystem
@@ -71,7 +72,7 @@ class Bucket:
         """Every object below the prefix, or the first page of at most `most`. Raises `ReadError`: all of it or none."""
         return self._wait(self._listed(most))
 
-    def fetch(self, wanted: Sequence[tuple[Object, Path]], most: int) -> list[str | ReadError]:
+    def fetch(self, wanted: Sequence[tuple[Object, Path]], most: int) -> list[str | FileError]:
         """Write objects of at most `most` bytes to files, all at once; of each its ETag as it came, or what failed.
 
         Raises `ReadError` where it is not one object that fails but the bucket, or the server is gone; `OSError` where
@@ -104,7 +105,7 @@ class Bucket:
                 return list(found.values())
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
-    async def _fetch(self, wanted: Sequence[tuple[Object, Path]], most: int) -> list[str | ReadError]:
+    async def _fetch(self, wanted: Sequence[tuple[Object, Path]], most: int) -> list[str | FileError]:
         tasks = [self._one(each, file, most) for each, file in wanted]
         came = await asyncio.gather(*tasks, return_exceptions=True)
         for each in came:
@@ -112,20 +113,23 @@ class Bucket:
                 raise each
         return [each for each in came if not isinstance(each, BaseException)]
 
-    async def _one(self, wanted: Object, file: Path, most: int) -> str | ReadError:
+    async def _one(self, wanted: Object, file: Path, most: int) -> str | FileError:
         for _ in range(_TRIES):
             try:
                 answer = await self._s3._call_s3("get_object", Bucket=self.name, Key=self.prefix + wanted.key)
             except OSError as error:
                 if _code(error) in _OF_ONE:
-                    return ReadError(f"cannot be downloaded ({_code(error)})", "allow the key s3:GetObject of it")
+                    return FileError(
+                        wanted.key, f"cannot be downloaded ({_code(error)})", "allow the key s3:GetObject of it"
+                    )
                 raise
             size, length = await self._written(answer, file, most), answer["ContentLength"]
             if size > most:
-                return ReadError("it grew beyond ingest.max_file_mb while it was read", "run the same command again")
+                hint = "run the same command again"
+                return FileError(wanted.key, "it grew beyond ingest.max_file_mb while it was read", hint)
             if size == length:
                 return answer.get("ETag", "")
-        return ReadError("its server breaks off before its end", "run the same command again", transient=True)
+        return FileError(wanted.key, "its server breaks off before its end", "run the same command again")
 
     async def _written(self, answer: Mapping[str, Any], file: Path, most: int) -> int:
         """How many bytes came of an object; one that breaks off has fewer than it said."""

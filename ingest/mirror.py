@@ -216,11 +216,11 @@ def _download(bucket: Bucket, folder: Path, todo: Sequence[Object], cfg: IngestC
     shutil.rmtree(parts)
 
 
-def _settled(each: Object, part: Path, came: str | ReadError, objects: Path) -> Row:
+def _settled(each: Object, part: Path, came: str | FileError, objects: Path) -> Row:
     """Give what was downloaded its place; returns what is known of it from now on."""
     row = Row(each.size, each.modified, each.etag)
-    if isinstance(came, ReadError):
-        return row._replace(error=came.message, hint=came.hint)
+    if isinstance(came, FileError):
+        return row._replace(error=came.error, hint=came.hint)
     os.utime(part, (each.modified, each.modified))  # which version of a document is the newest is told by it
     with part.open("rb") as handle:
         os.fsync(handle.fileno())

@@ -14,16 +14,21 @@ from app.keeping.folders import add_folder, remove_folder
 from app.keeping.index import Report, chunker, run
 from app.keeping.plan import forecast
 from app.keeping.watch import follow
+from app.running.audit import entries
+from app.running.bases import Bases
+from app.running.library import read_again
 from app.upkeep.backup import backup
 from app.upkeep.purge import purge
 from app.upkeep.restore import restore
-from core.config import Config
+from core.config import Config, load
 from core.errors import AccessError, CatalogError, ConfigError, ReadError
 from core.sources import mirror, place
 from retrieval.embed import Embedder
 from retrieval.index import Index
 from retrieval.search import search
+from tests.app.commands.test_manage import Cli
 from tests.ingest.readers.test_pdf import build, saved
+from tests.retrieval import pg
 from tests.s3 import KEY, S3, SECRET, running
 
 _number = itertools.count()
@@ -431,3 +436,49 @@ def test_without_the_package_the_line_that_installs_it_is_told(
     with pytest.raises(ReadError, match="s3fs, which is not installed") as error:
         run(cfg, "kb", [f"s3://{filled}/docs"], embedder=embedder)
     assert "pip install 'ragstone[s3]'" in error.value.hint
+
+
+def test_the_commands_take_an_address_where_they_take_a_folder(server: S3, filled: str, tmp_path: Path) -> None:
+    source = f"s3://{filled}/docs"
+    cli = Cli(tmp_path / "data")
+    assert [row["folder"] for row in cli.json("index", f"{source}/", "--kb", "kb", "--plan")["added"]] == [source] * 3
+    assert cli.json("index", f"{source}/", "--kb", "kb")["added"] == 3
+    assert [row.on + row.detail for row in entries(cli.data) if row.what == "folder.add"] == [f"kb{source}"]
+    listed = cli.json("files", "--kb", "kb")
+    assert (listed["folders"], listed["failed"]) == ([source], [])
+    server.put(filled, "docs/new.md", "# Parking\n\nThe garage opens at 06:30.")
+    assert cli.json("index", "--kb", "kb")["added"] == 1
+    assert f"4 documents of {source} left 'kb'" in cli("remove", f"{source}/", "--kb", "kb").output
+    assert not mirror(cli.data / "kb", source).exists()
+    assert "belong in the environment" in cli.error("index", "s3://key:hidden@papers", "--kb", "kb").hint
+
+
+def test_app_folders_may_name_a_bucket_in_a_file_of_settings(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[app]\nfolders = ["s3://papers/2026", "docs"]\n')
+    folders = load(tmp_path / "config.toml", environ={}).config.app.folders
+    assert folders == ["s3://papers/2026", str(tmp_path / "docs")]
+
+
+def test_documents_of_a_bucket_are_read_again_one_by_one(
+    server: S3, filled: str, cfg: Config, embedder: Embedder
+) -> None:
+    bases = Bases(cfg)
+    source = add_folder(cfg, bases.make("kb"), f"s3://{filled}/docs", anywhere=True)
+    assert bases.update("kb").added == 3
+    assert read_again(bases, "kb", [(source, "leave.md")]).changed == 1
+    server.put(filled, "docs/new.md", "新的。")
+    assert bases.update("kb").added == 1
+
+
+def test_a_bucket_is_a_source_of_a_knowledge_base_in_a_database(
+    filled: str, server: S3, cfg: Config, embedder: Embedder, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("pg")
+    for above in (folder, *folder.parents[:2]):
+        above.chmod(0o755)  # PostgreSQL runs as another user
+    with pg.running(folder) as cluster:
+        app = cfg.app.model_copy(update={"database": cluster.database("ragstone")})
+        cfg = cfg.model_copy(update={"app": app})
+        assert run(cfg, "kb", [f"s3://{filled}/docs"], embedder=embedder).added == 3
+        server.move(filled, "docs/leave.md", "docs/away.md")
+        assert counts(run(cfg, "kb", embedder=embedder)) == (0, 0, 1, 0, 2)
