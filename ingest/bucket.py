@@ -98,12 +98,17 @@ class Bucket:
         more: dict[str, Any] = {"MaxKeys": most} if most else {}
         while True:
             page = await self._s3._call_s3("list_objects_v2", Bucket=self.name, Prefix=self.prefix, **more)
-            for row in page.get("Contents", ()):
-                key = row["Key"].removeprefix(self.prefix)
-                found[key] = Object(key, row["Size"], row["LastModified"].timestamp(), row.get("ETag", ""))
+            try:
+                for row in page.get("Contents", ()):
+                    key = row["Key"].removeprefix(self.prefix)
+                    found[key] = Object(key, row["Size"], row["LastModified"].timestamp(), row.get("ETag", ""))
+                before, more = more, {"ContinuationToken": page.get("NextContinuationToken", "")}
+            except (LookupError, TypeError, ValueError, AttributeError):
+                raise self._told("ResponseParserError") from None
             if most or not page.get("IsTruncated"):
                 return list(found.values())
-            more = {"ContinuationToken": page["NextContinuationToken"]}
+            if more in (before, {"ContinuationToken": ""}):
+                raise self._told("ResponseParserError")  # it would go on for ever
 
     async def _fetch(self, wanted: Sequence[tuple[Object, Path]], most: int) -> list[str | FileError]:
         tasks = [self._one(each, file, most) for each, file in wanted]
@@ -151,9 +156,11 @@ class Bucket:
 
     def _failed(self, error: BaseException) -> ReadError:
         code = _code(error)
-        what, hint = _SAID.get(code, (f"its server answers {code}", "see what this means there"))
-        if code == type(error).__name__ and code not in _SAID:
-            what, hint = _SILENT
+        answered = (f"its server answers {code}", "see what this means there")
+        return self._told(code, _SILENT if code == type(error).__name__ else answered)
+
+    def _told(self, code: str, else_said: tuple[str, str] = _SILENT) -> ReadError:
+        what, hint = _SAID.get(code, else_said)
         return ReadError(f"{self.source!r} cannot be read: {what}", hint)
 
 

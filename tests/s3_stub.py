@@ -17,6 +17,7 @@ class Stub:
     cut: set[str] = field(default_factory=set)
     refused: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)  # as listed
+    token: str | None = None  # of the page after, whichever it is
     asked: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -58,7 +59,8 @@ def speaking() -> Iterator[Stub]:
                 return self._fail(500, "InternalError")
             rows = "".join(_row(stub, *each) for each in stub.pages[number].items())
             last = number + 1 == len(stub.pages)
-            more = "" if last else f"<NextContinuationToken>{number + 1}</NextContinuationToken>"
+            token = str(number + 1) if stub.token is None else stub.token
+            more = "" if last else f"<NextContinuationToken>{token}</NextContinuationToken>"
             truncated = "false" if last else "true"
             head = f"<EncodingType>url</EncodingType><IsTruncated>{truncated}</IsTruncated>{more}"
             self._answer(200, f"<ListBucketResult>{head}{rows}</ListBucketResult>".encode())

@@ -2,8 +2,11 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +33,7 @@ def stub(server: Stub, monkeypatch: pytest.MonkeyPatch) -> Stub:
     for name, value in server.environ.items():
         monkeypatch.setenv(name, value)
     server.pages, server.ends_after, server.asked = [], 1_000, []
-    server.cut, server.refused, server.sizes = set(), {}, {}
+    server.cut, server.refused, server.sizes, server.token = set(), {}, {}, None
     return server
 
 
@@ -104,6 +107,53 @@ def test_a_listing_that_breaks_off_removes_and_downloads_nothing(stub: Stub, tmp
     assert "words of a server" not in str(error.value)
     assert files(tmp_path) == {"a.md": b"a", "b.md": b"b"}
     assert stub.asked == []
+
+
+@pytest.mark.parametrize("token", ["", "0"])
+def test_a_listing_that_would_never_end_is_no_listing(stub: Stub, tmp_path: Path, token: str) -> None:
+    stub.pages, stub.token = [{"a.md": b"a"}, {"b.md": b"b"}], token
+    with pytest.raises(ReadError, match="what answers there does not speak S3"):
+        refreshed(tmp_path)
+    assert stub.asked == []
+
+
+def test_a_run_that_is_killed_at_any_write_is_made_good_by_the_next(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = {f"{n}.md": b"old" for n in range(4)} | {"gone.md": b"gone"}
+    new = {f"{n}.md": b"new" for n in range(1, 4)} | {"0.md/below.md": b"new"}
+
+    class Killed(BaseException):
+        pass
+
+    stub.pages, bucket = [old], Bucket(SOURCE)
+    monkeypatch.setattr(module, "Bucket", lambda _: bucket)
+    refreshed(tmp_path / "before")
+    for deadline in range(100):
+        home, left = tmp_path / str(deadline), iter(range(deadline))
+
+        def at_each(work: Any, left: Iterator[int] = left) -> Any:
+            def counted(*arguments: Any, **named: Any) -> Any:
+                if next(left, None) is None:
+                    raise Killed
+                return work(*arguments, **named)
+
+            return counted
+
+        shutil.copytree(tmp_path / "before", home)
+        stub.pages, finished = [new], False
+        with monkeypatch.context() as patch:
+            for owner, name in ((Path, "replace"), (Path, "unlink"), (Path, "rmdir"), (Path, "mkdir"), (os, "fsync")):
+                patch.setattr(owner, name, at_each(getattr(owner, name)))
+            with suppress(Killed):
+                refreshed(home)
+                finished = True
+        assert set(files(home).values()) <= {b"old", b"new", b"gone"}  # each is whole
+        assert refreshed(home).failed == []
+        assert files(home) == new
+        if finished:
+            break
+    assert deadline > 10
 
 
 def test_an_object_that_breaks_off_or_is_refused_fails_alone_and_keeps_what_was(stub: Stub, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -471,12 +472,9 @@ def test_documents_of_a_bucket_are_read_again_one_by_one(
 
 
 def test_a_bucket_is_a_source_of_a_knowledge_base_in_a_database(
-    filled: str, server: S3, cfg: Config, embedder: Embedder, tmp_path_factory: pytest.TempPathFactory
+    filled: str, server: S3, cfg: Config, embedder: Embedder
 ) -> None:
-    folder = tmp_path_factory.mktemp("pg")
-    for above in (folder, *folder.parents[:2]):
-        above.chmod(0o755)  # PostgreSQL runs as another user
-    with pg.running(folder) as cluster:
+    with tempfile.TemporaryDirectory() as folder, pg.running(Path(folder)) as cluster:
         app = cfg.app.model_copy(update={"database": cluster.database("ragstone")})
         cfg = cfg.model_copy(update={"app": app})
         assert run(cfg, "kb", [f"s3://{filled}/docs"], embedder=embedder).added == 3
