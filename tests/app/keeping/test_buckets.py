@@ -4,6 +4,7 @@ import itertools
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -299,7 +300,8 @@ def test_changes_are_followed_by_looking_now_and_then(
     ingest = cfg.ingest.model_copy(update={"rescan_minutes": 0.02})
     source = f"s3://{filled}/docs"
     run(cfg, "kb", [source, folder], embedder=embedder)
-    reports = follow(index := opened(cfg, embedder), ingest)
+    stop = threading.Event()
+    reports = follow(index := opened(cfg, embedder), ingest, stop)
     server.put(filled, "docs/new.md", "新的。")
     assert next(reports).added == 1
     server.move(filled, "docs/new.md", "docs/newer.md")
@@ -308,7 +310,8 @@ def test_changes_are_followed_by_looking_now_and_then(
     assert next(reports).added == 1
     server.delete(filled, "docs/newer.md")
     assert next(reports).deleted == 1
-    reports.close()
+    stop.set()
+    assert list(reports) == []
     assert sorted(index.catalog.paths()) == ["it/vpn.md", "leave.md", "near.md", "nearer.md", "zh/年假.md"]
 
 
@@ -317,13 +320,15 @@ def test_a_server_that_goes_and_comes_back_is_told_once_and_followed_again(
 ) -> None:
     run(cfg, "kb", [f"s3://{filled}/docs"], embedder=embedder)
     ingest = cfg.ingest.model_copy(update={"rescan_minutes": 0.001})
-    reports = follow(opened(cfg, embedder), ingest)
+    stop = threading.Event()
+    reports = follow(opened(cfg, embedder), ingest, stop)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
     assert "does not fit" in next(reports).failed[0].error
     server.put(filled, "docs/new.md", "新的。")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     report = next(reports)
-    reports.close()
+    stop.set()
+    assert list(reports) == []
     assert (report.added, report.failed) == (1, [])
 
 
@@ -331,7 +336,7 @@ def test_a_page_of_a_pdf_in_a_bucket_is_drawn_until_it_is_another_file(
     server: S3, name: str, cfg: Config, embedder: Embedder, tmp_path: Path
 ) -> None:
     file = tmp_path / "paper.pdf"
-    file.write_bytes(saved(build(["Annual leave is 25 days."])))
+    file.write_bytes(saved(build([["Annual leave is 25 days."]])))
     server.put(name, "讲义/paper.pdf", file.read_bytes())
     run(cfg, "kb", [f"s3://{name}"], embedder=embedder)
     index = opened(cfg, embedder)
