@@ -59,7 +59,7 @@ def follow(
         there = _folders(index)
         pending = {folder: _Pending(whole=True) for folder in there}  # nothing told what happened between two watches
         events = watch(
-            *(folder for folder, inode in there.items() if inode > 0), watch_filter=None, debounce=_BURST_MS,
+            *(Path(folder) for folder, inode in there.items() if inode > 0), watch_filter=None, debounce=_BURST_MS,
             step=_QUIET_MS, rust_timeout=_TICK_MS, yield_on_timeout=True, stop_event=stop, raise_interrupt=True,
             ignore_permission_denied=True,
         )  # fmt: skip

@@ -39,7 +39,8 @@ def command(kind: str, port: int, ports: list[int], folder: Path) -> list[str]:
         workers = [f"http://127.0.0.1:{each}" for each in ports]
         return [
             sys.executable, "-m", "vllm_router.launch_router", "--port", str(port), "--policy", "round_robin",
-            "--prometheus-port", str(free_port()), "--worker-urls", *workers,
+            "--prometheus-port", str(free_port()), "--health-check-interval-secs", "1",
+            "--health-failure-threshold", "1", "--worker-urls", *workers,
         ]  # fmt: skip
     page = (ROOT / "docs" / "serving-models.md").read_text("utf-8")
     said = page.split("```nginx\n", 1)[1].split("```", 1)[0]
@@ -126,6 +127,9 @@ def test_both_servers_answer_and_one_alone_goes_on_when_the_other_is_killed(kind
         assert 0 < len(first.calls) < 10
         process.kill()
         process.wait()
+        until = time.monotonic() + _UP_S
+        while not _is_up(base_url):  # vllm-router asks one server alone for its models, until it knows it to be gone
+            assert time.monotonic() < until
         before = len(first.calls)
         assert asyncio.run(answered(base_url, 20)) == {"The answer stands here [1]."}
         assert len(first.calls) == before + 20

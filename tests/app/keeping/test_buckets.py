@@ -164,17 +164,17 @@ def test_what_is_not_read_is_not_downloaded(server: S3, filled: str, cfg: Config
     server.put(filled, "docs/film.mp4", b"0" * 1000)
     server.put(filled, "docs/.hidden/a.md", "nothing")
     server.put(filled, "docs/old/a.md", "nothing")
-    server.put(filled, "docs/large.md", "x" * 1_000_001)
+    server.put(filled, "docs/large.html", f"<!--{'x' * 1_000_000}--><p>A large page.</p>")
     ingest = cfg.ingest.model_copy(update={"exclude": ["old"], "max_file_mb": 1})
     cfg = cfg.model_copy(update={"ingest": ingest})
     source = f"s3://{filled}/docs"
     report = run(cfg, "kb", [source], embedder=embedder)
     assert (report.added, [row.path for row in report.skipped]) == (3, ["film.mp4"])
-    assert [(row.path, row.error) for row in report.failed] == [("large.md", "too large: 1.0 MB, the limit is 1 MB")]
+    assert [(row.path, row.error) for row in report.failed] == [("large.html", "too large: 1.0 MB, the limit is 1 MB")]
     objects = place(Path(cfg.app.data) / "kb", source)
     files = {str(file.relative_to(objects)): file.stat() for file in objects.rglob("*") if file.is_file()}
-    assert sorted(files) == ["it/vpn.md", "large.md", "leave.md", "zh/年假.md"]
-    assert files["large.md"].st_blocks == 0  # it only stands for it
+    assert sorted(files) == ["it/vpn.md", "large.html", "leave.md", "zh/年假.md"]
+    assert files["large.html"].st_blocks == 0  # it only stands for it
     assert [row.known for row in run(cfg, "kb", embedder=embedder).failed] == [True]
 
     cfg = cfg.model_copy(update={"ingest": ingest.model_copy(update={"max_file_mb": 2})})
@@ -212,7 +212,9 @@ def test_a_server_that_is_away_deletes_nothing_and_the_next_run_goes_on(
 
         fetched = list[int]()
         server.start()
-        report = run(cfg, "kb", progress=lambda stage, _, total: fetched.append(total if stage == "fetch" else 0))
+        report = run(
+            cfg, "kb", embedder=embedder, progress=lambda stage, _, total: fetched.append(total * (stage == "fetch"))
+        )
         assert counts(report) == (40, 0, 0, 1, 39)
         assert max(fetched) == 24  # of 40, 16 had come
 
