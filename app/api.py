@@ -105,7 +105,7 @@ class KnowledgeBase:
         read are rows of `Report.failed`, and stop nothing.
         """
         return run(
-            self.config, self.name, [Path(folder) for folder in folders], rebuild=rebuild, allow_empty=allow_empty,
+            self.config, self.name, folders, rebuild=rebuild, allow_empty=allow_empty,
             progress=progress, embedder=self.embedder,
         )  # fmt: skip
 

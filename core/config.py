@@ -20,6 +20,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from core.errors import ConfigError
 from core.places import HOME
 from core.sections import AppConfig, Config, IngestConfig, LlmConfig, PromptsConfig, RetrievalConfig
+from core.sources import in_bucket
 
 __all__ = [
     "AppConfig", "Config", "IngestConfig", "LlmConfig", "PromptsConfig", "RetrievalConfig", "Settings",
@@ -126,6 +127,8 @@ def _absolute(value: Any, base: Path) -> Any:
     """A path, or each of a list of them, relative to a folder; what is none stays for the check of types."""
     if isinstance(value, list):
         return [_absolute(one, base) for one in value]
+    if isinstance(value, str) and in_bucket(value):
+        return value
     return str(base / Path(value).expanduser()) if isinstance(value, str) and value else value
 
 

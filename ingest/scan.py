@@ -53,12 +53,14 @@ def plan(
     *,
     only: Iterable[str] | None = None,
     apart: Path | None = None,
+    before: Plan | None = None,
 ) -> Plan:
     """Compare a folder with what is known of it.
 
     `supported` says by path whether there is a reader. `known(path)` gives the files at or below a path ("" is all of
     them) in order of path. A file that is as it was when it could not be read, by `failures`, is not tried again.
-    `only` limits the comparison to some paths, files or folders; `apart` is a folder that is never entered.
+    `only` limits the comparison to some paths, files or folders; `apart` is a folder that is never entered. `before`:
+    what failed and was left out before the files came into the folder.
     Raises `ReadError` where the folder itself is missing, no folder, or closed to us.
     """
     check_folder(folder)
@@ -70,6 +72,11 @@ def plan(
     for top in [""] if only is None else _tops(only):
         _merge(walker.below(top), known(top), result, new, differing, gone)
     gone = _not_below(gone, {error.path for error in result.failed})  # unreadable is not deleted
+    if before is not None:
+        never_came = {error.path for error in before.failed}
+        gone = [file for file in gone if file.path not in never_came]
+        result.failed += before.failed
+        result.skipped += before.skipped
     failed = failures or {}
     differing = [(old, entry) for old, entry in differing if not _still_fails(entry, failed, result)]
     new = [entry for entry in new if not _still_fails(entry, failed, result)]
@@ -292,6 +299,22 @@ class _Walker:
         else:
             return info
         return None
+
+
+def chosen(cfg: IngestConfig) -> Callable[[str], bool]:
+    """Whether a file is one to be read, by its path: as the walk over a folder decides it, without a folder."""
+    included, excluded = matcher(cfg.include), matcher(cfg.exclude)
+
+    def one(path: str) -> bool:
+        names = path.split("/")
+        if not cfg.hidden and any(name[0] == "." for name in names):
+            return False
+        above = ("/".join(names[:count]) for count in range(1, len(names)))
+        if any(excluded(folder) or excluded(folder + "/") for folder in above):
+            return False
+        return included(path) and not excluded(path)
+
+    return one
 
 
 def hash_file(path: Path) -> str:

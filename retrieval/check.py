@@ -51,7 +51,8 @@ _OUTSIDE = "path = '' OR path LIKE '/%' OR '/' || path || '/' LIKE '%/../%'"
 _WRONG = (  # what is counted, in which table, and where it is wrong
     ("paths do not lie in their folder", "documents", _OUTSIDE),
     ("paths do not lie in their folder", "failures", _OUTSIDE),
-    ("folders have no absolute path", "folders", "path != '' AND (path NOT LIKE '/%' OR path || '/' LIKE '%/../%')"),
+    ("folders have no absolute path", "folders",
+     "path != '' AND ((path NOT LIKE '/%' AND path NOT LIKE 's3://_%') OR path || '/' LIKE '%/../%')"),
     ("vectors have another length", "embeddings",
      "length(vector) IS NOT 2 * (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'dimension')"),
     ("numbers are none", "meta", f"key IN {_NUMBERS} AND (value = '' OR value GLOB '*[^0-9]*')"),

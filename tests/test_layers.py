@@ -18,7 +18,17 @@ FOLDERS = {
 # Of app: words, then what is done with a knowledge base, what lasts while people use it, and above them the surfaces.
 RECIPES = ("messages", "answering", "keeping", "measuring", "running", "prompting", "training", "upkeep")
 SURFACES = ("api", "frameworks", "http", "ui", "serving", "commands", "cli")
-HEAVY = ("torch", "sentence_transformers", "faiss", "tantivy", "gradio", "llama_index", "langchain_core", "openai")
+HEAVY = (
+    "torch",
+    "sentence_transformers",
+    "faiss",
+    "tantivy",
+    "gradio",
+    "llama_index",
+    "langchain_core",
+    "openai",
+    "s3fs",
+)
 SOURCES = [file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))]
 
 

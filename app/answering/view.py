@@ -3,10 +3,10 @@
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from core.config import IngestConfig
 from core.errors import CatalogError, ReadError
+from core.sources import place
 from core.types import Hit
 from ingest.workers import draw_apart
 from retrieval.index import Index
@@ -57,7 +57,7 @@ def page_picture(index: Index, chunk_id: int, cfg: IngestConfig) -> bytes:
     if document is None:
         raise _gone(index, chunk_id)
     with _drawing:
-        return draw_apart(Path(hit.folder) / hit.path, document.hash, hit.page, hit.text, cfg)
+        return draw_apart(place(index.home, hit.folder) / hit.path, document.hash, hit.page, hit.text, cfg)
 
 
 def passage_text(index: Index, hit: Hit, around: int = _AROUND) -> PassageText:

@@ -16,6 +16,7 @@ from app.commands.terminal import AsJson, Kb, base_of, err, noted, opened, out, 
 from app.keeping.databases import refuse
 from core.config import Settings
 from core.errors import CatalogError, ConfigError
+from core.sources import in_bucket, named
 from core.types import FileError
 
 manage = typer.Typer()
@@ -24,7 +25,10 @@ manage = typer.Typer()
 @manage.command(epilog=EXIT_CODES)
 def index(
     ctx: typer.Context,
-    folders: Annotated[list[Path] | None, typer.Argument(help="Folders of documents; default: all it has.")] = None,
+    folders: Annotated[
+        list[str] | None,
+        typer.Argument(help="Folders of documents, or s3://bucket/prefix; default: all it has."),
+    ] = None,
     kb: Kb = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only show what would be done, and what it would cost.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Then follow changes until interrupted.")] = False,
@@ -87,7 +91,7 @@ def files(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
     failures += [
         FileError(folder, f"folder {folder!r} does not exist", "what it said last goes on answering", folder=folder)
         for folder in folders
-        if folder and not Path(folder).is_dir()
+        if folder and not in_bucket(folder) and not Path(folder).is_dir()
     ]
     if as_json:
         failed = [{key: value for key, value in asdict(f).items() if key != "known"} for f in failures]
@@ -100,12 +104,12 @@ def files(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
 
 
 @manage.command()
-def remove(ctx: typer.Context, folder: Path, kb: Kb = None) -> None:
+def remove(ctx: typer.Context, folder: str, kb: Kb = None) -> None:
     """Take a folder and its documents out of a knowledge base; the files themselves stay where they are."""
     from app.keeping.folders import remove_folder
 
     with opened(ctx.obj, kb) as index_:
-        path = str(folder.resolve())
+        path = named(folder)
         count = remove_folder(index_, path)
         noted(ctx.obj, "folder.remove", index_.name, path)
         out.print(f"{count} documents of {escape(path)} left {escape(repr(index_.name))}; purge erases their text")
@@ -200,7 +204,10 @@ def restore(
     noted(settings, "base.restore", name, f"{source} of {manifest['made']}")
     out.print(f"{escape(repr(name))} is as {escape(repr(manifest['kb']))} was on {escape(manifest['made'])}")
     for folder in followed:
-        out.print(f"it follows {escape(folder)}" + ("" if Path(folder).is_dir() else ", which is not there"))
+        out.print(
+            f"it follows {escape(folder)}"
+            + ("" if in_bucket(folder) or Path(folder).is_dir() else ", which is not there")
+        )
 
 
 @manage.command()

@@ -10,7 +10,10 @@ from pathlib import Path
 from app.keeping.databases import refuse
 from core.config import Config, IngestConfig
 from core.errors import AccessError, CatalogError, ConfigError, ReadError
+from core.sources import address, in_bucket, named, place
 from core.types import FileError
+from ingest.bucket import check_bucket
+from ingest.mirror import discard, refresh
 from ingest.read import supported
 from ingest.scan import Plan, check_folder
 from retrieval import check
@@ -24,8 +27,8 @@ log = logging.getLogger(__name__)
 _MANY = 10  # documents: a folder that had so many and has none by now is more likely away than emptied
 
 
-def folders_of(cfg: Config, kb: str, given: Sequence[Path], *, rebuild: bool) -> list[str]:
-    """The folders that a run is about: the given ones, or all that the knowledge base has; of a rebuild, both.
+def folders_of(cfg: Config, kb: str, given: Sequence[Path | str], *, rebuild: bool) -> list[str]:
+    """The sources that a run is about: the given ones, or all that the knowledge base has; of a rebuild, both.
 
     Raises `ReadError` for a given one that cannot be read, `ConfigError` where there is none, where one lies in the
     data folder, or in another one: its files would be there twice. The uploads may: the data folder is left out where
@@ -36,16 +39,19 @@ def folders_of(cfg: Config, kb: str, given: Sequence[Path], *, rebuild: bool) ->
         refuse(cfg, "--rebuild")
     data = Path(cfg.app.data).resolve()
     home = data / check_name(kb)
-    for folder in given:
-        check_folder(folder)
-        path = folder.resolve()
-        if path.is_relative_to(data) and path != home / "files":
-            raise ConfigError(
-                f"{str(path)!r} lies in the data folder {str(data)!r}",
-                "give a folder of documents; for these to be documents, keep the data elsewhere (RAGSTONE_DATA)",
-            )
+    chosen = list(dict.fromkeys(map(named, given)))
+    for folder, path in zip(given, map(named, given), strict=True):
+        if not in_bucket(path):
+            check_folder(Path(folder))
+            if Path(path).is_relative_to(data) and Path(path) != home / "files":
+                raise ConfigError(
+                    f"{path!r} lies in the data folder {str(data)!r}",
+                    "give a folder of documents; for these to be documents, keep the data elsewhere (RAGSTONE_DATA)",
+                )
     known = _known_or_lost(home) if rebuild and given else known_folders(home, cfg.app.database)
-    chosen = list(dict.fromkeys(str(folder.resolve()) for folder in given))
+    for path in chosen:
+        if in_bucket(path) and path not in known:
+            check_bucket(path)
     every = chosen + [other for other in known if other not in chosen]
     for inner in every:
         for outer in every:
@@ -56,6 +62,17 @@ def folders_of(cfg: Config, kb: str, given: Sequence[Path], *, rebuild: bool) ->
     if not every:
         raise ConfigError(f"knowledge base {kb!r} follows no folder yet", f"give one: ragstone index FOLDER --kb {kb}")
     return every if rebuild or not chosen else chosen
+
+
+def brought(home: Path, source: str, cfg: IngestConfig, progress: Callable[[str, int, int], None]) -> tuple[Path, Plan]:
+    """Where the files of a source lie: of a bucket once its mirror is up to date; and what failed on the way.
+
+    Raises `ReadError` where the source as a whole cannot be read, `CatalogError` where another process downloads it.
+    """
+    if in_bucket(source):
+        return place(home, source), refresh(home, source, cfg, progress)
+    check_no_link(Path(source))
+    return Path(source), Plan()
 
 
 def known_folders(home: Path, database: str = "") -> list[str]:
@@ -83,17 +100,17 @@ def _known_or_lost(home: Path) -> list[str]:
         return [str(uploads)] if uploads.is_dir() and any(uploads.iterdir()) else []
 
 
-def add_folder(cfg: Config, index: Index, folder: Path, *, anywhere: bool) -> str:
-    """Have a knowledge base follow a folder from its next run on; returns its absolute path.
+def add_folder(cfg: Config, index: Index, folder: Path | str, *, anywhere: bool) -> str:
+    """Have a knowledge base follow a folder or a bucket from its next run on; returns its absolute path or address.
 
     Without `anywhere`, only one that lies in a folder of `app.folders`, as the disk has them (links followed); of
     another nothing is told, not even whether it exists. Raises `AccessError` then, else as `folders_of` does, and
     `CatalogError` while somebody else writes.
     """
-    folder = folder.expanduser()
+    folder = named(folder) if in_bucket(folder) else str(Path(folder).expanduser())
     if not anywhere and not _allowed(cfg, folder):
         raise AccessError(
-            f"{str(folder)!r} may not be followed",
+            f"{folder!r} may not be followed",
             f"an admin can add it, or name it under app.folders (by now: {', '.join(cfg.app.folders) or '-'})",
         )
     (path,) = folders_of(cfg, index.name, [folder], rebuild=False)
@@ -102,7 +119,10 @@ def add_folder(cfg: Config, index: Index, folder: Path, *, anywhere: bool) -> st
     return path
 
 
-def _allowed(cfg: Config, folder: Path) -> bool:
+def _allowed(cfg: Config, folder: str) -> bool:
+    if in_bucket(folder):
+        buckets = (address(one) for one in cfg.app.folders if in_bucket(one))
+        return any((folder + "/").startswith(one + "/") for one in buckets)
     real = Path(os.path.realpath(folder))
     return any(real.is_relative_to(os.path.realpath(Path(one).expanduser())) for one in cfg.app.folders)
 
@@ -117,9 +137,10 @@ def check_no_link(folder: Path) -> None:
 
 
 def remove_folder(index: Index, folder: str) -> int:
-    """Take a folder, by its absolute path, and its documents out of a knowledge base; returns how many they were.
+    """Take a source, as the catalog names it, and its documents out of a knowledge base; how many they were.
 
-    The files themselves stay where they are. Raises `CatalogError` for a folder that it does not follow.
+    The files themselves stay where they are; what was downloaded of a bucket goes. Raises `CatalogError` for a folder
+    that it does not follow.
     """
     known = index.catalog.folders()
     if folder not in known:
@@ -128,6 +149,8 @@ def remove_folder(index: Index, folder: str) -> int:
         with catalog.transaction() as write:
             count = write.remove_folder(catalog.folder_id(folder))
         catalog.drop_unused_embeddings()
+        if in_bucket(folder):
+            discard(index.home, folder)
     return count
 
 

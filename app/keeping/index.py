@@ -14,10 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from app.keeping.folders import check_no_link, check_rebuilt, emptied, folders_of
+from app.keeping.folders import brought, check_rebuilt, emptied, folders_of
 from app.messages.texts import Tongue, better_note, blind_note
 from core.config import Config, IngestConfig
 from core.errors import ConfigError, ReadError
+from core.sources import named, place
 from core.text import digest, heading_line, language
 from core.types import Chunk, Document, FileEntry, FileError, KnownFile
 from ingest import plugged
@@ -108,7 +109,7 @@ def chunker(cfg: IngestConfig) -> str:
 def run(
     cfg: Config,
     kb: str,
-    folders: Sequence[Path] = (),
+    folders: Sequence[Path | str] = (),
     *,
     rebuild: bool = False,
     allow_empty: bool = False,
@@ -130,14 +131,14 @@ def run(
     for path in todo:
         try:
             more = path != todo[-1]
-            report = report + sync(index, Path(path), cfg.ingest, progress, more=more, allow_empty=allow_empty)
+            report = report + sync(index, path, cfg.ingest, progress, more=more, allow_empty=allow_empty)
         except ReadError as error:
             if rebuild or folders:  # a folder that is away must not be missing from what answers next
                 raise
             report.failed.append(FileError(path, error.message, error.hint, folder=path))
     if rebuild:
         for path in todo:  # what changed while the rest was read
-            late = sync(index, Path(path), cfg.ingest, allow_empty=allow_empty)
+            late = sync(index, path, cfg.ingest, allow_empty=allow_empty)
             report = report + replace(late, unchanged=0, failed=[], skipped=[])
         if not allow_empty:
             check_rebuilt(index)
@@ -148,13 +149,14 @@ def run(
 
 
 def look(
-    index: Index, folder: Path, cfg: IngestConfig, only: Iterable[str] | None = None, *, allow_empty: bool = False
-) -> Plan:
+    index: Index, folder: Path | str, cfg: IngestConfig, only: Iterable[str] | None = None, *,
+    allow_empty: bool = False, progress: Progress = quiet,
+) -> Plan:  # fmt: skip
     """What a sync of one folder would do. `only`: paths in it, files or folders, to which the comparison is limited.
 
     Unless `allow_empty`, a folder that had many documents and has none left is a failure, and nothing is deleted.
     """
-    check_no_link(folder)
+    here, before = brought(index.home, str(folder), cfg, progress)
     catalog, root, reader = index.catalog, str(folder), reader_identity(cfg)
     failures = {path: failure for path, failure in catalog.known_failures(root).items() if failure.reader == reader}
     partly, anew = catalog.read_in_part(reader), catalog.manifest().chunker != chunker(cfg)
@@ -163,7 +165,8 @@ def look(
         files = catalog.known_files(root, below)
         return (file.unread() if anew or file.id in partly else file for file in files) if anew or partly else files
 
-    todo = plan(folder, cfg, partial(supported, cfg=cfg), known, failures, only=only, apart=index.home.parent.resolve())
+    reads, apart = partial(supported, cfg=cfg), index.home.parent.resolve()
+    todo = plan(here, cfg, reads, known, failures, only=only, apart=apart, before=before)
     todo.failed, todo.skipped = (
         [replace(error, folder=root) for error in errors] for errors in (todo.failed, todo.skipped)
     )
@@ -172,10 +175,10 @@ def look(
 
 
 def sync(
-    index: Index, folder: Path, cfg: IngestConfig, progress: Progress = quiet, *,
+    index: Index, folder: Path | str, cfg: IngestConfig, progress: Progress = quiet, *,
     only: Iterable[str] | None = None, more: bool = False, allow_empty: bool = False,
 ) -> Report:  # fmt: skip
-    """Bring one folder of a knowledge base up to date. Files of its other folders are left alone.
+    """Bring one folder, or bucket, of a knowledge base up to date. Files of its other folders are left alone.
 
     `only` and `allow_empty` as for `look`. `more` folders will follow: vectors that no chunk uses are kept, they may be
     wanted there. Raises `ReadError` for the folder itself, `CatalogError` where it is locked or the disk fails,
@@ -183,23 +186,22 @@ def sync(
     """
     started, report = time.monotonic(), Report()
     with index.writing() as catalog:
-        folder = folder if str(folder) in catalog.folders() else folder.resolve()
+        folder = str(folder) if str(folder) in catalog.folders() else named(folder)
         progress("scan", 0, 0)
         if catalog.manifest().chunker != chunker(cfg):  # of an earlier version, else it could not be written
             with catalog.transaction() as write:
                 write.read_all_again(chunker(cfg))
-        todo = look(index, folder, cfg, only, allow_empty=allow_empty)
+        todo = look(index, folder, cfg, only, allow_empty=allow_empty, progress=progress)
         report.skipped, report.failed = todo.skipped, list(todo.failed)
         report.unchanged, report.moved, report.deleted = todo.unchanged, len(todo.moved), len(todo.deleted)
-        folder_id = catalog.folder_id(str(folder))
         if todo.moved or todo.touched or todo.deleted:
             with catalog.transaction() as write:
                 _apply_cheap(write, todo)
-        _read_and_write(index, folder, folder_id, todo, cfg, report, progress)
+        _read_and_write(index, folder, todo, cfg, report, progress)
         failed = {error.path for error in report.failed}
-        if only is None and str(folder) not in failed and catalog.known_failures(str(folder)).keys() - failed:
+        if only is None and folder not in failed and catalog.known_failures(folder).keys() - failed:
             with catalog.transaction() as write:
-                write.keep_failures(folder_id, failed)
+                write.keep_failures(catalog.folder_id(folder), failed)
         progress("save", 0, 0)
         if not more:
             catalog.drop_unused_embeddings()
@@ -211,14 +213,15 @@ def sync(
 
 
 def _read_and_write(
-    index: Index, folder: Path, folder_id: int, todo: Plan, cfg: IngestConfig, report: Report, progress: Progress
+    index: Index, folder: str, todo: Plan, cfg: IngestConfig, report: Report, progress: Progress
 ) -> None:
     changed = {entry.path: old for old, entry in todo.changed}
     queue = [*todo.added, *(entry for _, entry in todo.changed)]
     if queue:
         check_fits(cfg, index.embedder)
-    pipeline = _Pipeline(index, folder_id, cfg, report, str(folder))
-    for done, (entry, work) in enumerate(_read_ahead(folder, queue, cfg, index.embedder), start=1):
+    pipeline = _Pipeline(index, index.catalog.folder_id(folder), cfg, report, folder)
+    ahead = _read_ahead(place(index.home, folder), queue, cfg, index.embedder)
+    for done, (entry, work) in enumerate(ahead, start=1):
         if isinstance(work, FileError):
             pipeline.fail(entry, work, changed.get(entry.path))
         else:

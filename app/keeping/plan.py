@@ -1,4 +1,7 @@
-"""Recipe: what `ragstone index` would do and what it would cost, on this machine; nothing is written."""
+"""Recipe: what `ragstone index` would do and what it would cost, on this machine; nothing is written.
+
+But what changed in a bucket is downloaded, as any run would, and is there for the next one.
+"""
 
 import math
 import time
@@ -8,10 +11,11 @@ from functools import partial
 from pathlib import Path
 
 from app.keeping.databases import refuse
-from app.keeping.folders import folders_of
+from app.keeping.folders import brought, folders_of
 from app.keeping.index import Progress, Work, check_fits, chunker, look, quiet, read_one
 from core.config import Config
 from core.errors import ReadError
+from core.sources import place
 from core.types import FileEntry, FileError
 from ingest.read import supported
 from ingest.scan import Plan, plan
@@ -65,7 +69,7 @@ class _Sample:
 def forecast(
     cfg: Config,
     kb: str,
-    folders: Sequence[Path] = (),
+    folders: Sequence[Path | str] = (),
     *,
     rebuild: bool = False,
     allow_empty: bool = False,
@@ -88,7 +92,7 @@ def forecast(
     result = Forecast()
     for path in todo:
         try:
-            result.plans[path] = _plan(index, Path(path), cfg, allow_empty)
+            result.plans[path] = _plan(index, data / kb, path, cfg, allow_empty, progress)
         except ReadError as error:
             if rebuild or folders:
                 raise
@@ -101,7 +105,7 @@ def forecast(
     if files:
         check_fits(cfg.ingest, embedder)
     result.exact = len(files) <= _SAMPLE
-    sample = _read_sample(files, cfg, embedder, index, progress)
+    sample = _read_sample(data / kb, files, cfg, embedder, index, progress)
     result.chunks, result.embed = round(sample.chunks), round(sample.embed)
     result.seconds = max(sample.seconds, sample.embed * _seconds_a_text(list(sample.texts.values()), embedder))
     for path, failed in sample.failed.items():
@@ -126,11 +130,14 @@ def _switch(index: Index, default: Embedder) -> Switch | None:
     return Switch(index.embedder.name, default.name, blind, chunks, seconds)
 
 
-def _plan(index: Index | None, folder: Path, cfg: Config, allow_empty: bool) -> Plan:
+def _plan(
+    index: Index | None, home: Path, folder: str, cfg: Config, allow_empty: bool, progress: Progress
+) -> Plan:  # fmt: skip
     if index is None:
         read = partial(supported, cfg=cfg.ingest)
-        return plan(folder, cfg.ingest, read, lambda below: (), apart=Path(cfg.app.data).resolve())
-    return look(index, folder, cfg.ingest, allow_empty=allow_empty)
+        here, before = brought(home, folder, cfg.ingest, progress)
+        return plan(here, cfg.ingest, read, lambda below: (), apart=home.parent.resolve(), before=before)
+    return look(index, folder, cfg.ingest, allow_empty=allow_empty, progress=progress)
 
 
 def _leave_out(todo: Plan, failed: Sequence[FileError]) -> None:
@@ -142,7 +149,12 @@ def _leave_out(todo: Plan, failed: Sequence[FileError]) -> None:
 
 
 def _read_sample(
-    files: Sequence[tuple[str, FileEntry]], cfg: Config, embedder: Embedder, index: Index | None, progress: Progress
+    home: Path,
+    files: Sequence[tuple[str, FileEntry]],
+    cfg: Config,
+    embedder: Embedder,
+    index: Index | None,
+    progress: Progress,
 ) -> _Sample:
     """Read some files of each format, and scale what they give by the bytes of all."""
     kinds: dict[str, list[tuple[str, FileEntry]]] = {}
@@ -158,7 +170,7 @@ def _read_sample(
         started = time.monotonic()
         for folder, entry in chosen:
             done += 1
-            work = read_one(Path(folder), entry, cfg.ingest, embedder)
+            work = read_one(place(home, folder), entry, cfg.ingest, embedder)
             if isinstance(work, FileError):
                 sample.failed.setdefault(folder, []).append(replace(work, folder=folder))
             else:

@@ -1,7 +1,8 @@
 """Recipe: follow the folders of a knowledge base as they change, until stopped.
 
-Events say where to look; what is there is then compared as in any run, so that an event too many costs nothing. Events
-too few (a full queue, a network drive) are made good by comparing whole folders now and then.
+Of folders, events say where to look; what is there is then compared as in any run, so that an event too many costs
+nothing. Events too few (a full queue, a network drive) are made good by comparing whole folders now and then, and
+so are the changes of a bucket, which tells of none.
 """
 
 import logging
@@ -15,6 +16,7 @@ from typing import Any
 from app.keeping.index import Report, sync
 from core.config import IngestConfig
 from core.errors import CatalogError, ReadError
+from core.sources import in_bucket
 from core.types import FileError
 from retrieval.index import Index
 
@@ -49,7 +51,7 @@ def follow(
     """
     from watchfiles import watch
 
-    away: set[Path] = set()  # folders that were told to be
+    away: set[str] = set()  # folders that were told to be
     compared = time.monotonic()
     while stop is None or not stop.is_set():
         if index.superseded:
@@ -57,7 +59,7 @@ def follow(
         there = _folders(index)
         pending = {folder: _Pending(whole=True) for folder in there}  # nothing told what happened between two watches
         events = watch(
-            *(folder for folder, inode in there.items() if inode), watch_filter=None, debounce=_BURST_MS,
+            *(Path(folder) for folder, inode in there.items() if inode > 0), watch_filter=None, debounce=_BURST_MS,
             step=_QUIET_MS, rust_timeout=_TICK_MS, yield_on_timeout=True, stop_event=stop, raise_interrupt=True,
             ignore_permission_denied=True,
         )  # fmt: skip
@@ -68,13 +70,13 @@ def follow(
                 for waiting in pending.values():
                     waiting.whole = True
             for folder, waiting in pending.items():
-                if not folder.is_dir():
+                if not in_bucket(folder) and not Path(folder).is_dir():
                     there[folder] = 0  # nobody watches what will be there next
                 report = _catch_up(index, folder, waiting, cfg)
                 if report is None or report.empty:
                     continue
                 told = folder in away
-                (away.discard if folder.is_dir() else away.add)(folder)
+                (away.add if _is_away(folder, report) else away.discard)(folder)
                 if not (told and folder in away):
                     yield report
             if not any(waiting.whole for waiting in pending.values()):
@@ -122,18 +124,28 @@ def _told(events: Iterator[set[tuple[Any, str]]]) -> Iterator[set[tuple[Any, str
         ) from error
 
 
-def _folders(index: Index) -> dict[Path, int]:
-    """The folders of a knowledge base with their inodes; 0 where one is away."""
-    folders = map(Path, index.catalog.folders())
-    return {folder: folder.stat().st_ino if folder.is_dir() else 0 for folder in folders}
+def _folders(index: Index) -> dict[str, int]:
+    """The sources of a knowledge base with the inodes of folders; 0 where one is away, -1 for a bucket."""
+    return {source: -1 if in_bucket(source) else _inode(Path(source)) for source in index.catalog.folders()}
 
 
-def _note(pending: dict[Path, _Pending], paths: Iterable[Path], data: Path) -> None:
+def _inode(folder: Path) -> int:
+    return folder.stat().st_ino if folder.is_dir() else 0
+
+
+def _is_away(source: str, report: Report) -> bool:
+    if in_bucket(source):
+        return any(error.path == source for error in report.failed)
+    return not Path(source).is_dir()
+
+
+def _note(pending: dict[str, _Pending], paths: Iterable[Path], data: Path) -> None:
     """Remember where to look. The data folder, which every run writes to, is looked at for uploads only."""
     now = time.monotonic()
     for path in paths:
-        for folder, waiting in pending.items():
-            if path.is_relative_to(data) and not folder.is_relative_to(data):
+        for source, waiting in pending.items():
+            folder = Path(source)
+            if in_bucket(source) or (path.is_relative_to(data) and not folder.is_relative_to(data)):
                 continue
             if path == folder:
                 waiting.whole = True
@@ -143,10 +155,12 @@ def _note(pending: dict[Path, _Pending], paths: Iterable[Path], data: Path) -> N
         waiting.whole = waiting.whole or len(waiting.paths) > _MANY
 
 
-def _catch_up(index: Index, folder: Path, waiting: _Pending, cfg: IngestConfig) -> Report | None:
+def _catch_up(index: Index, folder: str, waiting: _Pending, cfg: IngestConfig) -> Report | None:
     """Look at what is ready; what is not, and what cannot be done now, goes on waiting."""
     ready = (
-        list(waiting.paths) if waiting.whole else [p for p, since in waiting.paths.items() if _rests(folder / p, since)]
+        list(waiting.paths)
+        if waiting.whole
+        else [p for p, since in waiting.paths.items() if _rests(Path(folder) / p, since)]
     )
     if not ready and not waiting.whole:
         return None
@@ -155,7 +169,7 @@ def _catch_up(index: Index, folder: Path, waiting: _Pending, cfg: IngestConfig) 
     except ReadError as error:
         waiting.paths.clear()
         waiting.whole = False
-        failure = FileError(str(folder), error.message, error.hint, folder=str(folder))
+        failure = FileError(folder, error.message, error.hint, folder=folder)
         return Report(failed=[failure], chunks=index.counts().chunks)
     except CatalogError as error:
         log.warning("%s", error)

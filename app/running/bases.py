@@ -108,7 +108,7 @@ class Bases:
         report = Report(chunks=index.counts().chunks)
         for folder in folders:
             try:
-                report += sync(index, Path(folder), self.cfg.ingest, progress, more=folder != folders[-1])
+                report += sync(index, folder, self.cfg.ingest, progress, more=folder != folders[-1])
             except ReadError as error:
                 report.failed.append(FileError(folder, error.message, error.hint, folder=folder))
         return report

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from app.keeping.index import Progress, Report, quiet, sync
 from app.measuring.evaluate import Outcome, TestSet, golden_testset, measure
@@ -58,7 +57,7 @@ def read_again(bases: Bases, kb: str, chosen: Iterable[tuple[str, str]], progres
     for folder, paths in by_folder.items():
         with index.writing() as catalog, catalog.transaction() as write:
             write.read_again(catalog.folder_id(folder), paths)
-        report += sync(index, Path(folder), bases.cfg.ingest, progress, only=paths)
+        report += sync(index, folder, bases.cfg.ingest, progress, only=paths)
     return report
 
 

@@ -35,8 +35,8 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "measured": "{} questions, {} search, {} passages each", "rank": "rank", "question": "question",
         "expected": "file", "none": "not found", "interval": "95% interval", "figure": "figure", "mean": "mean",
         "out_of_date": "Out of date (the documents no longer hold the evidence)", "scan": "looking",
-        "save": "saving", "estimate": "estimating", "reading": "reading and embedding", "search": "asking",
-        "measure": "measuring", "setup-look": "Look at the folder", "setup-examine": "Examination",
+        "save": "saving", "estimate": "estimating", "fetch": "downloading", "reading": "reading and embedding",
+        "search": "asking", "measure": "measuring", "setup-look": "Look at the folder", "setup-examine": "Examination",
         "setup-fetch": "Download", "setup-change": "Embedding anew", "setup-back": "The way back",
         "busy_setup": "“{}” is still running. Wait for it, or cancel it.",
     },
@@ -54,14 +54,14 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "measured": "{} 个问题，{} 检索，每题 {} 个段落", "rank": "名次", "question": "问题",
         "expected": "文件", "none": "未找到", "interval": "95% 区间", "figure": "指标", "mean": "均值",
         "out_of_date": "已过时（文档中不再有其依据）", "scan": "正在查看",
-        "save": "正在保存", "estimate": "正在估算", "reading": "正在读取并嵌入", "search": "正在提问",
+        "save": "正在保存", "estimate": "正在估算", "fetch": "正在下载", "reading": "正在读取并嵌入", "search": "正在提问",
         "measure": "正在测速", "setup-look": "查看文件夹", "setup-examine": "检测", "setup-fetch": "下载",
-        "setup-change": "重新嵌入", "setup-back": "退回",
+        "setup-change": "重新嵌入", "setup-back": "回退",
         "busy_setup": "“{}”仍在进行。请等待其结束，或取消它。",
     },
 }  # fmt: skip
 _STAGES = {
-    "scan": "scan", "save": "save", "estimate": "estimate", "index": "reading", "search": "search",
+    "scan": "scan", "fetch": "fetch", "save": "save", "estimate": "estimate", "index": "reading", "search": "search",
     "measure": "measure",
 }  # fmt: skip
 

@@ -13,6 +13,7 @@ from app.ui.knowledge_job import begin, for_editors, noted, opened, shown, told
 from app.ui.knowledge_result import table
 from app.ui.markup import markup
 from app.ui.together import Together
+from core.sources import in_bucket
 
 if TYPE_CHECKING:
     from app.running.bases import State
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 TEXTS: dict[Tongue, dict[str, str]] = {
     "en": {
         "folder": "Folder", "in_it": "documents", "where": "on disk", "there": "there", "away": "not there",
+        "bucket": "in a bucket",
         "uploaded": "uploaded files", "no_folder": "It follows no folder yet: add one, or upload files.",
-        "plan": "Compare with the folders", "add_path": "Path of a folder on the server", "add": "Add folder",
+        "plan": "Compare with the folders", "add": "Add folder",
+        "add_path": "Path of a folder on the server, or s3://bucket/prefix",
         "remove_which": "Folder to remove", "remove": "Remove…", "keep": "Keep it", "really": "Yes, remove it",
         "ask_remove": "Remove “{}”? Its {} documents leave the knowledge base; the files stay where they are.",
         "upload_files": "Files to add", "upload": "Upload and index", "upload_none": "Choose at least one file first.",
@@ -30,8 +33,9 @@ TEXTS: dict[Tongue, dict[str, str]] = {
     },
     "zh": {
         "folder": "文件夹", "in_it": "文档数", "where": "磁盘上", "there": "存在", "away": "不存在",
+        "bucket": "在存储桶中",
         "uploaded": "上传的文件", "no_folder": "尚未跟踪任何文件夹：请添加一个，或上传文件。",
-        "plan": "与文件夹比较", "add_path": "服务器上文件夹的路径", "add": "添加文件夹",
+        "plan": "与文件夹比较", "add_path": "服务器上文件夹的路径，或 s3://存储桶/前缀", "add": "添加文件夹",
         "remove_which": "要移除的文件夹", "remove": "移除……", "keep": "保留", "really": "确定移除",
         "ask_remove": "移除“{}”？其中 {} 个文档将离开知识库；文件本身保留在原处。",
         "upload_files": "要添加的文件", "upload": "上传并建立索引", "upload_none": "请先选择至少一个文件。",
@@ -83,12 +87,13 @@ def _folders(state: "State") -> Any:
         if not kb:
             return "", gr.Dropdown(choices=[], value=None), hidden
         index, own = opened(state, request, kb), str(state.bases.uploads(kb))
+        there, away = texts["there"], f"⚠️ {texts['away']}"
         known = [folder for folder in index.catalog.folders() if folder]
         rows = [
             (
                 texts["uploaded"] if folder == own else folder,
                 index.catalog.documents_of(folder),
-                texts["there"] if Path(folder).is_dir() else f"⚠️ {texts['away']}",
+                texts["bucket"] if in_bucket(folder) else there if Path(folder).is_dir() else away,
             )
             for folder in known
         ]
@@ -156,7 +161,7 @@ def _adder(state: "State") -> Any:
         if not path.strip():
             raise shown(TEXTS[tongue(request)]["path_none"])
         anywhere = state.users.of(request).may("admin")
-        added = add_folder(state.cfg, index, Path(path.strip()), anywhere=anywhere)
+        added = add_folder(state.cfg, index, path.strip(), anywhere=anywhere)
         noted(state, request, "folder.add", kb, added)
         return ""
 

@@ -16,6 +16,8 @@ from app.running.forgetting import Forgotten
 from app.training import votes
 from app.upkeep.backup import CATALOG, now
 from core.errors import CatalogError
+from core.sources import in_bucket
+from ingest.mirror import discard_others
 from retrieval.catalog import Catalog
 from retrieval.embed import Embedder
 from retrieval.home import current, drop_generations, generations, names, writer_lock
@@ -67,6 +69,7 @@ def purge(data: Path, kb: str, embedder: Embedder) -> Receipt:
     before = {name: size for name, size in _sizes(index.home)}
     with writer_lock(index.home):
         removed = [*drop_generations(index.home, 0), *_leftovers(index.home), *_forgotten(index)]
+        removed += discard_others(index.home, filter(in_bucket, index.catalog.folders()))
         paths = set(index.catalog.paths())
         if (studies := index.home / STUDIES).is_dir():  # their reports and demonstrations quote documents
             shutil.rmtree(studies)

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from app.upkeep.backup import CATALOG, FORM, KEPT, MANIFEST, SEAL, kept
-from core.errors import CatalogError
+from core.errors import CatalogError, ReadError
 from core.files import make_folder, sync_folder
+from core.sources import address, in_bucket
+from ingest.bucket import check_bucket
+from ingest.mirror import holds_some
 from ingest.scan import check_folder
 from retrieval import check
 from retrieval.catalog import Catalog
@@ -231,7 +234,8 @@ def _map_folders(catalog: Catalog, home: Path, uploads: str, maps: Sequence[str]
     followed = [folder for folder in new.values() if folder not in ("", own)]
     for folder in followed:
         others = [other for other in followed if other is not folder]
-        if Path(folder).is_relative_to(data) or any(Path(folder).is_relative_to(other) for other in others):
+        inside = not in_bucket(folder) and Path(folder).is_relative_to(data)
+        if inside or any(folder == other or folder.startswith(other.rstrip("/") + "/") for other in others):
             raise CatalogError(
                 f"{folder!r} would be followed twice, or lies in the data folder", "give each folder one of its own"
             )
@@ -251,7 +255,10 @@ def _mapped(folders: Sequence[str], maps: Sequence[str]) -> dict[str, str]:
                 f"write OLD=NEW; its folders: {', '.join(map(repr, folders)) or 'none'}",
             )
         new = text.removeprefix(old + "=")
-        if new != old:
+        if new != old and in_bucket(new):
+            new = address(new)
+            check_bucket(new)
+        elif new != old:
             check_folder(Path(new).expanduser())
             new = str(Path(new).expanduser().resolve())
         mapped[old] = new
@@ -264,9 +271,20 @@ def _is_here(catalog: Catalog, folder: str) -> bool:
     One without a name is none: its documents came from a program.
     """
     known = [file.path for file in islice(catalog.known_files(folder), _SAMPLE)]
+    if in_bucket(folder):
+        return not known or _holds_some(folder, set(known))
     return not folder or (
         Path(folder).is_dir() and (not known or any((Path(folder) / path).exists() for path in known))
     )
+
+
+def _holds_some(source: str, paths: set[str]) -> bool:
+    try:
+        return holds_some(source, paths)
+    except ReadError as error:
+        raise CatalogError(
+            error.message, f"{error.hint}; `--map {source}={source}` follows it without a look"
+        ) from None
 
 
 def _settle(scratch: Path, home: Path, identity: str) -> None:

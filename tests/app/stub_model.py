@@ -121,6 +121,8 @@ class _Handler(BaseHTTPRequestHandler):
             rows = [{"id": MODEL, "object": "model", "max_model_len": 4096}]
             rows += [{"id": n, "object": "model", "root": f, "parent": MODEL} for n, f in self.stub.adapters.items()]
             self._json(200, {"object": "list", "data": self.stub.rows or rows})
+        elif self.path == "/health":
+            self._json(200, {})
         else:
             self._json(404, {"detail": "Not Found"})
 

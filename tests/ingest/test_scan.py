@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.config import IngestConfig
 from core.errors import ReadError
-from core.types import KnownFailure, KnownFile
-from ingest.scan import Plan, check_folder, hash_file, plan
+from core.types import FileError, KnownFailure, KnownFile
+from ingest.scan import Plan, check_folder, chosen, hash_file, plan
 
 Write = Callable[[str, str], Path]
 LONG_AGO = 1_000_000_000
@@ -229,3 +231,32 @@ def test_a_file_that_gets_another_suffix_is_read_anew(folder: Path) -> None:
     assert [entry.path for entry in result.added] == ["a/x.txt"]
     assert [old.path for old in result.deleted] == ["a/x.md"]
     assert result.moved == []
+
+
+_NAMES = st.sampled_from(["a", "b.md", ".c", "年", "a b"])
+_PATHS = st.lists(_NAMES, min_size=1, max_size=3).map("/".join)
+_GLOBS = st.lists(st.sampled_from(["a", "**/a", "a/**", "*.md", "**/*.md", "年", "**/年/*", "?", "**"]), max_size=2)
+
+
+@given(wanted=st.sets(_PATHS, max_size=8), include=_GLOBS, exclude=_GLOBS, hidden=st.booleans())
+def test_what_is_chosen_by_its_path_is_what_the_walk_over_a_folder_finds(
+    wanted: set[str], include: list[str], exclude: list[str], hidden: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("walk")
+    files = {path for path in wanted if not any(other.startswith(path + "/") for other in wanted)}
+    for path in files:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).touch()
+    settings: dict[str, Any] = {"include": include or ["**/*"], "exclude": exclude, "hidden": hidden}
+    is_chosen = chosen(IngestConfig.model_validate(settings))
+    assert sorted(paths(folder, **settings)) == sorted(filter(is_chosen, files))
+
+
+def test_what_never_came_is_not_deleted_and_what_lies_below_its_name_is(folder: Path) -> None:
+    before = Plan(failed=[FileError("z.md", "refused"), FileError("a", "refused")])
+    was = known(folder)
+    (folder / "z.md").unlink()
+    (folder / "a/x.md").unlink()
+    found = plan(folder, IngestConfig(), any_file, lambda _: was, before=before)
+    assert [file.path for file in found.deleted] == ["a/x.md"]
+    assert [error.path for error in found.failed] == ["z.md", "a"]

@@ -26,7 +26,7 @@ SHOWN = (
     "ingest", "retrieval", "prompts", "app/keeping", "app/running", "app/answering/backend.py",
     "app/answering/view.py", "app/answering/adapter.py", "app/answering/continuing.py", "app/answering/promotions.py",
     "llm/adapters.py", "llm/endpoint.py", "llm/chat.py", "llm/plugged.py", "llm/hub.py", "llm/pull.py",
-    "core/plugins.py",
+    "core/plugins.py", "core/sources.py",
 )  # fmt: skip
 APART = ("retrieval/train.py", "retrieval/tuning.py")  # of the command line
 ERRORS = {"ConfigError", "ReadError", "CatalogError", "ModelError", "PromptError", "AccessError", "LimitError"}
