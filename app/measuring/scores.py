@@ -54,13 +54,17 @@ class Gold:
 class Row:
     """The scores of one answer, 0 to 1 and higher is better, without those that say nothing here; what it took.
 
-    `tokens` is the answer's length as a model counts it (estimated), `seconds` from question to the last word.
+    `tokens` is the answer's length as a model counts it (estimated), `seconds` from question to the last word. `calls`
+    are the requests to a model, with `sent` tokens in all, and `written` ones that it wrote, thoughts included.
     """
 
     values: Mapping[str, float]
     refused: bool
     tokens: int
     seconds: float
+    calls: int = 0
+    sent: int = 0
+    written: int = 0
 
 
 def row(question: str, answer: Answer, gold: Gold | None, judged: float | None = None) -> Row:
@@ -170,7 +174,7 @@ def objective(found: Row, names: Sequence[str]) -> float:
 
 
 def means(rows: Sequence[Row]) -> dict[str, float]:
-    """Each score averaged over the answers that have it; wrong and right refusals counted; tokens, seconds: means."""
+    """Each score averaged over the answers that have it; refusals, wrong and right, counted; what it took: means."""
     found = {}
     for name in METRICS:
         values = [r.values[name] for r in rows if name in r.values]
@@ -181,6 +185,10 @@ def means(rows: Sequence[Row]) -> dict[str, float]:
     found["refused_wrongly"] = len(refused) - found["refused_rightly"]
     found["tokens"] = round(sum(r.tokens for r in rows) / len(rows), 1) if rows else 0.0
     found["seconds"] = round(sum(r.seconds for r in rows) / len(rows), 3) if rows else 0.0
+    if any(r.calls for r in rows):
+        found["calls"] = round(sum(r.calls for r in rows) / len(rows), 2)
+        found["sent"] = round(sum(r.sent for r in rows) / len(rows), 1)
+        found["written"] = round(sum(r.written for r in rows) / len(rows), 1)
     return found
 
 

@@ -44,7 +44,8 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "citation_precision": "citation precision", "citation_recall": "citation recall",
         "citation_f1": "citation F1",
         "supported": "supported sentences", "refusal": "refusals right", "refused_rightly": "refused rightly",
-        "refused_wrongly": "refused wrongly", "tokens": "tokens", "seconds": "seconds", "proposals": "New wordings",
+        "refused_wrongly": "refused wrongly", "tokens": "tokens", "seconds": "seconds", "calls": "requests",
+        "sent": "tokens sent", "written": "tokens written", "proposals": "New wordings",
         "test": "Test side",
     },
     "zh": {
@@ -81,6 +82,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "citation_precision": "引用准确率", "citation_recall": "引用召回率", "citation_f1": "引用 F1",
         "supported": "有依据的句子", "refusal": "拒答正确率", "refused_rightly": "正确拒答",
         "refused_wrongly": "错误拒答",
-        "tokens": "词元数", "seconds": "秒", "proposals": "改写", "test": "检验",
+        "tokens": "词元数", "seconds": "秒", "calls": "模型请求数", "sent": "发送词元数",
+        "written": "生成词元数", "proposals": "改写", "test": "检验",
     },
 }  # fmt: skip
