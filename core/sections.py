@@ -128,6 +128,7 @@ class LlmConfig(_Section):
     top_k: Annotated[int, Field(ge=-1, le=1_000_000)] = 0
     repetition_penalty: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
     seed: Annotated[int, Field(ge=-1, le=2**63 - 1)] = -1
+    samples: Annotated[int, Field(ge=1, le=20)] = 1
     max_tokens: Annotated[int, Field(ge=1, le=131072)] = 1024
     timeout_s: Annotated[float, Field(gt=0.0, le=3600.0)] = 120.0
     vllm_model: str = ""

@@ -14,15 +14,17 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from app.answering import steps, summary
+from app.answering.agreed import agreed, not_chosen, settings_of
 from app.answering.backend import Backend
 from app.answering.find import Scope, StepName, find
 from app.answering.packed import packed
 from app.answering.plan import Plan, checked, fitted, request
 from app.messages.texts import Tongue, version_notes
-from core.config import Config
+from core.config import Config, LlmConfig
 from core.text import keywords, language, unfinished, well_formed
 from core.types import Answer, Query, Source, Trace, Turn
 from llm import chat, extractive
+from llm.endpoint import Endpoint
 from llm.thinking import Anew, Thought
 from prompts import context
 from retrieval.filters import Filter
@@ -192,9 +194,37 @@ async def _write(
         return
     messages = await asyncio.to_thread(lambda: ask(context.render(sources)))
     reply.sent = [(message.type, message.text) for message in messages]
+    if cfg.llm.samples > 1:
+        yield await _drawn(backend.endpoint, cfg.llm, messages, sources, reply)
+        return
     async with aclosing(chat.stream(backend.endpoint, cfg.llm, messages)) as pieces:
         async for piece in without_refusal(answering(pieces, reply)):
             yield piece
+
+
+async def _drawn(
+    endpoint: Endpoint, cfg: LlmConfig, messages: "list[BaseMessage]", sources: Sequence[Source], reply: "Reply"
+) -> str:
+    """Of several answers, written at once, the one that most agree with. Raises `ModelError` where one fails."""
+
+    async def one(n: int) -> Reply:
+        own = Reply()
+        async with aclosing(chat.stream(endpoint, settings_of(cfg, n), messages)) as pieces:
+            async for piece in without_refusal(answering(pieces, own)):
+                own.text = "" if isinstance(piece, Anew) else own.text + piece
+        return own
+
+    drawing = [asyncio.create_task(one(n)) for n in range(cfg.samples)]
+    try:
+        replies = await asyncio.gather(*drawing)
+    finally:
+        for task in drawing:
+            task.cancel()
+    texts = [own.text.strip() for own in replies]
+    best, agreement = await asyncio.to_thread(agreed, texts, sources)
+    chosen = replies[best]
+    reply.finish, reply.thoughts = chosen.finish, f"{chosen.thoughts.strip()}\n\n{not_chosen(texts, best, agreement)}"
+    return chosen.text
 
 
 def _extract(index: Index, query: str, sources: Sequence[Source]) -> str:

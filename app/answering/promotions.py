@@ -19,7 +19,7 @@ from prompts.load import Prompt, load
 FILE = "prompt.json"
 VARIABLES = frozenset({"sources", "question"})  # of a prompt that answers
 _LOCK_WAIT_S = 10.0
-_SAMPLING = ("temperature", "top_p")
+_SAMPLING = ("temperature", "top_p", "samples")
 _RETRIEVAL = ("k", "context_tokens", "steps")
 _SETTINGS = (*_SAMPLING, *_RETRIEVAL)
 _LABEL = re.compile(r"([a-z][a-z0-9_-]*)(?:/v(\d{1,9}))?")
@@ -37,6 +37,7 @@ class Choice(BaseModel):
     k: Annotated[int, Field(ge=1, le=1000)] | None = None
     context_tokens: Annotated[int, Field(ge=64, le=1_000_000)] | None = None
     steps: Annotated[int, Field(ge=0, le=10)] | None = None
+    samples: Annotated[int, Field(ge=1, le=20)] | None = None
 
     @property
     def label(self) -> str:

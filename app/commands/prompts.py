@@ -193,13 +193,18 @@ def promote(
     top_p: Annotated[float | None, typer.Option("--top-p", max=1)] = None,
     k: Annotated[int | None, typer.Option("--k", min=1, max=1000, help="How many passages.")] = None,
     context_tokens: Annotated[int | None, typer.Option("--context-tokens", min=64, max=1_000_000)] = None,
-    steps: Steps = None, as_json: AsJson = False,
+    steps: Steps = None,
+    samples: Annotated[int | None, typer.Option("--samples", min=1, max=20, help="Answers that are drawn.")] = None,
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Answer a knowledge base by this version from its next question on; settings not given are the configuration's."""
     from app.answering.promotions import chosen
     from app.answering.promotions import promote as promote_prompt
 
-    given = {"temperature": temperature, "top_p": top_p, "k": k, "context_tokens": context_tokens, "steps": steps}
+    given = {
+        "temperature": temperature, "top_p": top_p, "k": k, "context_tokens": context_tokens, "steps": steps,
+        "samples": samples,
+    }  # fmt: skip
     text = ",".join([label, *(f"{key}={value}" for key, value in given.items() if value is not None)])
     home = _home(ctx.obj, kb)
     standing = promote_prompt(_library(ctx.obj.config), home, chosen(_library(ctx.obj.config), text))

@@ -14,16 +14,13 @@ from core.text import language, query_tokens, tokens
 from core.types import Answer, Source
 from llm.parity import token_f1
 from prompts import context
-from prompts.support import OWN, statements
+from prompts.support import OWN, final, statements
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEU
 
-__all__ = ["token_f1"]
+__all__ = ["final", "token_f1"]
 _MARKS = re.compile(r"(?:\s*\[\d{1,3}\])+")
-_LAST = re.compile(
-    r"^[\s*_#>]*(?:final answer|answer|答案|最终答案)[*_]*\s*[:：]\s*[*_]*", re.IGNORECASE | re.MULTILINE
-)
 _LONGEST = 2_000  # tokens that a longest common subsequence is looked for in
 
 METRICS = (
@@ -85,12 +82,6 @@ def row(question: str, answer: Answer, gold: Gold | None, judged: float | None =
     if judged is not None:
         values["judge"] = judged
     return Row(values, refused, context.estimate_tokens(answer.text), answer.seconds)
-
-
-def final(text: str) -> str:
-    """What a reply says in the end: what follows its last line that begins with "Answer:", else all of it."""
-    marks = list(_LAST.finditer(text))
-    return text[marks[-1].end() :].strip() if marks else text.strip()
 
 
 def plain(text: str) -> str:

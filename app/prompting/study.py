@@ -207,7 +207,8 @@ class Study:
             "temperature": {0.0, 0.3, 0.7, llm.temperature}, "top_p": {0.8, 0.95, 1.0, llm.top_p},
         }  # fmt: skip
         told = {key: trial.suggest_categorical(key, sorted(space)) for key, space in spaces.items()}
-        kept = {"name": prompt.name, "version": prompt.version, "steps": self.present.steps}
+        kept = {"name": prompt.name, "version": prompt.version}
+        kept |= {"steps": self.present.steps, "samples": self.present.samples}
         return Choice.model_validate(kept | told)
 
     def _with_demos(self, prompt: Prompt, count: int, draw: int) -> Prompt:

@@ -140,7 +140,7 @@ class Answering:
             async for event in stream:
                 if isinstance(event, Step):
                     line = TEXTS[said][f"step_{event.name}"].format(event.count or passages)
-                    yield *self._skips(), f"{line} {safe_markdown(event.text)}" if event.text else line
+                    yield *self._skips(), f"{line} {safe_markdown(event.text, {})}" if event.text else line
                 elif isinstance(event, Found):
                     passages = len(event.sources)
                     await run_in_threadpool(self.chats.found, own.reply, event.sources)

@@ -89,6 +89,19 @@ def test_a_search_in_steps_is_set_beside_the_ordinary_one_with_what_it_cost(
     assert once["sent"] > 0
 
 
+def test_several_samples_are_set_beside_one_answer_with_what_they_cost(
+    index: Index, told: Config, lib: Path, stub: Stub
+) -> None:
+    stub.thinks = reader(told_to_cite)
+    choices = [chosen(lib, "answer"), chosen(lib, "answer,samples=3")]
+    result = compare(index, [question(0)], choices, told, asyncio.run(resolve(told.llm)))
+    one, three = (variant["means"] for variant in result["variants"])
+    assert (one["calls"], three["calls"]) == (1, 3)
+    assert three["sent"] == 3 * one["sent"]
+    assert three["written"] == 3 * one["written"]
+    assert three["token_f1"] == 1.0
+
+
 def test_what_is_promoted_answers_the_chat_but_not_a_comparison(
     index: Index, told: Config, lib: Path, stub: Stub
 ) -> None:
