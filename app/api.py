@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from app.answering.answer import Done, Event, Found, Step, Text, answer
 from app.answering.find import lookup
-from app.answering.plan import Manner, planned
+from app.answering.plan import Manner, in_steps, planned
 from app.answering.prepared import prepared
 from app.keeping.index import Progress, Report, quiet, run
 from core.config import Config, load
@@ -136,28 +136,37 @@ class KnowledgeBase:
         plan = await planned(self.config, index.home, Manner(retrieval=changes))
         return (await lookup(index, question, plan, history, where))[1]
 
-    def ask(self, question: str, *, where: Filter | None = None, history: Sequence[Turn] = ()) -> Answer:
-        """The whole answer to a question, with citations."""
-        return waited(self.aask(question, where=where, history=history))
+    def ask(
+        self, question: str, *, where: Filter | None = None, history: Sequence[Turn] = (), steps: int | None = None
+    ) -> Answer:
+        """The whole answer to a question, with citations.
 
-    async def aask(self, question: str, *, where: Filter | None = None, history: Sequence[Turn] = ()) -> Answer:
+        `steps`: in how many searches a model may look for it, instead of `retrieval.steps`.
+        """
+        return waited(self.aask(question, where=where, history=history, steps=steps))
+
+    async def aask(
+        self, question: str, *, where: Filter | None = None, history: Sequence[Turn] = (), steps: int | None = None
+    ) -> Answer:
         """`ask`, for asyncio."""
-        async with aclosing(self.astream(question, where=where, history=history)) as events:
+        async with aclosing(self.astream(question, where=where, history=history, steps=steps)) as events:
             async for event in events:
                 if isinstance(event, Done):
                     return event.answer
         raise ValueError("an answer stream ended without its answer")
 
-    def stream(self, question: str, *, where: Filter | None = None, history: Sequence[Turn] = ()) -> Iterator[Event]:
+    def stream(
+        self, question: str, *, where: Filter | None = None, history: Sequence[Turn] = (), steps: int | None = None
+    ) -> Iterator[Event]:
         """The answer as it comes about: `Step` for what is being done, `Found`, then `Text` piece by piece, `Done`."""
-        return pulled(lambda: self.astream(question, where=where, history=history))
+        return pulled(lambda: self.astream(question, where=where, history=history, steps=steps))
 
     async def astream(
-        self, question: str, *, where: Filter | None = None, history: Sequence[Turn] = ()
+        self, question: str, *, where: Filter | None = None, history: Sequence[Turn] = (), steps: int | None = None
     ) -> AsyncGenerator[Event, None]:
         """`stream`, for asyncio. Closing it ends the request to the model."""
         index = await asyncio.to_thread(lambda: self.index)
-        plan = await planned(self.config, index.home)
+        plan = await planned(self.config, index.home, in_steps(steps))
         async with aclosing(answer(index, question, plan, history, where)) as events:
             async for event in events:
                 yield event

@@ -27,7 +27,7 @@ from app.commands.models import models, proofs
 from app.commands.prompts import prompting
 from app.commands.pull import fetching
 from app.commands.shell import NAME, Anywhere, completes, shells, show_version
-from app.commands.terminal import AsJson, Kb, base_of, check_there, err, out, print_json, show_error
+from app.commands.terminal import AsJson, Kb, Steps, base_of, check_there, err, out, print_json, show_error
 from app.commands.users import audit, user
 from app.commands.watch import watching
 from app.http.mcp import stdio
@@ -156,12 +156,13 @@ def ask(
     tag: Tags = None,
     since: Since = "",
     until: Until = "",
+    steps: Steps = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer one question from a knowledge base, with citations."""
     where = _filter(path, kind, language, tag, since, until)
     with base_of(ctx.obj, kb) as base:
-        answer = asyncio.run(_answer(base, question, (), quiet=as_json, where=where))
+        answer = asyncio.run(_answer(base, question, (), quiet=as_json, where=where, steps=steps))
     if as_json:
         print_json(
             {
@@ -175,7 +176,7 @@ def ask(
 
 
 @app.command()
-def chat(ctx: typer.Context, kb: Kb = None) -> None:
+def chat(ctx: typer.Context, kb: Kb = None, steps: Steps = None) -> None:
     """Ask questions one after another; follow-ups use what was said. An empty line or Ctrl-D ends."""
     history: list[Turn] = []
     with base_of(ctx.obj, kb) as base:
@@ -188,7 +189,7 @@ def chat(ctx: typer.Context, kb: Kb = None) -> None:
             if not question:
                 break
             try:
-                answer = asyncio.run(_answer(base, question, history, quiet=False))
+                answer = asyncio.run(_answer(base, question, history, quiet=False, steps=steps))
             except RagstoneError as error:
                 show_error(error)
                 continue
@@ -270,16 +271,19 @@ def _serve(settings: Settings, port: int | None, kb: str | None, *, with_ui: boo
 
 
 async def _answer(
-    base: "KnowledgeBase", question: str, history: Sequence[Turn], *, quiet: bool, where: "Filter | None" = None
-) -> Answer:
-    from app.api import Done, Found, Text
+    base: "KnowledgeBase", question: str, history: Sequence[Turn], *, quiet: bool, where: "Filter | None" = None,
+    steps: int | None = None,
+) -> Answer:  # fmt: skip
+    from app.api import Done, Found, Step, Text
 
     done: Answer | None = None
     found: tuple[Source, ...] = ()
     try:
-        async for event in base.astream(question, where=where, history=history):
+        async for event in base.astream(question, where=where, history=history, steps=steps):
             if isinstance(event, Found):
                 found = event.sources
+            elif isinstance(event, Step) and event.name == "search" and event.text and not quiet:
+                err.print(f"searching: {event.text}", markup=False, highlight=False)
             elif isinstance(event, Text) and not quiet:
                 text = "\n\n" if event.anew else escape(event.delta)  # what is printed stays
                 out.print(text, end="", highlight=False, soft_wrap=True)

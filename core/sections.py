@@ -96,6 +96,8 @@ class RetrievalConfig(_Section):
     dense_weight: Annotated[float, Field(ge=0.0, le=1.0)] | Literal["auto"] = "auto"
     variants: Annotated[int, Field(ge=0, le=10)] = 3
     variant_seconds: Annotated[float, Field(gt=0.0, le=600.0)] = 6.0
+    steps: Annotated[int, Field(ge=0, le=10)] = 0
+    step_seconds: Annotated[float, Field(gt=0.0, le=3600.0)] = 60.0
     reranker: str = ""
     reranker_settings: dict[str, Any] = {}
     reranker_revision: str = ""
@@ -127,6 +129,7 @@ class LlmConfig(_Section):
     top_k: Annotated[int, Field(ge=-1, le=1_000_000)] = 0
     repetition_penalty: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
     seed: Annotated[int, Field(ge=-1, le=2**63 - 1)] = -1
+    samples: Annotated[int, Field(ge=1, le=20)] = 1
     max_tokens: Annotated[int, Field(ge=1, le=131072)] = 1024
     timeout_s: Annotated[float, Field(gt=0.0, le=3600.0)] = 120.0
     vllm_model: str = ""
@@ -171,6 +174,10 @@ class PromptsConfig(_Section):
     rewrite_version: Annotated[int, Field(ge=0)] = 1
     variants: str = "variants"
     variants_version: Annotated[int, Field(ge=0)] = 1
+    search_plan: str = "search-plan"
+    search_plan_version: Annotated[int, Field(ge=0)] = 1
+    search_next: str = "search-next"
+    search_next_version: Annotated[int, Field(ge=0)] = 1
     judge: str = "judge"
     judge_version: Annotated[int, Field(ge=0)] = 1
 

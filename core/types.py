@@ -181,7 +181,7 @@ class Query:
     """One wording that is searched for, and how much its rankings count."""
 
     text: str
-    origin: Literal["question", "rewritten", "variant", "feedback"] = "question"
+    origin: Literal["question", "rewritten", "variant", "feedback", "step"] = "question"
     weight: float = 1.0
 
 

@@ -6,8 +6,9 @@ https://platform.openai.com/docs/api-reference/chat-streaming: server-sent event
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import aclosing, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,18 @@ class Finish:
 
 
 Piece = str | Thought | Anew | Finish
+Hearing = Callable[["list[BaseMessage]", str], None]  # what was asked; what was written, thoughts included
+_HEARING: ContextVar[Hearing | None] = ContextVar("hearing", default=None)
+
+
+@contextmanager
+def heard(hearing: Hearing) -> Iterator[None]:
+    """Tell of each request to a model that is made within, also in tasks that begin there, once it has ended."""
+    before = _HEARING.set(hearing)
+    try:
+        yield
+    finally:
+        _HEARING.reset(before)
 
 
 async def stream(
@@ -66,22 +79,28 @@ async def stream(
     comes as `Thought`. Of several addresses the least busy one is asked; another, where that one cannot be reached.
     Raises `ModelError` for a server that is down, slow, refuses, is out of context, breaks off or writes no answer.
     """
-    urls = (endpoint.base_url, *endpoint.others)
-    while True:
-        with SERVERS.least_busy(urls) as url:
-            try:
-                async with aclosing(_stream_from(replace(endpoint, base_url=url), cfg, messages, form)) as pieces:
-                    async for piece in pieces:
-                        yield piece
-                return
-            except _Unreachable as error:
-                SERVERS.leave_out(url)
-                urls = tuple(other for other in urls if other != url)
-                if not urls:
-                    raise unreachable(url, str(error)) from None
-            except ModelError:
-                SERVERS.forget(url)
-                raise
+    urls, hearing, said = (endpoint.base_url, *endpoint.others), _HEARING.get(), ""
+    try:
+        while True:
+            with SERVERS.least_busy(urls) as url:
+                try:
+                    async with aclosing(_stream_from(replace(endpoint, base_url=url), cfg, messages, form)) as pieces:
+                        async for piece in pieces:
+                            if hearing and isinstance(piece, str | Thought):
+                                said += piece if isinstance(piece, str) else piece.text
+                            yield piece
+                    return
+                except _Unreachable as error:
+                    SERVERS.leave_out(url)
+                    urls = tuple(other for other in urls if other != url)
+                    if not urls:
+                        raise unreachable(url, str(error)) from None
+                except ModelError:
+                    SERVERS.forget(url)
+                    raise
+    finally:
+        if hearing:
+            hearing(messages, said)
 
 
 async def whole(pieces: AsyncGenerator[Piece, None]) -> str:

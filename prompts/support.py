@@ -14,6 +14,9 @@ OWN = re.compile(
 )
 """The line behind which an answer says what no document does, as the prompt `answer-open` asks for it."""
 
+_LAST = re.compile(
+    r"^[\s*_#>]*(?:final answer|answer|答案|最终答案)[*_]*\s*[:：]\s*[*_]*", re.IGNORECASE | re.MULTILINE
+)
 _LEADS = re.compile(r"[:：]\s*$|^\s*(?:#|```|\|)")  # to a list; a heading, code, a table
 _HELD = 0.5  # share of a statement's search tokens that its passages must hold
 
@@ -68,6 +71,12 @@ def statements(text: str, question: str, sources: Sequence[Source]) -> list[Stat
         found += reversed(stated)
         start += len(line)
     return found
+
+
+def final(text: str) -> str:
+    """What a reply says in the end: what follows its last line that begins with "Answer:", else all of it."""
+    marks = list(_LAST.finditer(text))
+    return text[marks[-1].end() :].strip() if marks else text.strip()
 
 
 def _holds(said: str, question: str, sentence: str) -> bool | None:

@@ -6,29 +6,30 @@ find (app/answering/find.py) -> widen -> pack -> stream from the model, or extra
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from app.answering import summary
+from app.answering import steps, summary
+from app.answering.agreed import agreed, not_chosen, settings_of
 from app.answering.backend import Backend
-from app.answering.find import Scope, find
+from app.answering.find import Scope, StepName, find
+from app.answering.packed import packed
 from app.answering.plan import Plan, checked, fitted, request
 from app.messages.texts import Tongue, version_notes
-from core.config import Config, RetrievalConfig
+from core.config import Config, LlmConfig
 from core.text import keywords, language, unfinished, well_formed
-from core.types import Answer, Hit, Query, Source, Trace, Turn
+from core.types import Answer, Query, Source, Trace, Turn
 from llm import chat, extractive
+from llm.endpoint import Endpoint
 from llm.thinking import Anew, Thought
 from prompts import context
 from retrieval.filters import Filter
 from retrieval.index import Index
-from retrieval.passages import Passage, Room, widen
-from retrieval.search import Result, least_relevance, relevance
-from retrieval.versions import without_superseded
+from retrieval.search import Result, least_relevance
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -57,10 +58,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is being done now: rewrite, search (`count` knowledge bases), rank (`count` wordings), write."""
+    """What is being done now: rewrite, search (`count` knowledge bases), rank (`count` wordings), write.
 
-    name: Literal["rewrite", "search", "rank", "write"]
+    Of a search in steps also plan (what to look up first) and read (`count` passages); `text` is what is searched for.
+    """
+
+    name: StepName
     count: int = 0
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +104,15 @@ async def answer(
     clock = [("", time.perf_counter())]
     question, history = checked(question), [Turn(turn.role, well_formed(turn.content)) for turn in history]
     cfg, backend, manner = plan.cfg, plan.backend, plan.manner
-    query, result = question, Result([], Trace((Query(question),)))
+    query, result, looked_up = question, Result([], Trace((Query(question),))), ""
     summed = await asyncio.to_thread(summary.named_document, question, [(index, where), *also])
     if summed is None:
-        async with aclosing(_finding(index, question, plan, history, where, also)) as steps:
-            async for step in steps:
+        async with aclosing(_finding(index, question, plan, history, where, also)) as found:
+            async for step in found:
                 if isinstance(step, Step):
                     yield step
                 else:
-                    query, result = step
+                    query, result, looked_up = step.query, step.result, step.thoughts
     clock.append(("find", time.perf_counter()))
     indexes = {index.name: index} | {other.name: other for other, _ in also}
     room = await asyncio.to_thread(fitted, cfg, backend, question, history, manner.instructions)
@@ -115,7 +120,7 @@ async def answer(
     if summed:
         sources, covered = await asyncio.to_thread(summary.passages, summed, room.context_tokens), 1.0
     else:
-        sources, covered = await asyncio.to_thread(_pack, indexes, query, result.hits, room)
+        sources, covered = await asyncio.to_thread(packed, indexes, query, result.hits, room)
     clock.append(("pack", time.perf_counter()))
     yield Found(sources, query, backend, result.trace)
 
@@ -150,33 +155,33 @@ async def answer(
             cited.text.strip(), answered, cited.citations, sources, backend.name, backend.model, query,
             clock[-1][1] - clock[0][1],
             noted(backend, cited, sources, reply.finish, answered=answered, tongue=tongue),
-            result.trace, tuple(reply.sent), stages, reply.finish, reply.thoughts.strip(),
+            result.trace, tuple(reply.sent), stages, reply.finish, f"{looked_up}\n\n{reply.thoughts}".strip(),
         )
     )  # fmt: skip
 
 
 async def _finding(
     index: Index, question: str, plan: Plan, history: Sequence[Turn], where: Filter | None, also: Sequence[Scope]
-) -> AsyncGenerator[Step | tuple[str, Result], None]:  # fmt: skip
+) -> AsyncGenerator[Step | steps.Looked, None]:  # fmt: skip
     """The steps of the search while it goes on, then what it searched for and found."""
-    steps: asyncio.Queue[Step | None] = asyncio.Queue()
-    search = asyncio.create_task(
-        find(index, question, plan, history, where, also=also,
-             told=lambda name, count: steps.put_nowait(Step(name, count)))
-    )  # fmt: skip
-    search.add_done_callback(lambda _: steps.put_nowait(None))
+    said: asyncio.Queue[Step | None] = asyncio.Queue()
+
+    def told(name: StepName, count: int, text: str = "") -> None:
+        said.put_nowait(Step(name, count, text))
+
+    async def once() -> steps.Looked:
+        return steps.Looked(*await find(index, question, plan, history, where, also=also, told=told))
+
+    in_steps = plan.cfg.retrieval.steps > 0
+    look = steps.look(index, question, plan, history, where, also=also, told=told) if in_steps else once()
+    search = asyncio.create_task(look)
+    search.add_done_callback(lambda _: said.put_nowait(None))
     try:
-        while step := await steps.get():
+        while step := await said.get():
             yield step
         yield await search
     finally:
         search.cancel()
-
-
-def passages(index: Index, hits: Sequence[Hit], cfg: RetrievalConfig) -> list[Passage]:
-    """What is read of the hits and around them, best first, as far as the prompt has room for it."""
-    room = Room(cfg.context_tokens, context.estimate_tokens, context.FRAME_TOKENS)
-    return widen(index, without_superseded(hits), cfg.neighbours, cfg.section_tokens, room)
 
 
 async def _write(
@@ -189,9 +194,37 @@ async def _write(
         return
     messages = await asyncio.to_thread(lambda: ask(context.render(sources)))
     reply.sent = [(message.type, message.text) for message in messages]
+    if cfg.llm.samples > 1:
+        yield await _drawn(backend.endpoint, cfg.llm, messages, sources, reply)
+        return
     async with aclosing(chat.stream(backend.endpoint, cfg.llm, messages)) as pieces:
         async for piece in without_refusal(answering(pieces, reply)):
             yield piece
+
+
+async def _drawn(
+    endpoint: Endpoint, cfg: LlmConfig, messages: "list[BaseMessage]", sources: Sequence[Source], reply: "Reply"
+) -> str:
+    """Of several answers, written at once, the one that most agree with. Raises `ModelError` where one fails."""
+
+    async def one(n: int) -> Reply:
+        own = Reply()
+        async with aclosing(chat.stream(endpoint, settings_of(cfg, n), messages)) as pieces:
+            async for piece in without_refusal(answering(pieces, own)):
+                own.text = "" if isinstance(piece, Anew) else own.text + piece
+        return own
+
+    drawing = [asyncio.create_task(one(n)) for n in range(cfg.samples)]
+    try:
+        replies = await asyncio.gather(*drawing)
+    finally:
+        for task in drawing:
+            task.cancel()
+    texts = [own.text.strip() for own in replies]
+    best, agreement = await asyncio.to_thread(agreed, texts, sources)
+    chosen = replies[best]
+    reply.finish, reply.thoughts = chosen.finish, f"{chosen.thoughts.strip()}\n\n{not_chosen(texts, best, agreement)}"
+    return chosen.text
 
 
 def _extract(index: Index, query: str, sources: Sequence[Source]) -> str:
@@ -242,25 +275,6 @@ async def answering(pieces: AsyncIterator[chat.Piece], reply: Reply) -> AsyncIte
             reply.finish = piece.reason
         else:
             yield piece
-
-
-def _pack(
-    indexes: Mapping[str, Index], query: str, hits: Sequence[Hit], cfg: RetrievalConfig
-) -> tuple[tuple[Source, ...], float]:
-    """The sources, and how far the best of the knowledge bases that they are from speaks about the question.
-
-    Each knowledge base has the share of the room that its share of the hits asks for.
-    """
-    found: list[Passage] = []
-    covered = 0.0
-    for name, index in indexes.items():
-        own = [hit for hit in hits if hit.kb == name]
-        if own:
-            share = max(cfg.context_tokens * len(own) // len(hits), 1)
-            found += passages(index, own, cfg.model_copy(update={"context_tokens": share}))
-            covered = max(covered, relevance(index, query, own))
-    ordered = sorted(found, key=lambda passage: passage.hit.rank)
-    return context.pack(((p.hit, p.text) for p in ordered), cfg.context_tokens), covered
 
 
 def noted(

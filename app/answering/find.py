@@ -6,10 +6,10 @@ rewrite with the history -> search as asked while variants are being written -> 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from app.answering.backend import Backend
 from app.answering.compared import compared
@@ -44,11 +44,18 @@ _SCHEMA = {
     "additionalProperties": False,
 }
 Scope = tuple[Index, Filter | None]  # a knowledge base to search, and what of it
-Telling = Callable[[Literal["rewrite", "search", "rank"], int], None]  # what is being done, and with how many
+StepName = Literal["rewrite", "plan", "search", "rank", "read", "write"]
 
 
-def _quiet(step: str, count: int) -> None:
-    return None
+class Telling(Protocol):
+    """Hears what is being done, with how many, and for what."""
+
+    def __call__(self, name: StepName, count: int, text: str = "") -> None:
+        """Take it down."""
+
+
+def quiet(name: StepName, count: int, text: str = "") -> None:
+    """Hear nothing."""
 
 
 async def find(
@@ -59,7 +66,7 @@ async def find(
     where: Filter | None = None,
     *,
     also: Sequence[Scope] = (),
-    told: Telling = _quiet,
+    told: Telling = quiet,
 ) -> tuple[str, Result]:
     """What was searched for (the question, rewritten where the conversation asks for it), and the result.
 
@@ -194,7 +201,7 @@ async def _queries(question: str, history: Sequence[Turn], cfg: Config, backend:
     asked = [turn.content for turn in history if turn.role == "user"]
     rewritten = question
     if asked and backend.endpoint is not None:
-        rewritten = await _rewrite(question, history, cfg, backend.endpoint)
+        rewritten = await rewritten_alone(question, history, cfg, backend.endpoint)
     elif asked and not stands_alone(question):
         rewritten = f"{asked[-1][:LONGEST_QUESTION]} {question}"
     if rewritten == question:
@@ -213,7 +220,8 @@ def _asking(
     return load(Path(prompts.library), *named[kind]).render(reply_language(question), values)
 
 
-async def _rewrite(question: str, history: Sequence[Turn], cfg: Config, endpoint: Endpoint) -> str:
+async def rewritten_alone(question: str, history: Sequence[Turn], cfg: Config, endpoint: Endpoint) -> str:
+    """A follow-up as it can be understood without its conversation, by the model; as it is where that fails."""
     lines = [f"{turn.role}: {' '.join(turn.content[:500].split())}" for turn in history[-HISTORY_TURNS:]]
     values = {"conversation": "\n".join(lines), "question": question}
     messages = await asyncio.to_thread(_asking, cfg, "rewrite", question, values)

@@ -14,7 +14,7 @@ from app.answering.adapter import adapted
 from app.answering.backend import Backend, resolve
 from app.answering.promotions import settings_for
 from core.config import Config, RetrievalConfig
-from core.errors import CatalogError
+from core.errors import CatalogError, ConfigError
 from core.text import well_formed
 from core.types import Turn
 from prompts import context
@@ -48,6 +48,16 @@ class Manner:
 
 
 AS_CONFIGURED = Manner()
+MOST_STEPS = 10  # searches for one question
+
+
+def in_steps(steps: int | None) -> Manner:
+    """The manner of so many searches at most; None leaves what the configuration says. Raises `ConfigError`."""
+    if steps is None:
+        return AS_CONFIGURED
+    if not 0 <= steps <= MOST_STEPS:
+        raise ConfigError(f"{steps} searches for one question are not allowed", f"0 to {MOST_STEPS} are")
+    return Manner(retrieval={"steps": steps})
 
 
 @dataclass(frozen=True, slots=True)

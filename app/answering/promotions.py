@@ -19,8 +19,8 @@ from prompts.load import Prompt, load
 FILE = "prompt.json"
 VARIABLES = frozenset({"sources", "question"})  # of a prompt that answers
 _LOCK_WAIT_S = 10.0
-_SAMPLING = ("temperature", "top_p")
-_RETRIEVAL = ("k", "context_tokens")
+_SAMPLING = ("temperature", "top_p", "samples")
+_RETRIEVAL = ("k", "context_tokens", "steps")
 _SETTINGS = (*_SAMPLING, *_RETRIEVAL)
 _LABEL = re.compile(r"([a-z][a-z0-9_-]*)(?:/v(\d{1,9}))?")
 
@@ -36,6 +36,8 @@ class Choice(BaseModel):
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     k: Annotated[int, Field(ge=1, le=1000)] | None = None
     context_tokens: Annotated[int, Field(ge=64, le=1_000_000)] | None = None
+    steps: Annotated[int, Field(ge=0, le=10)] | None = None
+    samples: Annotated[int, Field(ge=1, le=20)] | None = None
 
     @property
     def label(self) -> str:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.commands.assess import tune
-from app.commands.terminal import AsJson, Kb, err, noted, opened, out, print_json, progress_bars
+from app.commands.terminal import AsJson, Kb, Steps, err, noted, opened, out, print_json, progress_bars
 from core.config import Config, Settings
 from core.errors import ConfigError, PromptError
 from prompts import versions as library_of
@@ -193,13 +193,18 @@ def promote(
     top_p: Annotated[float | None, typer.Option("--top-p", max=1)] = None,
     k: Annotated[int | None, typer.Option("--k", min=1, max=1000, help="How many passages.")] = None,
     context_tokens: Annotated[int | None, typer.Option("--context-tokens", min=64, max=1_000_000)] = None,
+    steps: Steps = None,
+    samples: Annotated[int | None, typer.Option("--samples", min=1, max=20, help="Answers that are drawn.")] = None,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Answer a knowledge base by this version from its next question on; settings not given are the configuration's."""
     from app.answering.promotions import chosen
     from app.answering.promotions import promote as promote_prompt
 
-    given = {"temperature": temperature, "top_p": top_p, "k": k, "context_tokens": context_tokens}
+    given = {
+        "temperature": temperature, "top_p": top_p, "k": k, "context_tokens": context_tokens, "steps": steps,
+        "samples": samples,
+    }  # fmt: skip
     text = ",".join([label, *(f"{key}={value}" for key, value in given.items() if value is not None)])
     home = _home(ctx.obj, kb)
     standing = promote_prompt(_library(ctx.obj.config), home, chosen(_library(ctx.obj.config), text))

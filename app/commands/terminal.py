@@ -32,6 +32,10 @@ Kb = Annotated[
     str | None,
     typer.Option("--kb", help="Knowledge base; default: app.kb of the configuration.", autocompletion=bases),
 ]
+Steps = Annotated[
+    int | None,
+    typer.Option("--steps", min=0, max=10, help="Let the model search up to so often; default: retrieval.steps."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
 
 

@@ -21,7 +21,7 @@ from app.answering.answer import Done, Event, Text, answer
 from app.answering.backend import EXTRACTIVE
 from app.answering.chores import Chore, carry_out, chore
 from app.answering.find import Scope as Place
-from app.answering.plan import LONGEST_QUESTION, Manner, Plan, planned
+from app.answering.plan import LONGEST_QUESTION, Manner, Plan, in_steps, planned
 from app.http.openai_form import ChatRequest, Cut, error_body
 from app.http.visit import LEFT, no_model, visitor, while_there
 from app.running.bases import State
@@ -241,7 +241,7 @@ def _role(role: str) -> Literal["user", "assistant"]:
 
 
 def _manner(asked: ChatRequest) -> Manner:
-    """What a request says of how it is answered: its instructions and its own sampling."""
+    """What a request says of how it is answered: its instructions, its own sampling, the searches it allows."""
     told = {
         "temperature": asked.temperature,
         "top_p": asked.top_p,
@@ -251,4 +251,5 @@ def _manner(asked: ChatRequest) -> Manner:
         "max_tokens": asked.max_completion_tokens or asked.max_tokens,
     }
     llm = {key: value for key, value in told.items() if value is not None}
-    return Manner(instructions=asked.instructions(), llm=llm)
+    steps = asked.ragstone.steps if asked.ragstone else None
+    return replace(in_steps(steps), instructions=asked.instructions(), llm=llm)

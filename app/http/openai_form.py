@@ -95,6 +95,7 @@ class _Extension(BaseModel):
 
     filter: _Filter = _Filter()
     also: tuple[str, ...] = Field((), max_length=20)  # further knowledge bases that are searched
+    steps: int | None = Field(None, ge=0, le=10)  # searches at most, instead of retrieval.steps
 
 
 class _StreamOptions(BaseModel):

@@ -14,16 +14,13 @@ from core.text import language, query_tokens, tokens
 from core.types import Answer, Source
 from llm.parity import token_f1
 from prompts import context
-from prompts.support import OWN, statements
+from prompts.support import OWN, final, statements
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEU
 
-__all__ = ["token_f1"]
+__all__ = ["final", "token_f1"]
 _MARKS = re.compile(r"(?:\s*\[\d{1,3}\])+")
-_LAST = re.compile(
-    r"^[\s*_#>]*(?:final answer|answer|答案|最终答案)[*_]*\s*[:：]\s*[*_]*", re.IGNORECASE | re.MULTILINE
-)
 _LONGEST = 2_000  # tokens that a longest common subsequence is looked for in
 
 METRICS = (
@@ -54,13 +51,17 @@ class Gold:
 class Row:
     """The scores of one answer, 0 to 1 and higher is better, without those that say nothing here; what it took.
 
-    `tokens` is the answer's length as a model counts it (estimated), `seconds` from question to the last word.
+    `tokens` is the answer's length as a model counts it (estimated), `seconds` from question to the last word. `calls`
+    are the requests to a model, with `sent` tokens in all, and `written` ones that it wrote, thoughts included.
     """
 
     values: Mapping[str, float]
     refused: bool
     tokens: int
     seconds: float
+    calls: int = 0
+    sent: int = 0
+    written: int = 0
 
 
 def row(question: str, answer: Answer, gold: Gold | None, judged: float | None = None) -> Row:
@@ -81,12 +82,6 @@ def row(question: str, answer: Answer, gold: Gold | None, judged: float | None =
     if judged is not None:
         values["judge"] = judged
     return Row(values, refused, context.estimate_tokens(answer.text), answer.seconds)
-
-
-def final(text: str) -> str:
-    """What a reply says in the end: what follows its last line that begins with "Answer:", else all of it."""
-    marks = list(_LAST.finditer(text))
-    return text[marks[-1].end() :].strip() if marks else text.strip()
 
 
 def plain(text: str) -> str:
@@ -170,7 +165,7 @@ def objective(found: Row, names: Sequence[str]) -> float:
 
 
 def means(rows: Sequence[Row]) -> dict[str, float]:
-    """Each score averaged over the answers that have it; wrong and right refusals counted; tokens, seconds: means."""
+    """Each score averaged over the answers that have it; refusals, wrong and right, counted; what it took: means."""
     found = {}
     for name in METRICS:
         values = [r.values[name] for r in rows if name in r.values]
@@ -181,6 +176,10 @@ def means(rows: Sequence[Row]) -> dict[str, float]:
     found["refused_wrongly"] = len(refused) - found["refused_rightly"]
     found["tokens"] = round(sum(r.tokens for r in rows) / len(rows), 1) if rows else 0.0
     found["seconds"] = round(sum(r.seconds for r in rows) / len(rows), 3) if rows else 0.0
+    if any(r.calls for r in rows):
+        found["calls"] = round(sum(r.calls for r in rows) / len(rows), 2)
+        found["sent"] = round(sum(r.sent for r in rows) / len(rows), 1)
+        found["written"] = round(sum(r.written for r in rows) / len(rows), 1)
     return found
 
 

@@ -8,9 +8,9 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.answering.answer import Done, answer
 from app.answering.backend import HOW_TO, Backend
@@ -29,6 +29,9 @@ from llm.endpoint import Endpoint
 from prompts import context
 from prompts.load import load
 from retrieval.index import Index
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
 
 SCORES = "prompt-scores.json"  # what prompts scored last, per knowledge base
 OBJECTIVE = ("token_f1", "citation_f1")
@@ -181,13 +184,22 @@ def _fixed(cfg: Config) -> Config:
 
 async def _outcome(index: Index, asked: Asked, cfg: Config, backend: Backend, judged: bool) -> Outcome:
     done = None
+    sent: list[int] = []
+    written: list[int] = []
+
+    def hear(messages: "Sequence[BaseMessage]", text: str) -> None:
+        sent.append(sum(context.estimate_tokens(message.text) for message in messages))
+        written.append(context.estimate_tokens(text))
+
     plan = await planned(cfg, index.home, backend=backend)
-    async for event in answer(index, asked.question, plan):
-        if isinstance(event, Done):
-            done = event.answer
+    with chat.heard(hear):
+        async for event in answer(index, asked.question, plan):
+            if isinstance(event, Done):
+                done = event.answer
     assert done is not None  # an answer ends with it, or raises
     grade = await _judge(asked, done, cfg, check_model(backend)) if judged else None
-    return Outcome(done, row(asked.question, done, asked.gold, grade))
+    scored = row(asked.question, done, asked.gold, grade)
+    return Outcome(done, replace(scored, calls=len(sent), sent=sum(sent), written=sum(written)))
 
 
 async def _judge(asked: Asked, done: Answer, cfg: Config, endpoint: Endpoint) -> float | None:
@@ -250,8 +262,8 @@ def side_by_side(asked: Asked, outcomes: Sequence[Outcome], values: Sequence[flo
     """A question and what became of it, as plain data."""
     told = [
         {"text": o.answer.text, "objective": round(value, 4), "refused": o.row.refused, "tokens": o.row.tokens,
-         "seconds": round(o.row.seconds, 3), "scores": {k: round(v, 4) for k, v in o.row.values.items()},
-         "cited": [asdict(c) for c in o.answer.citations]}
+         "seconds": round(o.row.seconds, 3), "calls": o.row.calls,
+         "scores": {k: round(v, 4) for k, v in o.row.values.items()}, "cited": [asdict(c) for c in o.answer.citations]}
         for o, value in zip(outcomes, values, strict=True)
     ]  # fmt: skip
     return {

@@ -158,7 +158,7 @@ class Study:
 
         def rank(trial: "optuna.trial.FrozenTrial") -> tuple[float, int, int]:
             choice = trial.user_attrs["choice"]
-            return -(trial.value or 0.0), sum(choice[key] != value for key, value in now.items()), trial.number
+            return -(trial.value or 0.0), sum(choice.get(key) != value for key, value in now.items()), trial.number
 
         return sorted(study.get_trials(states=(TrialState.COMPLETE,)), key=rank)
 
@@ -207,7 +207,9 @@ class Study:
             "temperature": {0.0, 0.3, 0.7, llm.temperature}, "top_p": {0.8, 0.95, 1.0, llm.top_p},
         }  # fmt: skip
         told = {key: trial.suggest_categorical(key, sorted(space)) for key, space in spaces.items()}
-        return Choice.model_validate({"name": prompt.name, "version": prompt.version} | told)
+        kept = {"name": prompt.name, "version": prompt.version}
+        kept |= {"steps": self.present.steps, "samples": self.present.samples}
+        return Choice.model_validate(kept | told)
 
     def _with_demos(self, prompt: Prompt, count: int, draw: int) -> Prompt:
         """The prompt with demonstrations after its own; itself where no passage holds what they would show."""

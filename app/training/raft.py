@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from app.answering.answer import NO_ANSWER, passages
+from app.answering.answer import NO_ANSWER
 from app.answering.backend import EXTRACTIVE, Backend
 from app.answering.find import find
+from app.answering.packed import passages
 from app.answering.plan import Plan, fitted, request
 from app.keeping.index import Progress
 from app.measuring.golden import Located, squeeze

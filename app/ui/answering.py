@@ -139,7 +139,8 @@ class Answering:
         async with aclosing(writing.until_stopped(events)) as stream:
             async for event in stream:
                 if isinstance(event, Step):
-                    yield *self._skips(), TEXTS[said][f"step_{event.name}"].format(event.count or passages)
+                    line = TEXTS[said][f"step_{event.name}"].format(event.count or passages)
+                    yield *self._skips(), f"{line} {safe_markdown(event.text, {})}" if event.text else line
                 elif isinstance(event, Found):
                     passages = len(event.sources)
                     await run_in_threadpool(self.chats.found, own.reply, event.sources)

@@ -99,6 +99,17 @@ def test_within_a_running_loop_it_works_too(base: KnowledgeBase) -> None:
     assert one == two != ""
 
 
+def test_a_question_is_searched_in_as_many_steps_as_are_asked_for(base: KnowledgeBase, cfg: Config, stub: Stub) -> None:
+    llm = cfg.llm.model_copy(update={"backend": "openai", "base_url": stub.base_url})
+    asked = KnowledgeBase("kb", cfg.model_copy(update={"llm": llm}), base.embedder)
+    replies = iter(["SEARCH: annual leave", "NOTE [1]: so many days\nENOUGH", "25 days [1]."])
+    stub.thinks = lambda _: next(replies)
+    answer = asked.ask(QUESTION, steps=2)
+    assert (answer.text, [query.text for query in answer.trace.queries]) == ("25 days [1].", [QUESTION, "annual leave"])
+    with pytest.raises(ConfigError, match="searches for one question"):
+        asked.ask(QUESTION, steps=99)
+
+
 def test_leaving_a_stream_ends_the_request_to_the_model(base: KnowledgeBase, cfg: Config, stub: Stub) -> None:
     llm = cfg.llm.model_copy(update={"backend": "openai", "base_url": stub.base_url})
     asked = KnowledgeBase("kb", cfg.model_copy(update={"llm": llm}), base.embedder)

@@ -117,7 +117,9 @@ def test_a_damaged_file_is_named_and_not_passed_over(cfg: Config, home: Path, te
 
 
 def test_a_label_with_its_settings_can_be_read_again(lib: Path) -> None:
-    choice = Choice(name="poor", version=1, temperature=0.1234567, top_p=1.0, k=7, context_tokens=1_000_000)
+    choice = Choice(
+        name="poor", version=1, temperature=0.1234567, top_p=1.0, k=7, context_tokens=1_000_000, steps=3, samples=5
+    )
     assert chosen(lib, choice.label.replace(" ", ",")) == choice
 
 

@@ -14,7 +14,7 @@ from prompts.versions import save, to_toml
 from retrieval.index import Index
 from tests.app.allowances import THINGS, cfg, fact, index, stub
 from tests.app.prompt_lab import library, reader, told_to_cite
-from tests.app.stub_model import Stub
+from tests.app.stub_model import Call, Stub
 
 __all__ = ["cfg", "index", "stub"]  # fixtures
 
@@ -131,3 +131,19 @@ def test_a_newest_version_that_the_configuration_takes_at_once_is_told(
     assert "poor/v002 is used from now on" in done.stderr
     save(lib, load(lib, "poor"))
     assert versions(lib, "poor") == [1, 2, 3]
+
+
+def test_a_question_on_the_command_line_is_searched_in_steps_and_says_which(ragstone: Ragstone, stub: Stub) -> None:
+    def thinks(call: Call) -> str:
+        if "Reply with exactly one line" in call.text:
+            return "SEARCH: [bold]hotel[/bold] allowance"
+        return "NOTE [1]: how much\nENOUGH" if "Searched so far:" in call.text else "100 euros [1]."
+
+    stub.thinks = thinks
+    told = ragstone.json("ask", "How much is the hotel allowance?", "--steps", "2")
+    assert [query["text"] for query in told["trace"]["queries"]][1:] == ["[bold]hotel[/bold] allowance"]
+    assert [citation["path"] for citation in told["citations"]] == ["hotel.md"]
+    done = CliRunner().invoke(app, ["ask", "How much is the hotel allowance?", "--steps", "2"], env=ragstone.environ)
+    assert "searching: [bold]hotel[/bold] allowance" in done.stderr
+    assert done.stdout.startswith("100 euros [1].")
+    assert ragstone.json("prompts", "promote", "poor", "--steps", "2")["prompt"] == "poor/v001 steps=2"

@@ -137,6 +137,26 @@ def test_a_filter_of_the_request_limits_the_search_and_the_trace_says_how_it_wen
     assert {row["path"].split("/")[0] for row in told["candidates"]} == {"people"}
 
 
+def test_a_search_in_steps_is_asked_for_in_the_request(client: openai.OpenAI, stub: Stub) -> None:
+    replies = iter(["SEARCH: annual leave days", "NOTE [1]: days of leave\nENOUGH", "So many days [1]."])
+    stub.thinks = lambda _: next(replies)
+    asked = [user("How many days of annual leave are there?")]
+    done = client.chat.completions.create(model="handbook", messages=asked, extra_body={"ragstone": {"steps": 2}})
+    told = (done.model_extra or {})["ragstone"]
+    assert [query["text"] for query in told["trace"]["queries"] if query["origin"] == "step"] == ["annual leave days"]
+    assert done.choices[0].message.content == "So many days [1]."
+    assert [citation["n"] for citation in told["citations"]] == [1]
+    assert next(replies, None) is None
+
+
+@pytest.mark.parametrize("steps", [-1, 11, "many"])
+def test_more_steps_than_there_may_be_are_refused(client: openai.OpenAI, steps: object) -> None:
+    with pytest.raises(openai.BadRequestError, match=r"ragstone\.steps"):
+        client.chat.completions.create(
+            model="handbook", messages=[user("leave?")], extra_body={"ragstone": {"steps": steps}}
+        )
+
+
 @pytest.mark.parametrize("wrong", [{"paht": ["a"]}, {"since": "yesterday"}])
 def test_a_filter_that_cannot_be_meant_is_refused(client: openai.OpenAI, wrong: dict[str, object]) -> None:
     with pytest.raises(openai.BadRequestError):

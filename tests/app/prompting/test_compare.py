@@ -58,6 +58,50 @@ def test_prompts_are_set_side_by_side_with_wins_losses_and_an_interval(
     assert stub.varied == []  # the same passages for both
 
 
+def test_a_search_in_steps_is_set_beside_the_ordinary_one_with_what_it_cost(
+    index: Index, told: Config, lib: Path, stub: Stub
+) -> None:
+    one_source = reader(told_to_cite)
+
+    def thinks(call: Call) -> str:
+        if "Reply with exactly one line" in call.text:
+            return f"SEARCH: {THINGS[0]} allowance"
+        if "Searched so far:" in call.text:
+            return "NOTE [1]: how much it is\nENOUGH"
+        return one_source(call)
+
+    stub.thinks = thinks
+    result = compare(
+        index,
+        [question(0)],
+        [chosen(lib, "answer"), chosen(lib, "answer,steps=2")],
+        told,
+        asyncio.run(resolve(told.llm)),
+    )
+    once, steps = (variant["means"] for variant in result["variants"])
+    assert result["variants"][1]["label"] == "answer/v001 steps=2"
+    assert (once["calls"], steps["calls"]) == (1, 3)
+    assert [answer["calls"] for answer in result["rows"][0]["answers"]] == [1, 3]
+    assert (once["token_f1"], steps["token_f1"]) == (1.0, 1.0)
+    answered = [call for call in stub.answers() if "<source" in call.text and "Searched so far" not in call.text]
+    assert [call.text.count("<source ") for call in answered[-2:]] == [5, 1]  # the passage that was noted alone
+    assert steps["written"] > once["written"] > 0
+    assert once["sent"] > 0
+
+
+def test_several_samples_are_set_beside_one_answer_with_what_they_cost(
+    index: Index, told: Config, lib: Path, stub: Stub
+) -> None:
+    stub.thinks = reader(told_to_cite)
+    choices = [chosen(lib, "answer"), chosen(lib, "answer,samples=3")]
+    result = compare(index, [question(0)], choices, told, asyncio.run(resolve(told.llm)))
+    one, three = (variant["means"] for variant in result["variants"])
+    assert (one["calls"], three["calls"]) == (1, 3)
+    assert three["sent"] == 3 * one["sent"]
+    assert three["written"] == 3 * one["written"]
+    assert three["token_f1"] == 1.0
+
+
 def test_what_is_promoted_answers_the_chat_but_not_a_comparison(
     index: Index, told: Config, lib: Path, stub: Stub
 ) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from app.answering.answer import Event, Text
+from app.answering.answer import Event, Step, Text
+from app.messages.texts import TEXTS, Tongue
 from app.running.bases import State
 from app.running.users import User
+from app.ui.answering import _Answering
 from app.ui.chat import _Talk
 from app.ui.conversation import Writing, reader_of
 from core.config import load
@@ -136,3 +138,31 @@ def test_nobody_stops_the_answer_of_anothers_conversation(handbook: Path, tmp_pa
     assert writing.stops == 0
     asyncio.run(talk.stopped(chat, "", asked_by("bob")))
     assert writing.stops == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "search", "read"), [("en", "Searching 2", "Reading 3"), ("zh", "正在检索 2", "正在阅读 3")]
+)
+def test_each_search_is_shown_as_it_goes_with_what_the_model_searches_for_as_text(
+    handbook: Path, tmp_path: Path, said: Tongue, search: str, read: str
+) -> None:
+    shutil.copytree(handbook, tmp_path / "data")
+    talk = _Talk(State(load(flags={"app.data": str(tmp_path / "data")}, environ={})), "handbook")
+    wanted = "<img src=//evil.example> [here](http://evil.example) mill [1]"
+
+    async def events() -> AsyncGenerator[Event, None]:
+        yield Step("plan")
+        yield Step("search", 2, wanted)
+        yield Step("read", 3, wanted)
+
+    async def shown() -> list[str]:
+        own = _Answering(1, [], lambda _: None)
+        return [update[-1] async for update in talk._streamed(events(), own, Writing(), said)]
+
+    plan, searching, reading = asyncio.run(shown())
+    assert plan == TEXTS[said]["step_plan"]
+    assert (searching.startswith(search), reading.startswith(read)) == (True, True)
+    for line in (searching, reading):
+        assert "mill" in line
+        assert "<img" not in line
+        assert "](" not in line
