@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from retrieval.postgres import catalog
+from retrieval.postgres import catalog, generations
 from retrieval.postgres.search import PgStore
 from retrieval.postgres.server import server
 from retrieval.reading import Manifest
@@ -16,7 +16,7 @@ class PgHome:
 
     def names(self) -> list[str]:
         """The knowledge bases in it."""
-        return catalog.names(self.server)
+        return generations.names(self.server)
 
     def opened(self, name: str) -> catalog.PgCatalog | None:
         """A knowledge base; None where there is none."""

@@ -6,11 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from core.glob import matcher
 from core.text import tokens
 from retrieval.filters import Filter
 from retrieval.index import Index
 from retrieval.postgres.catalog import PgCatalog
+from retrieval.postgres.limits import condition
+from retrieval.postgres.server import Server
+from retrieval.postgres.server import server as server_of
 from retrieval.postgres.writes import quoted, stored
 from tests.retrieval.homes import Postgres, document, ids_of, put, vector
 from tests.retrieval.pg import Cluster, running
@@ -20,6 +26,11 @@ from tests.retrieval.pg import Cluster, running
 def cluster() -> Iterator[Cluster]:
     with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def server(cluster: Cluster) -> Server:
+    return server_of(cluster.database("patterns"))
 
 
 @pytest.fixture
@@ -65,11 +76,23 @@ def test_common_words_are_put_off_without_another_result(index: Index, monkeypat
     ]
     limits = (None, Filter(paths=("1*",)))
     ways = []
-    for bound in (20_000, 30, 3, 0):
-        monkeypatch.setattr("retrieval.postgres.search._COMMON", bound)
+    for first, joined in ((1000, 8), (4, 8), (1, 8), (0.01, 8), (0.01, 1), (1, 0)):
+        monkeypatch.setattr("retrieval.postgres.search._FIRST", first)
+        monkeypatch.setattr("retrieval.postgres.search._JOINED", joined)
         ways.append([index.store.lexical(terms, k, where) for terms in asked for k in (1, 4, 1000) for where in limits])
-    assert ways[0] == ways[1] == ways[2] == ways[3]
+    assert all(way == ways[0] for way in ways)
     assert all(ways[0][::2])
+
+
+@given(st.lists(st.text("ab*?/.é", max_size=6), min_size=1, max_size=3), st.text("abA/.é", max_size=6))
+def test_a_filter_of_paths_says_what_it_says_elsewhere(server: Server, globs: list[str], path: str) -> None:
+    for where in (Filter(paths=tuple(globs)), Filter(types=tuple(globs))):
+        sql, values = condition(where)
+        asked = f'SELECT {sql or "TRUE"} FROM (SELECT %s::text COLLATE "C" AS path) d'
+        with server.borrowed() as db:
+            found = db.execute(asked.encode(), [*values, path]).fetchall()[0][0]
+        suffixes = tuple("." + glob.lower().lstrip(".") for glob in globs)
+        assert found == (matcher(globs)(path) if where.paths else path.lower().endswith(suffixes))
 
 
 def test_the_approximate_index_is_made_once_there_are_enough_and_used(index: Index) -> None:
