@@ -10,20 +10,31 @@ from pathlib import Path
 
 from core import plugins
 from core.config import IngestConfig
-from core.errors import CatalogError
+from core.errors import CatalogError, ConfigError
 from core.types import F32, Hit
 from retrieval import check, tuning
 from retrieval.background import Background
 from retrieval.caches import Caches
 from retrieval.catalog import Catalog as Files
 from retrieval.embed import Embedder
-from retrieval.home import check_name, current, following, names, no_writer, set_current, swap, writer_lock
+from retrieval.home import (
+    check_name,
+    current,
+    drop_generations,
+    following,
+    names,
+    no_writer,
+    rollback,
+    set_current,
+    swap,
+    writer_lock,
+)  # fmt: skip
 from retrieval.lexical import sought
 from retrieval.made import begun, keeps_default, made_by, manifest, plain
 from retrieval.migrations import upgrade
 from retrieval.plugged import embedder_of, home_of
 from retrieval.reading import Counts, Manifest
-from retrieval.store import Catalog, Store
+from retrieval.store import Catalog, Generations, Home, Store
 from retrieval.tuning import Tuning
 
 log = logging.getLogger(__name__)
@@ -47,8 +58,10 @@ class Index:
         *,
         catalog: Catalog | None = None,
         store: Store | None = None,
+        where: Home | None = None,
     ) -> None:
-        """A generation in SQLite files in a folder, or what another home offers."""
+        """A generation in SQLite files in a folder, or what another home (`where`) offers."""
+        self.where = where
         self.home = home
         self.folder = folder
         self.embedder = embedder
@@ -110,7 +123,12 @@ class Index:
                 f"(there: {', '.join(where.names()) or 'none'})",
                 f"make it with `ragstone index FOLDER --kb {home.name}`",
             )
-        return cls(home, home, embedder, catalog=found, store=where.store(found, home, embedder.cfg.exact_below))
+        return cls._of(home, embedder, where, found)
+
+    @classmethod
+    def _of(cls, home: Path, embedder: Embedder, where: Home, catalog: Catalog) -> "Index":
+        store = where.store(catalog, home, embedder.cfg.exact_below)
+        return cls(home, home, embedder, catalog=catalog, store=store, where=where)
 
     def _answering(self, embedder: Embedder) -> "Index":
         """Itself, with the embedder that made it."""
@@ -154,13 +172,16 @@ class Index:
         catalog.close()
 
     @classmethod
-    def open_next(cls, data: Path, name: str, embedder: Embedder, chunker: str) -> "Index":
+    def open_next(cls, data: Path, name: str, embedder: Embedder, chunker: str, database: str = "") -> "Index":
         """The generation that is built beside the one that answers.
 
         One that was begun with the same embedder and chunker is gone on with.
         """
         home = data / check_name(name)
         wanted = manifest(data, embedder, chunker)
+        if database:
+            where = home_of(database)
+            return cls._of(home, embedder, where, _generations(where).beside(name, wanted))
         generation = following(home)
         last = f"g{int(generation[1:]) - 1:04d}"
         if not (home / "CURRENT").exists() and begun(home / last / "catalog.sqlite", wanted):
@@ -174,7 +195,36 @@ class Index:
 
         None does where the disk has no room for another like this one; returns whether it has.
         """
+        if self.where is not None:
+            _generations(self.where).promote(self.catalog, keep)
+            return True
         return swap(self.home, self.folder.name, keep)
+
+    @classmethod
+    def roll_back(cls, data: Path, name: str, database: str = "") -> tuple[str, str]:
+        """Let the generation before the present one answer again; the present one is removed. Returns both names.
+
+        Raises `CatalogError` where none was kept, or what was is damaged.
+        """
+        home = data / check_name(name)
+        if database:
+            return _generations(home_of(database)).rollback(name)
+        newest = current(home)
+        return rollback(home, check.sound), str(newest)
+
+    def forget_generations(self) -> list[str]:
+        """Remove every generation but the one that answers; returns their names. Of its one writer only."""
+        if self.where is not None:
+            return _generations(self.where).forget(self.name, 0)
+        return drop_generations(self.home, 0)
+
+    @property
+    def before(self) -> Catalog | None:
+        """The catalog that answers, of one that is built beside it; None where there is none. To be closed."""
+        if self.where is not None:
+            return self.where.opened(self.name)
+        now = current(self.home)
+        return Files(self.home / now / "catalog.sqlite") if now else None
 
     @property
     def superseded(self) -> bool:
@@ -298,13 +348,20 @@ class Index:
         `repair` then builds both caches anew and mends the catalog; documents whose chunks are damaged are read again
         by the next run. Raises `CatalogError` where a writer is at work.
         """
-        with no_writer(self.home):
+        with no_writer(self.home) if self.where is None else self.catalog.alone():
             problems = self.catalog.problems() + self.store.problems()
         if repair:
             with self.writing():
                 self.catalog.mend()
                 self.store.rebuild()
         return problems
+
+
+def _generations(where: Home) -> Generations:
+    """What a home offers that keeps generations. Raises `ConfigError`."""
+    if isinstance(where, Generations):
+        return where
+    raise ConfigError("the store of app.database keeps one generation", "index its folders again as they are")
 
 
 def _idf(df: float, total: int) -> float:

@@ -8,7 +8,7 @@ of PostgreSQL is retrieval/postgres/home.py, others are plug-ins of the group `r
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from core.types import F32, I64, Card, FileEntry, FileError, Hit, KnownFailure, KnownFile
 from retrieval.allowed import Allowed
@@ -304,6 +304,10 @@ class Catalog(Documents, Chunks, Protocol):
         """Erase what was deleted from it for good; returns how many unused embeddings went too."""
         ...
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes of what it lies in, by name."""
+        ...
+
     def problems(self) -> list[str]:
         """What is wrong inside the catalog, in words; empty when all is well."""
         ...
@@ -341,4 +345,31 @@ class Home(Protocol):
         `folder` is that of the knowledge base's own files in the data folder; from `exact_below` chunks on, dense
         search may be approximate.
         """
+        ...
+
+
+@runtime_checkable
+class Generations(Protocol):
+    """What a `Home` offers beside, that builds a knowledge base anew beside the one that answers."""
+
+    def beside(self, name: str, manifest: Manifest) -> Catalog:
+        """The generation that is built beside the one that answers.
+
+        One that was begun with the same manifest is gone on with.
+        """
+        ...
+
+    def promote(self, catalog: Any, keep: int) -> None:
+        """Let a generation answer from now on, at once; of those before it, the last `keep` stay."""
+        ...
+
+    def rollback(self, name: str) -> tuple[str, str]:
+        """Let the generation before the present one answer again; the present one is removed. Returns both names.
+
+        Raises `CatalogError` where none was kept.
+        """
+        ...
+
+    def forget(self, name: str, keep: int) -> list[str]:
+        """Remove the generations that do not answer but the `keep` before the one that does; returns their names."""
         ...

@@ -124,7 +124,8 @@ def verify(
 
     config = ctx.obj.config
     name = kb or config.app.kb
-    found = check.find_current(Path(config.app.data) / check_name(name)) if repair else ""
+    files = repair and not config.app.database
+    found = check.find_current(Path(config.app.data) / check_name(name)) if files else ""
     with opened(ctx.obj, name) as index_:
         problems = [*filter(None, [found]), *index_.verify(repair=repair)]
         left = index_.verify() if repair else problems
@@ -153,15 +154,11 @@ def verify(
 @manage.command()
 def rollback(ctx: typer.Context, kb: Kb = None) -> None:
     """Let the generation before the last --rebuild answer again, and remove the one that answers now."""
-    from retrieval.check import sound
-    from retrieval.home import check_name, current
-    from retrieval.home import rollback as back
+    from retrieval.index import Index
 
     settings: Settings = ctx.obj
-    name = kb or settings.config.app.kb
-    home = Path(settings.config.app.data) / check_name(name)
-    newest = current(home)
-    generation = back(home, sound)
+    config, name = settings.config, kb or settings.config.app.kb
+    generation, newest = Index.roll_back(Path(config.app.data), name, config.app.database)
     noted(settings, "base.rollback", name, generation)
     out.print(f"{escape(repr(name))} answers from generation {generation} again; {newest} was removed")
 
@@ -210,7 +207,8 @@ def purge(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
     from retrieval.plugged import embedder_of
 
     config = ctx.obj.config
-    receipt = erase(Path(config.app.data), kb or config.app.kb, embedder_of(config.retrieval))
+    data, name = Path(config.app.data), kb or config.app.kb
+    receipt = erase(data, name, embedder_of(config.retrieval), config.app.database)
     noted(ctx.obj, "base.purge", receipt.kb, f"{receipt.documents} documents stay")
     if as_json:
         print_json(receipt.as_json())

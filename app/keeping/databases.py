@@ -3,7 +3,9 @@
 from core.config import Config
 from core.errors import ConfigError
 
-COMMANDS = frozenset({"ask", "chat", "completion", "config", "index", "search"})
+COMMANDS = frozenset(
+    {"ask", "chat", "completion", "config", "files", "index", "purge", "remove", "rollback", "search", "verify"}
+)
 
 
 def refuse(cfg: Config, what: str) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-from app.keeping.databases import refuse
 from core.config import Config, IngestConfig
 from core.errors import AccessError, CatalogError, ConfigError, ReadError
 from core.types import FileError
@@ -15,7 +14,7 @@ from ingest.read import supported
 from ingest.scan import Plan, check_folder
 from retrieval import check
 from retrieval.catalog import Catalog
-from retrieval.home import check_name, current, no_writer
+from retrieval.home import check_name, no_writer
 from retrieval.index import Index
 from retrieval.migrations import upgrade
 
@@ -32,8 +31,6 @@ def folders_of(cfg: Config, kb: str, given: Sequence[Path], *, rebuild: bool) ->
     one around it is read. Raises `CatalogError` where the catalog cannot be read; a rebuild of given folders replaces
     it.
     """
-    if rebuild:
-        refuse(cfg, "--rebuild")
     data = Path(cfg.app.data).resolve()
     home = data / check_name(kb)
     for folder in given:
@@ -44,7 +41,8 @@ def folders_of(cfg: Config, kb: str, given: Sequence[Path], *, rebuild: bool) ->
                 f"{str(path)!r} lies in the data folder {str(data)!r}",
                 "give a folder of documents; for these to be documents, keep the data elsewhere (RAGSTONE_DATA)",
             )
-    known = _known_or_lost(home) if rebuild and given else known_folders(home, cfg.app.database)
+    lost = rebuild and given and not cfg.app.database
+    known = _known_or_lost(home) if lost else known_folders(home, cfg.app.database)
     chosen = list(dict.fromkeys(str(folder.resolve()) for folder in given))
     every = chosen + [other for other in known if other not in chosen]
     for inner in every:
@@ -153,9 +151,9 @@ def check_rebuilt(index: Index) -> None:
     """Raise `ReadError` where a folder that has many documents in what answers now has none in what was built."""
     counts: dict[str, int] = {}
     with suppress(CatalogError):  # damaged: it is what the rebuild replaces
-        now = current(index.home)
-        with closing(Catalog(index.home / (now or "") / "catalog.sqlite")) as catalog:
-            counts = {folder: catalog.documents_of(folder) for folder in catalog.folders()} if now else {}
+        if (before := index.before) is not None:
+            with closing(before):
+                counts = {folder: before.documents_of(folder) for folder in before.folders()}
     for folder, count in counts.items():
         if count >= _MANY and not index.catalog.documents_of(folder):
             error = _emptied(folder, count, index.name)

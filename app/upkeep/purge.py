@@ -18,14 +18,16 @@ from app.upkeep.backup import CATALOG, now
 from core.errors import CatalogError
 from retrieval.catalog import Catalog
 from retrieval.embed import Embedder
-from retrieval.home import current, drop_generations, generations, names, writer_lock
+from retrieval.home import current, generations, names, writer_lock
 from retrieval.index import Index
 from retrieval.migrations import copies
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A file that a recipe wrote anew: its name within the knowledge base, bytes before and after, SHA-256."""
+    """What a recipe wrote anew: a file by its name within the knowledge base, or a table of a database, which has no
+    SHA-256; bytes before and after.
+    """
 
     file: str
     bytes_before: int
@@ -55,7 +57,7 @@ class Receipt:
         return asdict(self)
 
 
-def purge(data: Path, kb: str, embedder: Embedder) -> Receipt:
+def purge(data: Path, kb: str, embedder: Embedder, database: str = "") -> Receipt:
     """Write every file of a knowledge base anew, so that none holds the text of what was removed from it.
 
     Earlier generations and unfinished ones go, unused embeddings, golden questions whose evidence is gone, votes and
@@ -63,10 +65,12 @@ def purge(data: Path, kb: str, embedder: Embedder) -> Receipt:
     journal emptied, both caches are built again. Raises `CatalogError` where another process holds on to an old state
     for long.
     """
+    if database:
+        return _purge_tables(Index.open(data, kb, embedder, database))
     index = Index.open(data, kb, embedder)
     before = {name: size for name, size in _sizes(index.home)}
     with writer_lock(index.home):
-        removed = [*drop_generations(index.home, 0), *_leftovers(index.home), *_forgotten(index)]
+        removed = [*index.forget_generations(), *_leftovers(index.home), *_forgotten(index)]
         paths = set(index.catalog.paths())
         if (studies := index.home / STUDIES).is_dir():  # their reports and demonstrations quote documents
             shutil.rmtree(studies)
@@ -84,6 +88,19 @@ def purge(data: Path, kb: str, embedder: Embedder) -> Receipt:
         kb, now(), counts.documents, counts.chunks, dropped, tuple(removed), written, len(forgotten.answers),
         forgotten.conversations, forgotten.traces,
     )  # fmt: skip
+
+
+def _purge_tables(index: Index) -> Receipt:
+    """The same in a database, whose knowledge bases have neither golden sets nor conversations."""
+    before = index.catalog.sizes()
+    with index.catalog.alone():
+        removed = index.forget_generations()
+        dropped = index.catalog.vacuum()
+        index.store.rebuild()
+        counts, after = index.counts(), index.catalog.sizes()
+    index.close()
+    written = tuple(Written(name, before.get(name, 0), size, "") for name, size in after.items())
+    return Receipt(index.name, now(), counts.documents, counts.chunks, dropped, tuple(removed), written)
 
 
 def _forget_conversations(data: Path, index: Index) -> Forgotten:

@@ -7,7 +7,7 @@ its tables are, the rows of this knowledge base alone.
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -15,17 +15,16 @@ import numpy as np
 
 from core.errors import CatalogError
 from core.types import F32, I64
-from retrieval.postgres import generations
-from retrieval.postgres.server import Server, told
+from retrieval.postgres import check, generations, lock
+from retrieval.postgres.server import TABLES, Server
 from retrieval.postgres.writes import PgWrites
 from retrieval.reading import Counts, Manifest, Reading
 
-_LOCK = 0x7261_6774  # the class of the advisory locks of writers
-_LOCK_WAIT_MS = 2_000
 _REMEMBERED = 200  # questions
-_NAME = re.compile(r"ragstone, process (\d+) on (.*)", re.DOTALL)
 _WORD = re.compile(r"\w+")
 _OWN = "SELECT * FROM ragstone.{} WHERE base = {:d}"
+_HELD = """ UNION ALL SELECT c.base, c.key, v.vector FROM ragstone.chunks c JOIN ragstone.vectors v ON v.id = c.id
+    WHERE c.key IS NOT NULL"""
 
 
 class PgCatalog(Reading):
@@ -39,11 +38,8 @@ class PgCatalog(Reading):
         self.kb = kb
         self.base = base
         self.name = name
-        tables = ("meta", "folders", "documents", "chunks", "failures", "bands", "words", "vectors")
-        self._tables = {table: _OWN.format(table, base) for table in tables}
-        self._tables["embeddings"] = f"""SELECT key, vector FROM ragstone.embeddings WHERE base = {base:d}
-            UNION ALL SELECT c.key, v.vector FROM ragstone.chunks c JOIN ragstone.vectors v
-            ON v.base = {base:d} AND v.id = c.id WHERE c.base = {base:d} AND c.key IS NOT NULL"""
+        self._tables = {table: generations.parts(_OWN.format(table, base), base) for table in TABLES}
+        self._tables["embeddings"] += generations.parts(_HELD, base)
         self._known: dict[str, bytes] = {}
 
     def _asked(self, sql: str) -> bytes:
@@ -96,41 +92,9 @@ class PgCatalog(Reading):
             yield write
             write.settle()
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Hold the one writer's place. Raises `CatalogError` naming the holder where it is taken.
-
-        The server frees it when the connection ends, as it does with its process.
-        """
-        import psycopg
-
-        with told():
-            db = self.server.connect()
-        try:
-            with told():
-                db.execute(f"SET lock_timeout = {_LOCK_WAIT_MS:d}".encode())
-                try:
-                    db.execute("SELECT pg_advisory_lock(%s, %s)", [_LOCK, self.kb])
-                except psycopg.errors.LockNotAvailable:
-                    raise CatalogError(
-                        f"knowledge base {self.name!r} is being written by {self._holder()}",
-                        "wait for it to end, then run it again",
-                    ) from None
-            yield
-        finally:
-            db.close()
-
-    def _holder(self) -> str:
-        with self.server.borrowed() as db:
-            rows = db.execute(
-                """SELECT application_name, to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS') FROM pg_locks l
-                   JOIN pg_stat_activity a USING (pid) WHERE locktype = 'advisory' AND granted
-                   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                   AND classid = %s::oid AND objid = %s::oid""",
-                [_LOCK, self.kb],
-            ).fetchall()
-        told_by = _NAME.fullmatch(rows[0][0]) if rows else None
-        return f"process {told_by[1]} on {told_by[2]} since {rows[0][1]}" if told_by else "another process"
+    def alone(self) -> AbstractContextManager[None]:
+        """Hold the one writer's place (`lock.alone`)."""
+        return lock.alone(self.server, self.kb, self.name)
 
     @property
     def superseded(self) -> bool:
@@ -239,28 +203,28 @@ class PgCatalog(Reading):
             yield from self._rows(sql, [beginning, since, until or "~"])
 
     def vacuum(self) -> int:
-        """Not yet: raises `CatalogError`."""
-        raise CatalogError("a knowledge base in PostgreSQL cannot be purged yet", "see docs/databases.md")
+        """Write its tables anew without anything that was deleted from them; returns how many unused embeddings went.
+
+        Raises `CatalogError` where somebody holds on to an old state for longer than half a minute.
+        """
+        return check.vacuum(self)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of what it lies in, with indexes, by name; most of it holds other knowledge bases too."""
+        return check.sizes(self)
 
     def problems(self) -> list[str]:
         """What is wrong inside the catalog, in words; empty when all is well."""
-        checks = {
-            "chunks have lost their embedding": """SELECT count(*) FROM chunks c LEFT JOIN vectors v ON v.id = c.id
-                WHERE c.key IS NOT NULL AND v.id IS NULL""",
-            "chunks do not match their offsets": 'SELECT count(*) FROM chunks WHERE length(text) != "end" - start',
-            "documents do not have all their chunks": """SELECT count(*) FROM documents WHERE chunks !=
-                (SELECT count(*) FROM chunks c WHERE c.document_id = documents.id)""",
-        }
         with self.snapshot():
-            counted = {text: self._rows(sql)[0][0] for text, sql in checks.items()}
-            found = [f"{count} {text}" for text, count in counted.items() if count]
-            if self.counts() != self.counted() or self.languages() != self.counted_languages():
-                found.append("the number of chunks that is kept is wrong")
-        return found
+            return check.problems(self)
 
     def mend(self) -> None:
-        """Not yet: raises `CatalogError`."""
-        raise CatalogError("a knowledge base in PostgreSQL cannot be repaired yet", "see docs/databases.md")
+        """Mend what `problems` finds; documents with damaged chunks count as changed, and the next run reads them."""
+        check.mend(self)
+
+    def asked(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a question, in SQL, about the tables of this knowledge base by their plain names."""
+        return self._rows(sql, parameters)
 
 
 def written(vector: np.ndarray[Any, Any]) -> str:
@@ -283,6 +247,11 @@ def opened(server: Server, name: str) -> PgCatalog | None:
     """A knowledge base by its name; None where there is none."""
     found = generations.answering(server, name)
     return PgCatalog(server, *found, name) if found else None
+
+
+def beside(server: Server, name: str, manifest: Manifest) -> PgCatalog:
+    """The generation of a knowledge base that is built beside the one that answers (`generations.beside`)."""
+    return PgCatalog(server, *generations.beside(server, name, asdict(manifest)), name)
 
 
 def made(server: Server, name: str, manifest: Manifest) -> PgCatalog:

@@ -3,6 +3,7 @@
 As retrieval/home.py for files: a row of `names` says which answers, and changes in one statement.
 """
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,16 @@ _SILENT = {
     "vectors": ("vector",),
 }  # columns without statistics
 _PAGE = 8160  # bytes that a row may have before something of it is kept apart
+_PARTED = re.compile(rf"ragstone\.({'|'.join(PARTED)})\b")
+_WAIT = "5s"  # for those who read a generation that is to go; it goes another time
+
+
+def parts(sql: str, base: int) -> str:
+    """A statement that names the parts of a generation, instead of tables of which each has one.
+
+    Nothing else reads or writes the tables themselves, so that one generation may come or go while others are read.
+    """
+    return _PARTED.sub(rf"ragstone.\1_{base:d}", sql)
 
 
 def names(server: Server) -> list[str]:
@@ -52,8 +63,9 @@ def made(server: Server, name: str, manifest: Mapping[str, str]) -> tuple[int, i
 def beside(server: Server, name: str, manifest: Mapping[str, str]) -> tuple[int, int]:
     """(id of a knowledge base, the generation that is built beside the one that answers).
 
-    One that was begun with the same manifest is gone on with. Only the one writer may call this.
+    One that was begun with the same manifest is gone on with.
     """
+    sweep(server)
     with server.borrowed() as db, db.transaction():
         own = _named(db, name)
         later = db.execute(
@@ -65,15 +77,16 @@ def beside(server: Server, name: str, manifest: Mapping[str, str]) -> tuple[int,
             known = dict(db.execute("SELECT key, value FROM ragstone.meta WHERE base = %s", [base]).fetchall())
             if manifest.items() <= known.items():
                 return own, base
-            drop(db, base)
+            db.execute("UPDATE ragstone.bases SET of = NULL WHERE id = %s", [base])
         return own, _create(db, own, manifest)
 
 
 def promote(server: Server, own: int, base: int, keep: int) -> None:
     """Let a generation answer from now on; of those before it, the last `keep` stay."""
-    with server.borrowed() as db:
+    sweep(server)
+    with server.borrowed() as db, db.transaction():
         db.execute("UPDATE ragstone.names SET base = %s WHERE id = %s", [base, own])
-    drop_old(server, own, keep)
+        let_go(server, own, keep)
 
 
 def kept(server: Server, own: int) -> list[tuple[int, int]]:
@@ -83,43 +96,53 @@ def kept(server: Server, own: int) -> list[tuple[int, int]]:
         return db.execute(sql, [own]).fetchall()
 
 
-def drop_old(server: Server, own: int, keep: int) -> list[str]:
-    """Remove the generations that do not answer but the `keep` before the one that does; returns their names."""
+def let_go(server: Server, own: int, keep: int) -> list[str]:
+    """Have the generations that do not answer but the `keep` before the one that does belong to nobody; their names.
+
+    Somebody may read one just now, so that `sweep` removes them with the next step.
+    """
     with server.borrowed() as db:
         ((now,),) = db.execute("SELECT base FROM ragstone.names WHERE id = %s", [own]).fetchall()
         every = kept(server, own)
         number = next((n for base, n in every if base == now), 0)
         before = [base for base, n in every if n < number]
         stay = {now, *before[max(len(before) - keep, 0) :]}
-        for base, _ in every:
-            if base not in stay:
-                with db.transaction():
-                    drop(db, base)
+        db.execute("UPDATE ragstone.bases SET of = NULL WHERE of = %s AND NOT id = ANY(%s)", [own, list(stay)])
     return [generation(n) for base, n in every if base not in stay]
 
 
-def rollback(server: Server, name: str) -> tuple[str, str]:
-    """Let the generation before the present one answer again; the present one is removed. Returns both names.
+def sweep(server: Server) -> None:
+    """Remove the generations that belong to nobody; one that is read for long stays until another time."""
+    import psycopg
+
+    with server.borrowed() as db:
+        for (base,) in db.execute("SELECT id FROM ragstone.bases WHERE of IS NULL").fetchall():
+            try:
+                with db.transaction():
+                    drop(db, base)
+            except psycopg.errors.LockNotAvailable:
+                continue
+
+
+def rollback(server: Server, own: int, name: str) -> tuple[str, str]:
+    """Let the generation before the present one answer again; the present one is let go. Returns both names.
 
     Only the one writer may call this. Raises `CatalogError` where none was kept.
     """
-    found = answering(server, name)
-    if found is None:
-        raise CatalogError(f"there is no knowledge base {name!r} in the database of app.database", "see --kb")
-    own, now = found
-    every = kept(server, own)
-    number = next(n for base, n in every if base == now)
-    before = [(base, n) for base, n in every if n < number]
-    if not before:
-        raise CatalogError(
-            f"knowledge base {name!r} has no earlier generation",
-            "a --rebuild keeps app.keep_generations of them; restore a backup",
-        )
-    base, earlier = before[-1]
-    with server.borrowed() as db:
+    sweep(server)
+    with server.borrowed() as db, db.transaction():
+        ((now,),) = db.execute("SELECT base FROM ragstone.names WHERE id = %s", [own]).fetchall()
+        every = kept(server, own)
+        number = next(n for base, n in every if base == now)
+        before = [(base, n) for base, n in every if n < number]
+        if not before:
+            raise CatalogError(
+                f"knowledge base {name!r} has no earlier generation",
+                "a --rebuild keeps app.keep_generations of them; restore a backup",
+            )
+        base, earlier = before[-1]
         db.execute("UPDATE ragstone.names SET base = %s WHERE id = %s", [base, own])
-        with db.transaction():
-            drop(db, now)
+        db.execute("UPDATE ragstone.bases SET of = NULL WHERE id = %s", [now])
     return generation(earlier), generation(number)
 
 
@@ -129,7 +152,8 @@ def generation(number: int) -> str:
 
 
 def drop(db: "Connection[Any]", base: int) -> None:
-    """A generation and all that is in it goes; who reads it just now is waited for."""
+    """A generation and all that is in it goes; who reads it just now is waited for a while."""
+    db.execute(f"SET LOCAL lock_timeout = '{_WAIT}'".encode())
     for table in PARTED:
         db.execute(f"DROP TABLE IF EXISTS ragstone.{table}_{base:d}".encode())
     for table in TABLES:

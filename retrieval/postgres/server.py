@@ -16,11 +16,11 @@ FORM = 2  # of the tables; a change is a new number
 _KEPT = 4  # connections that stay open while nobody uses them
 _CONNECT_S = 5
 # One set of tables for all knowledge bases of an installation. `names` says which generation of a knowledge base
-# answers, in one row; a generation (`base`) has parts of `chunks`, `words` and `vectors` of its own, with their own
-# indexes. `chunks` is what is shown, `words` and `vectors` what searches read, each alone, so that little is read, and
-# whole in its rows: what lies apart is slow.
-# `terms` are our tokens as lexemes, as often as the chunk holds them (retrieval/postgres/writes.py); `lexemes` says how
-# many chunks hold a token. What documents say is in no statistics of the planner, which nobody may write anew.
+# answers, in one row; a generation (`base`) that is of none is to go. Each has parts of `chunks`, `words` and `vectors`
+# of its own, with their own indexes. `chunks` is what is shown, `words` and `vectors` what searches read, each alone,
+# so that little is read, and whole in its rows: what lies apart is slow. `terms` are our tokens as lexemes, as often as
+# the chunk holds them (retrieval/postgres/writes.py); `lexemes` says how many chunks hold a token. What documents say
+# is in no statistics of the planner, which only a superuser could write anew.
 SCHEMA = f"""
 CREATE EXTENSION IF NOT EXISTS vector;
 CREATE SCHEMA ragstone;
@@ -30,7 +30,7 @@ CREATE SEQUENCE ragstone.chunk_ids;
 CREATE TABLE ragstone.names(
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text COLLATE "C" NOT NULL UNIQUE, base integer);
 CREATE TABLE ragstone.bases(
-    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, of integer NOT NULL REFERENCES ragstone.names,
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, of integer REFERENCES ragstone.names,
     number integer NOT NULL, UNIQUE(of, number));
 CREATE TABLE ragstone.meta(
     base integer NOT NULL, key text COLLATE "C" NOT NULL, value text NOT NULL, PRIMARY KEY(base, key));
@@ -100,6 +100,14 @@ class Server:
         self._mutex = threading.Lock()
         self._free: list[Connection[Any]] = []
         self._threads = threading.local()
+        self._held = threading.local()
+
+    @property
+    def held(self) -> set[int]:
+        """The knowledge bases whose writer's place this thread holds (retrieval/postgres/lock.py)."""
+        if not hasattr(self._held, "kbs"):
+            self._held.kbs = set[int]()
+        return self._held.kbs
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
@@ -186,6 +194,10 @@ def told() -> Iterator[None]:
         raise CatalogError(
             f"the database of app.database cannot be used: {_first_line(error)}",
             "see that the PostgreSQL server runs and can be reached from here, then try again; nothing is lost",
+        ) from error
+    except psycopg.errors.UndefinedTable as error:
+        raise CatalogError(
+            "this generation of the knowledge base is not in the database of app.database any more", "ask again"
         ) from error
     except psycopg.Error as error:
         raise CatalogError(

@@ -12,10 +12,11 @@ from retrieval.changes import LexicalRow
 from retrieval.dictionary import Dictionary
 from retrieval.lexical import words_of
 from retrieval.minhash import bands
+from retrieval.postgres.generations import parts
 from retrieval.transaction import Indexed
 
 if TYPE_CHECKING:
-    from psycopg import Connection
+    from psycopg import Connection, Cursor
 
 TOLD = 64  # times that a token stands in a chunk, which its lexeme has as many positions for
 _MOST = 16_383  # the highest position, and so how often a token can be told to stand in a chunk
@@ -42,6 +43,37 @@ def lexeme(term: str, count: int) -> str:
     """
     positions = _POSITIONS[count] if count <= TOLD else f"{_POSITIONS[TOLD - 1]},{min(count, _MOST)}"
     return f"{quoted(term)}:{positions}"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a chunk is found by: its tokens as a tsvector, how many they are, and how many times each.
+
+    `often` says that one stands there more often than the positions of its lexeme tell.
+    """
+
+    chunk_id: int
+    document_id: int
+    language: str
+    terms: str
+    counts: Mapping[str, int]
+
+    @classmethod
+    def of(cls, row: LexicalRow) -> "Told":
+        """What a chunk should be found by."""
+        counts = Counter(stored(word) for word in words_of(row, _NO_WORDS))
+        terms = " ".join(lexeme(term, count) for term, count in counts.items())
+        return cls(row.chunk_id, row.document_id, row.language, terms, counts)
+
+    @property
+    def length(self) -> int:
+        """How many tokens there are."""
+        return sum(self.counts.values())
+
+    @property
+    def often(self) -> bool:
+        """Whether the positions of a lexeme do not tell how often it stands there."""
+        return max(self.counts.values(), default=0) >= TOLD
 
 
 @dataclass(slots=True)
@@ -101,14 +133,18 @@ class PgWrites:
         sql = f"INSERT INTO ragstone.documents({columns}) VALUES ({places}) RETURNING id"
         document_id: int = self.db.execute(sql.encode(), row).fetchall()[0][0]
         words = [
-            _words(LexicalRow(0, document_id, document["path"], document["title"], tuple(json.loads(c["headings"])),
-                              c["text"], c["language"]))
+            Told.of(
+                LexicalRow(
+                    0, document_id, row["path"], row["title"], tuple(json.loads(c["headings"])), c["text"],
+                    c["language"],
+                )
+            )
             for c in chunks
         ]  # fmt: skip
         values = {name: [c[name] for c in chunks] for name in (*_COPIED, "end", "key")}
         values |= {name: [stored(c[name]) for c in chunks] for name in ("headings", "text")}
-        values |= _told(words)
-        self.db.execute(
+        values |= _columns(words)
+        self._parts(
             """WITH new AS MATERIALIZED (
                 SELECT nextval('ragstone.chunk_ids') AS id, n.* FROM (SELECT * FROM unnest(%(ordinal)s::int[],
                     %(start)s::bigint[], %(end)s::bigint[], %(page)s::int[], %(headings)s::text[],
@@ -133,7 +169,7 @@ class PgWrites:
             self.db.execute(sql, [self.base, found, document_id])
         self.change.documents += 1
         self._come([(c["key"] is None, c["language"]) for c in chunks], 1)
-        self._say([counts for _, counts in words], 1)
+        self._say(words)
 
     def remove(self, document_id: int) -> None:
         """A document and its chunks leave; their vectors are kept until the end of the run, others may want them."""
@@ -160,12 +196,12 @@ class PgWrites:
         sql = """SELECT c.id, d.title, c.headings, c.text, c.language FROM ragstone.chunks c
                  JOIN ragstone.documents d ON d.id = c.document_id WHERE c.base = %s AND c.document_id = %s
                  ORDER BY c.ordinal"""
-        rows = self.db.execute(sql, [self.base, document_id]).fetchall()
+        rows = self._parts(sql, [self.base, document_id]).fetchall()
         words = [
-            _words(LexicalRow(i, document_id, entry.path, title, tuple(json.loads(headings)), text, language))
+            Told.of(LexicalRow(i, document_id, entry.path, title, tuple(json.loads(headings)), text, language))
             for i, title, headings, text, language in rows
         ]
-        self.db.execute(
+        self._parts(
             """WITH new AS MATERIALIZED (SELECT nextval('ragstone.chunk_ids') AS id, u.* FROM unnest(%(old)s::bigint[],
                 %(terms)s::text[], %(length)s::int[], %(often)s::bool[]) AS u(old, terms, length, often)),
             shown AS (UPDATE ragstone.chunks c SET id = new.id FROM new WHERE c.base = %(base)s AND c.id = new.old),
@@ -173,9 +209,22 @@ class PgWrites:
             UPDATE ragstone.words w SET id = new.id, terms = new.terms::tsvector, length = new.length, often = new.often
                 FROM new
                 WHERE w.base = %(base)s AND w.id = new.old""",
-            {"base": self.base, "old": [row[0] for row in rows]} | _told(words),
+            {"base": self.base, "old": [row[0] for row in rows]} | _columns(words),
         )
-        self._say([counts for _, counts in words], 1)
+        self._say(words)
+
+    def tell(self, words: Sequence[Told]) -> None:
+        """What chunks are found by is as it should be; their tokens are not counted."""
+        ids = [each.chunk_id for each in words]
+        self._parts("DELETE FROM ragstone.words WHERE id = ANY(%s)", [ids])
+        self._parts(
+            """INSERT INTO ragstone.words(base, id, document_id, language, length, often, terms)
+               SELECT %(base)s, u.id, u.document, u.language, u.length, u.often, u.terms::tsvector FROM unnest(
+               %(ids)s::bigint[], %(documents)s::bigint[], %(languages)s::text[], %(length)s::int[], %(often)s::bool[],
+               %(terms)s::text[]) AS u(id, document, language, length, often, terms)""",
+            {"base": self.base, "ids": ids, "documents": [each.document_id for each in words],
+             "languages": [each.language for each in words]} | _columns(words),
+        )  # fmt: skip
 
     def touch(self, document_id: int, entry: FileEntry) -> None:
         """Only the file's stat is new."""
@@ -231,13 +280,15 @@ class PgWrites:
         self._do("DELETE FROM meta WHERE base = %s AND key = 'dimension'")
 
     def _rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        return self.db.execute(sql.replace(" FROM ", " FROM ragstone.", 1).encode(), [self.base, *values]).fetchall()
+        return self._parts(sql.replace(" FROM ", " FROM ragstone.", 1), [self.base, *values]).fetchall()
+
+    def _parts(self, sql: str, values: Sequence[object] | Mapping[str, object]) -> "Cursor[Any]":
+        return self.db.execute(parts(sql, self.base).encode(), values)
 
     def _do(self, sql: str, *values: object, first: Sequence[object] = ()) -> None:
         verb, _, rest = sql.partition(" ")
         into = {"DELETE": "FROM ", "INSERT": "INTO ", "UPDATE": ""}[verb]
-        own = f"{verb} {into}ragstone.{rest.removeprefix(into)}".encode()
-        self.db.execute(own, [*first, self.base, *values])
+        self._parts(f"{verb} {into}ragstone.{rest.removeprefix(into)}", [*first, self.base, *values])
 
     def settle(self) -> None:
         """Keep the counts of all that came and left; the last thing before the commit."""
@@ -268,12 +319,12 @@ class PgWrites:
             [self.base],
         )
 
-    def _say(self, words: Sequence[Mapping[str, int]], sign: int) -> None:
-        """Count tokens of chunks that come (1) or leave (-1)."""
-        for counts in words:
-            self.change.length += sign * sum(counts.values())
-            for term in counts:
-                self.change.terms[term] += sign
+    def _say(self, words: Sequence[Told]) -> None:
+        """Count the tokens of chunks that come."""
+        for each in words:
+            self.change.length += each.length
+            for term in each.counts:
+                self.change.terms[term] += 1
 
     def _unsay(self, document_id: int) -> None:
         """Have the words of a document not count any more, while its chunks are still there."""
@@ -294,18 +345,11 @@ class PgWrites:
         self._do("DELETE FROM failures WHERE base = %s AND folder_id = %s AND path = %s", folder_id, path)
 
 
-def _words(row: LexicalRow) -> tuple[str, Counter[str]]:
-    """A chunk's tokens as a tsvector, and how often each stands there."""
-    counts = Counter(stored(word) for word in words_of(row, _NO_WORDS))
-    return " ".join(lexeme(term, count) for term, count in counts.items()), counts
-
-
-def _told(words: Sequence[tuple[str, Counter[str]]]) -> dict[str, object]:
-    """The columns of what chunks are found by; `often` where the positions of a lexeme do not tell how often it is."""
+def _columns(words: Sequence[Told]) -> dict[str, list[Any]]:
     return {
-        "terms": [terms for terms, _ in words],
-        "length": [sum(counts.values()) for _, counts in words],
-        "often": [max(counts.values(), default=0) >= TOLD for _, counts in words],
+        "terms": [each.terms for each in words],
+        "length": [each.length for each in words],
+        "often": [each.often for each in words],
     }
 
 

@@ -15,7 +15,7 @@ from app.api import KnowledgeBase
 from app.keeping.databases import COMMANDS
 from app.keeping.index import run
 from core.config import Config
-from core.errors import CatalogError, ConfigError
+from core.errors import CatalogError, ConfigError, ReadError
 from retrieval.embed import Embedder
 from retrieval.filters import Filter
 from retrieval.index import Index
@@ -146,8 +146,47 @@ def test_the_commands_work_and_the_password_is_not_shown(shared: Config, write: 
     assert "s3cret" not in done.stdout + done.stderr + shown.stdout + shown.stderr
 
 
+def test_a_rebuild_leads_back_and_a_purge_says_what_it_wrote(shared: Config, embedder: Embedder, write: Write) -> None:
+    docs = write("a.md", "Annual leave is 25 days.").parent
+    write("b.md", "The password of the vault is quarzberg.")
+    run(shared, "kb", [docs], embedder=embedder)
+    (docs / "b.md").unlink()
+    report = run(shared, "kb", [docs], rebuild=True, embedder=embedder)
+    assert (report.added, report.chunks, report.notes) == (1, 1, [])
+    with KnowledgeBase("kb", shared, embedder) as base:
+        assert paths(base, "quarzberg") == ["a.md"]
+        done = ragstone(shared, "rollback", "--kb", "kb")
+        assert "answers from generation g0001 again; g0002 was removed" in done.stdout
+        assert paths(base, "quarzberg")[0] == "b.md"
+        base.sync()
+        assert paths(base, "quarzberg") == ["a.md"]
+    receipt = json.loads(ragstone(shared, "purge", "--kb", "kb", "--json").stdout)
+    assert (receipt["documents"], receipt["chunks"]) == (1, 1)
+    assert {"ragstone.chunks_1", "ragstone.documents"} <= {row["file"] for row in receipt["files"]}
+    checked = json.loads(ragstone(shared, "verify", "--kb", "kb", "--json").stdout)
+    assert (checked["ok"], checked["recall_at_10"]) == (True, 1.0)
+    listed = json.loads(ragstone(shared, "files", "--kb", "kb", "--json").stdout)
+    assert [card["path"] for card in listed["files"]] == ["a.md"]
+    assert "1 documents of" in ragstone(shared, "remove", str(docs), "--kb", "kb").stdout
+
+
+def test_a_rebuild_of_a_folder_that_is_away_leaves_what_answers(
+    shared: Config, embedder: Embedder, write: Write
+) -> None:
+    docs = Path()
+    for n in range(10):
+        docs = write(f"{n}.md", f"Word number {n}.").parent
+    run(shared, "kb", [docs], embedder=embedder)
+    for file in docs.glob("*.md"):
+        file.unlink()
+    with pytest.raises(ReadError, match="had 10 documents and now holds none"):
+        run(shared, "kb", [docs], rebuild=True, embedder=embedder)
+    with KnowledgeBase("kb", shared, embedder) as base:
+        assert base.index.counts().documents == 10
+
+
 @pytest.mark.parametrize(
-    "arguments", [("files",), ("purge",), ("index", "--plan"), ("index", "--rebuild"), ("doctor",)]
+    "arguments", [("backup", "x.tar"), ("eval",), ("index", "--plan"), ("index", "--watch"), ("doctor",)]
 )
 def test_what_does_not_work_yet_is_refused(shared: Config, arguments: tuple[str, ...]) -> None:
     done = ragstone(shared, *arguments)

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.errors import CatalogError
 from core.glob import matcher
 from core.text import tokens
 from retrieval.filters import Filter
 from retrieval.index import Index
 from retrieval.postgres.catalog import PgCatalog
+from retrieval.postgres.generations import parts
 from retrieval.postgres.limits import condition
 from retrieval.postgres.server import Server
 from retrieval.postgres.server import server as server_of
@@ -106,3 +108,61 @@ def test_the_approximate_index_is_made_once_there_are_enough_and_used(index: Ind
         index.store.rebuild()
     assert len(_indexes(index)) == 1
     assert index.verify() == []
+
+
+def _tampered(index: Index, *statements: str) -> None:
+    assert isinstance(index.catalog, PgCatalog)
+    with index.catalog.server.borrowed() as db:
+        for statement in statements:
+            db.execute(parts(statement, index.catalog.base).encode())
+
+
+@pytest.mark.parametrize(
+    ("said", "statement", "again"),
+    [
+        ("not found by their words", "DELETE FROM ragstone.words WHERE length > 0", 0),
+        ("not found by their words", "UPDATE ragstone.words SET terms = '''delta'':1,2'", 0),
+        ("not found by their words", "UPDATE ragstone.words SET length = length + 1", 0),
+        ("words are counted wrongly", "UPDATE ragstone.lexemes SET chunks = chunks + 1 WHERE term = 'delta'", 0),
+        ("words are counted wrongly", "DELETE FROM ragstone.lexemes WHERE term = 'delta'", 0),
+        ("words belong to no chunk", "UPDATE ragstone.words SET id = id + 1000", 0),
+        ("lost their embedding", "DELETE FROM ragstone.vectors", 2),
+        ("vectors have another length", "UPDATE ragstone.vectors SET vector = '[1,2,3]'", 2),
+        ("vectors belong to no chunk", "UPDATE ragstone.chunks SET key = NULL", 0),
+        ("do not match their offsets", "UPDATE ragstone.chunks SET text = 'delta'", 2),
+        ("do not have all their chunks", "DELETE FROM ragstone.chunks WHERE text LIKE '%beta'", 1),
+        ("chunks belong to no document", "UPDATE ragstone.documents SET id = DEFAULT WHERE path = 'a.md'", 1),
+        ("number of chunks that is kept", "UPDATE ragstone.meta SET value = '9' WHERE key = 'length'", 0),
+    ],
+)
+def test_what_is_wrong_is_told_and_mended(index: Index, said: str, statement: str, again: int) -> None:
+    put(index, document("a.md", {1: "delta alpha"}), document("b.md", {2: "delta beta"}))
+    assert index.verify() == []
+    _tampered(index, statement)
+    found = index.verify(repair=True)
+    assert any(said in problem for problem in found), found
+    assert index.catalog.to_be_read_again() == again
+    left = index.verify()
+    assert not left or again, left  # what is lost comes back when its file is read again
+    if not again:
+        assert index.store.frequencies(["delta"]) == (2, {"delta": 2})
+        assert len(index.store.lexical({"delta": 1.0}, 5)) == 2
+
+
+def test_an_old_state_that_somebody_holds_on_to_is_not_said_to_be_erased(
+    index: Index, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(index, document("a.md", {1: "delta alpha"}))
+    assert isinstance(index.catalog, PgCatalog)
+    monkeypatch.setattr("retrieval.postgres.check._WAIT_S", 0.1)
+    with index.catalog.server.connect() as other:
+        other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        other.execute("SELECT count(*) FROM ragstone.meta")
+        with index.writing() as catalog:
+            with catalog.transaction() as write:
+                write.remove(catalog.documents()[0].id)
+            with pytest.raises(CatalogError, match="old state cannot be erased"):
+                catalog.vacuum()
+        other.execute("COMMIT")
+    with index.writing() as catalog:
+        catalog.vacuum()
