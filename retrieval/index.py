@@ -92,6 +92,19 @@ class Index:
         return found.folders() if found else []
 
     @classmethod
+    def catalog_in(cls, data: Path, name: str, database: str = "") -> Catalog:
+        """The catalog that answers, whatever embedder made it. Raises `CatalogError` where there is none."""
+        home = data / check_name(name)
+        found = home_of(database).opened(name) if database else None
+        if not database and (generation := check.answering(home)):
+            upgrade(home, generation)
+            found = Files(home / generation / "catalog.sqlite")
+        if found is None:
+            there = ", ".join(cls.names(data, database)) or "none"
+            raise CatalogError(f"there is no knowledge base {name!r} (there: {there})", "give one of them by --kb")
+        return found
+
+    @classmethod
     def open(cls, data: Path, name: str, embedder: Embedder, database: str = "") -> "Index":
         """Open a knowledge base to search it. Raises `CatalogError` where there is none or it cannot be used."""
         home = data / check_name(name)
@@ -177,11 +190,14 @@ class Index:
 
         One that was begun with the same embedder and chunker is gone on with.
         """
-        home = data / check_name(name)
-        wanted = manifest(data, embedder, chunker)
+        return cls.open_beside(data / check_name(name), embedder, manifest(data, embedder, chunker), database)
+
+    @classmethod
+    def open_beside(cls, home: Path, embedder: Embedder, wanted: Manifest, database: str = "") -> "Index":
+        """The same for what another embedder and chunker made, as `wanted` says."""
         if database:
             where = home_of(database)
-            return cls._of(home, embedder, where, _generations(where).beside(name, wanted))
+            return cls._of(home, embedder, where, _generations(where).beside(home.name, wanted))
         generation = following(home)
         last = f"g{int(generation[1:]) - 1:04d}"
         if not (home / "CURRENT").exists() and begun(home / last / "catalog.sqlite", wanted):

@@ -16,7 +16,7 @@ from retrieval.dictionary import Dictionary
 from retrieval.filters import Filter
 from retrieval.listing import FileRow, FileState, Listed
 from retrieval.reading import Counts, Heading, Manifest, Neighbours, Spot, Version
-from retrieval.transaction import Indexed
+from retrieval.transaction import ChunkRow, Indexed
 
 Limit = Filter | Allowed | None  # None lets every chunk through
 
@@ -67,6 +67,10 @@ class Writes(Protocol):
 
     def replace(self, folder_id: int, new: Indexed, reader: str = "") -> None:
         """A file's old chunks leave and its new ones arrive together. `reader` names what could not read all of it."""
+        ...
+
+    def insert(self, document: Mapping[str, Any], chunks: Sequence[ChunkRow]) -> None:
+        """A document that is not there yet, by its columns, with its chunks."""
         ...
 
     def remove(self, document_id: int) -> None:

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from app.commands.index_report import show_documents, show_failures, show_forecast, show_report
-from app.commands.shell import EXIT_CODES
+from app.commands.shell import EXIT_CODES, bases
 from app.commands.terminal import AsJson, Kb, base_of, err, noted, opened, out, print_json, progress_bars
 from app.keeping.databases import refuse
 from core.config import Settings
@@ -193,11 +193,45 @@ def restore(
 
     settings: Settings = ctx.obj
     name = kb or backed_up(source)
-    manifest, followed = read(Path(settings.config.app.data), name, source, replace=replace, maps=maps or [])
+    config = settings.config
+    manifest, followed = read(Path(config.app.data), name, source, replace=replace, maps=maps or [], cfg=config)
     noted(settings, "base.restore", name, f"{source} of {manifest['made']}")
     out.print(f"{escape(repr(name))} is as {escape(repr(manifest['kb']))} was on {escape(manifest['made'])}")
     for folder in followed:
         out.print(f"it follows {escape(folder)}" + ("" if Path(folder).is_dir() else ", which is not there"))
+
+
+@manage.command(epilog=EXIT_CODES)
+def migrate(
+    ctx: typer.Context,
+    to: Annotated[
+        str, typer.Option("--to", metavar="URL", help="A database, or `files`; default: from files into app.database.")
+    ] = "",
+    kbs: Annotated[
+        list[str] | None, typer.Option("--kb", help="This one only; may be repeated.", autocompletion=bases)
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Over existing ones; rollback leads back.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Carry all knowledge bases into a database, or back into files, and compare; what was there stays as it is."""
+    from app.upkeep.migrate import migrate as carry
+
+    settings: Settings = ctx.obj
+    with progress_bars() as progress:
+        moved = carry(settings.config, to, kbs or [], progress, replace=replace)
+    for row in moved:
+        noted(settings, "base.migrate", row.kb, f"{row.documents} documents")
+    if as_json:
+        print_json({"moved": [asdict(row) for row in moved]})
+        return
+    for row in moved:
+        said = f"{row.documents} documents, {row.chunks} chunks, each compared with what it came from"
+        out.print(f"{escape(repr(row.kb))}: {said}")
+    if not moved:
+        out.print("there is no knowledge base to carry")
+    elif to:
+        where = "unset app.database" if to == "files" else "set app.database to it"
+        out.print(f"  → {where}, and they answer from there", highlight=False)
 
 
 @manage.command()

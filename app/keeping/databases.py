@@ -4,8 +4,11 @@ from core.config import Config
 from core.errors import ConfigError
 
 COMMANDS = frozenset(
-    {"ask", "chat", "completion", "config", "files", "index", "purge", "remove", "rollback", "search", "verify"}
-)
+    {
+        "ask", "backup", "chat", "completion", "config", "files", "index", "migrate", "purge", "remove", "restore",
+        "rollback", "search", "verify",
+    }
+)  # fmt: skip
 
 
 def refuse(cfg: Config, what: str) -> None:

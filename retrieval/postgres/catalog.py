@@ -222,10 +222,6 @@ class PgCatalog(Reading):
         """Mend what `problems` finds; documents with damaged chunks count as changed, and the next run reads them."""
         check.mend(self)
 
-    def asked(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """The rows of a question, in SQL, about the tables of this knowledge base by their plain names."""
-        return self._rows(sql, parameters)
-
 
 def written(vector: np.ndarray[Any, Any]) -> str:
     """A vector as pgvector reads it."""

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from core.types import FileEntry, FileError
@@ -13,7 +14,7 @@ from retrieval.dictionary import Dictionary
 from retrieval.lexical import words_of
 from retrieval.minhash import bands
 from retrieval.postgres.generations import parts
-from retrieval.transaction import Indexed
+from retrieval.transaction import ChunkRow, Indexed, chunk_rows, document_row
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
@@ -22,12 +23,15 @@ TOLD = 64  # times that a token stands in a chunk, which its lexeme has as many 
 _MOST = 16_383  # the highest position, and so how often a token can be told to stand in a chunk
 _POSITIONS = [",".join(map(str, range(1, n + 1))) for n in range(TOLD + 1)]
 _NO_WORDS = Dictionary()
-_COPIED = ("start", "page", "language", "tokens", "ordinal")  # of a chunk
 
 
 def stored(text: str) -> str:
     """A text as PostgreSQL can hold it: U+0000 as U+FFFD, which is as long."""
     return text.replace("\x00", "\ufffd")
+
+
+def _stored(value: object) -> object:
+    return stored(value) if isinstance(value, str) else value
 
 
 def quoted(term: str) -> str:
@@ -98,36 +102,19 @@ class PgWrites:
 
     def replace(self, folder_id: int, new: Indexed, reader: str = "") -> None:
         """A file's old chunks leave and its new ones arrive together. `reader` names what could not read all of it."""
-        entry, document = new.entry, new.document
-        found = self._rows("SELECT id FROM documents WHERE base = %s AND folder_id = %s AND path = %s", folder_id,
-                           entry.path)  # fmt: skip
+        sql = "SELECT id FROM documents WHERE base = %s AND folder_id = %s AND path = %s"
+        found = self._rows(sql, folder_id, new.entry.path)
         if found:
             self.remove(found[0][0])
-        row = {
-            "folder_id": folder_id, "path": entry.path, "size": entry.size,
-            "mtime_ns": entry.mtime_ns, "ctime_ns": entry.ctime_ns, "hash": entry.hash, "checked_ns": entry.seen_ns,
-            "title": document.title, "language": new.language, "pages": document.pages,
-            "empty_pages": json.dumps(document.empty_pages), "ocr_pages": json.dumps(document.ocr_pages),
-            "tables": document.tables, "characters": len(document.text), "chunks": len(new.chunks),
-            "encoding": document.encoding, "notes": json.dumps(document.notes, ensure_ascii=False),
-            "seconds": round(new.seconds, 3),
-            "tags": json.dumps([stored(tag.casefold()) for tag in document.tags], ensure_ascii=False),
-            "date": document.date, "sketch": new.sketch, "reader": reader if document.empty_pages else "",
-            "indexed_at": time.time(), "stale": "",
-        }  # fmt: skip
-        chunks = [
-            {"start": c.start, "end": c.end, "page": c.page, "headings": json.dumps(c.headings, ensure_ascii=False),
-             "language": c.language, "tokens": c.tokens, "text": c.text, "ordinal": c.ordinal, "key": key}
-            for c, key in zip(new.chunks, new.keys, strict=True)
-        ]  # fmt: skip
-        self.insert(row, chunks)
-        self._forget_failure(folder_id, entry.path)
+        self.insert(document_row(folder_id, new, reader), chunk_rows(new))
+        self._forget_failure(folder_id, new.entry.path)
 
-    def insert(self, document: Mapping[str, Any], chunks: Sequence[Mapping[str, Any]]) -> None:
-        """A document that is not there yet, with its chunks: values by the columns of their tables, without ids."""
+    def insert(self, document: Mapping[str, Any], chunks: Sequence[ChunkRow]) -> None:
+        """A document that is not there yet, by its columns, with its chunks."""
         row: dict[str, Any] = {
             name: stored(value) if isinstance(value, str) else value for name, value in document.items()
         }
+        row["tags"] = json.dumps([stored(tag) for tag in json.loads(row["tags"])], ensure_ascii=False)
         row |= {"base": self.base, "day": _day(row["date"], row["mtime_ns"])}
         columns, places = ", ".join(row), ", ".join(f"%({name})s" for name in row)
         sql = f"INSERT INTO ragstone.documents({columns}) VALUES ({places}) RETURNING id"
@@ -135,14 +122,14 @@ class PgWrites:
         words = [
             Told.of(
                 LexicalRow(
-                    0, document_id, row["path"], row["title"], tuple(json.loads(c["headings"])), c["text"],
-                    c["language"],
+                    0, document_id, row["path"], row["title"], tuple(json.loads(c.headings)), c.text, c.language
                 )
             )
             for c in chunks
         ]  # fmt: skip
-        values = {name: [c[name] for c in chunks] for name in (*_COPIED, "end", "key")}
-        values |= {name: [stored(c[name]) for c in chunks] for name in ("headings", "text")}
+        values: dict[str, Any] = {
+            name: [_stored(value) for value in map(attrgetter(name), chunks)] for name in ChunkRow._fields
+        }
         values |= _columns(words)
         self._parts(
             """WITH new AS MATERIALIZED (
@@ -168,7 +155,7 @@ class PgWrites:
             sql = "INSERT INTO ragstone.bands SELECT %s, unnest(%s::bigint[]), %s ON CONFLICT DO NOTHING"
             self.db.execute(sql, [self.base, found, document_id])
         self.change.documents += 1
-        self._come([(c["key"] is None, c["language"]) for c in chunks], 1)
+        self._come([(c.key is None, c.language) for c in chunks], 1)
         self._say(words)
 
     def remove(self, document_id: int) -> None:
