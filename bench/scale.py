@@ -176,7 +176,7 @@ def measure(folder: Path, url: str, chunks: int, questions: int) -> dict[str, An
     for side in both:
         updates = [write(side.index, iter([file(n, n + 1)])) for n in range(12)][2:]
         row[side.name]["update_ms"] = round(1000 * percentile(updates, 0.5), 1)
-        row[side.name]["recall"] = round(side.index.store.recall(), 4)
+        row[side.name]["recall"] = round(float(side.index.store.recall()), 4)
         row[side.name]["disk_mib"] = round(side.disk() / 2**20, 1)
         side.index.close()
     own, there = row["files"], row["postgresql"]

@@ -7,13 +7,17 @@ that ended is known to have lost nothing.
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, cast
 
 import numpy as np
 
 from core.errors import CatalogError
 from core.types import F32, FileEntry, FileError
+from retrieval.catalog import Catalog as Files
+from retrieval.index import Index
 from retrieval.store import Catalog
 from retrieval.transaction import ChunkRow
 
@@ -53,6 +57,17 @@ class Whole:
         told = [value.hex() if isinstance(value, bytes) else value for value in values]
         text = json.dumps(told, ensure_ascii=False).replace("\\u0000", "\ufffd")
         return hashlib.sha256(text.encode() + self.vectors.astype(np.float16).tobytes()).hexdigest()
+
+
+def copy_to(index: Index, file: Path) -> None:
+    """The catalog of a knowledge base as of one moment, as a SQLite file whatever its home is."""
+    if index.where is None:
+        index.files.copy_to(file)
+        return
+    with closing(Files.create(file)) as copied:
+        copied.set_manifest(index.catalog.manifest())
+        with index.catalog.snapshot():
+            carry(cast("Carried", index.catalog), copied, quiet)
 
 
 def quiet(stage: str, done: int, total: int) -> None:

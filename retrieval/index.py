@@ -22,6 +22,7 @@ from retrieval.home import (
     current,
     drop_generations,
     following,
+    identity,
     names,
     no_writer,
     rollback,
@@ -86,6 +87,25 @@ class Index:
         return home_of(database).names()
 
     @classmethod
+    def identity_in(cls, data: Path, name: str, database: str = "") -> str:
+        """The id of a knowledge base, which is never given twice.
+
+        Where there is none, "" of a database, and a `CatalogError` of files (`home.identity`).
+        """
+        return home_of(database).identity(name) if database else identity(data / check_name(name))
+
+    @property
+    def identity(self) -> str:
+        """The id of this knowledge base."""
+        return self.where.identity(self.name) if self.where is not None else identity(self.home)
+
+    def anew(self) -> "Index":
+        """What answers by now, opened."""
+        if self.where is None:
+            return Index.open(self.home.parent, self.name, self.embedder)
+        return self._found(self.home, self.embedder, self.where)._answering(self.embedder)
+
+    @classmethod
     def folders_in(cls, database: str, name: str) -> list[str]:
         """The folders that a knowledge base in a database follows; none where there is no knowledge base."""
         found = home_of(database).opened(name)
@@ -109,7 +129,7 @@ class Index:
         """Open a knowledge base to search it. Raises `CatalogError` where there is none or it cannot be used."""
         home = data / check_name(name)
         if database:
-            return cls._in_database(home, embedder, database)._answering(embedder)
+            return cls._found(home, embedder, home_of(database))._answering(embedder)
         generation = check.answering(home)
         if generation is None:
             there = ", ".join(names(data)) or "none"
@@ -126,9 +146,8 @@ class Index:
         return cls(home, home / generation, embedder)._answering(embedder)
 
     @classmethod
-    def _in_database(cls, home: Path, embedder: Embedder, database: str, wanted: Manifest | None = None) -> "Index":
+    def _found(cls, home: Path, embedder: Embedder, where: Home, wanted: Manifest | None = None) -> "Index":
         """A knowledge base in a database; one that is not there is made as is `wanted`, else a `CatalogError`."""
-        where = home_of(database)
         found = where.made(home.name, wanted) if wanted else where.opened(home.name)
         if found is None:
             raise CatalogError(
@@ -158,7 +177,8 @@ class Index:
         """Open a knowledge base to write it; an absent one is made."""
         home = data / check_name(name)
         if database:
-            return cls._in_database(home, embedder, database, manifest(data, embedder, chunker))._written(chunker)
+            wanted = manifest(data, embedder, chunker)
+            return cls._found(home, embedder, home_of(database), wanted)._written(chunker)
         if check.answering(home) is None:
             wanted = manifest(data, embedder, chunker)  # an embedder that is not there leaves no folder behind
             with writer_lock(home):

@@ -335,6 +335,10 @@ class Home(Protocol):
         """The knowledge bases there are, in order."""
         ...
 
+    def identity(self, name: str) -> str:
+        """The id of a knowledge base, which is never given twice; "" where there is none."""
+        ...
+
     def opened(self, name: str) -> Catalog | None:
         """The catalog of a knowledge base; None where there is none."""
         ...

@@ -13,7 +13,6 @@ from rich.markup import escape
 from app.commands.index_report import show_documents, show_failures, show_forecast, show_report
 from app.commands.shell import EXIT_CODES, bases
 from app.commands.terminal import AsJson, Kb, base_of, err, noted, opened, out, print_json, progress_bars
-from app.keeping.databases import refuse
 from core.config import Settings
 from core.errors import CatalogError, ConfigError
 from core.types import FileError
@@ -47,8 +46,6 @@ def index(
     name = kb or settings.config.app.kb
     if plan and watch:
         raise ConfigError("--plan only looks, --watch goes on writing", "give one of them")
-    if watch:
-        refuse(settings.config, "--watch")
     if plan:
         from app.keeping.plan import forecast
 

@@ -10,14 +10,14 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from app.answering import promotions
 from app.measuring import golden
 from core.errors import CatalogError
 from core.files import sync_folder
 from retrieval import dictionary, tuning
-from retrieval.carry import Carried, carry, quiet
+from retrieval.carry import copy_to
 from retrieval.catalog import Catalog
 from retrieval.home import identity, is_identity
 from retrieval.index import Index
@@ -48,7 +48,7 @@ def backup(index: Index, target: Path) -> dict[str, Any]:
     try:
         with tempfile.TemporaryDirectory(prefix=".ragstone-backup-", dir=target.absolute().parent) as scratch:
             aside, snapshot = Path(scratch) / "backup.tar", Path(scratch) / CATALOG
-            _copy(index, snapshot)
+            copy_to(index, snapshot)
             with closing(Catalog(snapshot)) as copied:
                 damage = copied.problems()
             if damage:
@@ -71,17 +71,6 @@ def backup(index: Index, target: Path) -> dict[str, Any]:
         hint = f"check free space and permissions of {str(target.absolute().parent)!r}"
         raise CatalogError(f"the backup {str(target)!r} could not be written: {error.strerror}", hint) from error
     return manifest
-
-
-def _copy(index: Index, snapshot: Path) -> None:
-    """The catalog as of one moment, as a SQLite file whatever its home is."""
-    if index.where is None:
-        index.files.copy_to(snapshot)
-        return
-    with closing(Catalog.create(snapshot)) as copied:
-        copied.set_manifest(index.catalog.manifest())
-        with index.catalog.snapshot():
-            carry(cast("Carried", index.catalog), copied, quiet)
 
 
 def _named(index: Index) -> str:

@@ -42,6 +42,13 @@ def names(server: Server) -> list[str]:
     return [name for (name,) in rows]
 
 
+def identity(server: Server, name: str) -> str:
+    """The id of a knowledge base, which is never given twice; "" where there is none."""
+    with server.borrowed() as db:
+        sql = "SELECT identity FROM ragstone.names WHERE name = %s AND base IS NOT NULL"
+        return next((found for (found,) in db.execute(sql, [name]).fetchall()), "")
+
+
 def answering(server: Server, name: str) -> tuple[int, int] | None:
     """(id of a knowledge base, its generation that answers); None where there is none."""
     with server.borrowed() as db:

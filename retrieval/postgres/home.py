@@ -22,6 +22,10 @@ class PgHome:
         """The knowledge bases in it."""
         return generations.names(self.server)
 
+    def identity(self, name: str) -> str:
+        """The id of a knowledge base, which is never given twice; "" where there is none."""
+        return generations.identity(self.server, name)
+
     def opened(self, name: str) -> catalog.PgCatalog | None:
         """A knowledge base; None where there is none."""
         return catalog.opened(self.server, name)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from core.errors import CatalogError, ConfigError
+from core.errors import AwayError, CatalogError, ConfigError
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -28,7 +28,8 @@ CREATE TABLE ragstone.form(number integer NOT NULL);
 INSERT INTO ragstone.form VALUES ({FORM});
 CREATE SEQUENCE ragstone.chunk_ids;
 CREATE TABLE ragstone.names(
-    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text COLLATE "C" NOT NULL UNIQUE, base integer);
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text COLLATE "C" NOT NULL UNIQUE, base integer,
+    identity text NOT NULL DEFAULT replace(gen_random_uuid()::text, '-', ''));
 CREATE TABLE ragstone.bases(
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, of integer REFERENCES ragstone.names,
     number integer NOT NULL, UNIQUE(of, number));
@@ -191,7 +192,7 @@ def told() -> Iterator[None]:
     try:
         yield
     except psycopg.OperationalError as error:
-        raise CatalogError(
+        raise AwayError(
             f"the database of app.database cannot be used: {_first_line(error)}",
             "see that the PostgreSQL server runs and can be reached from here, then try again; nothing is lost",
         ) from error
