@@ -106,12 +106,6 @@ class Index:
         return self._found(self.home, self.embedder, self.where)._answering(self.embedder)
 
     @classmethod
-    def folders_in(cls, database: str, name: str) -> list[str]:
-        """The folders that a knowledge base in a database follows; none where there is no knowledge base."""
-        found = home_of(database).opened(name)
-        return found.folders() if found else []
-
-    @classmethod
     def catalog_in(cls, data: Path, name: str, database: str = "") -> Catalog:
         """The catalog that answers, whatever embedder made it. Raises `CatalogError` where there is none."""
         home = data / check_name(name)

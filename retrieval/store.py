@@ -25,6 +25,11 @@ class Store(Protocol):
     """What one generation of a knowledge base is searched by; ids are those of the catalog's chunks."""
 
     @property
+    def on_server(self) -> bool:
+        """Whether a server searches, so that two searches are better begun at once."""
+        ...
+
+    @property
     def dictionary(self) -> Dictionary:
         """The knowledge base's own words, as last read."""
         ...

@@ -17,6 +17,7 @@ from retrieval.catalog import Catalog
 from retrieval.home import check_name, no_writer
 from retrieval.index import Index
 from retrieval.migrations import upgrade
+from retrieval.plugged import home_of
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,8 @@ def folders_of(cfg: Config, kb: str, given: Sequence[Path], *, rebuild: bool) ->
 def known_folders(home: Path, database: str = "") -> list[str]:
     """The folders that a knowledge base follows; none where there is no knowledge base."""
     if database:
-        return Index.folders_in(database, home.name)
+        found = home_of(database).opened(home.name)
+        return found.folders() if found else []
     now = check.answering(home)
     if now is None:
         return []

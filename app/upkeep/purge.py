@@ -77,10 +77,10 @@ def purge(data: Path, kb: str, embedder: Embedder, database: str = "") -> Receip
         removed += _forget_votes(data, index, database, paths, forgotten)
         dropped = index.catalog.vacuum()
         index.store.rebuild()
-        counts, after = index.counts(), _sizes(index)
+        counts = index.counts()
     index.close()
     written = tuple(
-        Written(name, before.get(name, 0), size, _checksum(index.home / name)) for name, size in after.items()
+        Written(name, before.get(name, 0), size, _checksum(index.home / name)) for name, size in _sizes(index).items()
     )
     return Receipt(
         kb, now(), counts.documents, counts.chunks, dropped, tuple(removed), written, len(forgotten.answers),

@@ -24,7 +24,7 @@ from retrieval.store import Limit
 
 _K1, _B = 1.2, 0.75  # of BM25, as tantivy has them
 _MAX_TERMS = 256  # of a question; more only costs time
-_FIRST = 3  # times as many chunks as are wanted hold the words that are looked at first, the rarest
+_FIRST = 1.5  # times as many chunks as are wanted hold the words that are looked at first, the rarest
 _MORE = 8  # times as many, where these were too few
 _JOINED = 8  # the most common words are looked for together
 _LEAST_RECALL = 0.95
@@ -47,6 +47,8 @@ class PgStore:
         self.catalog = catalog
         self.home = home
         self.exact_below = exact_below
+
+    on_server = True
 
     @property
     def dictionary(self) -> Dictionary:
@@ -116,7 +118,7 @@ class PgStore:
             mean = max(kept["length"] / max(kept["chunks"], 1), 1e-9)
             score = partial(self._scored, weights, mean, k, self._limit(where))
             counts = {stored(term): df for term, df in frequencies.items()}
-            enough = _FIRST * k
+            enough = _FIRST * k * max(kept["chunks"], 1) / max(self._at_most(where, kept["chunks"]), 1)
             while (first := _so_many(order, counts, enough)) < len(order):
                 found = score(order[:first])
                 least = found[-1][1] * (1 - 1e-9) if len(found) == k else 0.0
@@ -269,7 +271,7 @@ class PgStore:
         self.save(whole=True)
 
 
-def _so_many(order: Sequence[str], counts: Mapping[str, int], enough: int) -> int:
+def _so_many(order: Sequence[str], counts: Mapping[str, int], enough: float) -> int:
     """How many of the first words so many chunks hold, each counted by itself."""
     found = 0
     for n, term in enumerate(order, start=1):

@@ -1,6 +1,7 @@
 """Connections to a PostgreSQL server, its tables, and what it says where it cannot be used, in words."""
 
 import os
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -143,10 +144,7 @@ class Server:
             with told():
                 yield own
             return
-        with self._mutex:
-            found = self._free.pop() if self._free else None
-        if found is None or found.closed or found.broken:
-            found = self.connect()
+        found = self._kept() or self.connect()
         self._threads.connection = found
         try:
             with told():
@@ -160,6 +158,17 @@ class Server:
                     self._free.append(found)
             if not kept:
                 found.close()
+
+    def _kept(self) -> "Connection[Any] | None":
+        """A connection that nobody uses; those that the server has ended meanwhile go."""
+        while True:
+            with self._mutex:
+                if not self._free:
+                    return None
+                found = self._free.pop()
+            if not found.closed and not select.select([found], [], [], 0)[0]:  # else there is an end to be read
+                return found
+            found.close()
 
     def prepare(self) -> None:
         """Make the tables where there are none. Raises `CatalogError` where they are of another version."""
