@@ -65,7 +65,8 @@ class PgStore:
     def dense(self, vector: F32, k: int, where: Limit = None) -> list[tuple[int, float]]:
         """(chunk id, cosine) of the k nearest chunks within a limit; best first, fewer only where there are fewer."""
         wider = math.ceil(_WIDER * k)
-        with self._snapshot(f"SET LOCAL hnsw.ef_search = {min(max(wider, 100), 1000):d}"):
+        looked_at = f"SET LOCAL hnsw.ef_search = {min(max(wider, 100), 1000):d}"
+        with self._snapshot(looked_at, "SET LOCAL hnsw.iterative_scan = relaxed_order"):  # the exact cosine orders
             kept = self._kept("dimension", "chunks", "blind_chunks")
             dimension = kept.get("dimension", 0)
             if k <= 0 or not dimension:

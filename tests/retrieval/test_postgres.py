@@ -20,7 +20,7 @@ from retrieval.postgres.limits import condition
 from retrieval.postgres.server import Server
 from retrieval.postgres.server import server as server_of
 from retrieval.postgres.writes import quoted, stored
-from tests.retrieval.homes import Postgres, document, ids_of, put, vector
+from tests.retrieval.homes import Postgres, document, held, ids_of, put, vector
 from tests.retrieval.pg import Cluster, running
 
 
@@ -166,3 +166,17 @@ def test_an_old_state_that_somebody_holds_on_to_is_not_said_to_be_erased(
         other.execute("COMMIT")
     with index.writing() as catalog:
         catalog.vacuum()
+
+
+def test_the_approximate_index_fills_k_within_a_filter_that_lets_many_through(index: Index) -> None:
+    put(index, *(document(f"{n}.{'md' if n % 3 else 'txt'}", {n: f"text {n}"}) for n in range(600)))
+    seeds = {ids[0]: int(path.split(".")[0]) for path, ids in ids_of(index).items()}
+    inside = [i for i, seed in seeds.items() if seed % 3]
+    found = 0
+    for question in range(5000, 5010):
+        near = index.store.dense(vector(question), 20, Filter(types=("md",)))
+        assert len(near) == 20
+        assert {i for i, _ in near} <= set(inside)
+        best = sorted(inside, key=lambda i: -float(held(seeds[i]) @ vector(question)))[:20]
+        found += len({i for i, _ in near} & set(best))
+    assert found >= 180  # of 200
