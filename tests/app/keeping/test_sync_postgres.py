@@ -59,12 +59,10 @@ class FollowingThere(Following):
             assert index.verify() == []
 
     def die(self, transactions: int, committed: bool) -> None:
-        inherited = dict(server._SERVERS)  # those of the parent: neither used nor closed
-        server._SERVERS.clear()
+        server._SERVERS.clear()  # psycopg closes no connection of another process
         self.patch.setattr(PgCatalog, "transaction", dying(PgCatalog, transactions, committed))
         with self.there() as index:
             sync(index, self.docs, self.cfg.ingest)
-        del inherited
 
 
 def contents(index: Index) -> list[tuple[object, ...]]:
