@@ -31,7 +31,6 @@ from app.commands.terminal import AsJson, Kb, Steps, base_of, check_there, err, 
 from app.commands.users import audit, user
 from app.commands.watch import watching
 from app.http.mcp import stdio
-from app.keeping.databases import COMMANDS, refuse
 from app.messages.texts import version_notes
 from core import log, plugins
 from core.config import Settings, load
@@ -102,8 +101,6 @@ def _options(
         flags[name.strip()] = value.strip()
     settings = load(config, flags)
     log.setup(settings.config.app.log_level)
-    if ctx.invoked_subcommand not in COMMANDS:
-        refuse(settings.config, f"`ragstone {ctx.invoked_subcommand}`")
     ctx.obj = prepared(settings)
 
 

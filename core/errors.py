@@ -4,6 +4,7 @@
     ├── ConfigError          config.toml, an environment variable or a flag is wrong
     ├── ReadError            one file could not be read; `index` turns it into a `FileError` row
     ├── CatalogError         the knowledge base: absent, locked, damaged, of another embedder, disk full
+    │   └── AwayError        the database that it lies in cannot be reached
     ├── ModelError           a model or its server: unreachable, slow, refused, out of context
     ├── PromptError          a prompt file is missing, malformed or lacks a variable
     ├── AccessError          somebody may not do this, or did not say who they are
@@ -43,6 +44,10 @@ class ReadError(RagstoneError):
 
 class CatalogError(RagstoneError):
     """The knowledge base cannot be opened, written or trusted."""
+
+
+class AwayError(CatalogError):
+    """The database that knowledge bases lie in cannot be reached just now: nothing is known of what is in it."""
 
 
 class ModelError(RagstoneError):

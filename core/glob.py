@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import takewhile
 
-_WILD = re.compile(r"(\*\*/|\*\*|\*|\?)")
+WILD = re.compile(r"(\*\*/|\*\*|\*|\?)")
 _MOST_SETS = 2_000  # and folders that are remembered; of sets there may be two to the power of a pattern's length
 
 
@@ -35,7 +35,7 @@ def prefix(pattern: str) -> str:
     >>> prefix("it/*.md"), prefix("it/vpn.md")
     ('it/', 'it/vpn.md')
     """
-    start = _WILD.split(unicodedata.normalize("NFC", pattern), maxsplit=1)[0]
+    start = WILD.split(unicodedata.normalize("NFC", pattern), maxsplit=1)[0]
     if start.isascii():
         return start
     stable = takewhile(lambda c: unicodedata.normalize("NFD", c) == c and not unicodedata.combining(c), start)
@@ -101,7 +101,7 @@ class _Places:
 
     def _add(self, pattern: str) -> None:
         before = ""
-        for piece in _WILD.split(pattern):
+        for piece in WILD.split(pattern):
             if piece == "**/" != before:
                 place = self._place()
                 self._passed |= place

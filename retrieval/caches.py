@@ -43,6 +43,8 @@ class Caches:
         self._filters = Filters()
         self._mutex = threading.RLock()
 
+    on_server = False
+
     @property
     def dictionary(self) -> Dictionary:
         """The knowledge base's own words, as last read."""

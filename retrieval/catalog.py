@@ -141,6 +141,10 @@ class Catalog(Reading, Changes):
             db.executemany("UPDATE folders SET path = 'old ' || ?1 WHERE path = ?1", ((old,) for old in renamed))
             db.executemany("UPDATE folders SET path = ?2 WHERE path = 'old ' || ?1", renamed.items())
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes of what it lies in, by name."""
+        return {file.name: file.stat().st_size for file in sorted(self.file.parent.glob(f"{self.file.name}*"))}
+
     def problems(self) -> list[str]:
         """What is wrong inside the catalog, in words; empty when all is well."""
         found: list[str] = []

@@ -74,7 +74,7 @@ def documents_within(catalog: "Documents", where: Filter) -> list[int]:
     matches = matcher(where.paths)
     found = {
         document_id
-        for document_id, path, own in catalog.dated(since, until, _beginnings(where.paths))
+        for document_id, path, own in catalog.dated(since, until, beginnings(where.paths))
         if (not suffixes or path.lower().endswith(suffixes))
         and (not where.paths or matches(path))
         and (not tags or not tags.isdisjoint(json.loads(own)))
@@ -82,7 +82,7 @@ def documents_within(catalog: "Documents", where: Filter) -> list[int]:
     return list(found)
 
 
-def _beginnings(paths: Sequence[str]) -> list[str]:
+def beginnings(paths: Sequence[str]) -> list[str]:
     """How paths begin that match one of the globs, none of which begins another; all do with nothing."""
     found: list[str] = []
     for beginning in sorted({_UNSTORED.split(prefix(glob))[0] for glob in paths} or {""}):

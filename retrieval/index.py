@@ -10,20 +10,32 @@ from pathlib import Path
 
 from core import plugins
 from core.config import IngestConfig
-from core.errors import CatalogError
+from core.errors import CatalogError, ConfigError
 from core.types import F32, Hit
 from retrieval import check, tuning
 from retrieval.background import Background
 from retrieval.caches import Caches
 from retrieval.catalog import Catalog as Files
 from retrieval.embed import Embedder
-from retrieval.home import check_name, current, following, names, no_writer, set_current, swap, writer_lock
+from retrieval.home import (
+    check_name,
+    current,
+    drop_generations,
+    following,
+    identity,
+    names,
+    no_writer,
+    rollback,
+    set_current,
+    swap,
+    writer_lock,
+)  # fmt: skip
 from retrieval.lexical import sought
 from retrieval.made import begun, keeps_default, made_by, manifest, plain
 from retrieval.migrations import upgrade
 from retrieval.plugged import embedder_of, home_of
 from retrieval.reading import Counts, Manifest
-from retrieval.store import Catalog, Store
+from retrieval.store import Catalog, Generations, Home, Store
 from retrieval.tuning import Tuning
 
 log = logging.getLogger(__name__)
@@ -47,8 +59,10 @@ class Index:
         *,
         catalog: Catalog | None = None,
         store: Store | None = None,
+        where: Home | None = None,
     ) -> None:
-        """A generation in SQLite files in a folder, or what another home offers."""
+        """A generation in SQLite files in a folder, or what another home (`where`) offers."""
+        self.where = where
         self.home = home
         self.folder = folder
         self.embedder = embedder
@@ -73,17 +87,43 @@ class Index:
         return home_of(database).names()
 
     @classmethod
-    def folders_in(cls, database: str, name: str) -> list[str]:
-        """The folders that a knowledge base in a database follows; none where there is no knowledge base."""
-        found = home_of(database).opened(name)
-        return found.folders() if found else []
+    def identity_in(cls, data: Path, name: str, database: str = "") -> str:
+        """The id of a knowledge base, which is never given twice.
+
+        Where there is none, "" of a database, and a `CatalogError` of files (`home.identity`).
+        """
+        return home_of(database).identity(name) if database else identity(data / check_name(name))
+
+    @property
+    def identity(self) -> str:
+        """The id of this knowledge base."""
+        return self.where.identity(self.name) if self.where is not None else identity(self.home)
+
+    def anew(self) -> "Index":
+        """What answers by now, opened."""
+        if self.where is None:
+            return Index.open(self.home.parent, self.name, self.embedder)
+        return self._found(self.home, self.embedder, self.where)._answering(self.embedder)
+
+    @classmethod
+    def catalog_in(cls, data: Path, name: str, database: str = "") -> Catalog:
+        """The catalog that answers, whatever embedder made it. Raises `CatalogError` where there is none."""
+        home = data / check_name(name)
+        found = home_of(database).opened(name) if database else None
+        if not database and (generation := check.answering(home)):
+            upgrade(home, generation)
+            found = Files(home / generation / "catalog.sqlite")
+        if found is None:
+            there = ", ".join(cls.names(data, database)) or "none"
+            raise CatalogError(f"there is no knowledge base {name!r} (there: {there})", "give one of them by --kb")
+        return found
 
     @classmethod
     def open(cls, data: Path, name: str, embedder: Embedder, database: str = "") -> "Index":
         """Open a knowledge base to search it. Raises `CatalogError` where there is none or it cannot be used."""
         home = data / check_name(name)
         if database:
-            return cls._in_database(home, embedder, database)._answering(embedder)
+            return cls._found(home, embedder, home_of(database))._answering(embedder)
         generation = check.answering(home)
         if generation is None:
             there = ", ".join(names(data)) or "none"
@@ -100,9 +140,8 @@ class Index:
         return cls(home, home / generation, embedder)._answering(embedder)
 
     @classmethod
-    def _in_database(cls, home: Path, embedder: Embedder, database: str, wanted: Manifest | None = None) -> "Index":
+    def _found(cls, home: Path, embedder: Embedder, where: Home, wanted: Manifest | None = None) -> "Index":
         """A knowledge base in a database; one that is not there is made as is `wanted`, else a `CatalogError`."""
-        where = home_of(database)
         found = where.made(home.name, wanted) if wanted else where.opened(home.name)
         if found is None:
             raise CatalogError(
@@ -110,7 +149,12 @@ class Index:
                 f"(there: {', '.join(where.names()) or 'none'})",
                 f"make it with `ragstone index FOLDER --kb {home.name}`",
             )
-        return cls(home, home, embedder, catalog=found, store=where.store(found, home, embedder.cfg.exact_below))
+        return cls._of(home, embedder, where, found)
+
+    @classmethod
+    def _of(cls, home: Path, embedder: Embedder, where: Home, catalog: Catalog) -> "Index":
+        store = where.store(catalog, home, embedder.cfg.exact_below)
+        return cls(home, home, embedder, catalog=catalog, store=store, where=where)
 
     def _answering(self, embedder: Embedder) -> "Index":
         """Itself, with the embedder that made it."""
@@ -127,7 +171,8 @@ class Index:
         """Open a knowledge base to write it; an absent one is made."""
         home = data / check_name(name)
         if database:
-            return cls._in_database(home, embedder, database, manifest(data, embedder, chunker))._written(chunker)
+            wanted = manifest(data, embedder, chunker)
+            return cls._found(home, embedder, home_of(database), wanted)._written(chunker)
         if check.answering(home) is None:
             wanted = manifest(data, embedder, chunker)  # an embedder that is not there leaves no folder behind
             with writer_lock(home):
@@ -154,13 +199,19 @@ class Index:
         catalog.close()
 
     @classmethod
-    def open_next(cls, data: Path, name: str, embedder: Embedder, chunker: str) -> "Index":
+    def open_next(cls, data: Path, name: str, embedder: Embedder, chunker: str, database: str = "") -> "Index":
         """The generation that is built beside the one that answers.
 
         One that was begun with the same embedder and chunker is gone on with.
         """
-        home = data / check_name(name)
-        wanted = manifest(data, embedder, chunker)
+        return cls.open_beside(data / check_name(name), embedder, manifest(data, embedder, chunker), database)
+
+    @classmethod
+    def open_beside(cls, home: Path, embedder: Embedder, wanted: Manifest, database: str = "") -> "Index":
+        """The same for what another embedder and chunker made, as `wanted` says."""
+        if database:
+            where = home_of(database)
+            return cls._of(home, embedder, where, _generations(where).beside(home.name, wanted))
         generation = following(home)
         last = f"g{int(generation[1:]) - 1:04d}"
         if not (home / "CURRENT").exists() and begun(home / last / "catalog.sqlite", wanted):
@@ -174,7 +225,36 @@ class Index:
 
         None does where the disk has no room for another like this one; returns whether it has.
         """
+        if self.where is not None:
+            _generations(self.where).promote(self.catalog, keep)
+            return True
         return swap(self.home, self.folder.name, keep)
+
+    @classmethod
+    def roll_back(cls, data: Path, name: str, database: str = "") -> tuple[str, str]:
+        """Let the generation before the present one answer again; the present one is removed. Returns both names.
+
+        Raises `CatalogError` where none was kept, or what was is damaged.
+        """
+        home = data / check_name(name)
+        if database:
+            return _generations(home_of(database)).rollback(name)
+        newest = current(home)
+        return rollback(home, check.sound), str(newest)
+
+    def forget_generations(self) -> list[str]:
+        """Remove every generation but the one that answers; returns their names. Of its one writer only."""
+        if self.where is not None:
+            return _generations(self.where).forget(self.name, 0)
+        return drop_generations(self.home, 0)
+
+    @property
+    def before(self) -> Catalog | None:
+        """The catalog that answers, of one that is built beside it; None where there is none. To be closed."""
+        if self.where is not None:
+            return self.where.opened(self.name)
+        now = current(self.home)
+        return Files(self.home / now / "catalog.sqlite") if now else None
 
     @property
     def superseded(self) -> bool:
@@ -298,13 +378,20 @@ class Index:
         `repair` then builds both caches anew and mends the catalog; documents whose chunks are damaged are read again
         by the next run. Raises `CatalogError` where a writer is at work.
         """
-        with no_writer(self.home):
+        with no_writer(self.home) if self.where is None else self.catalog.alone():
             problems = self.catalog.problems() + self.store.problems()
         if repair:
             with self.writing():
                 self.catalog.mend()
                 self.store.rebuild()
         return problems
+
+
+def _generations(where: Home) -> Generations:
+    """What a home offers that keeps generations. Raises `ConfigError`."""
+    if isinstance(where, Generations):
+        return where
+    raise ConfigError("the store of app.database keeps one generation", "index its folders again as they are")
 
 
 def _idf(df: float, total: int) -> float:

@@ -12,6 +12,10 @@ class Rows(ABC):
 
     _finds = "instr"  # the function that says where a text stands in another, from 1; 0 for nowhere
 
+    def asked(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a question about the tables, for what looks after catalogs of both homes."""
+        return self._rows(sql, parameters)
+
     @abstractmethod
     def _rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """The rows of a question."""

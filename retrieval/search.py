@@ -5,7 +5,8 @@ says how far the found passages speak about the question. What is read around th
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
@@ -29,6 +30,7 @@ _UNRELATED, _CLOSE = 0.2, 0.75  # how far a cosine stands above the background, 
 _SPARE = 30  # hits beyond the first k that may stand in for those that are held back
 _MAX_QUERY = 4_000  # characters; what is beyond adds time and no meaning
 _TRACED = 100  # candidates that a trace keeps
+_AHEAD = ThreadPoolExecutor(16, thread_name_prefix="words")  # wait for a server, and do nothing else
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +93,26 @@ def retrieve(
         if not query.text:
             continue
         own: list[Ranking] = []
+        by_words = _words(index, query.text, n, where) if mode != "dense" else None
         if mode != "lexical" and index.embedder.read([query.text])[0].readable:
             vector = index.vector(query.text)
             own.append(Ranking(query, "dense", 1.0, _dense(index, vector, n, where), index.background.of(vector)))
-        if mode != "dense":
-            own.append(Ranking(query, "lexical", 1.0, index.store.lexical(index.terms(query.text), n, where)))
+        if by_words:
+            own.append(Ranking(query, "lexical", 1.0, by_words()))
         share = tuned.get(language(query.text), DENSE_WEIGHT) if cfg.dense_weight == "auto" else cfg.dense_weight
         rankings += weighed(own, share, trust(index, own) if cfg.dense_weight == "auto" and len(own) > 1 else 1.0)
     return rankings
+
+
+def _words(index: Index, text: str, n: int, where: Filter | None) -> Callable[[], list[tuple[int, float]]]:
+    """The chunks that hold a question's words, once they are asked for; where a server finds them, it begins at once.
+
+    It is at work while the question is embedded, and searched for by its meaning.
+    """
+    terms = index.terms(text)
+    if index.store.on_server:
+        return _AHEAD.submit(index.store.lexical, terms, n, where).result
+    return lambda: index.store.lexical(terms, n, where)
 
 
 def _dense(index: Index, vector: F32, n: int, where: Filter | None) -> list[tuple[int, float]]:

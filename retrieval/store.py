@@ -8,7 +8,7 @@ of PostgreSQL is retrieval/postgres/home.py, others are plug-ins of the group `r
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from core.types import F32, I64, Card, FileEntry, FileError, Hit, KnownFailure, KnownFile
 from retrieval.allowed import Allowed
@@ -16,13 +16,18 @@ from retrieval.dictionary import Dictionary
 from retrieval.filters import Filter
 from retrieval.listing import FileRow, FileState, Listed
 from retrieval.reading import Counts, Heading, Manifest, Neighbours, Spot, Version
-from retrieval.transaction import Indexed
+from retrieval.transaction import ChunkRow, Indexed
 
 Limit = Filter | Allowed | None  # None lets every chunk through
 
 
 class Store(Protocol):
     """What one generation of a knowledge base is searched by; ids are those of the catalog's chunks."""
+
+    @property
+    def on_server(self) -> bool:
+        """Whether a server searches, so that two searches are better begun at once."""
+        ...
 
     @property
     def dictionary(self) -> Dictionary:
@@ -67,6 +72,10 @@ class Writes(Protocol):
 
     def replace(self, folder_id: int, new: Indexed, reader: str = "") -> None:
         """A file's old chunks leave and its new ones arrive together. `reader` names what could not read all of it."""
+        ...
+
+    def insert(self, document: Mapping[str, Any], chunks: Sequence[ChunkRow]) -> None:
+        """A document that is not there yet, by its columns, with its chunks."""
         ...
 
     def remove(self, document_id: int) -> None:
@@ -304,6 +313,10 @@ class Catalog(Documents, Chunks, Protocol):
         """Erase what was deleted from it for good; returns how many unused embeddings went too."""
         ...
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes of what it lies in, by name."""
+        ...
+
     def problems(self) -> list[str]:
         """What is wrong inside the catalog, in words; empty when all is well."""
         ...
@@ -327,6 +340,10 @@ class Home(Protocol):
         """The knowledge bases there are, in order."""
         ...
 
+    def identity(self, name: str) -> str:
+        """The id of a knowledge base, which is never given twice; "" where there is none."""
+        ...
+
     def opened(self, name: str) -> Catalog | None:
         """The catalog of a knowledge base; None where there is none."""
         ...
@@ -341,4 +358,31 @@ class Home(Protocol):
         `folder` is that of the knowledge base's own files in the data folder; from `exact_below` chunks on, dense
         search may be approximate.
         """
+        ...
+
+
+@runtime_checkable
+class Generations(Protocol):
+    """What a `Home` offers beside, that builds a knowledge base anew beside the one that answers."""
+
+    def beside(self, name: str, manifest: Manifest) -> Catalog:
+        """The generation that is built beside the one that answers.
+
+        One that was begun with the same manifest is gone on with.
+        """
+        ...
+
+    def promote(self, catalog: Any, keep: int) -> None:
+        """Let a generation answer from now on, at once; of those before it, the last `keep` stay."""
+        ...
+
+    def rollback(self, name: str) -> tuple[str, str]:
+        """Let the generation before the present one answer again; the present one is removed. Returns both names.
+
+        Raises `CatalogError` where none was kept.
+        """
+        ...
+
+    def forget(self, name: str, keep: int) -> list[str]:
+        """Remove the generations that do not answer but the `keep` before the one that does; returns their names."""
         ...

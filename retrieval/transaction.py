@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from core.types import Chunk, Document, FileEntry, FileError
 from retrieval.minhash import bands
@@ -86,6 +86,45 @@ class Indexed:
     seconds: float = 0.0
 
 
+class ChunkRow(NamedTuple):
+    """A chunk as either home keeps it, in its document."""
+
+    ordinal: int
+    start: int
+    end: int
+    page: int | None
+    headings: str  # JSON
+    language: str
+    tokens: int
+    text: str
+    key: bytes | None
+
+
+def document_row(folder_id: int, new: Indexed, reader: str) -> dict[str, Any]:
+    """A document as either home keeps it: values by column, without an id."""
+    entry, document = new.entry, new.document
+    return {
+        "folder_id": folder_id, "path": entry.path, "size": entry.size, "mtime_ns": entry.mtime_ns,
+        "ctime_ns": entry.ctime_ns, "hash": entry.hash, "checked_ns": entry.seen_ns, "title": document.title,
+        "language": new.language, "pages": document.pages, "empty_pages": json.dumps(document.empty_pages),
+        "ocr_pages": json.dumps(document.ocr_pages), "tables": document.tables,
+        "characters": len(document.text), "chunks": len(new.chunks), "encoding": document.encoding,
+        "notes": json.dumps(document.notes, ensure_ascii=False), "seconds": round(new.seconds, 3),
+        "tags": json.dumps([tag.casefold() for tag in document.tags], ensure_ascii=False),
+        "date": document.date, "sketch": new.sketch, "reader": reader if document.empty_pages else "",
+        "indexed_at": time.time(),
+    }  # fmt: skip
+
+
+def chunk_rows(new: Indexed) -> list[ChunkRow]:
+    """The chunks of a document, in order."""
+    return [
+        ChunkRow(c.ordinal, c.start, c.end, c.page, json.dumps(c.headings, ensure_ascii=False), c.language, c.tokens,
+                 c.text, key)
+        for c, key in zip(new.chunks, new.keys, strict=True)
+    ]  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Transaction:
     """The writes of one transaction; made by `Catalog.transaction`."""
@@ -96,36 +135,25 @@ class Transaction:
 
     def replace(self, folder_id: int, new: Indexed, reader: str = "") -> None:
         """A file's old chunks leave and its new ones arrive together. `reader` names what could not read all of it."""
-        entry, document = new.entry, new.document
-        found = self.db.execute("SELECT id FROM documents WHERE folder_id = ? AND path = ?", [folder_id, entry.path])
+        path = new.entry.path
+        found = self.db.execute("SELECT id FROM documents WHERE folder_id = ? AND path = ?", [folder_id, path])
         if old := found.fetchone():
             self.remove(old[0])
-        row = {
-            "folder_id": folder_id, "path": entry.path, "size": entry.size, "mtime_ns": entry.mtime_ns,
-            "ctime_ns": entry.ctime_ns, "hash": entry.hash, "checked_ns": entry.seen_ns, "title": document.title,
-            "language": new.language, "pages": document.pages, "empty_pages": json.dumps(document.empty_pages),
-            "ocr_pages": json.dumps(document.ocr_pages), "tables": document.tables,
-            "characters": len(document.text), "chunks": len(new.chunks), "encoding": document.encoding,
-            "notes": json.dumps(document.notes, ensure_ascii=False), "seconds": round(new.seconds, 3),
-            "tags": json.dumps([tag.casefold() for tag in document.tags], ensure_ascii=False),
-            "date": document.date,
-            "sketch": new.sketch, "reader": reader if document.empty_pages else "", "indexed_at": time.time(),
-        }  # fmt: skip
-        columns, places = ", ".join(row), ", ".join(f":{name}" for name in row)
-        document_id = self.db.execute(f"INSERT INTO documents({columns}) VALUES ({places})", row).lastrowid
+        self.insert(document_row(folder_id, new, reader), chunk_rows(new))
+        self._forget_failure(folder_id, path)
+
+    def insert(self, document: Mapping[str, Any], chunks: Sequence[ChunkRow]) -> None:
+        """A document that is not there yet, by its columns, with its chunks."""
+        columns, places = ", ".join(document), ", ".join(f":{name}" for name in document)
+        document_id = self.db.execute(f"INSERT INTO documents({columns}) VALUES ({places})", document).lastrowid
         self.db.executemany(
             'INSERT INTO chunks(document_id, ordinal, start, "end", page, headings, language, tokens, text, key,'
             " generation) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-            (
-                (document_id, c.ordinal, c.start, c.end, c.page, json.dumps(c.headings, ensure_ascii=False),
-                 c.language, c.tokens, c.text, key, self.generation)
-                for c, key in zip(new.chunks, new.keys, strict=True)
-            ),
-        )  # fmt: skip
-        self._count(len(new.chunks), sum(key is None for key in new.keys), Counter(c.language for c in new.chunks))
-        pairs = ((band, document_id) for band in bands(new.sketch))
+            ((document_id, *chunk, self.generation) for chunk in chunks),
+        )
+        self._count(len(chunks), sum(c.key is None for c in chunks), Counter(c.language for c in chunks))
+        pairs = ((band, document_id) for band in bands(document["sketch"]))
         self.db.executemany("INSERT OR IGNORE INTO bands VALUES (?, ?)", pairs)
-        self._forget_failure(folder_id, entry.path)
 
     def remove(self, document_id: int) -> None:
         """A document and its chunks leave."""

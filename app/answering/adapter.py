@@ -9,7 +9,7 @@ from core.config import Config
 from core.errors import ConfigError, RagstoneError
 from llm import adapters
 from llm.supervise import addresses, read_status
-from retrieval.home import names
+from retrieval.index import Index
 
 
 def root_of(cfg: Config) -> Path:
@@ -32,7 +32,7 @@ class Listed:
 def listed(cfg: Config) -> list[Listed]:
     """All adapters there are, by name."""
     data, root = Path(cfg.app.data), root_of(cfg)
-    users = {kb: adapters.assigned(data / kb) for kb in names(data)}
+    users = {kb: adapters.assigned(data / kb) for kb in Index.names(data, cfg.app.database)}
     rows = []
     for file in sorted(root.glob("*/adapter_config.json")):
         name, problem = file.parent.name, ""
@@ -49,7 +49,7 @@ def assign(cfg: Config, kb: str, name: str) -> str:
 
     A running vLLM drops one that no other uses. Raises `ConfigError` and `ModelError` for what cannot be.
     """
-    if kb not in names(Path(cfg.app.data)):
+    if kb not in Index.names(Path(cfg.app.data), cfg.app.database):
         raise ConfigError(f"there is no knowledge base {kb!r}", "`ragstone list` shows them")
     home = Path(cfg.app.data) / kb
     before = adapters.assigned(home)
@@ -75,5 +75,5 @@ def _drop(cfg: Config, before: str, now: str) -> None:
     status = read_status(data / "logs" / "vllm.log")
     if not before or before == now or status is None or any(each.state != "running" for each in status.replicas):
         return
-    if all(adapters.assigned(data / kb) != before for kb in names(data)):
+    if all(adapters.assigned(data / kb) != before for kb in Index.names(data, cfg.app.database)):
         adapters.unload(addresses(cfg.llm), before)

@@ -10,7 +10,8 @@ from app.commands.terminal import AsJson, Kb, noted, out, print_json
 from core.config import Config
 from core.errors import ConfigError
 from llm import adapters
-from retrieval.home import check_name, names
+from retrieval.home import check_name
+from retrieval.index import Index
 
 adapting = typer.Typer()
 
@@ -26,7 +27,7 @@ def adapter(
     """Have a knowledge base answered with a LoRA adapter, from its next question on; a running vLLM loads it then."""
     cfg: Config = ctx.obj.config
     kb = check_name(kb or cfg.app.kb)
-    if kb not in names(Path(cfg.app.data)):
+    if kb not in Index.names(Path(cfg.app.data), cfg.app.database):
         raise ConfigError(f"there is no knowledge base {kb!r}", "`ragstone list` shows them")
     home = Path(cfg.app.data) / kb
     before = assign(cfg, kb, "" if none else name) if name or none else adapters.assigned(home)

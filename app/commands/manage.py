@@ -11,9 +11,8 @@ import typer
 from rich.markup import escape
 
 from app.commands.index_report import show_documents, show_failures, show_forecast, show_report
-from app.commands.shell import EXIT_CODES
+from app.commands.shell import EXIT_CODES, bases
 from app.commands.terminal import AsJson, Kb, base_of, err, noted, opened, out, print_json, progress_bars
-from app.keeping.databases import refuse
 from core.config import Settings
 from core.errors import CatalogError, ConfigError
 from core.sources import in_bucket, named
@@ -51,8 +50,6 @@ def index(
     name = kb or settings.config.app.kb
     if plan and watch:
         raise ConfigError("--plan only looks, --watch goes on writing", "give one of them")
-    if watch:
-        refuse(settings.config, "--watch")
     if plan:
         from app.keeping.plan import forecast
 
@@ -128,7 +125,8 @@ def verify(
 
     config = ctx.obj.config
     name = kb or config.app.kb
-    found = check.find_current(Path(config.app.data) / check_name(name)) if repair else ""
+    files = repair and not config.app.database
+    found = check.find_current(Path(config.app.data) / check_name(name)) if files else ""
     with opened(ctx.obj, name) as index_:
         problems = [*filter(None, [found]), *index_.verify(repair=repair)]
         left = index_.verify() if repair else problems
@@ -157,15 +155,11 @@ def verify(
 @manage.command()
 def rollback(ctx: typer.Context, kb: Kb = None) -> None:
     """Let the generation before the last --rebuild answer again, and remove the one that answers now."""
-    from retrieval.check import sound
-    from retrieval.home import check_name, current
-    from retrieval.home import rollback as back
+    from retrieval.index import Index
 
     settings: Settings = ctx.obj
-    name = kb or settings.config.app.kb
-    home = Path(settings.config.app.data) / check_name(name)
-    newest = current(home)
-    generation = back(home, sound)
+    config, name = settings.config, kb or settings.config.app.kb
+    generation, newest = Index.roll_back(Path(config.app.data), name, config.app.database)
     noted(settings, "base.rollback", name, generation)
     out.print(f"{escape(repr(name))} answers from generation {generation} again; {newest} was removed")
 
@@ -200,7 +194,8 @@ def restore(
 
     settings: Settings = ctx.obj
     name = kb or backed_up(source)
-    manifest, followed = read(Path(settings.config.app.data), name, source, replace=replace, maps=maps or [])
+    config = settings.config
+    manifest, followed = read(Path(config.app.data), name, source, replace=replace, maps=maps or [], cfg=config)
     noted(settings, "base.restore", name, f"{source} of {manifest['made']}")
     out.print(f"{escape(repr(name))} is as {escape(repr(manifest['kb']))} was on {escape(manifest['made'])}")
     for folder in followed:
@@ -210,6 +205,39 @@ def restore(
         )
 
 
+@manage.command(epilog=EXIT_CODES)
+def migrate(
+    ctx: typer.Context,
+    to: Annotated[
+        str, typer.Option("--to", metavar="URL", help="A database, or `files`; default: from files into app.database.")
+    ] = "",
+    kbs: Annotated[
+        list[str] | None, typer.Option("--kb", help="This one only; may be repeated.", autocompletion=bases)
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Over existing ones; rollback leads back.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Carry all knowledge bases into a database, or back into files, and compare; what was there stays as it is."""
+    from app.upkeep.migrate import migrate as carry
+
+    settings: Settings = ctx.obj
+    with progress_bars() as progress:
+        moved = carry(settings.config, to, kbs or [], progress, replace=replace)
+    for row in moved:
+        noted(settings, "base.migrate", row.kb, f"{row.documents} documents")
+    if as_json:
+        print_json({"moved": [asdict(row) for row in moved]})
+        return
+    for row in moved:
+        said = f"{row.documents} documents, {row.chunks} chunks, each compared with what it came from"
+        out.print(f"{escape(repr(row.kb))}: {said}")
+    if not moved:
+        out.print("there is no knowledge base to carry")
+    elif to:
+        where = "unset app.database" if to == "files" else "set app.database to it"
+        out.print(f"  → {where}, and they answer from there", highlight=False)
+
+
 @manage.command()
 def purge(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
     """Erase the text of removed documents from every file of a knowledge base, and print a receipt."""
@@ -217,7 +245,8 @@ def purge(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
     from retrieval.plugged import embedder_of
 
     config = ctx.obj.config
-    receipt = erase(Path(config.app.data), kb or config.app.kb, embedder_of(config.retrieval))
+    data, name = Path(config.app.data), kb or config.app.kb
+    receipt = erase(data, name, embedder_of(config.retrieval), config.app.database)
     noted(ctx.obj, "base.purge", receipt.kb, f"{receipt.documents} documents stay")
     if as_json:
         print_json(receipt.as_json())

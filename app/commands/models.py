@@ -16,7 +16,7 @@ from core.errors import ConfigError
 from llm import registry
 from llm.quantize import Pattern, Pruner, Scheme
 from llm.registry import parity_of, size
-from retrieval.home import names
+from retrieval.index import Index
 
 models = typer.Typer(help="The models made or fetched here: list, show, merge, roll back.", invoke_without_command=True)
 proofs = typer.Typer()
@@ -145,8 +145,10 @@ def votes(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
     from app.training.variants import tallies
     from app.training.votes import read_votes, votes_file
 
-    data = Path(ctx.obj.config.app.data)
-    counted = tallies(vote for name in ([kb] if kb else names(data)) for vote in read_votes(votes_file(data, name)))
+    data, database = Path(ctx.obj.config.app.data), ctx.obj.config.app.database
+    counted = tallies(
+        vote for name in ([kb] if kb else Index.names(data, database)) for vote in read_votes(votes_file(data, name))
+    )
     if as_json:
         print_json({"votes": [asdict(row) for row in counted]})
         return

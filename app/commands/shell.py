@@ -96,11 +96,12 @@ def bases(ctx: typer.Context, incomplete: str) -> list[str]:
 
     from core.config import load
     from core.errors import RagstoneError
-    from retrieval.home import names
+    from retrieval.index import Index
 
     root = ctx.find_root().params
     try:
-        data = Path(load(root.get("config")).config.app.data)
+        cfg = load(root.get("config")).config
+        names = Index.names(Path(cfg.app.data), cfg.app.database)
     except RagstoneError:
         return []
-    return [name for name in names(data) if name.startswith(incomplete)]
+    return [name for name in names if name.startswith(incomplete)]

@@ -213,9 +213,9 @@ def _typed() -> bool:
 
 def _warn_unknown(ctx: typer.Context, kbs: list[str] | None) -> None:
     """A knowledge base may be made later, or be misspelt."""
-    from retrieval.home import names
+    from retrieval.index import Index
 
-    for kb in sorted(set(kbs or ()) - set(names(Path(ctx.obj.config.app.data)))):
+    for kb in sorted(set(kbs or ()) - set(Index.names(Path(ctx.obj.config.app.data), ctx.obj.config.app.database))):
         err.print(f"note: there is no knowledge base {escape(repr(kb))} yet")
 
 

@@ -27,7 +27,7 @@ from app.http.visit import LEFT, no_model, visitor, while_there
 from app.running.bases import State
 from app.running.limits import LimitError, caller
 from app.running.standing import guarded
-from core.errors import AccessError, CatalogError, ConfigError, RagstoneError
+from core.errors import AccessError, AwayError, CatalogError, ConfigError, RagstoneError
 from core.types import Answer, Trace, Turn
 from prompts.context import estimate_tokens
 from retrieval.filters import Filter
@@ -163,6 +163,8 @@ def _status(error: RagstoneError) -> int:
         return 429
     if isinstance(error, AccessError):
         return 403
+    if isinstance(error, AwayError):
+        return 503
     return 404 if isinstance(error, CatalogError) else 500 if isinstance(error, ConfigError) else 502
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-from app.keeping.databases import refuse
 from core.config import Config, IngestConfig
 from core.errors import AccessError, CatalogError, ConfigError, ReadError
 from core.sources import address, in_bucket, named, place
@@ -18,9 +17,10 @@ from ingest.read import supported
 from ingest.scan import Plan, check_folder
 from retrieval import check
 from retrieval.catalog import Catalog
-from retrieval.home import check_name, current, no_writer
+from retrieval.home import check_name, no_writer
 from retrieval.index import Index
 from retrieval.migrations import upgrade
+from retrieval.plugged import home_of
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,6 @@ def folders_of(cfg: Config, kb: str, given: Sequence[Path | str], *, rebuild: bo
     one around it is read. Raises `CatalogError` where the catalog cannot be read; a rebuild of given folders replaces
     it.
     """
-    if rebuild:
-        refuse(cfg, "--rebuild")
     data = Path(cfg.app.data).resolve()
     home = data / check_name(kb)
     chosen = list(dict.fromkeys(map(named, given)))
@@ -48,7 +46,8 @@ def folders_of(cfg: Config, kb: str, given: Sequence[Path | str], *, rebuild: bo
                     f"{path!r} lies in the data folder {str(data)!r}",
                     "give a folder of documents; for these to be documents, keep the data elsewhere (RAGSTONE_DATA)",
                 )
-    known = _known_or_lost(home) if rebuild and given else known_folders(home, cfg.app.database)
+    lost = rebuild and given and not cfg.app.database
+    known = _known_or_lost(home) if lost else known_folders(home, cfg.app.database)
     for path in chosen:
         if in_bucket(path) and path not in known:
             check_bucket(path)
@@ -78,7 +77,8 @@ def brought(home: Path, source: str, cfg: IngestConfig, progress: Callable[[str,
 def known_folders(home: Path, database: str = "") -> list[str]:
     """The folders that a knowledge base follows; none where there is no knowledge base."""
     if database:
-        return Index.folders_in(database, home.name)
+        found = home_of(database).opened(home.name)
+        return found.folders() if found else []
     now = check.answering(home)
     if now is None:
         return []
@@ -176,9 +176,9 @@ def check_rebuilt(index: Index) -> None:
     """Raise `ReadError` where a folder that has many documents in what answers now has none in what was built."""
     counts: dict[str, int] = {}
     with suppress(CatalogError):  # damaged: it is what the rebuild replaces
-        now = current(index.home)
-        with closing(Catalog(index.home / (now or "") / "catalog.sqlite")) as catalog:
-            counts = {folder: catalog.documents_of(folder) for folder in catalog.folders()} if now else {}
+        if (before := index.before) is not None:
+            with closing(before):
+                counts = {folder: before.documents_of(folder) for folder in before.folders()}
     for folder, count in counts.items():
         if count >= _MANY and not index.catalog.documents_of(folder):
             error = _emptied(folder, count, index.name)

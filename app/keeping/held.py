@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from core.sources import in_bucket
-from retrieval.home import identity
 from retrieval.index import Index
 
 _REMEMBERED = 64  # documents, whose passages many answers quote
@@ -16,7 +15,7 @@ class Held:
     """The documents of a knowledge base as they are now."""
 
     def __init__(self, index: Index) -> None:
-        self.kb, self.id = index.name, identity(index.home)
+        self.kb, self.id = index.name, index.identity
         self._index, self._uploads = index, str((index.home / "files").resolve())
         self._documents = {(each.folder, each.path): each.id for each in index.catalog.documents()}
         self._paths = {path for _, path in self._documents}

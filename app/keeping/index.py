@@ -125,7 +125,7 @@ def run(
     data, embedder, cut = Path(cfg.app.data), embedder or embedder_of(cfg.retrieval), chunker(cfg.ingest)
     if rebuild or kb not in Index.names(data, cfg.app.database):
         check_fits(cfg.ingest, embedder)
-    beside = Index.open_next(data, kb, embedder, cut) if rebuild else None
+    beside = Index.open_next(data, kb, embedder, cut, cfg.app.database) if rebuild else None
     index = beside or Index.open_or_create(data, kb, embedder, cut, cfg.app.database)
     report = Report()
     for path in todo:

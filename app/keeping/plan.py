@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from app.keeping.databases import refuse
 from app.keeping.folders import brought, folders_of
 from app.keeping.index import Progress, Work, check_fits, chunker, look, quiet, read_one
 from core.config import Config
@@ -20,7 +19,6 @@ from core.types import FileEntry, FileError
 from ingest.read import supported
 from ingest.scan import Plan, plan
 from retrieval.embed import Embedder
-from retrieval.home import names
 from retrieval.index import Index
 from retrieval.plugged import embedder_of
 
@@ -82,10 +80,11 @@ def forecast(
     format is, and they are estimates. `embedder`: the configured one, where it is loaded already. Raises
     `ConfigError`, `CatalogError` and `ReadError` as the run would.
     """
-    refuse(cfg, "--plan")
     todo = folders_of(cfg, kb, folders, rebuild=rebuild)
     configured, data = embedder or embedder_of(cfg.retrieval, remembers=False), Path(cfg.app.data)
-    index = Index.open(data, kb, configured) if kb in names(data) and not rebuild else None
+    database = cfg.app.database
+    there = kb in Index.names(data, database) and not rebuild
+    index = Index.open(data, kb, configured, database) if there else None
     if index:
         index.check_writable(configured, chunker(cfg.ingest))
     embedder = index.embedder if index else configured

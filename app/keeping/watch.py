@@ -55,7 +55,7 @@ def follow(
     compared = time.monotonic()
     while stop is None or not stop.is_set():
         if index.superseded:
-            index = Index.open(index.home.parent, index.name, index.embedder)
+            index = index.anew()
         there = _folders(index)
         pending = {folder: _Pending(whole=True) for folder in there}  # nothing told what happened between two watches
         events = watch(

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from app.keeping.databases import refuse
 from app.keeping.folders import check_upload
 from app.keeping.index import Progress, Report, chunker, quiet, sync
 from app.running.chats import Chats
@@ -17,7 +16,7 @@ from core.errors import CatalogError, RagstoneError, ReadError
 from core.files import copy_whole, make_folder
 from core.types import FileError
 from llm.supervise import Supervisor
-from retrieval.home import check_name, identity, names
+from retrieval.home import check_name
 from retrieval.index import Index
 from retrieval.plugged import embedder_of
 
@@ -26,9 +25,9 @@ class Bases:
     """All knowledge bases of a data folder, with one embedder between them. Safe to use from many threads."""
 
     def __init__(self, cfg: Config) -> None:
-        refuse(cfg, "what the page, the server and `ragstone watch` share")
         self.cfg = cfg
         self.data = Path(cfg.app.data)
+        self.database = cfg.app.database
         self.embedder = embedder_of(cfg.retrieval)
         self._open: dict[str, tuple[Index, str]] = {}  # with the ids they had
         self._mutex = threading.Lock()
@@ -43,12 +42,17 @@ class Bases:
 
     def names(self) -> list[str]:
         """The knowledge bases there are."""
-        return names(self.data)
+        return Index.names(self.data, self.database)
 
     def identity(self, name: str) -> str:
-        """The id of a knowledge base (`home.identity`); "" where there is none of that name that could be opened."""
+        """The id of a knowledge base (`home.identity`); "" where there is none of that name that could be opened.
+
+        Raises `CatalogError` where the database cannot be reached: then nobody knows.
+        """
+        if self.database:
+            return Index.identity_in(self.data, name, self.database)
         try:
-            return identity(self.data / check_name(name))
+            return Index.identity_in(self.data, name)
         except CatalogError:
             return ""
 
@@ -63,7 +67,7 @@ class Bases:
             index, known = self._open.get(name, (None, ""))
             now = self.identity(name)  # before it is opened: one that is swapped meanwhile is opened once more
             if index is None or index.superseded or known != now:
-                index = Index.open(self.data, name, self.embedder)
+                index = Index.open(self.data, name, self.embedder, self.database)
                 self._open[name] = index, now
             return index
 
@@ -86,7 +90,7 @@ class Bases:
         cut = chunker(self.cfg.ingest)
         self._check_not_gone(name)
         if name not in self.names():
-            Index.open_or_create(self.data, name, self.embedder, cut).close()
+            Index.open_or_create(self.data, name, self.embedder, cut, self.database).close()
         index = self.get(name)
         index.check_writable(self.embedder, cut)
         return index

@@ -17,7 +17,7 @@ def passages(cfg: Config, kb: str) -> list[Passage]:
 
     Raises `CatalogError` where there is no such knowledge base, `DatasetError` where it has no text.
     """
-    index = Index.open(Path(cfg.app.data), kb, Embedder(cfg.retrieval))
+    index = Index.open(Path(cfg.app.data), kb, Embedder(cfg.retrieval), cfg.app.database)
     try:
         same = copies(index)
         found = []

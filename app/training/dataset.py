@@ -100,7 +100,7 @@ def run(cfg: Config, request: Request, progress: Progress = quiet) -> dict[str, 
     if done := finished(home, record["key"]):
         return done
     with alone(home):
-        index = Index.open(Path(cfg.app.data), request.kb, embedder_of(cfg.retrieval))
+        index = Index.open(Path(cfg.app.data), request.kb, embedder_of(cfg.retrieval), cfg.app.database)
         try:
             rows = asyncio.run(_made(index, cfg, request, backend, progress))
         finally:

@@ -14,6 +14,7 @@ from app.measuring.evaluate import METRICS, Outcome, TestSet, measure, scores
 from core.config import Config
 from core.types import Chunk, Hit, SearchMode
 from retrieval import dictionary, tuning
+from retrieval.carry import copy_to
 from retrieval.embed import Embedder
 from retrieval.index import Index
 from retrieval.plugged import embedder_of
@@ -77,7 +78,7 @@ def _embedded(index: Index, embedder: Embedder, progress: Progress) -> Iterator[
     with TemporaryDirectory(prefix="ragstone-train-") as data:
         home = Path(data) / index.name
         (home / "g0001").mkdir(parents=True)
-        index.files.copy_to(home / "g0001" / "catalog.sqlite")
+        copy_to(index, home / "g0001" / "catalog.sqlite")
         for name in (tuning.FILE, dictionary.FILE):
             if (index.home / name).exists():
                 shutil.copyfile(index.home / name, home / name)

@@ -95,7 +95,7 @@ def opened(cfg: Config, kb: str, source: Path | None, progress: Progress) -> Ite
             index = stack.enter_context(_passages_indexed(rows, cfg, embedder, progress))
             yield Material(index, _documents_of(index, *_passage_testset(rows)), 100)
             return
-        index = Index.open(Path(cfg.app.data), kb, embedder)
+        index = Index.open(Path(cfg.app.data), kb, embedder, cfg.app.database)
         stack.callback(index.close)
         if index.embedder is not embedder:
             index.check_writable(embedder, index.catalog.manifest().chunker)
@@ -366,7 +366,7 @@ def fingerprint(cfg: Config, kb: str, source: Path | None) -> dict[str, str]:
         inputs = {} if source is None else {source.name: _hash(source)}
     except OSError as error:
         raise EvalError(f"{str(source)!r} cannot be read: {error.strerror}", "give a file or a folder") from None
-    index = Index.open(Path(cfg.app.data), kb, embedder_of(cfg.retrieval)) if _needs_kb(source) else None
+    index = _opened(cfg, kb) if _needs_kb(source) else None
     if index:
         documents = [(each.folder, each.path, each.hash) for each in index.catalog.documents()]
         inputs["documents"] = digest(json.dumps([*documents, index.catalog.manifest().chunker])).hex()
@@ -386,3 +386,7 @@ def _hash(file: Path) -> str:
 
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, "blake2b").hexdigest()[:32]
+
+
+def _opened(cfg: Config, kb: str) -> Index:
+    return Index.open(Path(cfg.app.data), kb, embedder_of(cfg.retrieval), cfg.app.database)

@@ -17,6 +17,7 @@ from app.measuring import golden
 from core.errors import CatalogError
 from core.files import sync_folder
 from retrieval import dictionary, tuning
+from retrieval.carry import copy_to
 from retrieval.catalog import Catalog
 from retrieval.home import identity, is_identity
 from retrieval.index import Index
@@ -42,17 +43,17 @@ def backup(index: Index, target: Path) -> dict[str, Any]:
         raise CatalogError(f"folder {str(target.parent)!r} does not exist", "make it, or choose another one")
     manifest: dict[str, Any] = {"form": FORM, "kb": index.name, "made": now(), "files": {}}
     manifest["uploads"] = str((index.home / "files").resolve())
-    if is_identity(known := identity(index.home)):
+    if index.where is None and is_identity(known := identity(index.home)):
         manifest["id"] = known
     try:
         with tempfile.TemporaryDirectory(prefix=".ragstone-backup-", dir=target.absolute().parent) as scratch:
             aside, snapshot = Path(scratch) / "backup.tar", Path(scratch) / CATALOG
-            index.files.copy_to(snapshot)
+            copy_to(index, snapshot)
             with closing(Catalog(snapshot)) as copied:
                 damage = copied.problems()
             if damage:
                 raise CatalogError(
-                    f"{str(index.files.file)!r} is damaged, so it was not backed up: {damage[0]}",
+                    f"{_named(index)} is damaged, so it was not backed up: {damage[0]}",
                     f"`ragstone verify --repair --kb {index.name}` mends what it can; else `ragstone index FOLDER "
                     f"--kb {index.name} --rebuild` with all of its folders, or restore an earlier backup",
                 )
@@ -70,6 +71,10 @@ def backup(index: Index, target: Path) -> dict[str, Any]:
         hint = f"check free space and permissions of {str(target.absolute().parent)!r}"
         raise CatalogError(f"the backup {str(target)!r} could not be written: {error.strerror}", hint) from error
     return manifest
+
+
+def _named(index: Index) -> str:
+    return f"knowledge base {index.name!r}" if index.where else repr(str(index.files.file))
 
 
 def now() -> str:

@@ -23,7 +23,6 @@ from llm.supervise import Status, addresses, read_status
 from llm.vllm_env import build_of, ready
 from prompts.context import estimate_tokens
 from retrieval.embed import MULTILINGUAL, Embedder
-from retrieval.home import names
 from retrieval.index import Index
 from retrieval.plugged import embedder_of, reranker
 
@@ -118,9 +117,9 @@ def _embedder(embedder: Embedder) -> list[Check]:
 
 def _knowledge_bases(cfg: Config, embedder: Embedder) -> list[Check]:
     checks = []
-    for name in names(Path(cfg.app.data)):
+    for name in Index.names(Path(cfg.app.data), cfg.app.database):
         try:
-            index = Index.open(Path(cfg.app.data), name, embedder)
+            index = Index.open(Path(cfg.app.data), name, embedder, cfg.app.database)
             counts = index.counts()
             index.close()
         except RagstoneError as error:

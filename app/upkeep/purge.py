@@ -14,20 +14,21 @@ from app.prompting.tune import STUDIES
 from app.running.chats import Chats
 from app.running.forgetting import Forgotten
 from app.training import votes
-from app.upkeep.backup import CATALOG, now
+from app.upkeep.backup import now
 from core.errors import CatalogError
 from core.sources import in_bucket
 from ingest.mirror import discard_others
-from retrieval.catalog import Catalog
 from retrieval.embed import Embedder
-from retrieval.home import current, drop_generations, generations, names, writer_lock
+from retrieval.home import generations
 from retrieval.index import Index
 from retrieval.migrations import copies
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A file that a recipe wrote anew: its name within the knowledge base, bytes before and after, SHA-256."""
+    """What a recipe wrote anew: a file by its name within the knowledge base, or a table of a database, which has no
+    SHA-256; bytes before and after.
+    """
 
     file: str
     bytes_before: int
@@ -57,7 +58,7 @@ class Receipt:
         return asdict(self)
 
 
-def purge(data: Path, kb: str, embedder: Embedder) -> Receipt:
+def purge(data: Path, kb: str, embedder: Embedder, database: str = "") -> Receipt:
     """Write every file of a knowledge base anew, so that none holds the text of what was removed from it.
 
     Earlier generations and unfinished ones go, unused embeddings, golden questions whose evidence is gone, votes and
@@ -65,23 +66,24 @@ def purge(data: Path, kb: str, embedder: Embedder) -> Receipt:
     journal emptied, both caches are built again. Raises `CatalogError` where another process holds on to an old state
     for long.
     """
-    index = Index.open(data, kb, embedder)
-    before = {name: size for name, size in _sizes(index.home)}
-    with writer_lock(index.home):
-        removed = [*drop_generations(index.home, 0), *_leftovers(index.home), *_forgotten(index)]
+    index = Index.open(data, kb, embedder, database)
+    before = _sizes(index)
+    with index.catalog.alone():
+        leftovers = _leftovers(index.home) if index.where is None else ()
+        removed = [*index.forget_generations(), *leftovers, *_forgotten(index)]
         removed += discard_others(index.home, filter(in_bucket, index.catalog.folders()))
         paths = set(index.catalog.paths())
         if (studies := index.home / STUDIES).is_dir():  # their reports and demonstrations quote documents
             shutil.rmtree(studies)
             removed.append(STUDIES)
         forgotten = _forget_conversations(data, index)
-        removed += _forget_votes(data, kb, paths, forgotten)
+        removed += _forget_votes(data, index, database, paths, forgotten)
         dropped = index.catalog.vacuum()
         index.store.rebuild()
         counts = index.counts()
     index.close()
     written = tuple(
-        Written(name, before.get(name, 0), size, _checksum(index.home / name)) for name, size in _sizes(index.home)
+        Written(name, before.get(name, 0), size, _checksum(index.home / name)) for name, size in _sizes(index).items()
     )
     return Receipt(
         kb, now(), counts.documents, counts.chunks, dropped, tuple(removed), written, len(forgotten.answers),
@@ -97,21 +99,21 @@ def _forget_conversations(data: Path, index: Index) -> Forgotten:
         chats.close()
 
 
-def _forget_votes(data: Path, kb: str, paths: set[str], forgotten: Forgotten) -> Iterator[str]:
+def _forget_votes(data: Path, index: Index, database: str, paths: set[str], forgotten: Forgotten) -> Iterator[str]:
     """Drop the votes whose prompts quote what is gone, and those on answers that were erased; yields their names.
 
     A vote on an answer from several knowledge bases lies in one of them.
     """
     erased = {f"{chat}:{message}" for chat, message in forgotten.answers}
-    for name in names(data):
-        known = paths if name == kb else _with_documents(data / name, paths)
+    for name in Index.names(data, database):
+        known = paths if name == index.name else _with_documents(data, name, database, paths)
         yield from (f"{votes.FILE}: {vote}" for vote in votes.forget(data / name / votes.FILE, known, erased))
 
 
-def _with_documents(home: Path, paths: set[str]) -> set[str] | None:
+def _with_documents(data: Path, name: str, database: str, paths: set[str]) -> set[str] | None:
     """Some paths and those of another knowledge base; None where it cannot be read."""
     try:
-        with closing(Catalog(home / str(current(home)) / CATALOG)) as catalog:
+        with closing(Index.catalog_in(data, name, database)) as catalog:
             return paths.union(catalog.paths())
     except CatalogError:
         return None
@@ -134,11 +136,15 @@ def _forgotten(index: Index) -> list[str]:
     return [f"{golden.FILE}: question {row.id}" for row in gone]
 
 
-def _sizes(home: Path) -> list[tuple[str, int]]:
-    files = sorted(file for file in home.rglob("*") if file.is_file())
-    return [(file.relative_to(home).as_posix(), file.stat().st_size) for file in files]
+def _sizes(index: Index) -> dict[str, int]:
+    """Bytes of every file of a knowledge base, and of the tables that it lies in, by name."""
+    files = sorted(file for file in index.home.rglob("*") if file.is_file())
+    tables = index.catalog.sizes() if index.where is not None else {}
+    return {file.relative_to(index.home).as_posix(): file.stat().st_size for file in files} | tables
 
 
 def _checksum(file: Path) -> str:
+    if not file.exists():  # a table
+        return ""
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

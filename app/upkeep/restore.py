@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from app.upkeep.backup import CATALOG, FORM, KEPT, MANIFEST, SEAL, kept
+from core.config import Config
 from core.errors import CatalogError, ReadError
 from core.files import make_folder, sync_folder
 from core.sources import address, in_bucket
@@ -22,6 +23,7 @@ from ingest.bucket import check_bucket
 from ingest.mirror import holds_some
 from ingest.scan import check_folder
 from retrieval import check
+from retrieval.carry import Carried, carry, quiet
 from retrieval.catalog import Catalog
 from retrieval.home import (
     check_name,
@@ -35,6 +37,8 @@ from retrieval.home import (
     set_identity,
     writer_lock,
 )  # fmt: skip
+from retrieval.index import Index
+from retrieval.plugged import embedder_of
 
 _BLOCK = 1 << 20
 _MANIFEST_BYTES = 64 * _BLOCK  # some hundred thousand uploads
@@ -58,18 +62,20 @@ def backed_up(source: Path) -> str:
 
 
 def restore(
-    data: Path, kb: str, source: Path, *, replace: bool = False, maps: Sequence[str] = ()
+    data: Path, kb: str, source: Path, *, replace: bool = False, maps: Sequence[str] = (), cfg: Config | None = None
 ) -> tuple[dict[str, Any], list[str]]:
     """Make a knowledge base from a backup; returns the backup's manifest, and the folders that are followed.
 
     Before anything is used, every checksum is compared, the catalog must have exactly the tables that this version
     makes (one of an older version is migrated), and each of its folders must be here and hold some of its documents.
     `maps` are "OLD=NEW": where a folder lies here; "OLD=OLD" follows it whatever is there. With `replace` an existing
-    knowledge base gets it as its next generation, and `rollback` leads back. Raises `CatalogError` where something is
-    amiss, or the knowledge base exists and is not to be replaced; then nothing has changed.
+    knowledge base gets it as its next generation, and `rollback` leads back. It goes into the database of `cfg` where
+    one is set; what people wrote and the uploads lie in the data folder there too. Raises `CatalogError` where
+    something is amiss, or the knowledge base exists and is not to be replaced; then nothing has changed.
     """
     home = data / check_name(kb)
-    if _current(home) is not None and not replace:
+    database = cfg.app.database if cfg else ""
+    if (kb in Index.names(data, database) or (not database and _current(home) is not None)) and not replace:
         raise CatalogError(f"there is a knowledge base {kb!r} already", "give another --kb, or --replace it")
     with _no_trace(data), _no_trace(home):
         make_folder(home)
@@ -81,7 +87,10 @@ def restore(
                 raise CatalogError(f"the catalog in {str(source)!r} cannot be used: {problems[0]}", hint)
             with closing(Catalog(scratch / CATALOG)) as catalog:
                 followed = _map_folders(catalog, home, manifest["uploads"], maps)
-            _settle(scratch, home, _identity(home, manifest))
+            if cfg and database:
+                _settle_in(cfg, scratch, home)
+            else:
+                _settle(scratch, home, _identity(home, manifest))
     return manifest, followed
 
 
@@ -287,17 +296,28 @@ def _holds_some(source: str, paths: set[str]) -> bool:
         ) from None
 
 
-def _settle(scratch: Path, home: Path, identity: str) -> None:
-    """What was unpacked becomes the generation that answers. The caches are not in a backup: they are built anew.
+def _settle_in(cfg: Config, scratch: Path, home: Path) -> None:
+    """What was unpacked becomes the generation that answers in the database of a configuration."""
+    with closing(Catalog(scratch / CATALOG)) as catalog:
+        index = Index.open_beside(home, embedder_of(cfg.retrieval), catalog.manifest(), cfg.app.database)
+        with closing(index):
+            with index.catalog.alone():
+                carry(catalog, cast("Carried", index.catalog), quiet)
+                index.store.save(whole=True)
+            with _moved(_kept_moves(scratch, home), scratch, home):
+                index.promote(max(cfg.app.keep_generations, 1))
 
-    Until it answers, all that is moved is moved back where something fails.
-    """
-    now, generation = _current(home), following(home)
-    moves = [(file, home / generation / file.name) for file in scratch.glob(CATALOG + "*")]
-    moves += [(file, home / "files" / file.name) for file in (scratch / "files").iterdir()]
-    moves += [(file, home / file.name) for _, file in kept(scratch)]
+
+def _kept_moves(scratch: Path, home: Path) -> list[tuple[Path, Path]]:
+    """Where the uploads and what people wrote go."""
+    moves = [(file, home / "files" / file.name) for file in (scratch / "files").iterdir()]
+    return moves + [(file, home / file.name) for _, file in kept(scratch)]
+
+
+@contextmanager
+def _moved(moves: Sequence[tuple[Path, Path]], scratch: Path, home: Path) -> Iterator[None]:
+    """Files are moved; and back where something fails within the block. Raises `CatalogError` where the disk does."""
     undo: list[tuple[Path, Path]] = []
-    shutil.rmtree(home / generation, ignore_errors=True)
     try:
         for n, (file, target) in enumerate(moves):
             target.parent.mkdir(exist_ok=True)
@@ -306,20 +326,36 @@ def _settle(scratch: Path, home: Path, identity: str) -> None:
                 target.replace(scratch / f"replaced-{n}")
             undo.append((target, file))
             file.replace(target)
-        set_identity(home, generation, identity)
-        for folder in {target.parent for _, target in moves}:
-            sync_folder(folder)
-        promote(home, generation, keep=len(generations(home)) if now else 1)
+        yield
     except BaseException as error:
-        if _current(home) != generation:
-            for file, target in reversed(undo):
-                if file.exists():
-                    file.replace(target)
-            shutil.rmtree(home / generation, ignore_errors=True)
+        for file, target in reversed(undo):
+            if file.exists():
+                file.replace(target)
         if isinstance(error, OSError):
             raise CatalogError(
                 f"{str(home)!r} cannot be written: {error.strerror}", "check its permissions; nothing was changed"
             ) from error
+        raise
+
+
+def _settle(scratch: Path, home: Path, identity: str) -> None:
+    """What was unpacked becomes the generation that answers. The caches are not in a backup: they are built anew.
+
+    Until it answers, all that is moved is moved back where something fails.
+    """
+    now, generation = _current(home), following(home)
+    moves = [(file, home / generation / file.name) for file in scratch.glob(CATALOG + "*")]
+    moves += _kept_moves(scratch, home)
+    shutil.rmtree(home / generation, ignore_errors=True)
+    try:
+        with _moved(moves, scratch, home):
+            set_identity(home, generation, identity)
+            for folder in {target.parent for _, target in moves}:
+                sync_folder(folder)
+            promote(home, generation, keep=len(generations(home)) if now else 1)
+    except BaseException:
+        if _current(home) != generation:
+            shutil.rmtree(home / generation, ignore_errors=True)
         raise
 
 

@@ -4,11 +4,10 @@ What is read is asked in the words of retrieval/listing.py and retrieval/reading
 its tables are, the rows of this knowledge base alone.
 """
 
-import json
 import re
-import time
+import struct
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -16,14 +15,16 @@ import numpy as np
 
 from core.errors import CatalogError
 from core.types import F32, I64
-from retrieval.postgres.server import Server, told
+from retrieval.postgres import check, generations, lock
+from retrieval.postgres.server import TABLES, Server
 from retrieval.postgres.writes import PgWrites
-from retrieval.reading import Manifest, Reading
+from retrieval.reading import Counts, Manifest, Reading
 
-_LOCK = 0x7261_6774  # the class of the advisory locks of writers
-_LOCK_WAIT_MS = 2_000
-_START = {"generation": "0", "chunks": "0", "blind_chunks": "0", "languages": "{}", "length": "0"}
-_NAME = re.compile(r"ragstone, process (\d+) on (.*)", re.DOTALL)
+_REMEMBERED = 200  # questions
+_WORD = re.compile(r"\w+")
+_OWN = "SELECT * FROM ragstone.{} WHERE base = {:d}"
+_HELD = """ UNION ALL SELECT c.base, c.key, v.vector FROM ragstone.chunks c JOIN ragstone.vectors v ON v.id = c.id
+    WHERE c.key IS NOT NULL"""
 
 
 class PgCatalog(Reading):
@@ -31,19 +32,26 @@ class PgCatalog(Reading):
 
     _finds = "strpos"
 
-    def __init__(self, server: Server, base: int, name: str) -> None:
+    def __init__(self, server: Server, kb: int, base: int, name: str) -> None:
+        """`kb` is the knowledge base, `base` a generation of it."""
         self.server = server
+        self.kb = kb
         self.base = base
         self.name = name
-        own = f"SELECT * FROM ragstone.{{}} WHERE base = {base:d}"
-        tables = {table: own.format(table) for table in ("meta", "folders", "documents", "chunks", "failures", "bands")}
-        kept = f"SELECT key, vector FROM ragstone.embeddings WHERE base = {base:d}"
-        held = f"SELECT key, vector FROM ragstone.chunks WHERE base = {base:d} AND vector IS NOT NULL"
-        tables["embeddings"] = f"{kept} UNION ALL {held}"
-        self._tables = "WITH " + ", ".join(f"{name} AS NOT MATERIALIZED ({sql})" for name, sql in tables.items()) + " "
+        self._tables = {table: generations.parts(_OWN.format(table, base), base) for table in TABLES}
+        self._tables["embeddings"] += generations.parts(_HELD, base)
+        self._known: dict[str, bytes] = {}
 
     def _asked(self, sql: str) -> bytes:
-        return (self._tables + sql.replace("%", "%%").replace("?", "%s")).encode()
+        """A question with the tables that it names."""
+        found = self._known.get(sql)
+        if found is None:
+            named = {word: self._tables[word] for word in _WORD.findall(sql) if word in self._tables}
+            tables = ", ".join(f"{name} AS NOT MATERIALIZED ({rows})" for name, rows in named.items())
+            found = (f"WITH {tables} " * bool(named) + sql.replace("%", "%%").replace("?", "%s")).encode()
+            if len(self._known) < _REMEMBERED:
+                self._known[sql] = found
+        return found
 
     def _rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         with self.server.borrowed() as db:
@@ -53,6 +61,10 @@ class PgCatalog(Reading):
         rows = self._rows(sql, parameters)  # at once: who takes only some of them must not keep the connection
         for start in range(0, len(rows), size):
             yield rows[start : start + size]
+
+    def _in(self, sql: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:
+        """The rows of a question that ends with IN, for many values: one array, so that the plan is kept."""
+        yield from self._rows(f"{sql.removesuffix('IN')} = ANY(?)", [list(values)]) if values else ()
 
     def close(self) -> None:
         """Close the connections that nobody uses; a later call opens one anew."""
@@ -79,56 +91,20 @@ class PgCatalog(Reading):
             write = PgWrites(db, self.base)
             yield write
             write.settle()
-            db.execute(
-                """UPDATE ragstone.meta SET value = (value::bigint + 1)::text
-                   WHERE base = %s AND key = 'generation'""",
-                [self.base],
-            )
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Hold the one writer's place. Raises `CatalogError` naming the holder where it is taken.
-
-        The server frees it when the connection ends, as it does with its process.
-        """
-        import psycopg
-
-        with told():
-            db = self.server.connect()
-        try:
-            with told():
-                db.execute(f"SET lock_timeout = {_LOCK_WAIT_MS:d}".encode())
-                try:
-                    db.execute("SELECT pg_advisory_lock(%s, %s)", [_LOCK, self.base])
-                except psycopg.errors.LockNotAvailable:
-                    raise CatalogError(
-                        f"knowledge base {self.name!r} is being written by {self._holder()}",
-                        "wait for it to end, then run it again",
-                    ) from None
-            yield
-        finally:
-            db.close()
-
-    def _holder(self) -> str:
-        with self.server.borrowed() as db:
-            rows = db.execute(
-                """SELECT application_name, to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS') FROM pg_locks l
-                   JOIN pg_stat_activity a USING (pid) WHERE locktype = 'advisory' AND granted
-                   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                   AND classid = %s::oid AND objid = %s::oid""",
-                [_LOCK, self.base],
-            ).fetchall()
-        told_by = _NAME.fullmatch(rows[0][0]) if rows else None
-        return f"process {told_by[1]} on {told_by[2]} since {rows[0][1]}" if told_by else "another process"
+    def alone(self) -> AbstractContextManager[None]:
+        """Hold the one writer's place (`lock.alone`)."""
+        return lock.alone(self.server, self.kb, self.name)
 
     @property
     def superseded(self) -> bool:
-        """Whether another takes its place by now: there is none yet."""
-        return self.gone
+        """Whether another generation answers by now."""
+        with self.server.borrowed() as db:
+            return db.execute("SELECT base FROM ragstone.names WHERE id = %s", [self.kb]).fetchall() != [(self.base,)]
 
     @property
     def gone(self) -> bool:
-        """Whether this knowledge base is not there any more."""
+        """Whether this generation is not there any more."""
         with self.server.borrowed() as db:
             return not db.execute("SELECT 1 FROM ragstone.bases WHERE id = %s", [self.base]).fetchall()
 
@@ -168,14 +144,25 @@ class PgCatalog(Reading):
                     sql = f"UPDATE ragstone.folders SET path = {change} WHERE base = %(base)s AND {which}"
                     db.execute(sql.encode(), {"base": self.base, "old": old, "new": new})
 
+    def counts(self) -> Counts:
+        """Documents, chunks, and chunks with a vector; as each transaction kept them."""
+        sql = "SELECT key, value::bigint FROM meta WHERE key IN ('documents', 'chunks', 'blind_chunks')"
+        kept = dict(self._rows(sql))
+        return Counts(kept["documents"], kept["chunks"], kept["chunks"] - kept["blind_chunks"])
+
     def put_embeddings(self, keys: Sequence[bytes], vectors: F32) -> None:
         """Remember vectors, as float16. Committed at once: a resumed run reuses them."""
+        new = dict(zip(keys, vectors.astype(np.float16), strict=True))
         with self.transaction() as write:
+            known = "SELECT key FROM ragstone.embeddings WHERE base = %s AND key = ANY(%s)"
+            for (key,) in write.db.execute(known, [self.base, list(new)]).fetchall():
+                del new[key]
             with write.db.cursor() as cursor:
-                cursor.executemany(
-                    "INSERT INTO ragstone.embeddings VALUES (%s, %s, %s::halfvec) ON CONFLICT DO NOTHING",
-                    [(self.base, key, written(row)) for key, row in zip(keys, vectors, strict=True)],
-                )
+                copied = cursor.copy("COPY ragstone.embeddings(base, key, vector) FROM STDIN (FORMAT BINARY)")
+                with copied as copy:
+                    copy.set_types(["int4", "bytea", "bytea"])
+                    for key, row in new.items():
+                        copy.write_row((self.base, key, binary(row)))
             write.db.execute(
                 "INSERT INTO ragstone.meta VALUES (%s, 'dimension', %s) ON CONFLICT DO NOTHING",
                 [self.base, str(vectors.shape[1])],
@@ -188,88 +175,81 @@ class PgCatalog(Reading):
 
     def vectors_of(self, document_id: int) -> tuple[I64, F32]:
         """(ids, vectors) of the chunks of a document that have one."""
-        sql = "SELECT id, vector::text FROM chunks WHERE document_id = ? AND vector IS NOT NULL ORDER BY ordinal"
-        rows = self._rows(sql, [document_id])
+        sql = "SELECT id, vector FROM vectors WHERE document_id = ? ORDER BY id"
+        rows = self._binary(sql, [document_id])
         return np.array([i for i, _ in rows], np.int64), read([vector for _, vector in rows])
 
     def sample(self, count: int) -> tuple[F32, list[str]]:
         """(vectors, languages) of so many different chunks, always the same of an unchanged catalog."""
         # Keys are hashes, so that the first are a fair sample.
-        sql = """SELECT DISTINCT ON (key) vector::text, language FROM chunks WHERE vector IS NOT NULL
-                 ORDER BY key, language LIMIT ?"""
-        rows = self._rows(sql, [count])
+        sql = """SELECT v.vector, f.language FROM (SELECT DISTINCT ON (key) key, id, language FROM chunks
+                 WHERE key IS NOT NULL ORDER BY key, language LIMIT ?) f JOIN vectors v ON v.id = f.id
+                 ORDER BY f.key"""
+        rows = self._binary(sql, [count])
         return read([vector for vector, _ in rows]), [language for _, language in rows]
+
+    def _binary(self, sql: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
+        """The rows of a question, vectors as the bytes that they are sent in."""
+        with self.server.borrowed() as db:
+            return db.execute(self._asked(sql), parameters, binary=True).fetchall()
 
     def dated(self, since: str, until: str, beginnings: Sequence[str] = ("",)) -> Iterator[tuple[int, str, str]]:
         """(id, path, tags as JSON) of documents whose own date, or that of their last change, is in between.
 
         Of those alone whose path has one of some beginnings.
         """
-        sql = "SELECT id, path, tags, date, mtime_ns FROM documents WHERE starts_with(path, ?)"
+        sql = "SELECT id, path, tags FROM documents WHERE starts_with(path, ?) AND day >= ? AND day < ?"
         for beginning in beginnings:
-            for document_id, path, tags, date, mtime_ns in self._rows(sql, [beginning]):
-                day = date or time.strftime("%Y-%m-%d", time.localtime(mtime_ns // 1_000_000_000))
-                if since <= day < (until or "~"):
-                    yield document_id, path, tags
+            yield from self._rows(sql, [beginning, since, until or "~"])
 
     def vacuum(self) -> int:
-        """Not yet: raises `CatalogError`."""
-        raise CatalogError("a knowledge base in PostgreSQL cannot be purged yet", "see docs/databases.md")
+        """Write its tables anew without anything that was deleted from them; returns how many unused embeddings went.
+
+        Raises `CatalogError` where somebody holds on to an old state for longer than half a minute.
+        """
+        return check.vacuum(self)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of what it lies in, with indexes, by name; most of it holds other knowledge bases too."""
+        return check.sizes(self)
 
     def problems(self) -> list[str]:
         """What is wrong inside the catalog, in words; empty when all is well."""
-        checks = {
-            "chunks have lost their embedding": "SELECT count(*) FROM chunks WHERE key IS NOT NULL AND vector IS NULL",
-            "chunks do not match their offsets": 'SELECT count(*) FROM chunks WHERE length(text) != "end" - start',
-            "documents do not have all their chunks": """SELECT count(*) FROM documents WHERE chunks !=
-                (SELECT count(*) FROM chunks c WHERE c.document_id = documents.id)""",
-        }
         with self.snapshot():
-            counted = {text: self._rows(sql)[0][0] for text, sql in checks.items()}
-            found = [f"{count} {text}" for text, count in counted.items() if count]
-            if self.counts() != self.counted() or self.languages() != self.counted_languages():
-                found.append("the number of chunks that is kept is wrong")
-        return found
+            return check.problems(self)
 
     def mend(self) -> None:
-        """Not yet: raises `CatalogError`."""
-        raise CatalogError("a knowledge base in PostgreSQL cannot be repaired yet", "see docs/databases.md")
+        """Mend what `problems` finds; documents with damaged chunks count as changed, and the next run reads them."""
+        check.mend(self)
 
 
-def written(vector: F32) -> str:
+def written(vector: np.ndarray[Any, Any]) -> str:
     """A vector as pgvector reads it."""
     return "[" + ",".join(map(repr, vector.tolist())) + "]"
 
 
-def read(vectors: Sequence[str]) -> F32:
-    """Vectors as pgvector writes them, each a row."""
-    return np.array([json.loads(vector) for vector in vectors], np.float32).reshape(len(vectors), -1 if vectors else 0)
+def binary(row: np.ndarray[Any, Any]) -> bytes:
+    """A vector as pgvector is sent a halfvec: its length, nothing, and its numbers, the first byte first."""
+    return struct.pack(">HH", len(row), 0) + row.astype(">f2").tobytes()
 
 
-def names(server: Server) -> list[str]:
-    """The knowledge bases in a database."""
-    with server.borrowed() as db:
-        return [name for (name,) in db.execute("SELECT name FROM ragstone.bases ORDER BY name").fetchall()]
+def read(vectors: Sequence[bytes]) -> F32:
+    """Vectors as pgvector sends them, each a row."""
+    rows = np.frombuffer(b"".join(vector[4:] for vector in vectors), ">f2")
+    return rows.reshape(len(vectors), -1 if vectors else 0).astype(np.float32)
 
 
 def opened(server: Server, name: str) -> PgCatalog | None:
     """A knowledge base by its name; None where there is none."""
-    with server.borrowed() as db:
-        rows = db.execute("SELECT id FROM ragstone.bases WHERE name = %s", [name]).fetchall()
-    return PgCatalog(server, rows[0][0], name) if rows else None
+    found = generations.answering(server, name)
+    return PgCatalog(server, *found, name) if found else None
+
+
+def beside(server: Server, name: str, manifest: Manifest) -> PgCatalog:
+    """The generation of a knowledge base that is built beside the one that answers (`generations.beside`)."""
+    return PgCatalog(server, *generations.beside(server, name, asdict(manifest)), name)
 
 
 def made(server: Server, name: str, manifest: Manifest) -> PgCatalog:
     """A knowledge base by its name; made, empty, where there is none."""
-    with server.borrowed() as db, db.transaction():
-        sql = "INSERT INTO ragstone.bases(name) VALUES (%s) ON CONFLICT DO NOTHING RETURNING id"
-        if rows := db.execute(sql, [name]).fetchall():
-            base: int = rows[0][0]
-            part = f"CREATE TABLE ragstone.chunks_{base:d} PARTITION OF ragstone.chunks FOR VALUES IN ({base:d})"
-            db.execute(part.encode())
-            with db.cursor() as cursor:
-                start = [(base, key, value) for key, value in (_START | asdict(manifest)).items()]
-                cursor.executemany("INSERT INTO ragstone.meta VALUES (%s, %s, %s)", start)
-    found = opened(server, name)
-    assert found is not None
-    return found
+    return PgCatalog(server, *generations.made(server, name, asdict(manifest)), name)

@@ -1,67 +1,92 @@
 """Connections to a PostgreSQL server, its tables, and what it says where it cannot be used, in words."""
 
 import os
+import select
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from core.errors import CatalogError, ConfigError
+from core.errors import AwayError, CatalogError, ConfigError
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-FORM = 1  # of the tables; a change is a new number
+FORM = 2  # of the tables; a change is a new number
 _KEPT = 4  # connections that stay open while nobody uses them
 _CONNECT_S = 5
-# One set of tables for all knowledge bases of an installation; each has a part of `chunks` of its own, with its own
-# indexes. `terms` of a chunk are our tokens as lexemes, each at the position that says how often the chunk holds it;
-# `lexemes` says how many chunks hold a token.
+# One set of tables for all knowledge bases of an installation. `names` says which generation of a knowledge base
+# answers, in one row; a generation (`base`) that is of none is to go. Each has parts of `chunks`, `words` and `vectors`
+# of its own, with their own indexes. `chunks` is what is shown, `words` and `vectors` what searches read, each alone,
+# so that little is read, and whole in its rows: what lies apart is slow. `terms` are our tokens as lexemes, as often as
+# the chunk holds them (retrieval/postgres/writes.py); `lexemes` says how many chunks hold a token. What documents say
+# is in no statistics of the planner, which only a superuser could write anew.
 SCHEMA = f"""
 CREATE EXTENSION IF NOT EXISTS vector;
 CREATE SCHEMA ragstone;
 CREATE TABLE ragstone.form(number integer NOT NULL);
 INSERT INTO ragstone.form VALUES ({FORM});
 CREATE SEQUENCE ragstone.chunk_ids;
+CREATE TABLE ragstone.names(
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text COLLATE "C" NOT NULL UNIQUE, base integer,
+    identity text NOT NULL DEFAULT replace(gen_random_uuid()::text, '-', ''));
 CREATE TABLE ragstone.bases(
-    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text COLLATE "C" NOT NULL UNIQUE);
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, of integer REFERENCES ragstone.names,
+    number integer NOT NULL, UNIQUE(of, number));
 CREATE TABLE ragstone.meta(
-    base integer NOT NULL REFERENCES ragstone.bases, key text COLLATE "C" NOT NULL, value text NOT NULL,
-    PRIMARY KEY(base, key));
+    base integer NOT NULL, key text COLLATE "C" NOT NULL, value text NOT NULL, PRIMARY KEY(base, key));
 CREATE TABLE ragstone.folders(
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, base integer NOT NULL REFERENCES ragstone.bases,
-    path text COLLATE "C" NOT NULL, UNIQUE(base, path));
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, base integer NOT NULL, path text COLLATE "C" NOT NULL,
+    UNIQUE(base, path));
 CREATE TABLE ragstone.documents(
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, base integer NOT NULL REFERENCES ragstone.bases,
-    folder_id bigint NOT NULL REFERENCES ragstone.folders, path text COLLATE "C" NOT NULL, size bigint NOT NULL,
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, base integer NOT NULL, folder_id bigint NOT NULL,
+    path text COLLATE "C" NOT NULL, size bigint NOT NULL,
     mtime_ns bigint NOT NULL, ctime_ns bigint NOT NULL, hash text NOT NULL, checked_ns bigint NOT NULL,
     title text NOT NULL, language text NOT NULL, pages integer, empty_pages text NOT NULL, ocr_pages text NOT NULL,
     tables integer NOT NULL, characters bigint NOT NULL, chunks integer NOT NULL, encoding text, notes text NOT NULL,
     seconds double precision NOT NULL, sketch bytea NOT NULL, tags text NOT NULL, date text COLLATE "C" NOT NULL,
-    stale text NOT NULL DEFAULT '', reader text NOT NULL, indexed_at double precision NOT NULL,
-    UNIQUE(base, folder_id, path));
+    day text COLLATE "C" NOT NULL, stale text NOT NULL DEFAULT '', reader text NOT NULL,
+    indexed_at double precision NOT NULL, UNIQUE(base, folder_id, path));
+CREATE INDEX ON ragstone.documents(base, path);
 CREATE TABLE ragstone.chunks(
-    base integer NOT NULL, id bigint NOT NULL, document_id bigint NOT NULL REFERENCES ragstone.documents,
-    ordinal integer NOT NULL, start bigint NOT NULL, "end" bigint NOT NULL, page integer, headings text NOT NULL,
-    language text COLLATE "C" NOT NULL, tokens integer NOT NULL, text text NOT NULL, key bytea, vector halfvec,
-    terms tsvector NOT NULL, length integer NOT NULL, PRIMARY KEY(base, id)) PARTITION BY LIST(base);
+    base integer NOT NULL, id bigint NOT NULL, document_id bigint NOT NULL, ordinal integer NOT NULL,
+    start bigint NOT NULL, "end" bigint NOT NULL, page integer, headings text NOT NULL,
+    language text COLLATE "C" NOT NULL, tokens integer NOT NULL, text text NOT NULL, key bytea, PRIMARY KEY(base, id)
+    ) PARTITION BY LIST(base);
 CREATE UNIQUE INDEX ON ragstone.chunks(base, document_id, ordinal);
 CREATE INDEX ON ragstone.chunks(base, key);
-CREATE INDEX ON ragstone.chunks USING gin(terms);
+CREATE TABLE ragstone.words(
+    base integer NOT NULL, id bigint NOT NULL, document_id bigint NOT NULL, length integer NOT NULL,
+    often boolean NOT NULL, terms tsvector NOT NULL, language text COLLATE "C" NOT NULL, PRIMARY KEY(base, id)
+    ) PARTITION BY LIST(base);
+ALTER TABLE ragstone.words ALTER terms SET STORAGE MAIN;
+CREATE INDEX ON ragstone.words(base, document_id);
+CREATE INDEX ON ragstone.words USING gin(terms);
+CREATE TABLE ragstone.vectors(
+    base integer NOT NULL, id bigint NOT NULL, document_id bigint NOT NULL, vector halfvec NOT NULL,
+    language text COLLATE "C" NOT NULL, PRIMARY KEY(base, id)) PARTITION BY LIST(base);
+ALTER TABLE ragstone.vectors ALTER vector SET STORAGE MAIN;
+CREATE INDEX ON ragstone.vectors(base, document_id);
 CREATE TABLE ragstone.lexemes(
     base integer NOT NULL, term text COLLATE "C" NOT NULL, chunks integer NOT NULL, PRIMARY KEY(base, term));
 CREATE TABLE ragstone.embeddings(
     base integer NOT NULL, key bytea NOT NULL, vector halfvec NOT NULL, PRIMARY KEY(base, key));
 CREATE TABLE ragstone.bands(
-    base integer NOT NULL, band bigint NOT NULL, document_id bigint NOT NULL REFERENCES ragstone.documents,
-    PRIMARY KEY(base, band, document_id));
+    base integer NOT NULL, band bigint NOT NULL, document_id bigint NOT NULL, PRIMARY KEY(base, band, document_id));
 CREATE INDEX ON ragstone.bands(document_id);
 CREATE TABLE ragstone.failures(
-    base integer NOT NULL, folder_id bigint NOT NULL REFERENCES ragstone.folders, path text COLLATE "C" NOT NULL,
+    base integer NOT NULL, folder_id bigint NOT NULL, path text COLLATE "C" NOT NULL,
     size bigint NOT NULL, mtime_ns bigint NOT NULL, ctime_ns bigint NOT NULL, checked_ns bigint NOT NULL,
     error text NOT NULL, hint text NOT NULL, reader text NOT NULL, PRIMARY KEY(folder_id, path));
+DO $$ DECLARE c record; BEGIN
+    FOR c IN SELECT attrelid::regclass AS of, attname AS name FROM pg_attribute WHERE attnum > 0 AND attrelid IN
+        (SELECT oid FROM pg_class WHERE relnamespace = 'ragstone'::regnamespace AND relkind IN ('r', 'p'))
+        AND atttypid IN ('text'::regtype, 'bytea'::regtype, 'tsvector'::regtype, 'halfvec'::regtype)
+    LOOP EXECUTE format('ALTER TABLE %s ALTER %I SET STATISTICS 0', c.of, c.name); END LOOP;
+END $$;
 """
+TABLES = ("chunks", "words", "vectors", "documents", "folders", "failures", "bands", "embeddings", "lexemes", "meta")
 _MAKING = 0x7261_6773  # an advisory lock for whoever makes the tables
 
 
@@ -77,6 +102,14 @@ class Server:
         self._mutex = threading.Lock()
         self._free: list[Connection[Any]] = []
         self._threads = threading.local()
+        self._held = threading.local()
+
+    @property
+    def held(self) -> set[int]:
+        """The knowledge bases whose writer's place this thread holds (retrieval/postgres/lock.py)."""
+        if not hasattr(self._held, "kbs"):
+            self._held.kbs = set[int]()
+        return self._held.kbs
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
@@ -95,10 +128,13 @@ class Server:
                 "install it: pip install 'ragstone[postgresql]'",
             ) from None
         with told():
-            return psycopg.connect(
+            made = psycopg.connect(
                 self._url, autocommit=True, connect_timeout=_CONNECT_S,
                 application_name=f"ragstone, process {os.getpid()} on {socket.gethostname()}"[:63],
             )  # fmt: skip
+            # Compiling takes longer than any of our questions; tables are joined in the order in which we name them.
+            made.execute("SET jit = off; SET join_collapse_limit = 1")
+            return made
 
     @contextmanager
     def borrowed(self) -> Iterator["Connection[Any]"]:
@@ -108,10 +144,7 @@ class Server:
             with told():
                 yield own
             return
-        with self._mutex:
-            found = self._free.pop() if self._free else None
-        if found is None or found.closed or found.broken:
-            found = self.connect()
+        found = self._kept() or self.connect()
         self._threads.connection = found
         try:
             with told():
@@ -125,6 +158,17 @@ class Server:
                     self._free.append(found)
             if not kept:
                 found.close()
+
+    def _kept(self) -> "Connection[Any] | None":
+        """A connection that nobody uses; those that the server has ended meanwhile go."""
+        while True:
+            with self._mutex:
+                if not self._free:
+                    return None
+                found = self._free.pop()
+            if not found.closed and not select.select([found], [], [], 0)[0]:  # else there is an end to be read
+                return found
+            found.close()
 
     def prepare(self) -> None:
         """Make the tables where there are none. Raises `CatalogError` where they are of another version."""
@@ -157,9 +201,13 @@ def told() -> Iterator[None]:
     try:
         yield
     except psycopg.OperationalError as error:
-        raise CatalogError(
+        raise AwayError(
             f"the database of app.database cannot be used: {_first_line(error)}",
             "see that the PostgreSQL server runs and can be reached from here, then try again; nothing is lost",
+        ) from error
+    except psycopg.errors.UndefinedTable as error:
+        raise CatalogError(
+            "this generation of the knowledge base is not in the database of app.database any more", "ask again"
         ) from error
     except psycopg.Error as error:
         raise CatalogError(

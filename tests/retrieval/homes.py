@@ -19,11 +19,9 @@ from core.errors import CatalogError
 from core.text import language, tokens
 from core.types import F32, Chunk, Document, FileEntry
 from retrieval.embed import Embedder
-from retrieval.home import set_current
+from retrieval.home import current, set_current
 from retrieval.index import Index
 from retrieval.plugged import home_of
-from retrieval.postgres.catalog import made, opened
-from retrieval.postgres.search import PgStore
 from retrieval.postgres.server import server
 from retrieval.reading import Manifest
 from retrieval.transaction import Indexed
@@ -47,6 +45,15 @@ class Home(Protocol):
     place: str
     exact_below: int
 
+    @property
+    def found_by(self) -> dict[str, Any]:
+        """What `Index` is told to find it: the data folder, and the database."""
+        ...
+
+    def holds(self, words: bytes) -> list[str]:
+        """The files that hold some words, of those that knowledge bases lie in."""
+        ...
+
     def make(self, name: str) -> Index:
         """An empty knowledge base, open."""
         ...
@@ -60,6 +67,15 @@ class Files:
     """A folder with SQLite files and their caches."""
 
     kind = "sqlite"
+
+    @property
+    def found_by(self) -> dict[str, Any]:
+        """The data folder."""
+        return {"data": Path(self.place)}
+
+    def holds(self, words: bytes) -> list[str]:
+        """The files that hold some words."""
+        return _holding(Path(self.place), words)
 
     def __init__(self, place: str, exact_below: int = 10_000) -> None:
         self.place = place
@@ -75,35 +91,22 @@ class Files:
     def open(self, name: str) -> Index:
         """A knowledge base that is there, opened once more."""
         home = Path(self.place) / name
-        return Index(home, home / "g0001", Given(RetrievalConfig(exact_below=self.exact_below)))
+        return Index(home, home / str(current(home)), Given(RetrievalConfig(exact_below=self.exact_below)))
 
 
-class Postgres:
-    """A database of a server."""
-
-    kind = "postgresql"
-
-    def __init__(self, place: str, exact_below: int = 10_000) -> None:
-        self.place = place
-        self.exact_below = exact_below
-
-    def make(self, name: str) -> Index:
-        """An empty knowledge base, open."""
-        made(server(self.place), name, Manifest("given", "given", "{}", "given"))
-        return self.open(name)
-
-    def open(self, name: str) -> Index:
-        """A knowledge base that is there, opened once more."""
-        home, catalog = Path("/nowhere") / name, opened(server(self.place), name)
-        assert catalog is not None
-        store = PgStore(catalog, home, self.exact_below)
-        return Index(home, home, Given(RetrievalConfig(exact_below=self.exact_below)), catalog=catalog, store=store)
-
-
-class PluggedIn:
-    """What an installed plug-in opens for the URL in RAGSTONE_TEST_STORE (docs/extending.md)."""
+class InDatabase:
+    """What opens for the URL of an `app.database`: a PostgreSQL, or an installed plug-in's home."""
 
     kind = "store"
+
+    @property
+    def found_by(self) -> dict[str, Any]:
+        """A data folder that is not there, and the database."""
+        return {"data": Path("/nowhere"), "database": self.place}
+
+    def holds(self, words: bytes) -> list[str]:
+        """Nobody knows of another's store."""
+        return []
 
     def __init__(self, place: str, exact_below: int = 10_000) -> None:
         self.place = place
@@ -120,12 +123,29 @@ class PluggedIn:
         catalog = where.opened(name)
         assert catalog is not None
         store = where.store(catalog, home, self.exact_below)
-        return Index(home, home, Given(RetrievalConfig(exact_below=self.exact_below)), catalog=catalog, store=store)
+        embedder = Given(RetrievalConfig(exact_below=self.exact_below))
+        return Index(home, home, embedder, catalog=catalog, store=store, where=where)
+
+
+class Postgres(InDatabase):
+    """A database of a server."""
+
+    kind = "postgresql"
+
+    def holds(self, words: bytes) -> list[str]:
+        """The files of the server's tables that hold some words; its log of changes is not one of them."""
+        with server(self.place).borrowed() as db:
+            db.execute("CHECKPOINT")
+            return _holding(Path(db.execute("SHOW data_directory").fetchall()[0][0]) / "base", words)
+
+
+def _holding(folder: Path, words: bytes) -> list[str]:
+    return [str(file) for file in sorted(folder.rglob("*")) if file.is_file() and words in file.read_bytes()]
 
 
 HOMES: dict[str, Callable[..., Home]] = {"sqlite": Files, "postgresql": Postgres}
 if "RAGSTONE_TEST_STORE" in os.environ:
-    HOMES["store"] = PluggedIn
+    HOMES["store"] = InDatabase
 
 
 def vector(seed: int) -> F32:
@@ -209,12 +229,15 @@ def _serve(index: Index) -> None:
     writing = index.writing()  # held by "hold" until the process ends
     for line in sys.stdin:
         command, arguments = json.loads(line)
-        if command == "find":  # [ids by words, ids by meaning, N, df]
+        if command == "again":  # what answers now
+            index = HOMES[kind](place).open(name)
+            answer: object = None
+        elif command == "find":  # [ids by words, ids by meaning, N, df]
             index.store.follow()
             words = [i for i, _ in index.store.lexical({arguments["word"]: 1.0}, 1000)]
             near = [i for i, _ in index.store.dense(vector(0), 1000)]
             total, df = index.store.frequencies([arguments["word"]])
-            answer: object = [sorted(words), sorted(near), total, df[arguments["word"]]]
+            answer = [sorted(words), sorted(near), total, df[arguments["word"]]]
         elif command == "half":  # what has begun and is not committed
             writing.__enter__()
             catalog, new = index.catalog, document("a.md", {9: "half word"})

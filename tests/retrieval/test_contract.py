@@ -3,6 +3,8 @@
 import math
 import os
 import tempfile
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.config import RetrievalConfig
 from core.errors import CatalogError
 from core.text import tokens
 from retrieval import store
@@ -17,7 +20,8 @@ from retrieval.changes import LexicalRow
 from retrieval.filters import Filter
 from retrieval.index import Index
 from retrieval.lexical import words_of
-from tests.retrieval.homes import DIMENSION, HOMES, Home, document, elsewhere, embed, held, ids_of, put, vector
+from retrieval.transaction import Indexed
+from tests.retrieval.homes import DIMENSION, HOMES, Given, Home, document, elsewhere, embed, held, ids_of, put, vector
 from tests.retrieval.pg import Cluster, running
 
 ODD = ("gb/t5972", "c++", "a'b", "第12条", "\\", 'say "x"', "e-4102", "10.0.0.1", "naïve", "𠮷野")
@@ -44,6 +48,12 @@ def index(home: Home) -> Iterator[Index]:
     index = home.make("kb")
     yield index
     index.close()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for what other threads do."""
+    while not holds():
+        time.sleep(0.01)
 
 
 def texts(count: int, words: int = 9) -> list[str]:
@@ -297,6 +307,123 @@ def test_a_second_writer_is_refused_and_the_lock_dies_with_its_holder(home: Home
         other.kill()
         put(index, document("b.md", {2: "two"}))
     assert index.catalog.paths() == ["a.md", "b.md"]
+
+
+def rebuilt(home: Home, *documents: Indexed) -> Index:
+    """A generation beside the one that answers, with documents."""
+    embedder = Given(RetrievalConfig(exact_below=home.exact_below))
+    beside = Index.open_next(**home.found_by, name="kb", embedder=embedder, chunker="given")
+    put(beside, *documents)
+    return beside
+
+
+def words(index: Index) -> list[str]:
+    """Which documents are found by a word that all of them hold."""
+    index.store.follow()
+    found = index.catalog.hits([i for i, _ in index.store.lexical({"word": 1.0}, 100)])
+    return sorted(hit.path for hit in found.values())
+
+
+def test_a_generation_is_built_beside_answers_at_once_and_leads_back(home: Home, index: Index) -> None:
+    put(index, document("old.md", {1: "old word"}))
+    with elsewhere(home, "kb") as other:
+        before = other.tell("find", word="word")
+        beside = rebuilt(home, document("new.md", {2: "new word"}), document("more.md", {3: "another word"}))
+        assert other.tell("find", word="word") == before == [*before[:2], 1, 1]
+        assert words(index) == ["old.md"]
+        assert not index.superseded
+        assert (beside.superseded, beside.before is not None) == (True, True)
+        beside.promote(1)
+        assert index.superseded
+        assert words(home.open("kb")) == ["more.md", "new.md"]
+        assert other.tell("find", word="word") == before  # who has it open still reads what it is
+        other.tell("again")
+        assert other.tell("find", word="word")[2:] == [2, 2]
+        back = Index.roll_back(**home.found_by, name="kb")
+        assert back == ("g0001", "g0002")
+        other.tell("again")
+        assert other.tell("find", word="word") == before
+        with pytest.raises(CatalogError, match="no earlier generation"):
+            Index.roll_back(**home.found_by, name="kb")
+    beside.close()
+    assert words(home.open("kb")) == ["old.md"]
+    again = rebuilt(home, document("third.md", {4: "third word"}))
+    assert again.catalog.paths() == ["third.md"]  # nothing of what was led back from
+    again.promote(0)
+    assert words(home.open("kb")) == ["third.md"]
+    with pytest.raises(CatalogError, match="no earlier generation"):
+        Index.roll_back(**home.found_by, name="kb")
+    again.close()
+
+
+def test_readers_see_one_generation_or_the_other_while_they_change(home: Home, index: Index) -> None:
+    put(index, document("a.md", {1: "word of the first"}))
+    ends, seen, wrong = threading.Event(), set[str](), list[CatalogError]()
+
+    def reads() -> None:
+        now = home.open("kb")
+        while not ends.is_set():
+            try:
+                if now.superseded:
+                    now = home.open("kb")
+                seen.add(" ".join(words(now)))
+            except CatalogError as error:
+                if not now.superseded:  # else what was read is gone by now, and that is said
+                    wrong.append(error)
+
+    readers = [threading.Thread(target=reads) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    try:
+        for n in range(3):
+            beside = rebuilt(home, document("b.md", {n: "word of another"}), document("c.md", {9: "one more word"}))
+            beside.promote(1)
+            until(lambda: "b.md c.md" in seen or bool(wrong))
+            Index.roll_back(**home.found_by, name="kb")
+            seen.discard("a.md")
+            until(lambda: "a.md" in seen or bool(wrong))
+            beside.close()
+    finally:
+        ends.set()
+        for reader in readers:
+            reader.join()
+    assert (wrong, seen) == ([], {"a.md", "b.md c.md"})
+
+
+def test_what_was_begun_beside_is_gone_on_with_after_its_writer_was_killed(home: Home, index: Index) -> None:
+    put(index, document("a.md", {1: "first word"}))
+    rebuilt(home, document("a.md", {1: "first word"})).close()
+    beside = rebuilt(home, document("b.md", {2: "second word"}))
+    assert beside.catalog.paths() == ["a.md", "b.md"]
+    assert words(home.open("kb")) == ["a.md"]
+    beside.promote(1)
+    assert words(home.open("kb")) == ["a.md", "b.md"]
+    beside.close()
+
+
+def test_what_is_purged_is_in_no_file_any_more(home: Home, index: Index) -> None:
+    put(index, *(document(f"{n}.md", {n: f"word number {n}"}) for n in range(30)))
+    put(index, document("secret.md", {77: "the xylophonium word", 78: "it stands at quarzberg"}, tags=("vermilionic",)))
+    with index.writing():
+        index.store.save(whole=True)
+    told = (b"xylophonium", b"quarzberg", b"vermilionic", b"secret.md")
+    beside = rebuilt(home, *(document(f"{n}.md", {n: f"word number {n}"}) for n in range(30)))
+    assert all(home.holds(text) for text in told) or home.kind == "store"
+    beside.promote(1)
+    now = home.open("kb")
+    put(now, document("secret.md", {77: "the xylophonium word"}, tags=("vermilionic",)))
+    with now.writing() as catalog:
+        with catalog.transaction() as write:
+            write.remove(next(each.id for each in catalog.documents() if each.path == "secret.md"))
+        assert now.forget_generations() == ["g0001"]
+        assert catalog.vacuum() >= 1
+        now.store.rebuild()
+    assert sum(now.catalog.sizes().values()) > 0
+    assert {text: home.holds(text) for text in told} == {text: [] for text in told}
+    assert len(words(now)) == 30
+    assert now.verify() == []
+    now.close()
+    beside.close()
 
 
 def test_a_catalog_says_what_was_written(index: Index) -> None:

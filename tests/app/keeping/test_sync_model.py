@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -19,7 +20,7 @@ from core.config import Config, load
 from retrieval.catalog import Catalog
 from retrieval.index import Index
 from retrieval.search import search
-from retrieval.transaction import Transaction
+from retrieval.store import Writes
 from tests.app.tiny_embedder import WORDS, TinyEmbedder, build
 from tests.retrieval.sql import select
 
@@ -146,12 +147,15 @@ class Following(RuleBasedStateMachine):
         try:
             signal.alarm(60)
             alone()
-            self.patch.setattr(Catalog, "transaction", dying(transactions, committed))
-            with self.opened("data") as index:
-                sync(index, self.docs, self.cfg.ingest)
+            self.die(transactions, committed)
             status = 0
         finally:
             os._exit(status)
+
+    def die(self, transactions: int, committed: bool) -> None:
+        self.patch.setattr(Catalog, "transaction", dying(Catalog, transactions, committed))
+        with self.opened("data") as index:
+            sync(index, self.docs, self.cfg.ingest)
 
     @rule()
     def sync(self) -> None:
@@ -213,12 +217,12 @@ def alone() -> None:
     faiss.omp_set_num_threads(1)
 
 
-def dying(transactions: int, committed: bool) -> Callable[[Catalog], object]:
-    """`Catalog.transaction`, whose user is killed in the one after so many, before or after it is committed."""
-    transaction, left = Catalog.transaction, [transactions]
+def dying(kind: Any, transactions: int, committed: bool) -> Callable[[Any], object]:
+    """A catalog's `transaction`, whose user is killed in the one after so many, before or after it is committed."""
+    transaction, left = kind.transaction, [transactions]
 
     @contextmanager
-    def doomed(catalog: Catalog) -> Iterator[Transaction]:
+    def doomed(catalog: Any) -> Iterator[Writes]:
         last = left[0] == 0
         left[0] -= 1
         with transaction(catalog) as write:
@@ -234,14 +238,15 @@ def dying(transactions: int, committed: bool) -> Callable[[Catalog], object]:
 @pytest.mark.slow
 def test_after_any_changes_and_kills_a_sync_equals_a_fresh_build(tmp_path_factory: pytest.TempPathFactory) -> None:
     Following.embedder = build(tmp_path_factory.mktemp("tiny"))
-    run_state_machine_as_test(
-        Following,
-        settings=settings(
-            max_examples=int(os.environ.get("RAGSTONE_EXAMPLES", "12")),
-            stateful_step_count=25,
-            deadline=None,
-            database=None,
-            phases=[Phase.generate],  # to shrink a failure takes minutes
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-        ),
+    run_state_machine_as_test(Following, settings=machine_settings(12, 25))
+
+
+def machine_settings(examples: int, steps: int) -> settings:
+    return settings(
+        max_examples=int(os.environ.get("RAGSTONE_EXAMPLES", str(examples))),
+        stateful_step_count=steps,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],  # to shrink a failure takes minutes
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
