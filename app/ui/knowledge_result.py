@@ -55,8 +55,8 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "expected": "文件", "none": "未找到", "interval": "95% 区间", "figure": "指标", "mean": "均值",
         "out_of_date": "已过时（文档中不再有其依据）", "scan": "正在查看",
         "save": "正在保存", "estimate": "正在估算", "fetch": "正在下载", "reading": "正在读取并嵌入",
-        "search": "正在提问", "measure": "正在测速", "setup-look": "查看文件夹", "setup-examine": "检测", "setup-fetch": "下载",
-        "setup-change": "重新嵌入", "setup-back": "回退",
+        "search": "正在提问", "measure": "正在测速", "setup-look": "查看文件夹", "setup-examine": "检测",
+        "setup-fetch": "下载", "setup-change": "重新嵌入", "setup-back": "回退",
         "busy_setup": "“{}”仍在进行。请等待其结束，或取消它。",
     },
 }  # fmt: skip
