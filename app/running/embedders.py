@@ -115,6 +115,11 @@ def with_embedder(cfg: Config, value: str) -> Config:
         )
     if value == chosen(cfg.retrieval):
         return cfg
+    if cfg.app.database:  # what is shown of it, and the way back, are of generations in files
+        raise ConfigError(
+            "the page does not change the embedder of knowledge bases in a database",
+            "set retrieval.embedder, then `ragstone index --rebuild` each of them",
+        )
     changes = {"embedder": value, **dict.fromkeys(_OWN, "")}
     return cfg.model_copy(update={"retrieval": cfg.retrieval.model_copy(update=changes)})
 

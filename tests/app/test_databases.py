@@ -20,6 +20,7 @@ from app.keeping.plan import forecast
 from app.keeping.watch import follow
 from app.measuring import golden
 from app.running.bases import Bases
+from app.running.embedders import with_embedder
 from app.upkeep.purge import purge
 from core.config import Config
 from core.errors import CatalogError, ConfigError, ReadError
@@ -302,3 +303,8 @@ def test_a_dictionary_is_refused(shared: Config, embedder: Embedder, write: Writ
 def test_a_url_of_another_kind_is_refused(cfg: Config) -> None:
     with pytest.raises(ConfigError, match="no URL of a PostgreSQL"):
         Index.names(Path(cfg.app.data), "mysql://me:s3cret@host/none")
+
+
+def test_another_embedder_is_not_chosen_on_the_page(shared: Config) -> None:
+    with pytest.raises(ConfigError, match="does not change the embedder"):
+        with_embedder(shared, "multilingual")
