@@ -25,9 +25,8 @@ from llm.hub import hub_of
 from llm.pull import pull
 from retrieval import bundled
 from retrieval.catalog import Catalog
-from retrieval.check import sound
 from retrieval.embed import MULTILINGUAL, Embedder
-from retrieval.home import current, generations, rollback
+from retrieval.home import current, generations
 from retrieval.index import Index
 from retrieval.made import made_by
 from retrieval.plugged import embedder_of
@@ -179,7 +178,7 @@ def _embed_anew(state: State, cfg: Config, kb: str, embedder: Embedder, progress
     if _follows(state, kb):
         stage: Progress = lambda stage, done, total: progress(f"{stage} {kb}", done, total)  # noqa: E731
         return run(cfg, kb, rebuild=True, progress=stage, embedder=embedder)
-    empty = Index.open_next(state.bases.data, kb, embedder, chunker(cfg.ingest))
+    empty = Index.open_next(state.bases.data, kb, embedder, chunker(cfg.ingest), state.bases.database)
     empty.promote(cfg.app.keep_generations)
     empty.close()
     return Report()
@@ -206,7 +205,10 @@ def fetch(state: State, name: str, source: str, progress: Progress = quiet) -> P
 
 
 def earlier(state: State) -> dict[str, str]:
-    """Of each knowledge base whose generation before was made by another embedder, the value of that one."""
+    """Of each knowledge base whose generation before was made by another embedder, the value of that one.
+
+    Of those in a database none: there `ragstone rollback` leads back.
+    """
     found = {}
     for kb in state.bases.names():
         home = state.bases.data / kb
@@ -232,7 +234,7 @@ def back(state: State) -> str:
         check_free(state.settings, SETTING)
     for kb, made in before.items():
         if made == value:
-            rollback(state.bases.data / kb, sound)
+            Index.roll_back(state.bases.data, kb, state.bases.database)
     _configure(state, cfg)
     return value
 
