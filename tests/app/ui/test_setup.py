@@ -188,7 +188,7 @@ def test_another_embedder_is_tried_embeds_anew_and_leads_back(browser: Browser, 
         expect(found).to_contain_text("今后由 all-MiniLM-L6-v2 嵌入")
         expect(page.locator("#setup-step-embedder > button")).to_contain_text("all-MiniLM-L6-v2")
         assert tomllib.loads(file.read_text("utf-8"))["retrieval"]["embedder"] == "english"
-        expect(page.locator("#setup-embedders")).to_contain_text("可以退回 multilingual-e5-small：handbook")
+        expect(page.locator("#setup-embedders")).to_contain_text("可以回退 multilingual-e5-small：handbook")
         shot(page, "embedder-zh-2")
         sound(seen)
         page.click("#setup-back")
