@@ -11,6 +11,7 @@ import gradio as gr
 from starlette.concurrency import run_in_threadpool
 
 from app.messages.texts import TEXTS as TEXTS
+from app.running.chats import Reader
 from app.ui import pressed
 from app.ui.answering import Answering
 from app.ui.choice import choice
@@ -214,9 +215,13 @@ class _Talk(Answering):
 
     async def stopped(self, chat_id: str, search: str, request: gr.Request) -> Any:
         """End what is written in the conversation that is shown, and what waits there; what is there then."""
-        writing = await run_in_threadpool(self._writing_of, chat_id, request)
+        writing = self._writing.get(chat_id)
         if writing:
-            writing.stop()
+            async with writing.asking:  # what is asked from now on stands behind what was stopped
+                reader = await run_in_threadpool(self._owner, chat_id, request)
+                writing.stop()
+                for question in list(writing.waiting):
+                    await run_in_threadpool(self._unanswered, writing, reader, chat_id, question)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_STOP_S), writing.turn:
                     pass
@@ -224,12 +229,15 @@ class _Talk(Answering):
                 return self._skips(6)
         return await run_in_threadpool(self._stopped, chat_id, search, request)
 
-    def _writing_of(self, chat_id: str, request: gr.Request) -> Writing | None:
-        """What is written in a conversation of theirs. Raises `AccessError` where it is none of theirs."""
-        if not chat_id:
-            return None
-        self.chats.get(self._visitor(request)[1], chat_id)
-        return self._writing.get(chat_id)
+    def _owner(self, chat_id: str, request: gr.Request) -> Reader:
+        """Who asks. Raises `AccessError` where the conversation is none of theirs."""
+        _, reader = self._visitor(request)
+        self.chats.get(reader, chat_id)
+        return reader
+
+    def _unanswered(self, writing: Writing, reader: Reader, chat_id: str, question: int) -> None:
+        if writing.waiting.pop(question, None):
+            self.chats.reply(reader, chat_id, question, "", None, ())
 
     def _stopped(self, chat_id: str, search: str, request: gr.Request) -> list[Any]:
         said, reader = self._visitor(request)
@@ -330,9 +338,9 @@ class _Talk(Answering):
             async for shown in self._answered(chat_id, question, text, bases, open_mode, request):
                 yield shown
         finally:
-            if writing.waiting.pop(question, None):  # stopped before its turn
+            if question in writing.waiting:  # its page went before its turn
                 _, reader = await asyncio.to_thread(self._visitor, request)
-                await asyncio.to_thread(self.chats.reply, reader, chat_id, question, "", None, ())
+                await asyncio.to_thread(self._unanswered, writing, reader, chat_id, question)
 
     async def _answered(
         self, chat_id: str, question: int, text: str, bases: list[str], open_mode: bool, request: gr.Request
