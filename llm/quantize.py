@@ -26,7 +26,7 @@ Pruner = Literal["", "sparsegpt", "wanda"]
 Pattern = Literal["2:4", "any"]
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
-SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
+SCHEMES: tuple[Scheme, ...] = tuple(scheme for scheme in get_args(Scheme) if scheme != "none")
 PINS = Path(__file__).with_name("compressor.txt")
 JOB, OUTCOME, WEIGHTS, LOG = "job.json", "outcome.json", "model", "compressor.log"
 _WORKER = Path(__file__).with_name("compress_worker.py")
@@ -76,7 +76,7 @@ def check_target(scheme: Scheme, target: str, sizes: Sizes) -> str:
     Raises `ConfigError` where it cannot be served, saying which formats can.
     """
     if reason := _refused(scheme, target, sizes):
-        others = [other for other in SCHEMES if other != "none" and not _refused(other, target, sizes)]
+        others = [other for other in SCHEMES if not _refused(other, target, sizes)]
         hint = f"use --scheme {' or '.join(others)}" if others else "serve the model unquantized there"
         raise ConfigError(f"vLLM cannot serve {scheme} on {target}: {reason}", hint)
     if scheme == "fp8" and target == "cpu":
