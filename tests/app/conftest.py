@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from llm.endpoint import SERVERS
 from retrieval import bundled
 from tests.app.app_process import ROOT, chromium, index
 from tests.app.stub_model import Stub, serving
@@ -41,6 +42,7 @@ def model_server() -> Iterator[Stub]:
 def stub(model_server: Stub) -> Stub:
     """The stub, without what another test told it."""
     model_server.reset()
+    SERVERS.forget(model_server.base_url)  # what it served to another test is asked anew
     return model_server
 
 
