@@ -63,7 +63,8 @@ class Answering:
         begun = await run_in_threadpool(self._begun, reader, chat_id, question, named, said)
         reply, needed, history, before, listed = begun
         shown = writing.messages([*before, bot("…")])
-        yield gr.Textbox(stop_btn=True), chat_id, shown, evidence((), "", said), listed, ""
+        first = (chat_id, shown, evidence((), "", said), listed, "")
+        yield writing.box(), *first
         own = _Answering(reply, before, lambda written: chats.amend(reply, written, None))
         trouble = line = ""
         try:
@@ -76,8 +77,8 @@ class Answering:
                 events = answer(index, put, plan, history, where, also=also)
                 events = guarded(self.state, request, reader.owner, needed, events)
                 async with aclosing(self._streamed(events, own, writing, said)) as stream:
-                    async for shown in stream:
-                        yield shown
+                    async for step in _whole(writing, first, stream):
+                        yield step
         except RagstoneError as error:
             trouble = says(error, said)
             line = f"⚠️ {safe_markdown(trouble)}" if isinstance(error, AccessError) else ""
@@ -108,7 +109,8 @@ class Answering:
 
         own = _Answering(message, messages(branch[:-1], said), keep, begun, begun)
         shown = writing.messages([*own.before, bot(safe_markdown(begun))])
-        yield gr.Textbox(stop_btn=True), gr.skip(), shown, *self._skips(3)
+        first = (chat_id, shown, *self._skips(3))
+        yield writing.box(), *first
         try:
             with self.state.limits.admit(caller(request, reader.owner)):
                 kb = next((source.hit.kb for source in cut.sources), "") or self._choice([], reader)[0]
@@ -117,8 +119,8 @@ class Answering:
                 plan = await planned(self._settings(chat_id), index.home)
                 events = guarded(self.state, request, reader.owner, needed, go_on(cut, plan))
                 async with aclosing(self._streamed(events, own, writing, said)) as stream:
-                    async for shown in stream:
-                        yield shown
+                    async for step in _whole(writing, first, stream):
+                        yield step
         except RagstoneError as error:
             line = f"⚠️ {safe_markdown(says(error, said))}"
         finally:
@@ -233,3 +235,13 @@ class Answering:
 def bot(text: str) -> dict[str, str]:
     """An answer as the chat shows it."""
     return {"role": "assistant", "content": text}
+
+
+async def _whole(writing: Writing, before: Sequence[Any], steps: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """Each step with all that was shown until then; what is as it was is not sent.
+
+    Of two steps that come within one frame the page applies the last alone (gradio 6.31).
+    """
+    async for _, *step in steps:
+        before = [old if new == gr.skip() else new for old, new in zip(before, step, strict=True)]
+        yield writing.box(), *before

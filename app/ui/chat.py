@@ -1,6 +1,7 @@
 """The Chat tab: widgets and wiring. What was said is kept by app/running/chats.py; here it is asked and shown."""
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -31,6 +32,7 @@ NAME, ROLE = "chat", "reader"
 _TWICE_S = 1.0
 _PAGES = 1000  # of which it is remembered what they began
 _STOP_S = 5.0
+_EMPTIES_S = 0.5  # steps that come so soon after a question empty the box too: the page may apply but the last of them
 _LONGEST_REASON = 200  # characters of what a vote says
 _REASONS = ("reason_wrong", "reason_incomplete", "reason_source", "reason_missing")
 
@@ -333,7 +335,8 @@ class _Talk(Answering):
             question = await run_in_threadpool(put)
         writing.waiting[question] = {"role": "user", "content": safe_markdown(text, {})}
         shown = writing.messages(writing.shown) if writing.turn.locked() else gr.skip()
-        yield gr.Textbox(value="", stop_btn=True), chat_id, shown, *self._skips(3)
+        writing.empties_until = time.monotonic() + _EMPTIES_S
+        yield writing.box(), chat_id, shown, *self._skips(3)
         try:
             async for shown in self._answered(chat_id, question, text, bases, open_mode, request):
                 yield shown

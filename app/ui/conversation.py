@@ -10,6 +10,8 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
+import gradio as gr
+
 from app.answering.answer import Event
 from app.answering.backend import HOW_TO
 from app.answering.plan import request
@@ -36,7 +38,7 @@ class Writing:
     what it was last shown; and the questions that wait behind it, by their ids.
 
     `going`: what carries the answer out. `stops`: how often it was stopped, and how often before what has the turn was
-    asked.
+    asked. `empties_until`: when what was asked is out of the box for sure, by `time.monotonic`.
     """
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -45,6 +47,7 @@ class Writing:
     waiting: dict[int, dict[str, str]] = field(default_factory=dict)
     going: asyncio.Task[None] | None = None
     stops: int = 0
+    empties_until: float = 0.0
     _stops_before: int = 0
 
     @asynccontextmanager
@@ -54,6 +57,11 @@ class Writing:
         async with self.turn:
             self._stops_before = before
             yield self.stops == before
+
+    def box(self) -> gr.Textbox:
+        """The box below it while it is answered: with a button to stop, and emptied of what was just asked."""
+        emptied = time.monotonic() < self.empties_until
+        return gr.Textbox(value="", stop_btn=True) if emptied else gr.Textbox(stop_btn=True)
 
     def stop(self) -> None:
         """End the answer, and what waits behind it."""

@@ -2,11 +2,13 @@
 
 import asyncio
 import shutil
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 from starlette.requests import Request
 
@@ -14,7 +16,7 @@ from app.answering.answer import Event, Step, Text
 from app.messages.texts import TEXTS, Tongue
 from app.running.bases import State
 from app.running.users import User
-from app.ui.answering import _Answering
+from app.ui.answering import _Answering, _whole
 from app.ui.chat import _Talk
 from app.ui.conversation import Writing, reader_of
 from core.config import load
@@ -112,6 +114,29 @@ def test_what_waits_when_it_is_stopped_is_not_begun_and_what_is_asked_after_it_i
         with pytest.raises(ModelError):
             await after
         assert told == [False, True]
+
+    run(steps)
+
+
+def test_each_step_holds_all_that_the_ones_before_it_showed() -> None:
+    """So that a page which applies the last of some steps alone misses nothing."""
+
+    async def steps() -> None:
+        async def source() -> AsyncGenerator[Any, None]:
+            yield gr.skip(), gr.skip(), gr.skip(), "evidence", "found"
+            yield gr.skip(), gr.skip(), "text", gr.skip(), gr.skip()
+
+        writing = Writing(empties_until=time.monotonic() + 60)
+        shown = [step async for step in _whole(writing, ("chat", "…", "", "list"), source())]
+        assert [step[1:] for step in shown] == [
+            ("chat", "…", "evidence", "found"),
+            ("chat", "text", "evidence", "found"),
+        ]
+        assert all(step[0].stop_btn and step[0].value == "" for step in shown)
+        writing.empties_until = 0.0
+        (last, *_), *_ = [step async for step in _whole(writing, ("chat", "…", "", "list"), source())]
+        assert last.stop_btn
+        assert last.constructor_args.keys() == {"stop_btn"}  # a draft that is being typed stays
 
     run(steps)
 
