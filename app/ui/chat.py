@@ -335,8 +335,9 @@ class _Talk(Answering):
             question = await run_in_threadpool(put)
         writing.waiting[question] = {"role": "user", "content": safe_markdown(text, {})}
         shown = writing.messages(writing.shown) if writing.turn.locked() else gr.skip()
-        writing.empties_until = time.monotonic() + _EMPTIES_S
-        yield writing.box(), chat_id, shown, *self._skips(3)
+        if not writing.turn.locked():  # else the steps of another question are shown, and a draft stays
+            writing.empties_until = time.monotonic() + _EMPTIES_S
+        yield gr.Textbox(value="", stop_btn=True), chat_id, shown, *self._skips(3)
         try:
             async for shown in self._answered(chat_id, question, text, bases, open_mode, request):
                 yield shown
