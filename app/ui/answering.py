@@ -149,6 +149,7 @@ class Answering:
                     shown = evidence(event.sources, event.query, said, (), event.trace, message=own.reply)
                     yield *self._skips(3), shown, *self._skips(2)
                 elif isinstance(event, Text):
+                    writing.empties_until = 0.0  # who sees words may be typing the next question
                     own.written = own.begun if event.anew else own.written + event.delta
                     now = time.monotonic()
                     if now >= next_keep:
