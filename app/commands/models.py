@@ -65,13 +65,6 @@ def suits(
     target: Annotated[
         str, typer.Option("--target", help="What is to serve it: auto (this machine), cpu, or e.g. cuda-8.9.")
     ] = "auto",
-    prune: Annotated[
-        Pruner, typer.Option("--prune", help="Set weights to zero first: sparsegpt or wanda.", show_default=False)
-    ] = "",
-    sparsity: Annotated[float, typer.Option("--sparsity", help="The share of the weights that --prune takes.")] = 0.5,
-    pattern: Annotated[
-        Pattern, typer.Option("--pattern", help="Of what --prune takes: two of every four, or any.")
-    ] = "2:4",
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Say how a model can be trained, made smaller and served; a folder with its config.json is enough."""
