@@ -13,7 +13,7 @@ from app.ui.knowledge_job import noted, pressable, shown, told
 from app.ui.knowledge_result import duration, lines, result, table
 from app.ui.knowledge_result import panel as job_panel
 from app.ui.markup import markup
-from app.ui.setup_part import Part, begin, latest
+from app.ui.setup_part import Part, begin, canceller, latest
 from core.config import Config
 from core.errors import ConfigError
 
@@ -93,7 +93,7 @@ def build(state: "State", say: Any, kb: str) -> Part:
         fetch.click(_fetcher(state), [name, source], None, **quietly),
         use.click(_user(state), [ready], None, **quietly),
         back.click(_backer(state), None, None, **quietly),
-        cancel.click(_canceller(state), None, None, **quietly),
+        cancel.click(canceller(state, lambda: [latest(state, *_ALL)]), None, None, **quietly),
     ]
     return Part([found, use, cancel, ready], [listed, back], begins, [])
 
@@ -253,15 +253,3 @@ def _backer(state: "State") -> Any:
         begin(state, _BACK, user.name, lambda progress: embedders.back(state), said, *_ALL)
 
     return told(back)
-
-
-def _canceller(state: "State") -> Any:
-    import gradio as gr
-
-    def cancel(request: gr.Request) -> None:
-        state.users.require(request, "admin")
-        job = latest(state, *_ALL)
-        if job and job.state == "running":
-            state.jobs.cancel(job.id)
-
-    return told(cancel)

@@ -19,7 +19,7 @@ from app.ui.knowledge_result import TEXTS as RESULT_TEXTS
 from app.ui.knowledge_result import duration, failures, lines, listed, table
 from app.ui.knowledge_result import panel as job_panel
 from app.ui.markup import markup
-from app.ui.setup_part import Part, begin, latest
+from app.ui.setup_part import Part, begin, canceller, latest
 from core.errors import ReadError
 from retrieval.home import check_name
 
@@ -86,7 +86,7 @@ def build(state: "State", say: Any, kb: str) -> Part:
     pick.change(_opener(state), [pick], [path, places], **quietly)
     looks = [one(_looker(state), [path, base], None, **quietly) for one in (look.click, path.submit)]
     reads = read.click(_reader(state), [ready], None, **quietly)
-    cancels = cancel.click(_canceller(state), None, None, **quietly)
+    cancels = cancel.click(canceller(state, lambda: (latest(state, _LOOK), _reading(state))), None, None, **quietly)
     return Part([plan, read, cancel, ready], [places], [*looks, reads, cancels], [reads])
 
 
@@ -224,15 +224,3 @@ def _reader(state: "State") -> Any:
         begin_on_base(state, "index", kb, user.name, lambda progress: state.bases.update(kb, progress), said)
 
     return told(read)
-
-
-def _canceller(state: "State") -> Any:
-    import gradio as gr
-
-    def cancel(request: gr.Request) -> None:
-        state.users.require(request, "admin")
-        for job in (latest(state, _LOOK), _reading(state)):
-            if job and job.state == "running":
-                state.jobs.cancel(job.id)
-
-    return told(cancel)

@@ -1,12 +1,12 @@
 """What the three steps of the Set up tab share: what the tab fills of each, and long work as it is shown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app.messages.texts import Tongue
 from app.running.jobs import Job
-from app.ui.knowledge_job import shown
+from app.ui.knowledge_job import shown, told
 from app.ui.knowledge_result import TEXTS, title
 
 if TYPE_CHECKING:
@@ -38,3 +38,16 @@ def begin(state: "State", key: str, owner: str, work: Callable[[Any], Any], said
     if running is not None and running.state == "running":
         raise shown(TEXTS[said]["busy_setup"].format(title(running, TEXTS[said])))
     return state.jobs.start(key, key, owner, work)
+
+
+def canceller(state: "State", jobs: Callable[[], Iterable[Job | None]]) -> Any:
+    """A callback that cancels those of some jobs that are running."""
+    import gradio as gr
+
+    def cancel(request: gr.Request) -> None:
+        state.users.require(request, "admin")
+        for job in jobs():
+            if job and job.state == "running":
+                state.jobs.cancel(job.id)
+
+    return told(cancel)
