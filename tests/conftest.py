@@ -18,7 +18,7 @@ from core.types import F32
 from retrieval.embed import Embedder
 from retrieval.light import Light
 
-pytest_plugins = ["tests.fixtures_vllm", "tests.fixtures_smollm"]
+pytest_plugins = ["tests.fixtures_vllm", "tests.fixtures_smollm", "tests.fixtures_postgres"]
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist ignores Ctrl-C, and what it starts would too
 

@@ -4,11 +4,9 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -29,22 +27,9 @@ from retrieval.filters import Filter
 from retrieval.index import Index
 from tests.app.app_process import running as running_app
 from tests.conftest import ROOT
-from tests.retrieval.pg import Cluster, running
+from tests.retrieval.pg import Cluster
 
 Write = Callable[[str, str], Path]
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def shared(cfg: Config, cluster: Cluster) -> Config:
-    """The configuration of an installation with an empty database."""
-    url = cluster.database(uuid.uuid4().hex)
-    return cfg.model_copy(update={"app": cfg.app.model_copy(update={"database": url})})
 
 
 def paths(base: KnowledgeBase, question: str, where: Filter | None = None) -> list[str]:

@@ -2,7 +2,6 @@
 
 import math
 import os
-import tempfile
 import threading
 import time
 import uuid
@@ -22,15 +21,9 @@ from retrieval.index import Index
 from retrieval.lexical import words_of
 from retrieval.transaction import Indexed
 from tests.retrieval.homes import DIMENSION, HOMES, Given, Home, document, elsewhere, embed, held, ids_of, put, vector
-from tests.retrieval.pg import Cluster, running
+from tests.retrieval.pg import Cluster
 
 ODD = ("gb/t5972", "c++", "a'b", "第12条", "\\", 'say "x"', "e-4102", "10.0.0.1", "naïve", "𠮷野")
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as cluster:
-        yield cluster
 
 
 @pytest.fixture(params=sorted(HOMES))

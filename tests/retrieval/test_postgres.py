@@ -1,9 +1,7 @@
 """What is PostgreSQL's own among the promises of a home."""
 
-import tempfile
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -21,13 +19,7 @@ from retrieval.postgres.server import Server
 from retrieval.postgres.server import server as server_of
 from retrieval.postgres.writes import quoted, stored
 from tests.retrieval.homes import Postgres, document, held, ids_of, put, vector
-from tests.retrieval.pg import Cluster, running
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as cluster:
-        yield cluster
+from tests.retrieval.pg import Cluster
 
 
 @pytest.fixture(scope="module")

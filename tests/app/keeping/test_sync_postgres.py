@@ -1,7 +1,6 @@
 """Whatever happens to a folder, and wherever a sync into PostgreSQL is killed, it ends as a fresh build of files."""
 
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,15 +15,9 @@ from retrieval.postgres import server
 from retrieval.postgres.catalog import PgCatalog
 from tests.app.keeping.test_sync_model import QUERIES, Following, dying, machine_settings, rankings
 from tests.app.tiny_embedder import build
-from tests.retrieval.pg import Cluster, running
+from tests.retrieval.pg import Cluster
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as cluster:
-        yield cluster
 
 
 class FollowingThere(Following):

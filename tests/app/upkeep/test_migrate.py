@@ -4,9 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,22 +21,8 @@ from retrieval.carry import whole
 from retrieval.embed import Embedder
 from retrieval.index import Index
 from tests.conftest import ROOT
-from tests.retrieval.pg import Cluster, running
 
 Write = Callable[[str, str], Path]
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with tempfile.TemporaryDirectory() as folder, running(Path(folder)) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def shared(cfg: Config, cluster: Cluster) -> Config:
-    """The configuration of the same installation with an empty database."""
-    url = cluster.database(uuid.uuid4().hex)
-    return cfg.model_copy(update={"app": cfg.app.model_copy(update={"database": url})})
 
 
 @pytest.fixture
