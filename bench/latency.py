@@ -10,7 +10,8 @@ chunk moved a little. In one process and on the same two indexes:
   takes for such a question added.
 - filtered: the same search among the documents of a tag that 0.01 % to 99 % of them bear, in processor time, which
   other work on the machine hardly moves, and how many times that of the search among all it is; first is what it takes
-  to find out which chunks those are, once for a filter until the documents change.
+  to find out which chunks those are, once for a filter until the documents change; census what it takes to learn of
+  which document each chunk is, once for a process.
 - open: a fresh process's first search, without the imports. add: one document committed, then searched for.
 - memory: resident set of a process that has opened the knowledge base and searched it.
 """
@@ -136,7 +137,9 @@ def measure(data: Path, chunks: int, embed_s: float) -> dict[str, Any]:
     dense = [_seconds(lambda t=text: index.store.dense(asked[t], cfg.candidates)) for text in texts]
     faiss_s, tantivy_s = _bare(index, asked, cfg.candidates)
     bare = [a + b for a, b in zip(faiss_s, tantivy_s, strict=True)]
-    filtered = {f"{share:.2%}": _filtered(index, asked, cfg, tag) for share, tag in _SHARES.items()}
+    filters = Filters()
+    census = _cpu_seconds(lambda: filters.allowed(index.files, Filter(paths=("none",))))
+    filtered = {f"{share:.2%}": _filtered(index, asked, cfg, tag, filters) for share, tag in _SHARES.items()}
     recall = index.store.recall()
     added = [_add(index, given, cfg, i) for i in range(_ADDED)]
     result = {
@@ -148,6 +151,7 @@ def measure(data: Path, chunks: int, embed_s: float) -> dict[str, Any]:
         "faiss": _percentiles(faiss_s),
         "tantivy": _percentiles(tantivy_s),
         "hybrid_to_bare": round(percentile(hybrid, 0.5) / percentile(bare, 0.5), 2),
+        "census_ms": round(census * 1000, 1),
         "filtered": filtered,
         "recall_at_10": round(recall, 4),
         "add_and_search": _percentiles(added),
@@ -157,11 +161,11 @@ def measure(data: Path, chunks: int, embed_s: float) -> dict[str, Any]:
     return result
 
 
-def _filtered(index: Index, asked: dict[str, F32], cfg: RetrievalConfig, tag: str) -> dict[str, Any]:
+def _filtered(index: Index, asked: dict[str, F32], cfg: RetrievalConfig, tag: str, filters: Filters) -> dict[str, Any]:
     """The figures of the same questions among the documents of a tag, and their ratios to those among all."""
     where = Filter(tags=(tag,))
-    first = _cpu_seconds(lambda: Filters().allowed(index.files, where))
-    among = Filters().allowed(index.files, where)
+    first = _cpu_seconds(lambda: filters.allowed(index.files, where))
+    among = filters.allowed(index.files, where)
     figures: dict[str, Any] = {"chunks": len(among), "first_ms": round(first * 1000, 1)}
     ways: dict[str, Callable[[str, bool], object]] = {
         "hybrid": lambda text, limit: search(index, [text], cfg, where=where if limit else None),

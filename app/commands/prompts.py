@@ -1,6 +1,7 @@
-"""The commands on prompts: prompts (list, show, diff, new, import, export, compare, promote, rollback), tune prompt."""
+"""Commands on prompts (list, show, diff, new, import, export, compare, demos, promote, rollback), and tune prompt."""
 
 import asyncio
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -184,6 +185,37 @@ def compare(
         if not question:
             remember(index.home, result)
     print_json(result) if as_json else _show_compared(result)
+
+
+@prompting.command()
+def demos(
+    ctx: typer.Context, label: Label, kb: Kb = None, questions: Questions = None,
+    count: Annotated[int, typer.Option("--count", min=1, max=8, help="Demonstrations a language.")] = 4,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Show a prompt how to reason by answers of the model's own that are right and cited (Auto-CoT): NAME-shown."""
+    from app.answering.backend import resolve
+    from app.answering.promotions import chosen
+    from app.prompting.chains import show as shown_by
+    from app.prompting.compare import check_model, golden_questions, read_questions
+
+    settings: Settings = ctx.obj
+    cfg = settings.config
+    choice = chosen(_library(cfg), label)
+    backend = asyncio.run(resolve(cfg.llm))
+    check_model(backend)
+    with opened(settings, kb) as index, progress_bars() as progress:
+        asked = read_questions(questions) if questions else golden_questions(index)
+        made = shown_by(index, asked, choice, cfg, backend, count, progress)
+        name = index.name
+    if as_json:
+        print_json({"kb": name, "prompt": made.prompt.label, "demonstrated": made.chosen, "passed_over": made.passed})
+        return
+    for question in made.chosen:
+        out.print(f"  {question}", markup=False, highlight=False)
+    out.print(f"{made.prompt.label}: {made.prompt.notes}; {made.passed} answers passed over", markup=False)
+    of = f"{choice.name}/v{choice.version:03d}"
+    out.print(f"  ragstone prompts compare {of} {made.prompt.label} --kb {shlex.quote(name)}", markup=False)
 
 
 @prompting.command()

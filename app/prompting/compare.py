@@ -27,7 +27,7 @@ from core.types import Answer
 from llm import chat
 from llm.endpoint import Endpoint
 from prompts import context
-from prompts.load import load
+from prompts.load import Prompt, load
 from retrieval.index import Index
 
 if TYPE_CHECKING:
@@ -123,6 +123,21 @@ def _parsed(where: str, line: str) -> Asked:
         )
     own = texts["id"] or digest(f"{texts['question']}\0{texts['file']}").hex()[:10]
     return Asked(own, texts["question"].strip(), gold, texts["file"])
+
+
+def unseen(asked: Sequence[Asked], prompts: Sequence[Prompt]) -> list[Asked]:
+    """The questions that none of the prompts demonstrates: what a model was shown cannot be scored.
+
+    Raises `EvalError` where none is left.
+    """
+    shown = {demo.values.get("question") for p in prompts for demos in p.demos.values() for demo in demos}
+    left = [each for each in asked if each.gold is None or each.question not in shown]
+    if not left:
+        raise EvalError(
+            f"each of the {len(asked)} questions is demonstrated by a prompt that is to be scored",
+            "approve more golden questions, or name other prompts",
+        )
+    return left
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------
@@ -232,11 +247,14 @@ def compare(
     index: Index, asked: Sequence[Asked], choices: Sequence[Choice], cfg: Config, backend: Backend, *,
     names: Sequence[str] = OBJECTIVE, judged: bool = False, progress: Progress = quiet,
 ) -> dict[str, Any]:  # fmt: skip
-    """The questions by each choice, the others against the first, as plain data. Raises `ConfigError`, `ModelError`."""
+    """The questions by each choice, the others against the first, as plain data.
+
+    Those that a prompt demonstrates are left out. Raises `ConfigError`, `EvalError` where none is left, `ModelError`.
+    """
     check_model(backend)
     names = check_objective(names)
-    for choice in choices:
-        check_answers(load(Path(cfg.prompts.library), choice.name, choice.version))
+    prompts = [check_answers(load(Path(cfg.prompts.library), choice.name, choice.version)) for choice in choices]
+    given, asked = len(asked), unseen(asked, prompts)
     sides = [(choice.label, applied(cfg, choice)) for choice in choices]
     found = asyncio.run(_in_turn(index, asked, sides, backend, judged, progress))
     values = [[objective(outcome.row, names) for outcome in outcomes] for outcomes in found]
@@ -254,6 +272,7 @@ def compare(
     ]
     return {
         "kb": index.name, "model": backend.model, "objective": list(names), "questions": len(asked),
+        "demonstrated": given - len(asked),
         "variants": variants, "rows": rows, "when": time.strftime("%Y-%m-%d %H:%M:%S"),
     }  # fmt: skip
 

@@ -22,7 +22,8 @@ from app.answering.backend import Backend
 from app.answering.promotions import VARIABLES, Choice, check_answers, plain, present, settings_for
 from app.keeping.index import Progress, quiet
 from app.measuring.scores import means, objective, paired
-from app.prompting.compare import Asked, check_model, check_objective, side_by_side
+from app.prompting.chains import SHOWN
+from app.prompting.compare import Asked, check_model, check_objective, side_by_side, unseen
 from app.prompting.demos import pool_of
 from app.prompting.report import read_report, verdict, write_report
 from app.prompting.study import TUNED, Request, Sides, Study
@@ -76,7 +77,7 @@ def tune(
     now, base = present(cfg, index.home), settings_for(cfg, index.home)
     library = Path(cfg.prompts.library)
     candidates = _candidates(library, request, now)
-    split = sides(asked, request.seed, request.demos > 0)
+    split = sides(unseen(asked, candidates), request.seed, request.demos > 0)
     settings = _settings(request, base, backend, now, candidates, split)
     folder = index.home / STUDIES / str(settings["id"])
     with _alone(folder):
@@ -96,7 +97,9 @@ def _candidates(library: Path, request: Request, now: Choice) -> list[Prompt]:
         found.append(check_answers(load(library, name, int(version or 0))))
     if not request.prompts:
         found += [load(library, now.name, number) for number in versions(library, now.name)]
-        found += [load(library, name) for name in names(library) if not name.endswith(TUNED) and name != now.name]
+        found += [
+            load(library, name) for name in names(library) if not name.endswith((TUNED, SHOWN)) and name != now.name
+        ]
     return list({prompt.label: prompt for prompt in found if set(prompt.variables) == VARIABLES}.values())
 
 
