@@ -34,7 +34,10 @@ log = logging.getLogger(__name__)
 _DEFAULTS = Config()
 SECRETS = frozenset({"app.database", "llm.api_key", "retrieval.rerank_key"})
 _SECRET = re.compile(r"key|token$|secret|password", re.IGNORECASE)
-PATHS = frozenset({"app.data", "app.folders", "llm.vllm_env", "llm.adapters", "llm.compressor_env", "prompts.library"})
+PATHS = frozenset({
+    "app.data", "app.folders", "llm.vllm_env", "llm.adapters", "llm.compressor_env", "llm.converter_env",
+    "prompts.library",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,6 +153,7 @@ class LlmConfig(_Section):
     ab_base_url: str = ""
     ab_model: str = ""
     compressor_env: str = ".compressor"
+    converter_env: str = ".converter"
 
     @field_validator("ports")
     @classmethod

@@ -184,12 +184,18 @@ def _context(found: dict[str, Any], model: str) -> int | None:
     asked: set[str] = set()
     while model in found and model not in asked:
         asked.add(model)
-        if isinstance(length := found[model].get("max_model_len"), int):
+        if (length := _length(found[model])) is not None:
             return length
         model = str(found[model].get("parent"))
-    wholes = {row.get("max_model_len") for row in found.values() if not row.get("parent")}
-    length = wholes.pop() if model != "None" and len(wholes) == 1 else None  # its parent has another name here
-    return length if isinstance(length, int) else None
+    wholes = {_length(row) for row in found.values() if not row.get("parent")}
+    return wholes.pop() if model != "None" and len(wholes) == 1 else None  # its parent has another name here
+
+
+def _length(row: dict[str, Any]) -> int | None:
+    """The context of one request, as vLLM and SGLang tell it, or llama.cpp, which shares its own among its slots."""
+    own = row.get("meta")
+    told = row.get("max_model_len", own.get("n_ctx") if isinstance(own, dict) else None)
+    return told if isinstance(told, int) else None
 
 
 def client_of(url: str, timeout_s: float) -> "httpx.AsyncClient":

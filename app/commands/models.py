@@ -1,4 +1,4 @@
-"""The commands on models: models (list, show, merge, votes, rollback), promote, quantize, parity."""
+"""The commands on models: models (list, show, merge, export, votes, rollback), promote, quantize, parity."""
 
 import json
 from dataclasses import asdict
@@ -14,6 +14,7 @@ from app.commands.terminal import AsJson, Kb, err, noted, out, print_json, progr
 from core.config import Config
 from core.errors import ConfigError
 from llm import registry
+from llm.gguf_export import Form
 from llm.quantize import Pattern, Pruner, Scheme
 from llm.registry import parity_of, size
 from retrieval.index import Index
@@ -103,6 +104,25 @@ def merge(
     data = Path(ctx.obj.config.app.data)
     folder = merge_weights(find(data, name), base, registry.home(data, result) if result else None)
     print_json({"model": str(folder)}) if as_json else out.print(str(folder), markup=False, highlight=False)
+
+
+@models.command()
+def export(
+    ctx: typer.Context, name: Model,
+    to: Annotated[Path, typer.Option("--to", help="The file to write, e.g. model.gguf.")],
+    form: Annotated[Form, typer.Option("--as", help="Of the weights: 8 bits, or 16.")] = "q8_0",
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Write a model as a GGUF file, for llama.cpp, Ollama and LM Studio; an adapter is merged first."""
+    from app.training.quantize import find, whole
+    from llm.gguf_export import export as write
+
+    config: Config = ctx.obj.config
+    told = write(config.llm, whole(find(Path(config.app.data), name)), to.expanduser(), form, _say)
+    if as_json:
+        print_json(told)
+        return
+    out.print(f"{told['file']}: {size(told['bytes'])}, sha256 {told['sha256']}", markup=False, highlight=False)
 
 
 @models.command()
