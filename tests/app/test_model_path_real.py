@@ -24,9 +24,10 @@ from app.keeping.index import run as index_run
 from app.training import adapt, dataset, parity, quantize
 from app.upkeep.doctor import examine
 from core.config import LlmConfig, Settings, load
-from llm import fit, registry
+from llm import fit, harness, registry
 from llm.examples import read_examples
 from llm.methods import Shape
+from llm.serve import base_url
 from llm.supervise import Supervisor
 from llm.trainers import Settings as Tuning
 from retrieval.embed import Embedder
@@ -34,6 +35,7 @@ from retrieval.index import Index
 from tests import compressor
 from tests.conftest import ROOT, SMALL
 from tests.fixtures_vllm import free_port
+from tests.llm import hellaswag
 
 pytest.importorskip("trl")
 pytest.importorskip("peft")
@@ -125,6 +127,16 @@ def test_a_pretrained_model_is_tuned_on_the_handbook_made_smaller_proven_and_ser
         question = read_examples(data / "datasets" / "hr" / "train.jsonl")[0].prompt[-1].content
         done = asked(promoted, question)
         checks = {check.name: check for check in examine(promoted.config)}
+        hellaswag.write(tmp_path)
+        exam = harness.Exam(("hellaswag",), str(tmp_path))
+        seen: list[tuple[str, int, int]] = []
+        url = base_url(promoted.config.llm)
+        scored = harness.ask(url, "small", folder, 2048, exam, lambda *told: seen.append(told))
+        hellaswag.write(tmp_path, right=2)
+        wrong = harness.ask(url, "small", folder, 2048, exam, lambda *told: None)
+    assert (scored["questions"], scored["scores"]["hellaswag"]["acc"]) == (4, 1.0)
+    assert seen[-1] == ("questions", 16, 16)  # the likelihood of each ending
+    assert wrong["scores"]["hellaswag"]["acc"] == 0.0
     assert done.answer.model == "small"
     assert done.answer.text.strip()
     assert checks["answers"].ok

@@ -57,6 +57,15 @@ def test_an_environment_made_by_hand_is_used_as_it_is(small_env: LlmConfig) -> N
 
 
 @pytest.mark.slow
+def test_a_link_to_an_environment_is_that_environment(small_env: LlmConfig, tmp_path: Path) -> None:
+    made = vllm_env.ensure(small_env, quiet)
+    (tmp_path / "link").symlink_to(small_env.vllm_env)
+    linked = small_env.model_copy(update={"vllm_env": str(tmp_path / "link")})
+    assert vllm_env.ready(linked)  # else it would be made anew, and what is there removed
+    assert vllm_env.ensure(linked, quiet) == made
+
+
+@pytest.mark.slow
 def test_of_two_processes_one_makes_the_environment_and_the_other_waits(small_env: LlmConfig) -> None:
     lines: list[list[str]] = [[], []]
     threads = [threading.Thread(target=vllm_env.ensure, args=(small_env, said.append)) for said in lines]
