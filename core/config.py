@@ -19,12 +19,21 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from core.errors import ConfigError
 from core.places import HOME
-from core.sections import AppConfig, Config, IngestConfig, LlmConfig, PromptsConfig, RetrievalConfig
+from core.sections import (
+    AppConfig,
+    Config,
+    IngestConfig,
+    LdapConfig,
+    LlmConfig,
+    OidcConfig,
+    PromptsConfig,
+    RetrievalConfig,
+)
 from core.sources import in_bucket
 
 __all__ = [
-    "AppConfig", "Config", "IngestConfig", "LlmConfig", "PromptsConfig", "RetrievalConfig", "Settings",
-    "default_path", "load",
+    "AppConfig", "Config", "IngestConfig", "LdapConfig", "LlmConfig", "OidcConfig", "PromptsConfig", "RetrievalConfig",
+    "Settings", "default_path", "load",
 ]  # fmt: skip
 
 ENV_PREFIX = "RAGSTONE_"
@@ -32,11 +41,11 @@ log = logging.getLogger(__name__)
 
 
 _DEFAULTS = Config()
-SECRETS = frozenset({"app.database", "llm.api_key", "retrieval.rerank_key"})
+SECRETS = frozenset({"app.database", "ldap.bind_password", "llm.api_key", "oidc.client_secret", "retrieval.rerank_key"})
 _SECRET = re.compile(r"key|token$|secret|password", re.IGNORECASE)
 PATHS = frozenset({
-    "app.data", "app.folders", "llm.vllm_env", "llm.adapters", "llm.compressor_env", "llm.converter_env",
-    "prompts.library",
+    "app.data", "app.folders", "ldap.ca_file", "llm.vllm_env", "llm.adapters", "llm.compressor_env",
+    "llm.converter_env", "prompts.library",
 })  # fmt: skip
 
 

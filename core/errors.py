@@ -8,6 +8,7 @@
     ├── ModelError           a model or its server: unreachable, slow, refused, out of context
     ├── PromptError          a prompt file is missing, malformed or lacks a variable
     ├── AccessError          somebody may not do this, or did not say who they are
+    ├── ProviderError        who keeps accounts elsewhere, a provider or a directory, is away or says what cannot be
     ├── EvalError            an evaluation folder is not in the expected form
     └── DatasetError         a training set is missing, malformed or unfit for the model
 
@@ -64,6 +65,14 @@ class PromptError(RagstoneError):
 
 class AccessError(RagstoneError):
     """Whoever asks may not, or is not known."""
+
+
+class ProviderError(RagstoneError):
+    """A provider of accounts, or a directory, let nobody in. `away` where it does not answer, and may later."""
+
+    def __init__(self, message: str, hint: str = "", *, away: bool = False) -> None:
+        super().__init__(message, hint)
+        self.away = away
 
 
 class EvalError(RagstoneError):

@@ -1,11 +1,15 @@
 """The sections of config.toml, each key with its type, its limits and its default (config.toml says what each means).
 
-Sections mirror the folders; a function takes its own section, never the whole. `core/config.py` reads them.
+Sections mirror the folders, but for `oidc` and `ldap`, whence accounts may come; a function takes its own section,
+never the whole. `core/config.py` reads them.
 """
 
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+from core.places import is_safe
 
 
 class _Section(BaseModel):
@@ -183,6 +187,98 @@ class PromptsConfig(_Section):
     judge_version: Annotated[int, Field(ge=0)] = 1
 
 
+class Rights(_Section):
+    """What a group of a provider or a directory may: a role, and the knowledge bases that it sees; None: all."""
+
+    role: Literal["reader", "editor", "admin"] = "reader"
+    kbs: list[str] | None = None
+
+
+def _mapped(groups: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    for name, rights in groups.items():
+        try:
+            Rights.model_validate(rights)
+        except ValidationError:
+            form = '{ role = "reader", kbs = ["handbook"] }'
+            raise ValueError(
+                f"what the group {name!r} may is written {form}; the role is reader, editor or admin, and without kbs "
+                "all knowledge bases are seen"
+            ) from None
+    return groups
+
+
+class OidcConfig(_Section):
+    """Accounts that come from a provider of OpenID Connect."""
+
+    issuer: str = ""
+    client_id: str = ""
+    client_secret: str = ""
+    scopes: list[str] = ["openid", "profile"]
+    label: str = ""
+    name_claim: str = "preferred_username"
+    groups_claim: str = "groups"
+    groups: dict[str, dict[str, Any]] = {}
+    only: bool = False
+    session_hours: Annotated[float, Field(gt=0.0, le=168.0)] = 12.0
+    key_days: Annotated[float, Field(gt=0.0, le=366.0)] = 30.0
+
+    @field_validator("issuer")
+    @classmethod
+    def _is_safe(cls, issuer: str) -> str:
+        url = urlsplit(issuer)
+        if issuer and not is_safe(issuer):
+            raise ValueError("give the provider's issuer as it stands in its discovery document, an https:// address")
+        if url.query or url.fragment or url.username:
+            raise ValueError("an issuer has no query, no fragment and no name in it")
+        return issuer
+
+    @field_validator("groups")
+    @classmethod
+    def _are_rights(cls, groups: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        return _mapped(groups)
+
+
+class LdapConfig(_Section):
+    """Accounts that come from a directory."""
+
+    url: str = ""
+    tls: Literal["auto", "on", "off"] = "auto"
+    ca_file: str = ""
+    bind_dn: str = ""
+    bind_password: str = ""
+    base: str = ""
+    filter: str = "(uid={name})"
+    name_attribute: str = "uid"
+    id_attribute: str = "entryUUID"
+    group_attribute: str = "memberOf"
+    group_base: str = ""
+    group_filter: str = "(member={dn})"
+    groups: dict[str, dict[str, Any]] = {}
+    timeout_s: Annotated[float, Field(gt=0.0, le=120.0)] = 10.0
+    session_hours: Annotated[float, Field(gt=0.0, le=168.0)] = 12.0
+    key_days: Annotated[float, Field(gt=0.0, le=366.0)] = 30.0
+
+    @field_validator("url")
+    @classmethod
+    def _is_directory(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and not (parts.scheme in ("ldap", "ldaps") and parts.hostname):
+            raise ValueError("give the directory's address as ldaps://host, or ldap://host for StartTLS")
+        return url
+
+    @field_validator("filter")
+    @classmethod
+    def _asks_for_a_name(cls, filter_: str) -> str:
+        if "{name}" not in filter_:
+            raise ValueError('the filter has {name} where the name stands that was typed, e.g. "(uid={name})"')
+        return filter_
+
+    @field_validator("groups")
+    @classmethod
+    def _are_rights(cls, groups: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        return _mapped(groups)
+
+
 class Config(_Section):
     """All sections; a function takes its own section, never the whole."""
 
@@ -191,3 +287,5 @@ class Config(_Section):
     retrieval: RetrievalConfig = RetrievalConfig()
     llm: LlmConfig = LlmConfig()
     prompts: PromptsConfig = PromptsConfig()
+    oidc: OidcConfig = OidcConfig()
+    ldap: LdapConfig = LdapConfig()

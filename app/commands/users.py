@@ -46,7 +46,8 @@ def add(
     accounts.add(name, role_, kb or None, None if no_password else _password(from_stdin))
     noted(ctx.obj, "user.add", canonical(name), f"{role_}; {_seen(kb)}")
     out.print(f"{escape(name)} is {role_}, and may see {escape(_seen(kb))}")
-    if not Users(ctx.obj.config.app).on:
+    config = ctx.obj.config
+    if not Users(config.app, config.oidc, config.ldap).on:
         err.print("note: nobody has to log in as long as app.host is 127.0.0.1 and app.users is 'auto'")
 
 

@@ -4,7 +4,7 @@
   127.0.0.1 (DNS rebinding) is refused by its Host header, and whoever comes through a proxy by the proxy's headers.
 - A request that another site's page sends is refused by Sec-Fetch-Site, or, where a browser does not send it (plain
   http in a network), by Origin (https://web.dev/articles/fetch-metadata; Go's net/http.CrossOriginProtection).
-- With users, everything but the login page and /healthz needs a session or a key.
+- With users, everything but logging in and /healthz needs a session or a key.
 """
 
 import time
@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.http.coming_back import BEGIN, DONE
 from app.http.openai_form import error_body
 from app.running.users import bearer
 from core.errors import AccessError, CatalogError
@@ -24,7 +25,7 @@ from core.errors import AccessError, CatalogError
 if TYPE_CHECKING:
     from app.running.bases import State
 
-OPEN = frozenset({"/healthz", "/login"})  # for everybody
+OPEN = frozenset({"/healthz", "/login", BEGIN, DONE})  # for everybody
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _PROXIED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 _SAFE = frozenset({"GET", "HEAD"})

@@ -19,9 +19,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from app.running.store import Store, statements
+from app.running.accounts_schema import STEPS
+from app.running.store import Store
 from core.errors import AccessError, CatalogError
 
 if TYPE_CHECKING:
@@ -40,52 +41,40 @@ _NAME = re.compile(r"\w[\w.@+-]{0,63}")
 _DAY_S = 86400.0
 _HASHING = threading.Semaphore(2)  # each takes 64 MiB for a moment
 _WAIT_S = 10.0  # for another process that writes
-_FIRST = """
-CREATE TABLE user (
-    name TEXT PRIMARY KEY, role TEXT NOT NULL, bases TEXT, password TEXT, made REAL NOT NULL
-) STRICT;
-CREATE TABLE key (
-    hash BLOB PRIMARY KEY, user TEXT NOT NULL REFERENCES user(name) ON DELETE CASCADE, label TEXT NOT NULL,
-    prefix TEXT NOT NULL, made REAL NOT NULL, expires REAL, used REAL
-) STRICT;
-CREATE TABLE session (
-    hash BLOB PRIMARY KEY, user TEXT NOT NULL REFERENCES user(name) ON DELETE CASCADE, expires REAL NOT NULL
-) STRICT
-"""
-_WITH_IDS = """
-ALTER TABLE user RENAME TO user_1;
-ALTER TABLE key RENAME TO key_1;
-ALTER TABLE session RENAME TO session_1;
-CREATE TABLE user (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, role TEXT NOT NULL, bases TEXT, password TEXT, made REAL NOT NULL
-) STRICT;
-CREATE TABLE key (
-    hash BLOB PRIMARY KEY, user TEXT NOT NULL REFERENCES user(id) ON DELETE CASCADE, label TEXT NOT NULL,
-    prefix TEXT NOT NULL, made REAL NOT NULL, expires REAL, used REAL
-) STRICT;
-CREATE TABLE session (
-    hash BLOB PRIMARY KEY, user TEXT NOT NULL REFERENCES user(id) ON DELETE CASCADE, expires REAL NOT NULL
-) STRICT;
-INSERT INTO user SELECT lower(hex(randomblob(16))), name, role, bases, password, made FROM user_1;
-INSERT INTO key SELECT hash, id, label, prefix, k.made, expires, used FROM key_1 k JOIN user ON name = k.user;
-INSERT INTO session SELECT hash, id, expires FROM session_1 s JOIN user ON name = s.user;
-DROP TABLE session_1;
-DROP TABLE key_1;
-DROP TABLE user_1
-"""
-_STEPS = (lambda db: statements(db, _FIRST), lambda db: statements(db, _WITH_IDS))
-_ACCOUNT = "user.id, name, role, bases, password IS NOT NULL"
+_ACCOUNT = (
+    "user.id, name, role, bases, password IS NOT NULL, user.source, user.issuer, role_by_hand, bases_by_hand, until"
+)
+_BY_IDENTITY = "user JOIN identity i ON i.user = user.id AND i.source = ? AND i.issuer = ? AND i.subject = ?"
+_MADE = "id, name, role, bases, password, made"
+_ALLOWED = "(until IS NULL OR until > ?)"
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account without its secrets; `id` is never given again. `bases` None: it may see all."""
+    """An account without its secrets; `id` is never given again. `bases` None: it may see all.
+
+    `source` is "" for one made here. One from elsewhere ("oidc", "ldap") has the `issuer` that let it in, goes by its
+    groups but for what was set `by_hand` ("role", "bases"), and works `until` then, in seconds since the epoch.
+    """
 
     id: str
     name: str
     role: Role
     bases: tuple[str, ...] | None
     has_password: bool
+    source: str = ""
+    issuer: str = ""
+    by_hand: tuple[str, ...] = ()
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who somebody is elsewhere: `subject` is what the `issuer` of a `source` never gives twice."""
+
+    source: Literal["oidc", "ldap"]
+    issuer: str
+    subject: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +94,7 @@ class Accounts:
 
     def __init__(self, data: Path) -> None:
         self.file = data / FILE
-        self._store = Store(self.file, _STEPS, _WAIT_S)
+        self._store = Store(self.file, STEPS, _WAIT_S)
 
     def all(self) -> list[Account]:
         """The accounts, by name; none where the file is not there."""
@@ -131,7 +120,7 @@ class Accounts:
         row = (secrets.token_hex(16), stored, role, seen, hashed, time.time())
         try:
             with self._open("make") as db:
-                db.execute("INSERT INTO user VALUES (?, ?, ?, ?, ?, ?)", row)
+                db.execute(f"INSERT INTO user ({_MADE}) VALUES (?, ?, ?, ?, ?, ?)", row)
         except sqlite3.IntegrityError:
             raise AccessError(f"there is a user {stored!r} already", "`ragstone user list` shows them") from None
 
@@ -141,15 +130,23 @@ class Accounts:
 
     def set_role(self, name: str, role: Role) -> None:
         """Change a role; who is logged in has to do so again."""
-        self._change(name, "UPDATE user SET role = ? WHERE name = ?", role)
+        self._change(name, "UPDATE user SET role = ?, role_by_hand = 1 WHERE name = ?", role)
 
     def set_bases(self, name: str, bases: Sequence[str] | None) -> None:
         """Change which knowledge bases may be seen; None: all."""
         written = None if bases is None else json.dumps(sorted(set(bases)))
-        self._change(name, "UPDATE user SET bases = ? WHERE name = ?", written)
+        self._change(name, "UPDATE user SET bases = ?, bases_by_hand = 1 WHERE name = ?", written)
+
+    def go_by_groups(self, name: str) -> None:
+        """Forget what was set by hand for an account from elsewhere: its next login sets it by its groups."""
+        self._change(name, "UPDATE user SET role_by_hand = 0, bases_by_hand = 0 WHERE name = ?")
 
     def set_password(self, name: str, password: str) -> None:
-        """Change a password; who is logged in has to do so again. Raises `AccessError` for one that is too short."""
+        """Change a password; who is logged in has to do so again. Raises `AccessError` for one that is too short, and
+        for an account from elsewhere, into which no second way may lead.
+        """
+        if source := self.get(name).source:
+            raise AccessError(f"{name!r} has no password here: the account comes by {source}", "change it there")
         self._change(name, "UPDATE user SET password = ? WHERE name = ?", _hash(checked(name, password)))
 
     def check(self, name: str, password: str) -> Account | None:
@@ -166,6 +163,74 @@ class Accounts:
         except VerificationError:
             return None
         return _account(row[:-1]) if known else None
+
+    def arrive(
+        self, who: Identity, called: Sequence[str], role: Role, bases: Sequence[str] | None, until: float
+    ) -> tuple[Account, str]:
+        """The account of somebody who was let in elsewhere, with the rights of today's groups; what was done to it, ""
+        for nothing: "add" where there was none, "groups" where rights changed, which ends its sessions.
+
+        A new one gets the first name of `called` that is free, each of which is `canonical`. An account that was made
+        here, to which an admin linked the identity, is left as it is. Raises `AccessError` where no name is free.
+        """
+        written = None if bases is None else json.dumps(sorted(set(bases)))
+        with self._open("make") as db:
+            row = db.execute(f"SELECT {_ACCOUNT} FROM {_BY_IDENTITY}", _key(who)).fetchone()
+            if row is None:
+                taken = {name for (name,) in db.execute("SELECT name FROM user")}
+                name = next((name for name in called if name not in taken), None)
+                if name is None:
+                    raise AccessError(f"the name {called[0]!r} is taken", "`ragstone user list` shows the users")
+                made = (secrets.token_hex(16), name, role, written, None, time.time())
+                db.execute(f"INSERT INTO user ({_MADE}) VALUES (?, ?, ?, ?, ?, ?)", made)
+                db.execute("UPDATE user SET source = ?, issuer = ? WHERE id = ?", (who.source, who.issuer, made[0]))
+                db.execute("INSERT INTO identity VALUES (?, ?, ?, ?)", (*_key(who), made[0]))
+            before = row and _account(row)
+            if before is None or before.source:
+                db.execute(
+                    "UPDATE user SET role = iif(role_by_hand, role, ?), bases = iif(bases_by_hand, bases, ?), "
+                    f"until = ? WHERE id = (SELECT user.id FROM {_BY_IDENTITY})",
+                    (role, written, until, *_key(who)),
+                )
+            account = _account(db.execute(f"SELECT {_ACCOUNT} FROM {_BY_IDENTITY}", _key(who)).fetchone())
+            if before is None:
+                return account, "add"
+            if (before.role, before.bases) == (account.role, account.bases):
+                return account, ""
+            db.execute("DELETE FROM session WHERE user = ?", (account.id,))
+            return account, "groups"
+
+    def close(self, who: Identity) -> Account | None:
+        """End the sessions and keys of an account from elsewhere, until its next login; None where there is none."""
+        if not self.file.is_file():
+            return None
+        with self._open("write") as db:
+            row = db.execute(f"SELECT {_ACCOUNT} FROM {_BY_IDENTITY} WHERE user.source != ''", _key(who)).fetchone()
+            if row is None:
+                return None
+            db.execute("DELETE FROM session WHERE user = ?", (row[0],))
+            db.execute("UPDATE user SET until = 0 WHERE id = ?", (row[0],))
+        return _account(row)
+
+    def link(self, name: str, who: Identity) -> None:
+        """Let somebody elsewhere into an account that was made here. Raises `AccessError` where they have one."""
+        account = self.get(name)
+        if account.source:
+            raise AccessError(f"{name!r} comes by {account.source} itself", "name an account that was made here")
+        try:
+            with self._open("write") as db:
+                db.execute("INSERT INTO identity VALUES (?, ?, ?, ?)", (*_key(who), account.id))
+        except sqlite3.IntegrityError:
+            raise AccessError(
+                f"{who.subject!r} opens another account already", "remove that one first: `ragstone user remove`"
+            ) from None
+
+    def subjects(self) -> dict[str, str]:
+        """Who an account's person is elsewhere, by its id."""
+        if not self.file.is_file():
+            return {}
+        with self._open() as db:
+            return dict(db.execute("SELECT user, source || ':' || subject FROM identity").fetchall())
 
     def begin_session(self, account: Account, hours: float) -> str:
         """Log somebody in; the token that the browser keeps. Raises `AccessError` where the account is gone."""
@@ -185,10 +250,12 @@ class Accounts:
 
     def by_session(self, token: str) -> Account | None:
         """Whose session a token is."""
+        now = time.time()
         with self._open() as db:
             row = db.execute(
-                f"SELECT {_ACCOUNT} FROM session JOIN user ON user = user.id WHERE hash = ? AND expires > ?",
-                (_digest(token), time.time()),
+                f"SELECT {_ACCOUNT} FROM session JOIN user ON user = user.id "
+                f"WHERE hash = ? AND expires > ? AND {_ALLOWED}",
+                (_digest(token), now, now),
             ).fetchone()
         return _account(row) if row else None
 
@@ -231,7 +298,7 @@ class Accounts:
         with self._open() as db:
             row = db.execute(
                 f"SELECT {_ACCOUNT}, used FROM key JOIN user ON user = user.id "
-                "WHERE hash = ? AND (expires IS NULL OR expires > ?)", (digest, now),
+                f"WHERE hash = ? AND (expires IS NULL OR expires > ?) AND {_ALLOWED}", (digest, now, now),
             ).fetchone()  # fmt: skip
         if row and (row[-1] or 0.0) < now - _DAY_S:
             self._used(digest, now)
@@ -308,9 +375,15 @@ def _hash(password: str) -> str:
         return _hasher().hash(password)
 
 
-def _account(row: tuple[str, str, Role, str | None, int]) -> Account:
-    account_id, name, role, bases, has_password = row
-    return Account(account_id, name, role, None if bases is None else tuple(json.loads(bases)), bool(has_password))
+def _account(row: tuple[Any, ...]) -> Account:
+    account_id, name, role, bases, has_password, source, issuer, role_by_hand, bases_by_hand, until = row
+    seen = None if bases is None else tuple(json.loads(bases))
+    by_hand = tuple(name for name, set_ in (("role", role_by_hand), ("bases", bases_by_hand)) if set_ and source)
+    return Account(account_id, name, role, seen, bool(has_password), source, issuer, by_hand, until)
+
+
+def _key(who: Identity) -> tuple[str, str, str]:
+    return who.source, who.issuer, who.subject
 
 
 def _no_such(name: str) -> AccessError:

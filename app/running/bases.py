@@ -156,7 +156,7 @@ class State:
         self.jobs = Jobs()
         self.chats = Chats(Path(settings.config.app.data))
         cfg = settings.config.app
-        self.users = Users(cfg)
+        self.users = Users(cfg, settings.config.oidc, settings.config.ldap)
         self.metrics = Metrics()
         self.limits = Limits(cfg.answers_per_minute, cfg.answers_at_once, self.metrics)
         self.ready = threading.Event()

@@ -9,7 +9,19 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)  # upper bounds of the buckets
 _METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS"})
-_ROUTES = frozenset({"/healthz", "/metrics", "/login", "/logout", "/mcp", "/v1/models", "/v1/chat/completions"})
+_ROUTES = frozenset(
+    {
+        "/healthz",
+        "/metrics",
+        "/login",
+        "/login/oidc",
+        "/login/oidc/done",
+        "/logout",
+        "/mcp",
+        "/v1/models",
+        "/v1/chat/completions",
+    }
+)
 
 
 @dataclass(slots=True)

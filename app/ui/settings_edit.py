@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # What decides where data lies, who gets in, and whose code runs is for whoever owns the machine, not for the page.
 _APART = frozenset({"app.database", "app.host", "app.port", "app.users", "app.hosts", "app.root_path", "llm.chat"})
+_SIGN_ON = ("oidc", "ldap")
 
 TEXTS: dict[Tongue, dict[str, str]] = {
     "en": {
@@ -44,7 +45,8 @@ TEXTS: dict[Tongue, dict[str, str]] = {
 
 def editable(name: str) -> bool:
     """Whether a setting can be changed on the page."""
-    return not (name in _APART or isinstance(default(name), dict) or (name in PATHS and name != "app.folders"))
+    apart = name in _APART or name.split(".", 1)[0] in _SIGN_ON
+    return not (apart or isinstance(default(name), dict) or (name in PATHS and name != "app.folders"))
 
 
 def build(state: "State", say: Any, row: Any) -> list[Any]:

@@ -11,9 +11,10 @@ import pytest
 from app.running.accounts import Accounts
 from app.running.limits import Backoff, LimitError, Limits, address
 from app.running.metrics import Metrics
-from app.running.users import SESSION_COOKIE, User, Users, is_loopback
+from app.running.users import SESSION_COOKIE, User, Users
 from core.config import AppConfig
 from core.errors import AccessError, CatalogError, ConfigError
+from core.places import is_loopback
 
 PASSWORD = "correct horse battery"
 
