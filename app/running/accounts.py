@@ -154,8 +154,10 @@ class Accounts:
         from argon2.exceptions import VerificationError
 
         password = unicodedata.normalize("NFKC", password[:LONGEST])
-        with self._open() as db:
-            row = db.execute(f"SELECT {_ACCOUNT}, password FROM user WHERE name = ?", (folded(name),)).fetchone()
+        row = None
+        if self.file.is_file():  # before the first of a provider or a directory comes in, nobody has an account
+            with self._open() as db:
+                row = db.execute(f"SELECT {_ACCOUNT}, password FROM user WHERE name = ?", (folded(name),)).fetchone()
         known = row[-1] if row else None
         try:
             with _HASHING:

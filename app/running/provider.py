@@ -170,10 +170,11 @@ class Provider:
 
         methods = said.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
         how = "client_secret_post" if "client_secret_basic" not in methods else "client_secret_basic"
+        # Without leeway, by which an access token that lasts a minute, as Keycloak gives, would never be used.
         return AsyncOAuth2Client(
             self.cfg.client_id, self.cfg.client_secret or None, scope=" ".join(self.cfg.scopes),
             token_endpoint_auth_method=how if self.cfg.client_secret else "none", redirect_uri=redirect_uri,
-            code_challenge_method="S256", timeout=_TIMEOUT_S, follow_redirects=False,
+            code_challenge_method="S256", leeway=0, timeout=_TIMEOUT_S, follow_redirects=False,
         )  # fmt: skip
 
     # --- who somebody is ---------------------------------------------------------------------------------------------

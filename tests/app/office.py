@@ -1,7 +1,6 @@
 """Who keeps accounts elsewhere, for tests: OpenLDAP's own server and a provider of OpenID Connect, on loopback."""
 
 import datetime
-import ipaddress
 import os
 import re
 import shutil
@@ -83,12 +82,11 @@ class Slapd:
 
     def cfg(self, **more: Any) -> LdapConfig:
         """Settings by which people of it get in."""
-        return LdapConfig(
-            **{
-                "url": self.url, "base": f"ou=people,{BASE}", "bind_dn": SEARCH_DN, "bind_password": SEARCH_PASSWORD,
-                "groups": GROUPS, "timeout_s": 5.0,
-            } | more
-        )  # fmt: skip
+        given: dict[str, Any] = {
+            "url": self.url, "base": f"ou=people,{BASE}", "bind_dn": SEARCH_DN, "bind_password": SEARCH_PASSWORD,
+            "groups": GROUPS, "timeout_s": 5.0,
+        }  # fmt: skip
+        return LdapConfig(**given | more)
 
     def add(self, dn: str, kinds: list[str], **attributes: Any) -> None:
         """Put an entry there."""

@@ -78,7 +78,8 @@ def test_this_directory_would_take_an_empty_password_for_nobodys_and_say_yes(the
 
 @pytest.mark.parametrize(
     "name",
-    ["*", "a*", "ann)(uid=*", "*)(objectClass=*", "ann)(|(uid=*", "\\61nn", "ann\0", "an\\6e", "(ann)", "", " ", "\ud800", "nobody"],
+    ["*", "a*", "ann)(uid=*",
+     "*)(objectClass=*", "ann)(|(uid=*", "\\61nn", "ann\0", "an\\6e", "(ann)", "", " ", "\ud800", "nobody"],
 )  # fmt: skip
 def test_a_name_is_compared_as_it_was_typed(there: Slapd, name: str) -> None:
     assert people(there).person(name, PASSWORD) is None
@@ -192,9 +193,9 @@ def test_the_apps_own_account_is_checked(there: Slapd) -> None:
     ids=["base", "password", "filter"],
 )  # fmt: skip
 def test_what_must_be_set_is_said_before_the_app_starts(wrong: dict[str, Any], told: str) -> None:
-    cfg = LdapConfig(**{"url": "ldap://127.0.0.1", "base": BASE, "bind_dn": SEARCH_DN, "bind_password": "x"} | wrong)
+    given: dict[str, Any] = {"url": "ldap://127.0.0.1", "base": BASE, "bind_dn": SEARCH_DN, "bind_password": "x"}
     with pytest.raises(ConfigError, match=told):
-        Directory(cfg).check_installed()
+        Directory(LdapConfig(**given | wrong)).check_installed()
 
 
 def test_groups_within_groups_are_found_by_the_rule_that_a_filter_names(there: Slapd) -> None:
