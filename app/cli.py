@@ -28,7 +28,7 @@ from app.commands.prompts import prompting
 from app.commands.pull import fetching
 from app.commands.shell import NAME, Anywhere, completes, shells, show_version
 from app.commands.terminal import AsJson, Kb, Steps, base_of, check_there, err, out, print_json, show_error
-from app.commands.users import audit, user
+from app.commands.users import audit, usage, user
 from app.commands.watch import watching
 from app.http.mcp import stdio
 from app.messages.texts import version_notes
@@ -67,6 +67,7 @@ app.add_typer(stdio)
 app.add_typer(shells)
 app.add_typer(user, name="user")
 app.command()(audit)
+app.command()(usage)
 
 _EXPLAINED = 30  # candidates that --explain shows
 

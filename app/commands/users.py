@@ -11,9 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.commands.terminal import AsJson, err, noted, out, print_json
-from app.running.accounts import SHOWN, Accounts, Role, canonical
+from app.running.accounts import SHOWN, Accounts, Identity, Role, canonical
 from app.running.audit import entries, moment
 from app.running.chats import Chats
+from app.running.usage import KEPT_DAYS, Usage, named
 from app.running.users import Users
 from core.config import Settings
 from core.errors import ConfigError
@@ -24,6 +25,7 @@ user.add_typer(key, name="key")
 
 Name = Annotated[str, typer.Argument(help="Letters, digits and . _ @ + -; upper and lower case are one.")]
 Kbs = Annotated[list[str] | None, typer.Option("--kb", help="May see this knowledge base; repeat it. None: all.")]
+_SUBJECT = "give it as `ragstone user list --json` shows it, such as oidc:248289761001"
 FromStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin, its first line.")]
 
 
@@ -55,11 +57,12 @@ def add(
 def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List the users, with the number of their keys."""
     accounts = _accounts(ctx)
-    keys = [key_.user for key_ in accounts.keys_of()]
+    keys, subjects = [key_.user for key_ in accounts.keys_of()], accounts.subjects()
     rows = [
         {
             "name": a.name, "role": a.role, "bases": None if a.bases is None else list(a.bases),
-            "password": a.has_password, "keys": keys.count(a.name),
+            "password": a.has_password, "keys": keys.count(a.name), "source": a.source, "issuer": a.issuer,
+            "subject": subjects.get(a.id, ""), "by_hand": list(a.by_hand),
         }
         for a in accounts.all()
     ]  # fmt: skip
@@ -71,8 +74,11 @@ def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
         table.add_column(title)
     for row in rows:
         bases = "all" if row["bases"] is None else ", ".join(row["bases"])
-        table.add_row(escape(row["name"]), row["role"], escape(bases), "yes" if row["password"] else "no",
-                      str(row["keys"]))  # fmt: skip
+        hand = [" (by hand)" if name in row["by_hand"] else "" for name in ("role", "bases")]
+        how = f"{row['source']} {row['issuer']}" if row["source"] else "by password" if row["password"] else "no"
+        table.add_row(
+            escape(row["name"]), row["role"] + hand[0], escape(bases + hand[1]), escape(how), str(row["keys"])
+        )
     out.print(table if rows else "no users: `ragstone user add NAME --role admin` makes the first")
 
 
@@ -83,6 +89,7 @@ def remove(ctx: typer.Context, name: Name) -> None:
     account = accounts.get(name)
     deleted = chats.delete_all(account.id)  # before the account: where it fails, the command can be given again
     accounts.remove(name)
+    Usage(accounts.file.parent).forget(account.id)
     deleted += chats.delete_all(account.id)  # what was asked meanwhile
     noted(ctx.obj, "user.remove", account.name, f"{deleted} conversations")
     out.print(f"{escape(name)} is removed, and {deleted} conversations")
@@ -112,6 +119,37 @@ def password(ctx: typer.Context, name: Name, from_stdin: FromStdin = False) -> N
     _accounts(ctx).set_password(name, _password(from_stdin))
     noted(ctx.obj, "user.password", canonical(name))
     out.print(f"the password of {escape(name)} is changed")
+
+
+@user.command("by-groups")
+def by_groups(ctx: typer.Context, name: Name) -> None:
+    """Have a user's role and access go by the groups there again, from the next login on."""
+    _accounts(ctx).go_by_groups(name)
+    noted(ctx.obj, "user.by-groups", canonical(name))
+    out.print(f"{escape(name)} goes by the groups again, from the next login on")
+
+
+@user.command()
+def link(
+    ctx: typer.Context,
+    name: Name,
+    subject: Annotated[
+        str, typer.Argument(help="As `user list --json` shows it of who logged in: oidc:... or ldap:...")
+    ],
+) -> None:
+    """Let a person of the provider, or the directory, into an account that was made here, which keeps its rights."""
+    source, _, who = subject.partition(":")
+    config = ctx.obj.config
+    users = Users(config.app, config.oidc, config.ldap)
+    if source == "oidc" and users.provider and who:
+        identity = Identity("oidc", users.provider.issuer, who)
+    elif source == "ldap" and users.directory and who:
+        identity = Identity("ldap", users.directory.issuer, who)
+    else:
+        raise ConfigError(f"{subject!r} names nobody of a provider or a directory that is configured", _SUBJECT)
+    _accounts(ctx).link(name, identity)
+    noted(ctx.obj, "user.link", canonical(name), subject)
+    out.print(f"{escape(subject)} opens {escape(name)}")
 
 
 @key.command("add")
@@ -181,6 +219,37 @@ def audit(
     for row in rows:
         table.add_row(*map(escape, (moment(row.at), row.who, row.what, row.on, row.detail)))
     out.print(table if rows else "nothing was done yet")
+
+
+def usage(
+    ctx: typer.Context,
+    days: Annotated[int, typer.Option("--days", min=1, max=KEPT_DAYS, help="How many, today among them.")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Show how many questions each person asked of each knowledge base: counts, and nothing of what was asked."""
+    data = Path(ctx.obj.config.app.data)
+    rows = named(Usage(data).totals(days), Accounts(data))
+    if as_json:
+        print_json(
+            {
+                "days": days,
+                "usage": [
+                    {
+                        "user": name, "kb": row.kb, "page": row.page, "api": row.api, "mcp": row.mcp,
+                        "total": row.total, "last": row.last,
+                    }
+                    for name, row in rows
+                ],
+            }
+        )  # fmt: skip
+        return
+    table = Table(box=None)
+    for title in ("user", "knowledge base", "page", "API", "MCP", "in all", "last day"):
+        table.add_column(title)
+    for name, row in rows:
+        counts = map(str, (row.page, row.api, row.mcp, row.total))
+        table.add_row(escape(name or "-"), escape(row.kb), *counts, row.last)
+    out.print(table if rows else f"nothing was asked in the last {days} days")
 
 
 def _seen(kbs: list[str] | None) -> str:

@@ -113,6 +113,7 @@ def build(state: "State", asking: Asking) -> "MCPServer[Any]":
             who, kb = await _asked(state, asking, ctx, kb)
             where = Filter(tuple(paths), tuple(types), tuple(languages), tuple(tags), since, until)
             with state.limits.admit(who):
+                await _counted(state, asking, ctx, kb)
                 return await _search(state, kb, query, k, None if where.empty else where)
 
     @server.tool(
@@ -124,6 +125,7 @@ def build(state: "State", asking: Asking) -> "MCPServer[Any]":
             who, kb = await _asked(state, asking, ctx, kb)
             known = await asyncio.to_thread(state.bases.identity, kb)
             with state.limits.admit(who):
+                await _counted(state, asking, ctx, kb)
                 return await _ask(state, kb, question, lambda: _check(state, asking(ctx)[0], kb, known))
 
     return server
@@ -187,6 +189,10 @@ async def _asked(state: "State", asking: Asking, ctx: Any, kb: str) -> tuple[str
         return who, _chosen(state, user, kb)
 
     return await run_in_threadpool(known)
+
+
+async def _counted(state: "State", asking: Asking, ctx: Any, kb: str) -> None:
+    await run_in_threadpool(lambda: state.usage.count(asking(ctx)[0].id, "mcp", [kb]))
 
 
 def _chosen(state: "State", user: User, kb: str) -> str:

@@ -62,6 +62,8 @@ def add_openai(api: FastAPI, state: State) -> None:
             until.enter_context(state.limits.admit(caller(request, user.id)))
             index, *more = [await asyncio.to_thread(state.bases.get, name) for name in names]
             plan = await planned(state.cfg, index.home, _manner(asked))  # what fails here has a status of its own
+            if not beside:  # what a front end asks about its own conversation is no question of a person
+                await asyncio.to_thread(state.usage.count, user.id, "api", names)
             if beside:
                 events = await _carried_out(beside, plan, asked)
             else:

@@ -164,7 +164,7 @@ class Accounts:
                 _hasher().verify(known or _decoy(), password)
         except VerificationError:
             return None
-        return _account(row[:-1]) if known else None
+        return _account(row[:-1]) if row and known else None
 
     def arrive(
         self, who: Identity, called: Sequence[str], role: Role, bases: Sequence[str] | None, until: float

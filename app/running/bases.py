@@ -10,6 +10,7 @@ from app.running.chats import Chats
 from app.running.jobs import Jobs
 from app.running.limits import Limits
 from app.running.metrics import Metrics
+from app.running.usage import Usage
 from app.running.users import User, Users
 from core.config import Config, Settings
 from core.errors import CatalogError, RagstoneError, ReadError
@@ -157,6 +158,7 @@ class State:
         self.chats = Chats(Path(settings.config.app.data))
         cfg = settings.config.app
         self.users = Users(cfg, settings.config.oidc, settings.config.ldap)
+        self.usage = Usage(Path(cfg.data))
         self.metrics = Metrics()
         self.limits = Limits(cfg.answers_per_minute, cfg.answers_at_once, self.metrics)
         self.ready = threading.Event()

@@ -192,10 +192,10 @@ def _filled(filter_: str, **values: str) -> str:
 
 
 def _check_filter(filter_: str, names: set[str]) -> None:
-    unknown = {place[1] for place in _PLACE.finditer(filter_)} - names
+    unknown = next((place for place in _PLACE.finditer(filter_) if place[1] not in names), None)
     if unknown:
-        places = " and ".join(f"{{{name}}}" for name in sorted(names))
-        raise ConfigError(f"a filter of [ldap] has {{{unknown.pop()}}} in it", f"{places} stand for what is known")
+        known = " and ".join(f"{{{name}}}" for name in sorted(names))
+        raise ConfigError(f"a filter of [ldap] has {unknown[0]!r} in it", f"what is known there is {known}")
 
 
 def _plain(dn: str) -> str:

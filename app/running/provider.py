@@ -19,7 +19,6 @@ from core.errors import ConfigError, ProviderError
 from core.places import is_safe
 
 if TYPE_CHECKING:
-    from authlib.integrations.httpx_client import AsyncOAuth2Client
     from httpx2 import AsyncClient
 
 log = logging.getLogger(__name__)
@@ -128,7 +127,7 @@ class Provider:
         """Whether the provider can be reached and has what is needed; what was seen, for doctor."""
         about = await self._about()
         end = "" if about.said.get("end_session_endpoint") else "; offers no logout"
-        return f"{self.issuer}, {len(about.keys)} keys{end}"
+        return f"{self.issuer}, keys that sign: {len(about.keys)}{end}"
 
     # --- what the provider says of itself ----------------------------------------------------------------------------
 
@@ -165,7 +164,8 @@ class Provider:
         if isinstance(methods, list) and "S256" not in methods:
             raise ProviderError(f"the provider {self.issuer} has no PKCE by S256", "switch it on there")
 
-    def _client(self, said: Mapping[str, Any], redirect_uri: str) -> "AsyncOAuth2Client":
+    def _client(self, said: Mapping[str, Any], redirect_uri: str) -> Any:
+        """An `AsyncOAuth2Client`, which is an httpx2 client; authlib does not type it as one."""
         from authlib.integrations.httpx_client import AsyncOAuth2Client
 
         methods = said.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
@@ -215,7 +215,7 @@ class Provider:
         named = any(_claim(claims, name) for name in (self.cfg.name_claim, "preferred_username", "name"))
         return not named or _claim(claims, self.cfg.groups_claim) is None
 
-    async def _with_more(self, client: "AsyncOAuth2Client", url: str, claims: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def _with_more(self, client: Any, url: str, claims: Mapping[str, Any]) -> Mapping[str, Any]:
         """The claims, with those that the provider keeps at its userinfo endpoint."""
         if not is_safe(url):
             return claims

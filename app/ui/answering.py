@@ -71,6 +71,7 @@ class Answering:
             if not named:
                 raise CatalogError(texts["no_kb"])
             with self.state.limits.admit(caller(request, reader.owner), taken=True):
+                await asyncio.to_thread(self.state.usage.count, reader.owner, "page", named)
                 (index, where), *also = await asyncio.to_thread(mention.scopes, self.state.bases, named)
                 put = asked.question or text
                 plan = await planned(self._settings(chat_id), index.home, Manner(open_mode))

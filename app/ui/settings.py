@@ -8,7 +8,7 @@ from app.messages.errors_zh import says
 from app.messages.settings_help import changed, meanings, not_default
 from app.messages.texts import Tongue, tongue
 from app.running.audit import entries, moment
-from app.ui import pressed, settings_edit
+from app.ui import pressed, settings_edit, settings_people
 from app.ui.knowledge_job import pressable, told
 from app.ui.knowledge_result import Html, table
 from app.ui.markup import markup
@@ -43,8 +43,9 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "no_file": "config.toml", "setup": "三步设置", "waits": "{} 现在是 {}：下次启动后生效。",
     },
 }  # fmt: skip
-for _tongue, _texts in settings_edit.TEXTS.items():
-    TEXTS[_tongue] |= _texts
+for _part in (settings_edit, settings_people):
+    for _tongue, _texts in _part.TEXTS.items():
+        TEXTS[_tongue] |= _texts
 
 
 def build(state: "State", say: Any, kb: str) -> None:
@@ -64,6 +65,7 @@ def build(state: "State", say: Any, kb: str) -> None:
     for event in written:
         event.success(look, [words, only], shown, **quietly)
     on_load(look, [words, only], [shown])
+    settings_people.build(state, say, refresh)
     with gr.Accordion(say("audit"), open=False, elem_id="settings-audit-part") as part:
         done = markup("settings-audit")
     gr.on([part.expand, refresh.click], _auditor(state), None, done, **quietly)

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from app.answering.backend import resolve
 from app.answering.plan import request
+from app.running.directory import Directory
+from app.running.provider import Provider
+from app.running.users import Users
 from core import plugins
 from core.config import Config
 from core.errors import RagstoneError
@@ -47,7 +50,7 @@ def examine(cfg: Config) -> list[Check]:
     status = read_status(Path(cfg.app.data) / "logs" / "vllm.log") if _serves(cfg) else None
     return [
         _data(Path(cfg.app.data)), *_plugins(cfg), *_embedder(embedder), *_knowledge_bases(cfg, embedder),
-        *_served_model(cfg, status), *_replicas(status), *_endpoints(cfg, status), *_answers(cfg),
+        *_served_model(cfg, status), *_replicas(status), *_endpoints(cfg, status), *_answers(cfg), *_elsewhere(cfg),
     ]  # fmt: skip
 
 
@@ -305,6 +308,41 @@ def _context(cfg: Config, endpoint: Endpoint) -> list[Check]:
     hint = "lower llm.max_tokens or retrieval.context_tokens, or serve the model with a longer context"
     told = f"{detail}, and the model reads {endpoint.context}: passages get {max(left, 0)}"
     return [Check("prompt budget", left >= _LEAST_ROOM, told, hint)]
+
+
+# --- accounts that are elsewhere -------------------------------------------------------------------------------------
+
+
+def _elsewhere(cfg: Config) -> list[Check]:
+    """Whether the provider and the directory that are configured answer, and the app is let in to look people up."""
+    tried: list[tuple[str, str, Callable[[], str], int]] = []
+    users = Users(cfg.app, cfg.oidc, cfg.ldap)
+    if provider := users.provider:
+        tried.append(("provider of accounts", "oidc", lambda: _asked(provider), len(cfg.oidc.groups)))
+    if directory := users.directory:
+        tried.append(("directory of accounts", "ldap", lambda: _looked_up(directory), len(cfg.ldap.groups)))
+    checks = []
+    for name, section, try_, groups in tried:
+        try:
+            detail = try_()
+        except RagstoneError as error:
+            checks.append(Check(name, False, error.message, error.hint))
+            continue
+        none = f"nobody gets in: [{section}] groups is empty"
+        checks.append(
+            Check(name, groups > 0, f"{detail}; {groups} groups get in" if groups else detail, "" if groups else none)
+        )
+    return checks
+
+
+def _asked(provider: Provider) -> str:
+    provider.check_installed()
+    return asyncio.run(provider.check())
+
+
+def _looked_up(directory: Directory) -> str:
+    directory.check_installed()
+    return directory.check()
 
 
 def _template_tokens(cfg: Config, question: str) -> int:

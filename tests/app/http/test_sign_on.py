@@ -89,7 +89,7 @@ def back(there: Idp, url: str, name: str) -> str:
     return f"{parts.path}?{parts.query}"
 
 
-def log_in(browser: TestClient, there: Idp, name: str) -> httpx.Response:
+def log_in(browser: TestClient, there: Idp, name: str) -> Any:
     return browser.get(back(there, sent(browser), name), headers=PAGE | CAME)
 
 
@@ -377,7 +377,7 @@ def office(directory: Slapd, tmp_path: Path) -> Iterator[SimpleNamespace]:
         yield SimpleNamespace(state=state, browser=browser, accounts=state.users.accounts, slapd=directory)
 
 
-def type_in(browser: TestClient, name: str, password: str = PASSWORD) -> httpx.Response:
+def type_in(browser: TestClient, name: str, password: str = PASSWORD) -> Any:
     return browser.post("/login", data={"name": name, "password": password})
 
 

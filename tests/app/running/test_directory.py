@@ -188,7 +188,7 @@ def test_the_apps_own_account_is_checked(there: Slapd) -> None:
     ("wrong", "told"),
     [
         ({"base": ""}, r"ldap\.base"), ({"bind_password": ""}, r"ldap\.bind_password"),
-        ({"group_filter": "(member={user})"}, "has {user} in it"),
+        ({"group_filter": "(member={user})"}, "has '{user}' in it"),
     ],
     ids=["base", "password", "filter"],
 )  # fmt: skip
