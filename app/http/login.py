@@ -171,11 +171,11 @@ def ways(state: "State") -> Ways:
     return Ways(provider.label or provider.host if provider else "", not state.users.only_provider)
 
 
-def begun(state: "State", request: Request, account: Account, to: str) -> Response:
-    """Log somebody in, and lead the browser on."""
+def begun(state: "State", request: Request, account: Account, to: str, by: str = "") -> Response:
+    """Log somebody in, and lead the browser on; `by` is who vouched for them, where an account made here was linked."""
     cfg = state.cfg
     lasts = {"oidc": cfg.oidc.session_hours, "ldap": cfg.ldap.session_hours}
-    hours = min(cfg.app.session_hours, lasts.get(account.source, cfg.app.session_hours))
+    hours = min(cfg.app.session_hours, lasts.get(by or account.source, cfg.app.session_hours))
     token = state.users.accounts.begin_session(account, hours)
     response = RedirectResponse(to, HTTPStatus.SEE_OTHER, NO_STORE)
     # Lax, so that a link from elsewhere opens the page and not the login; what changes anything passes the gate.

@@ -80,7 +80,7 @@ async def _come_back(state: "State", provider: "Provider", request: Request, log
     except AccessError as error:
         log.warning("%s", error.message)
         return _told(state, request, login.to, "no_group", HTTPStatus.FORBIDDEN)
-    return await run_in_threadpool(begun, state, request, account, own(login.to))
+    return await run_in_threadpool(begun, state, request, account, own(login.to), "oidc")
 
 
 def _refused(state: "State", request: Request, to: str, error: ProviderError) -> Response:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from app.running.accounts import ROLES, Account, Accounts, Identity, Role, canonical, folded
+from app.running.accounts import ROLES, Account, Accounts, Identity, canonical, folded
 from app.running.audit import record
 from core.errors import AccessError
 from core.sections import Rights
@@ -40,7 +40,7 @@ def rights(groups: Iterable[str], mapping: Mapping[str, Mapping[str, Any]]) -> R
     found = [Rights.model_validate(dict(allowed)) for group, allowed in mapping.items() if group in held]
     if not found:
         return None
-    role: Role = max((each.role for each in found), key=ROLES.index)
+    role = ROLES[max(ROLES.index(each.role) for each in found)]
     kbs = None if any(each.kbs is None for each in found) else sorted({kb for each in found for kb in each.kbs or ()})
     return Rights(role=role, kbs=kbs)
 

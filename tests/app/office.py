@@ -215,9 +215,9 @@ class Idp:
 
 
 @contextmanager
-def idp(folder: Path, redirects: list[str], client: Mapping[str, str]) -> Iterator[Idp]:
+def idp(folder: Path, redirects: list[str], client: Mapping[str, str], port: int = 0) -> Iterator[Idp]:
     """NanoIDP with one client, and nobody there."""
-    port = free_port()
+    port = port or free_port()
     issuer = f"http://127.0.0.1:{port}"
     registered = {"client_id": client["id"], "client_secret": client["secret"], "redirect_uris": redirects}
     settings = {

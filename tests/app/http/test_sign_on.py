@@ -196,7 +196,9 @@ def test_an_admin_links_a_person_to_an_account_that_keeps_its_own_rights(app: Si
     subject = app.accounts.subjects()[app.accounts.get("bob").id].partition(":")[2]
     app.accounts.remove("bob")
     app.accounts.link("robin", Identity("oidc", app.idp.issuer, subject))
-    assert log_in(app.browser, app.idp, "bob").status_code == 303
+    done = log_in(app.browser, app.idp, "bob")
+    assert done.status_code == 303
+    assert "max-age=43200" in " ".join(done.headers.get_list("set-cookie")).lower()  # not the week of a password
     assert me(app.browser) == "robin (editor)"
     app.idp.people(bob=["others"])
     with browser_of(app.state) as other:
