@@ -62,7 +62,7 @@ def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
         {
             "name": a.name, "role": a.role, "bases": None if a.bases is None else list(a.bases),
             "password": a.has_password, "keys": keys.count(a.name), "source": a.source, "issuer": a.issuer,
-            "subject": subjects.get(a.id, ""), "by_hand": list(a.by_hand),
+            "subject": subjects.get(a.id, ""), "by_hand": list(a.by_hand), "until": a.until,
         }
         for a in accounts.all()
     ]  # fmt: skip
@@ -76,6 +76,7 @@ def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
         bases = "all" if row["bases"] is None else ", ".join(row["bases"])
         hand = [" (by hand)" if name in row["by_hand"] else "" for name in ("role", "bases")]
         how = f"{row['source']} {row['issuer']}" if row["source"] else "by password" if row["password"] else "no"
+        how += " (closed)" * (row["until"] == 0)
         table.add_row(
             escape(row["name"]), row["role"] + hand[0], escape(bases + hand[1]), escape(how), str(row["keys"])
         )

@@ -36,7 +36,7 @@ def test_a_user_is_added_with_a_password_from_stdin_and_listed(settings: Setting
     assert accounts.check("ann", PASSWORD) == accounts.get("ann")
     run(settings, "add", "robot", "--no-password", "--kb", "hr", "--kb", "it")
     run(settings, "key", "add", "robot")
-    here = {"source": "", "issuer": "", "subject": "", "by_hand": []}
+    here = {"source": "", "issuer": "", "subject": "", "by_hand": [], "until": None}
     assert json.loads(run(settings, "list", "--json").stdout) == {
         "users": [
             {"name": "ann", "role": "admin", "bases": None, "password": True, "keys": 0} | here,

@@ -42,10 +42,14 @@ def test_the_list_says_whence_an_account_comes_and_what_was_set_by_hand(settings
     assert row == {
         "name": "bob", "role": "editor", "bases": ["handbook"], "password": False, "keys": 0, "source": "oidc",
         "issuer": ISSUER, "subject": "oidc:248289761001", "by_hand": ["role"],
+        "until": accounts.get("bob").until,
     }  # fmt: skip
     table = " ".join(run(settings, "list").stdout.split())
     assert "editor (by hand) handbook oidc" in table
     assert ISSUER[:20] in table
+    assert "(closed)" not in table
+    accounts.close(BOB)
+    assert "(closed)" in run(settings, "list").stdout
     assert run(settings, "by-groups", "bob").exit_code == 0
     assert accounts.get("bob").by_hand == ()
     assert [entry.what for entry in entries(accounts.file.parent)] == ["user.by-groups", "user.role"]

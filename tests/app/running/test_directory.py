@@ -1,6 +1,7 @@
 """People of a real directory: who is let in, by what, and what a name or a password cannot do to it."""
 
 import socket
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -196,6 +197,13 @@ def test_what_must_be_set_is_said_before_the_app_starts(wrong: dict[str, Any], t
     given: dict[str, Any] = {"url": "ldap://127.0.0.1", "base": BASE, "bind_dn": SEARCH_DN, "bind_password": "x"}
     with pytest.raises(ConfigError, match=told):
         Directory(LdapConfig(**given | wrong)).check_installed()
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ldap3", None)
+    with pytest.raises(ConfigError, match="ldap3") as told:
+        Directory(LdapConfig(url="ldap://127.0.0.1", base=BASE)).check_installed()
+    assert "ragstone[office]" in told.value.hint
 
 
 def test_groups_within_groups_are_found_by_the_rule_that_a_filter_names(there: Slapd) -> None:

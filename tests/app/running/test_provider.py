@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import json
+import sys
 import threading
 import time
 from base64 import urlsafe_b64encode
@@ -320,6 +321,13 @@ def test_nothing_is_asked_before_somebody_logs_in(liar: Liar) -> None:
     of = provider(liar)
     of.check_installed()
     assert liar.asked == []
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "authlib.oidc.core", None)
+    with pytest.raises(ConfigError, match="authlib") as told:
+        Provider(OidcConfig(issuer="https://sso.example.com", client_id=CLIENT)).check_installed()
+    assert "ragstone[office]" in told.value.hint
 
 
 @pytest.mark.parametrize(
