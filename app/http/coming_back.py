@@ -27,6 +27,7 @@ BEGIN, DONE = "/login/oidc", "/login/oidc/done"
 _FOR_S = 600.0  # a login may take at the provider
 _KEY = secrets.token_bytes(32)
 _NETLOC = re.compile(r"[A-Za-z0-9.\-_]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
+_LONGEST = 1000  # characters of where it leads afterwards: browsers drop a cookie of more than 4 kB
 _REMEMBERED = 100_000  # logins that came back
 
 
@@ -48,6 +49,7 @@ def begin(request: Request, root_path: str, to: str) -> Begun | None:
     if not base:
         return None
     state, nonce, verifier = (secrets.token_urlsafe(size) for size in (32, 32, 48))
+    to = to if len(to) <= _LONGEST else "/"
     return Begun(state, nonce, verifier, base + DONE, to, time.time())
 
 

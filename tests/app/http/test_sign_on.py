@@ -253,7 +253,11 @@ def test_a_login_that_took_too_long_is_begun_again(app: SimpleNamespace, monkeyp
     assert app.browser.get(way, headers=CAME).status_code == 400
 
 
-@pytest.mark.parametrize("to", ["https://evil.example", "//evil.example", "/\\evil.example", "/\t/evil.example", "x"])
+@pytest.mark.parametrize(
+    "to",
+    ["https://evil.example", "//evil.example", "/\\evil.example", "/\t/evil.example", "x", "/" + "x" * 5000],
+    ids=range(6),
+)
 def test_no_login_leads_elsewhere(app: SimpleNamespace, to: str) -> None:
     url = str(httpx.URL("/login/oidc", params={"to": to}))
     done = app.browser.get(back(app.idp, sent(app.browser, url), "bob"), headers=CAME)

@@ -108,6 +108,11 @@ def test_groups_are_named_without_regard_to_case_and_space(there: Slapd) -> None
     bob = people(there, groups={named: {"role": "reader"}}).person("bob", PASSWORD)
     assert bob
     assert bob.groups == (named,)
+    odd = people(there, group_attribute="MEMBEROF", id_attribute="entryuuid", name_attribute="UID").person(
+        "bob", PASSWORD
+    )
+    assert odd
+    assert (odd.name, odd.groups) == ("bob", (STAFF,))
 
 
 def test_several_people_of_one_name_are_refused(there: Slapd) -> None:
