@@ -25,7 +25,10 @@ from core.errors import CatalogError
 from core.files import make_folder, write_whole
 
 _NAME = re.compile(r"[\w][\w .-]{0,63}")
-_TAKEN = ("models", "datasets", "logs")  # beside the knowledge bases
+# What the app keeps beside the knowledge bases, whatever the case of its letters.
+_TAKEN = re.compile(
+    r"models|datasets|logs|(?:users|chats|usage)\.sqlite(?:-\w+)?|audit\.jsonl(?:\.\d+)?", re.IGNORECASE
+)
 _GENERATION = re.compile(r"g\d+")
 _ID_FILE = "id"
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -35,8 +38,8 @@ _LOCK_WAIT_S = 2.0
 
 def check_name(name: str) -> str:
     """A knowledge base's name, if it can be a folder's. Raises `CatalogError`."""
-    if name in _TAKEN:
-        raise CatalogError(f"{name!r} is a folder of the data folder's own", "choose another name")
+    if _TAKEN.fullmatch(name):
+        raise CatalogError(f"{name!r} is a name that the app uses itself", "choose another name")
     if not _NAME.fullmatch(name) or name.endswith((".", " ")):
         raise CatalogError(
             f"{name!r} cannot name a knowledge base",

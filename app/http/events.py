@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # What a page of Gradio's asks for; its proxy, streams, API, deep links, recordings and editors stay closed.
 _OPEN = {
     "GET": ("/", "/config", "/theme.css", "/favicon.ico", "/gradio_api/startup-events", "/gradio_api/app_id"),
-    "POST": ("/gradio_api/reset",),
+    "POST": ("/gradio_api/reset",),  # which does nothing
 }
 _OPEN_BELOW = ("/assets/", "/static/")
 _JOIN, _DATA, _CANCEL = "/gradio_api/queue/join", "/gradio_api/queue/data", "/gradio_api/cancel"
@@ -40,6 +40,10 @@ _UPLOAD, _UPLOADING = "/gradio_api/upload", "/gradio_api/upload_progress"
 _TEXT = frozenset({"textbox", "markdown", "html", "code"})
 _SESSIONS = 10_000  # that are remembered; of those of which nothing else is kept the one begun first goes first
 _NAMED = 100  # characters of a session's name; Gradio's have eleven
+# Events that are not done: of one kind (of those by which a page fills itself: pages opened at once) and of all kinds
+# of a person; and of all people. Gradio takes any number, and works off those of one person before those of the next.
+_ALIKE, _OPENING, _PERSONS, _ALL = 10, 40, 200, 2_000
+_UPLOADS = 1_000  # names of uploads that are remembered, whose progress their senders may see
 
 
 class Events:
@@ -53,6 +57,7 @@ class Events:
     ) -> None:
         self.app, self.uploads, self.inputs, self.sessions = app, uploads, inputs, sessions
         self._sessions: OrderedDict[str, str] = OrderedDict()  # session -> whose it is
+        self._uploading: OrderedDict[str, str] = OrderedDict()  # name of an upload -> whose it is
         self._streams = Streams(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,12 +72,15 @@ class Events:
             if path == _UPLOAD:
                 if not user.may("editor"):
                     raise _Refused(403, f"uploads need the role 'editor', {user.name!r} is {user.role!r}")
+                if not self._own_upload(request, user.id):
+                    raise _Refused(403, "an upload of this name is somebody else's")
                 await self._upload(request, user.id, send)
                 return
             if path in (_JOIN, _CANCEL) and request.method == "POST":
                 event = self._checked(path, await _json(request), user.id)
                 receive = _again(event, receive)
                 if path == _JOIN:
+                    self._admit(event["fn_index"], user.id)
                     await self._streams.join(event["session_hash"], scope, receive, send)
                     return
             elif not self._open(request, path, user.id):
@@ -106,7 +114,26 @@ class Events:
             return self._own(path.removeprefix(_BEAT), who)
         if path.startswith(_FILE):
             return self.uploads.owns(who, path.removeprefix(_FILE))
-        return path == _UPLOADING
+        return path == _UPLOADING and self._own_upload(request, who)
+
+    def _own_upload(self, request: Request, who: str) -> bool:
+        """Whether the upload that an address names, if it names one, is somebody's own; a new name becomes so."""
+        names = parse_qs(request.scope["query_string"].decode("latin-1")).get("upload_id", [])
+        if any(self._uploading.setdefault(name[:_NAMED], who) != who for name in names):
+            return False
+        while len(self._uploading) > _UPLOADS:
+            self._uploading.popitem(last=False)
+        return True
+
+    def _admit(self, number: int, who: str) -> None:
+        """Let an event join the queue, unless too much of its sender's, or of everybody's, is not done."""
+        queue, function = self.sessions.blocks._queue, self.sessions.blocks.fns[number]
+        waiting = list(queue.event_ids_to_events.values())
+        own = [event for event in waiting if self._sessions.get(event.session_hash) == who]
+        alike = sum(event.fn is function for event in own)
+        most = _OPENING if any(kind == "load" for _, kind in function.targets) else _ALIKE
+        if alike >= most or len(own) >= _PERSONS or len(waiting) >= _ALL:
+            raise _Refused(HTTPStatus.SERVICE_UNAVAILABLE, "too much of what was asked is not done yet")
 
     def _own(self, session: str, who: str) -> bool:
         """Whether a session is somebody's own; one that nobody has becomes so."""
@@ -130,6 +157,9 @@ class Events:
             raise _Refused(HTTPStatus.FORBIDDEN, "this session is somebody else's")
         number = body.get("fn_index")
         if path == _CANCEL:
+            event = self.sessions.blocks._queue.event_ids_to_events.get(str(body.get("event_id")))
+            if event is not None and event.session_hash != session:
+                raise _Refused(HTTPStatus.FORBIDDEN, "this event is of another session")
             return {"session_hash": session, "fn_index": number, "event_id": body.get("event_id")}
         kinds = self.inputs.get(number) if type(number) is int else None
         data, happened = body.get("data"), body.get("event_data")
@@ -167,21 +197,26 @@ class Events:
 
     async def _upload(self, request: Request, who: str, send: Send) -> None:
         """Let Gradio receive files, within the room that their sender and the disk have, and take them over."""
-        own, free = await asyncio.to_thread(lambda: (self.uploads.room(who), self.uploads.free()))
-        each = self.uploads.room_each // 2**20
-        why = f"more than {each} MiB were sent and not indexed yet" if own <= free else "the disk is nearly full"
-        full = refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, why, "index what was sent, or send less at a time")
+        announced = request.headers.get("content-length", "")
+        wanted = int(announced) if announced.isascii() and announced.isdigit() else None
         answer: list[Message] = []
 
         async def kept(message: Message) -> None:
             answer.append(message)
 
-        await bounded(self.app, min(own, free), full, request.scope, request.receive, kept)
-        if answer[0]["status"] == HTTPStatus.OK:
-            received = json.loads(b"".join(message.get("body", b"") for message in answer))
-            taken = JSONResponse(await asyncio.to_thread(self.uploads.add, who, received))
-            await taken(request.scope, request.receive, send)
-            return
+        room, short = await asyncio.to_thread(self.uploads.reserve, who, wanted)
+        try:
+            each = f"more than {self.uploads.room_each // 2**20} MiB were sent and not indexed yet"
+            why = "the disk is nearly full" if short == "disk" else each
+            full = refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, why, "index what was sent, or send less at a time")
+            await bounded(self.app, room, full, request.scope, request.receive, kept)
+            if answer[0]["status"] == HTTPStatus.OK:
+                received = json.loads(b"".join(message.get("body", b"") for message in answer))
+                taken = JSONResponse(await asyncio.to_thread(self.uploads.add, who, received))
+                answer.clear()
+                await taken(request.scope, request.receive, kept)
+        finally:
+            self.uploads.release(who, room)
         for message in answer:
             await send(message)
 

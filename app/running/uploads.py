@@ -12,8 +12,10 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from core.errors import AccessError
 
@@ -31,6 +33,7 @@ class Uploads:
         self.folder = _own_folder() if folder is None else folder
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._owners: dict[str, str] = {}  # path -> who sent it
+        self._coming: Counter[str] = Counter()  # bytes that are kept free for what somebody is sending
         self._mutex = threading.Lock()
 
     def add(self, who: str, received: Iterable[str]) -> list[str]:
@@ -56,15 +59,26 @@ class Uploads:
         with self._mutex:
             return self._owners.get(path) == who and os.path.isfile(path)
 
-    def room(self, who: str) -> int:
-        """Bytes that somebody may send now."""
+    def reserve(self, who: str, wanted: int | None = None) -> tuple[int, Literal["own", "disk"]]:
+        """Keep room for what somebody is about to send; how many bytes, and whose room is the smaller.
+
+        It is all that there is where nobody says how much is `wanted`; and none where that is more than there is. Each
+        must be released.
+        """
         with self._mutex:
             own = [path for path, owner in self._owners.items() if owner == who]
-        return max(self.room_each - sum(_size(path) for path in own), 0)
+            left = max(self.room_each - sum(map(_size, own)) - self._coming[who], 0)
+            free = max(shutil.disk_usage(self.folder).free - _LEFT - self._coming.total(), 0)
+            most = min(left, free)
+            room = most if wanted is None else wanted if wanted <= most else 0
+            self._coming[who] += room
+        return room, "own" if left <= free else "disk"
 
-    def free(self) -> int:
-        """Bytes that uploads may take of the disk."""
-        return max(shutil.disk_usage(self.folder).free - _LEFT, 0)
+    def release(self, who: str, room: int) -> None:
+        """Give back the room that was reserved: what has come takes its own."""
+        with self._mutex:
+            self._coming[who] -= room
+            self._coming += Counter()  # forgets those who send nothing
 
     def sweep(self, kept_s: float = KEPT_S) -> None:
         """Remove what was sent `kept_s` seconds ago and not used, and what remains of uploads that broke off."""
@@ -80,6 +94,11 @@ class Uploads:
         while True:
             time.sleep(_SWEEP_S)
             self.sweep()
+
+
+def named_folder(named: str | None) -> Path | None:
+    """The folder that somebody named for uploads; not that of this app before it started itself anew."""
+    return Path(named) if named and not Path(named).name.startswith(_PREFIX) else None
 
 
 def _own_folder() -> Path:

@@ -30,7 +30,7 @@ from app.http.openai_form import error_body
 from app.http.sessions import Sessions
 from app.http.subpath import normal
 from app.messages.texts import tongue
-from app.running.uploads import Uploads
+from app.running.uploads import Uploads, named_folder
 from app.ui import chat, knowledge, lab, lab_edit, mention, models, pressed, settings, setup
 from app.ui.conversation import reader_of
 from app.ui.markup import markup
@@ -137,8 +137,8 @@ def _log_failure() -> None:
 
 def _uploads(state: "State") -> Uploads:
     """Where browsers' files are received: named by `GRADIO_TEMP_DIR`, which Gradio reads as components are made."""
-    named = os.environ.get("GRADIO_TEMP_DIR")
-    uploads = Uploads(state.cfg.app.pending_uploads_mb * 2**20, Path(named) if named else None)
+    named = named_folder(os.environ.get("GRADIO_TEMP_DIR"))
+    uploads = Uploads(state.cfg.app.pending_uploads_mb * 2**20, named)
     os.environ["GRADIO_TEMP_DIR"] = str(uploads.folder)
     threading.Thread(target=uploads.keep_swept, daemon=True, name="uploads").start()
     return uploads

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from app.running.bases import State
 
 # What decides where data lies, who gets in, and whose code runs is for whoever owns the machine, not for the page.
-_APART = frozenset({"app.database", "app.host", "app.port", "app.users", "app.hosts", "app.root_path", "llm.chat"})
+_APART = frozenset({
+    "app.database", "app.host", "app.port", "app.users", "app.hosts", "app.root_path", "llm.chat", "llm.vllm_args",
+    "llm.vllm_host",
+})  # fmt: skip
 _SIGN_ON = ("oidc", "ldap")
 
 TEXTS: dict[Tongue, dict[str, str]] = {

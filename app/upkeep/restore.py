@@ -137,7 +137,7 @@ def _read(source: Path) -> Iterator[tarfile.TarFile]:
             f"the backup {str(source)!r} could not be read or unpacked: {error.strerror}",
             "check its permissions, and the free space in the data folder",
         ) from error
-    except (tarfile.TarError, ValueError, OverflowError) as error:
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         raise _damaged(source, str(error)) from error
 
 

@@ -37,8 +37,8 @@ def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
         check_name(name)
 
 
-@pytest.mark.parametrize("name", ["models", "logs"])
-def test_a_folder_that_is_there_for_something_else_is_no_knowledge_base(name: str) -> None:
+@pytest.mark.parametrize("name", ["models", "logs", "users.sqlite", "Chats.SQLite-wal", "audit.jsonl.1"])
+def test_what_the_app_uses_itself_is_no_knowledge_base(name: str) -> None:
     with pytest.raises(CatalogError, match="another name"):
         check_name(name)
 

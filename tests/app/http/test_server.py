@@ -319,6 +319,7 @@ def test_every_response_forbids_other_hosts_and_guessing(server: App, path: str)
     assert "default-src 'self'" in policy
     assert "http" not in policy
     assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["cache-control"] == "no-store"
 
 
 def test_streams_and_errors_have_the_headers_too(server: App, stub: Stub) -> None:

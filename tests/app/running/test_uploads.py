@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app.running.uploads import Uploads
+from app.running.uploads import Uploads, named_folder
 
 
 def received(uploads: Uploads, name: str, size: int = 3) -> str:
@@ -21,10 +21,27 @@ def test_what_was_sent_is_the_senders_until_it_is_used(tmp_path: Path) -> None:
     (path,) = uploads.add("ann", [received(uploads, "a")])
     assert uploads.owns("ann", path)
     assert not uploads.owns("bob", path)
-    assert (uploads.room("ann"), uploads.room("bob")) == (7, 10)
+    assert (uploads.reserve("ann"), uploads.reserve("bob")) == ((7, "own"), (10, "own"))
+    for who, room in (("ann", 7), ("bob", 10)):
+        uploads.release(who, room)
     os.unlink(path)  # used
     assert not uploads.owns("ann", path)
-    assert uploads.room("ann") == 10
+    assert uploads.reserve("ann") == (10, "own")
+
+
+def test_what_is_being_sent_takes_room_before_it_has_come(tmp_path: Path) -> None:
+    uploads = Uploads(10, tmp_path / "up")
+    assert [uploads.reserve("ann", 4)[0] for _ in range(3)] == [4, 4, 0]
+    assert uploads.reserve("bob", 10)[0] == 10
+    uploads.release("ann", 4)
+    assert uploads.reserve("ann")[0] == 6  # however much comes
+    assert uploads.reserve("ann", 1)[0] == 0
+
+
+def test_an_app_that_starts_itself_anew_takes_no_folder_over_from_before(tmp_path: Path) -> None:
+    assert named_folder(str(tmp_path)) == tmp_path
+    assert named_folder(str(Uploads(10).folder)) is None
+    assert named_folder(None) is None
 
 
 def test_what_was_not_used_in_time_goes_and_what_came_just_now_stays(tmp_path: Path) -> None:

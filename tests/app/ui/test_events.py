@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,43 @@ def test_a_reader_uploads_nothing_and_an_editor_no_more_than_allowed(app: App, s
         headers={"content-type": "multipart/form-data; boundary=b"},
     )  # fmt: skip
     assert unannounced.status_code == 413
+
+
+def test_uploads_sent_at_once_share_the_room_of_their_sender(app: App, sender: Any) -> None:
+    name = "parallel"
+    Accounts(app.data).add(name, "editor", None, None)
+    who = sender(name)
+    with ThreadPoolExecutor(8) as pool:
+        sent = list(pool.map(lambda n: who.upload(f"{n}.txt", bytes([65 + n]) * 900_000).status_code, range(8)))
+    assert sorted(sent) == [200, 200, *6 * [413]]
+
+
+def test_how_far_an_upload_is_is_told_to_its_sender_alone(sender: Any) -> None:
+    mine, yours = sender("editor"), sender("reader")
+    sent = {"files": {"files": ("note.md", b"# Note")}, "params": {"upload_id": "abc"}}
+    assert mine.client.post("/gradio_api/upload", **sent).status_code == 200
+    assert yours.client.get("/gradio_api/upload_progress", params={"upload_id": "abc"}).status_code == 404
+    other = sender("other")
+    assert other.client.post("/gradio_api/upload", **sent).status_code == 403
+
+
+def test_who_floods_the_queue_is_refused_and_the_others_are_served(app: App, sender: Any) -> None:
+    reader, admin = sender("reader"), sender("admin")
+    config = reader.client.get("/config").json()
+    names = {component["id"]: component["props"].get("elem_id") for component in config["components"]}
+    number, inputs = next(
+        (event["id"], event["inputs"])
+        for event in config["dependencies"]
+        if [(names[part], kind) for part, kind in event["targets"] if part in names] == [("question", "submit")]
+    )
+    kinds = dict(events(reader.client))[number]
+    question = "leave of absence " * 400
+    data = [question if names[i] == "question" else None for i in inputs]
+    assert len(data) == len(kinds)
+    with ThreadPoolExecutor(8) as pool:
+        sent = list(pool.map(lambda n: reader.join(number, data, session=f"flood{n}").status_code, range(120)))
+    assert set(sent) == {200, 503}
+    assert admin.join(number, data).status_code == 200
 
 
 def test_a_session_belongs_to_whoever_began_it(sender: Any) -> None:

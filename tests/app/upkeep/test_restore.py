@@ -190,19 +190,30 @@ def test_a_member_that_claims_to_be_larger_than_it_is_is_refused_before_it_is_re
     assert "reach beyond the end" in message or "a header of" in message
 
 
-@pytest.mark.parametrize(
-    "manifest", ["[]", "{}", '{"form": 1}', '{"form": "1", "kb": "x", "made": "", "uploads": "", "files": {}}']
-)
-def test_a_manifest_of_another_form_is_refused(
-    manifest: str, tmp_path: Path, source: Path, refused: Callable[[Path], RagstoneError]
-) -> None:
-    target = tmp_path / "wrong.tar"
+def with_manifest(target: Path, manifest: str) -> Path:
+    """A backup that holds its manifest alone."""
     with tarfile.open(target, "w") as archive:
         seal = hashlib.sha256(manifest.encode()).hexdigest()
         for name, text in {"manifest.json": manifest, "manifest.sha256": seal}.items():
             member = tarfile.TarInfo(name)
             member.size = len(text)
             archive.addfile(member, io.BytesIO(text.encode()))
+    return target
+
+
+def test_a_manifest_that_is_nested_without_end_is_damaged(
+    tmp_path: Path, source: Path, refused: Callable[[Path], RagstoneError]
+) -> None:
+    assert "is damaged" in refused(with_manifest(tmp_path / "deep.tar", "[" * 100_000)).message
+
+
+@pytest.mark.parametrize(
+    "manifest", ["[]", "{}", '{"form": 1}', '{"form": "1", "kb": "x", "made": "", "uploads": "", "files": {}}']
+)
+def test_a_manifest_of_another_form_is_refused(
+    manifest: str, tmp_path: Path, source: Path, refused: Callable[[Path], RagstoneError]
+) -> None:
+    target = with_manifest(tmp_path / "wrong.tar", manifest)
     assert "its manifest has another form" in refused(target).message
     with pytest.raises(CatalogError, match="its manifest has another form"):
         backed_up(target)
