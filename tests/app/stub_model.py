@@ -47,11 +47,15 @@ class Reply:
 
 @dataclass(slots=True)
 class Call:
-    """One request for a completion. `sent` counts pieces; `left` is set when the client went before the end."""
+    """One request for a completion. `sent` counts pieces; `left` is set when the client went before the end.
+
+    Once a test sets `hurry`, the pieces that are left go out at once.
+    """
 
     body: dict[str, Any]
     key: str
     sent: int = 0
+    hurry: threading.Event = field(default_factory=threading.Event)
     left: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -174,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
         if html:
             self._chunk("data: <html>this is the login page of a router</html>\n\n")
         for piece in reply.pieces if not html else ():
-            self._wait(reply.delay_s)
+            self._wait(0 if call.hurry.is_set() else reply.delay_s)
             self._event({"content": piece}, None)
             call.sent += 1
         if reply.raw:

@@ -91,7 +91,7 @@ def test_a_question_that_the_documents_do_not_cover_is_told_so(bare: App, visit:
 
 
 def test_an_answer_is_seen_growing_and_names_its_model(ui: App, stub: Stub, visit: Visiting) -> None:
-    stub.reply = Reply([f"word{i} " for i in range(150)] + ["[1]."], delay_s=0.05)
+    stub.reply = Reply([f"word{i} " for i in range(60)] + ["[1]."], delay_s=0.05)
     seen = visit(ui)
     expect(seen.page.locator("#status")).to_contain_text(MODEL)
     seen.ask(QUESTION)
@@ -100,11 +100,11 @@ def test_an_answer_is_seen_growing_and_names_its_model(ui: App, stub: Stub, visi
         text = seen.answer()
         if "word0" in text:
             lengths.add(len(text))
-        if "word149" in text:
+        if "word59" in text:
             break
         seen.page.wait_for_timeout(100)
     assert len(lengths) >= 3, lengths
-    assert seen.finished().endswith("word148 word149 [1].")
+    assert seen.finished().endswith("word58 word59 [1].")
     assert cards(seen)["source-1"].startswith("[1] products/lt-300-manual.pdf")
 
 
@@ -141,6 +141,7 @@ def test_a_question_that_is_asked_while_another_is_answered_waits_for_its_turn(
     expect(box).to_have_value("")
     seen.ask("Third, what does the LT-300 weigh?")
     seen.page.fill("#question textarea", "a draft")
+    stub.answers()[0].hurry.set()
     expect(answers.nth(0)).to_contain_text("word59")
     expect(answers.nth(2)).to_contain_text("Another answer")
     seen.finished()

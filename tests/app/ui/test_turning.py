@@ -18,7 +18,7 @@ def words(start: str, count: int) -> Sequence[str]:
 
 
 def begun(seen: Visit, stub: Stub) -> None:
-    """A conversation whose answer takes half a minute."""
+    """A conversation whose answer takes half a minute, unless it is hurried."""
     stub.reply = Reply(words("slow", 300), delay_s=0.1)
     seen.ask(FIRST)
     expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("slow9 ")
@@ -30,7 +30,9 @@ def test_a_new_chat_is_not_drawn_over_by_the_answer_that_goes_on(ui: App, stub: 
     seen.page.click("#chat-new")
     expect(seen.page.locator("#chat [data-testid=bot]")).to_have_count(0)
     expect(seen.page.locator("#question .stop-button")).to_have_count(0)
-    for _ in range(20):  # in which some pieces come
+    slow = stub.answers()[0]
+    come = slow.sent
+    while slow.sent < come + 15:
         seen.page.wait_for_timeout(100)
         assert seen.page.locator("#chat [data-testid=bot]").count() == 0
     stub.reply = Reply(("Quick [1].",))
@@ -38,9 +40,11 @@ def test_a_new_chat_is_not_drawn_over_by_the_answer_that_goes_on(ui: App, stub: 
     expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("Quick")
     seen.page.wait_for_timeout(1000)
     assert "slow" not in seen.page.locator("#chat").inner_text()
-    assert not stub.answers()[0].left.is_set()  # nobody ended it
+    assert not slow.left.is_set()  # nobody ended it
+    assert not slow.ended.is_set()
     seen.page.click(f"#chat-list [data-act=open][title^='{FIRST[:20]}']")
-    expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("slow60 ")
+    expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text(f"slow{slow.sent} ")
+    slow.hurry.set()
     expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("slow299")
     expect(seen.page.locator("#question .stop-button")).to_have_count(0)
     expect(seen.page.locator("#chat [data-testid=user]")).to_have_text(FIRST)
@@ -58,7 +62,10 @@ def test_the_answer_of_a_conversation_that_was_left_is_kept_whole(ui: App, stub:
     expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("slow9 ")
     seen.page.locator(f"#chat-list [data-act=open][title^='{OTHER[:20]}']").first.click()
     expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("Before")
-    seen.page.wait_for_timeout(8000)
+    slow = stub.answers()[-1]
+    slow.hurry.set()
+    assert slow.ended.wait(60)
+    seen.page.wait_for_timeout(1000)
     assert "slow" not in seen.page.locator("#chat").inner_text()
     seen.page.locator(f"#chat-list [data-act=open][title^='{FIRST[:20]}']").first.click()
     expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("slow59")
@@ -78,5 +85,6 @@ def test_stop_ends_the_answer_of_the_conversation_that_is_shown_alone(ui: App, s
     assert other.left.wait(15)
     assert seen.finished().startswith("other0 other1")
     assert not first.left.is_set()
+    first.hurry.set()
     seen.page.click(f"#chat-list [data-act=open][title^='{FIRST[:20]}']")
     expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("slow299")
