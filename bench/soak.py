@@ -205,8 +205,10 @@ def question(number: int) -> str:
     return f"{' '.join(Random(number).sample(WORDS, 3))} {number}?"
 
 
-def measure(requests: int, minutes: float, warm_up: int, rest_s: float) -> dict[str, Any]:
-    """Send `warm_up` requests, rest and sample, then send the others, rest and sample."""
+def measure(
+    requests: int, minutes: float, warm_up: int, rest_s: float, kinds: Mapping[str, float] = _KINDS
+) -> dict[str, Any]:
+    """Send `warm_up` requests, rest and sample, then send the others, rest and sample. `kinds` are their shares."""
     free = {"RAGSTONE_APP__ANSWERS_AT_ONCE": "0", "RAGSTONE_APP__ANSWERS_PER_MINUTE": "0"}
     with tempfile.TemporaryDirectory(prefix="ragstone-bench-") as name:
         data, docs, model = (Path(name) / part for part in ("data", "docs", "model"))
@@ -222,10 +224,10 @@ def measure(requests: int, minutes: float, warm_up: int, rest_s: float) -> dict[
             soak = Soak(app)
             for kind in _KINDS:  # what each needs is loaded
                 soak.send(2, until, kinds={kind: 1.0})
-            soak.send(warm_up, until)
+            soak.send(warm_up, until, kinds)
             time.sleep(rest_s)
             before, warm = sample(app.process.pid), sum(soak.done.values())
-            soak.send(requests - warm_up, until)
+            soak.send(requests - warm_up, until, kinds)
             time.sleep(rest_s)
             after = sample(app.process.pid)
             log = app.log.read_text(errors="replace")

@@ -40,6 +40,8 @@ _HEAVY = {  # lanes of `--quick`, and what their files name
     "frameworks": re.compile(r"\b(?:langchain_core|llama_index)\b"),
 }
 _ALL_LONG = re.compile(rf"^pytestmark = .*\bmark\.(?:{'|'.join(_LONG)})\b", re.MULTILINE)
+_BY_DAY = "not nightly"  # -m, by default
+_ALL_NIGHTLY = re.compile(r"^pytestmark = .*\bmark\.nightly\b", re.MULTILINE)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,13 +49,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With `--quick`, a file that is marked as a whole is not even imported.
+    """A file that is marked as a whole, and left out, is not even imported: by `--quick`, or by day.
 
     Such files import torch, peft, a browser's driver; and each worker imports every file that it collects.
     """
-    if not config.getoption("quick") or collection_path.suffix != ".py":
+    left_out = [marked for marked, out in (
+        (_ALL_LONG, config.getoption("quick")), (_ALL_NIGHTLY, config.getoption("markexpr") == _BY_DAY),
+    ) if out]  # fmt: skip
+    if not left_out or collection_path.suffix != ".py":
         return None
-    return bool(_ALL_LONG.search(collection_path.read_text("utf-8"))) or None
+    text = collection_path.read_text("utf-8")
+    return any(marked.search(text) for marked in left_out) or None
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -34,10 +34,12 @@ def build(
     folder: Path, questions: Sequence[str] = QUESTIONS, answers: Sequence[str] = WRONG, *,
     kind: Literal["qwen3", "llama"] = "qwen3", hidden: int = 64, layers: int = 2, vocabulary: int = 320,
     steps: int = 60, rate: float = 3e-3, texts: Sequence[str] = (), dtype: str = "float32",
+    tied: bool = False,
 ) -> Path:  # fmt: skip
     """Train a model on the questions with these answers and write it, with its tokenizer, into `folder`.
 
-    `texts` are what the vocabulary is made of beside them. `hidden` is a multiple of 64 (heads of 64).
+    `texts` are what the vocabulary is made of beside them. `hidden` is a multiple of 64 (heads of 64). `tied`: one matrix
+    is the embeddings and the head.
     """
 
     def make(part: Path) -> None:
@@ -46,7 +48,7 @@ def build(
         tokenizer = _tokenizer([*questions, *answers, *RIGHT, *texts], vocabulary)
         tokenizer.save_pretrained(str(part))
         torch.manual_seed(0)
-        model = _model(kind, hidden, layers, len(tokenizer), _END)
+        model = _model(kind, hidden, layers, len(tokenizer), tied)
         ids, labels = _batch(tokenizer, questions, answers)
         optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
         for _ in range(steps):
@@ -56,7 +58,7 @@ def build(
             optimizer.zero_grad()
         model.to(getattr(torch, dtype)).save_pretrained(str(part))
 
-    how = (tuple(questions), tuple(answers), kind, hidden, layers, vocabulary, steps, rate, tuple(texts), dtype)
+    how = (tuple(questions), tuple(answers), kind, hidden, layers, vocabulary, steps, rate, tuple(texts), dtype, tied)
     made_of = [how, version("torch"), version("transformers"), *sources(Path(__file__))]
     return kept("learning-lm", made_of, make, folder)
 
@@ -113,14 +115,14 @@ def _tokenizer(texts: Sequence[str], vocabulary: int):  # noqa: ANN202
     return tokenizer
 
 
-def _model(kind: str, hidden: int, layers: int, vocabulary: int, end: int):  # noqa: ANN202
+def _model(kind: str, hidden: int, layers: int, vocabulary: int, tied: bool):  # noqa: ANN202
     from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
     heads = hidden // 64
     settings = {
         "vocab_size": vocabulary, "hidden_size": hidden, "intermediate_size": 2 * hidden, "num_hidden_layers": layers,
         "num_attention_heads": heads, "num_key_value_heads": heads, "head_dim": 64, "max_position_embeddings": CONTEXT,
-        "tie_word_embeddings": False, "eos_token_id": end, "bos_token_id": None, "pad_token_id": _PAD,
+        "tie_word_embeddings": tied, "eos_token_id": _END, "bos_token_id": None, "pad_token_id": _PAD,
     }  # fmt: skip
     if kind == "llama":
         return LlamaForCausalLM(LlamaConfig(**settings))

@@ -1,4 +1,8 @@
-"""The whole model path: documents -> data set -> LoRA -> merged -> quantized -> proven -> promoted -> served."""
+"""The whole model path: documents -> data set -> LoRA -> merged -> quantized -> proven -> promoted -> served.
+
+On a tiny model that is known to have learnt, with tied embeddings, as small pretrained ones have; at night on one of
+those, in test_model_path_real.py.
+"""
 
 import asyncio
 import json
@@ -15,8 +19,9 @@ from app.answering.plan import planned
 from app.keeping.index import run as index_run
 from app.measuring import golden
 from app.training import adapt, dataset, parity, quantize
+from app.upkeep.doctor import examine
 from core.config import LlmConfig, Settings, load
-from llm import registry
+from llm import fit, registry
 from llm.examples import Example, read_examples
 from llm.methods import Shape
 from llm.supervise import Supervisor
@@ -104,15 +109,27 @@ def test_what_the_documents_say_is_learnt_quantized_and_served(vllm_cfg: LlmConf
     wrong = [example.answer for example in (*train[1:], train[0])]
     texts = [message.content for example in train for message in example.messages]
     base = learning_lm.build(
-        tmp_path / "base", questions, wrong, texts=[system, *texts * 4], vocabulary=900, hidden=128, dtype="bfloat16"
-    )
+        tmp_path / "base", questions, wrong, texts=[system, *texts * 4], vocabulary=900, hidden=128, dtype="bfloat16",
+        tied=True,
+    )  # fmt: skip
     tuning = Tuning(
         "lora", shape=Shape(rank=32, alpha=64), max_steps=160, batch_size=8, learning_rate=1e-2, recompute=False
     )
     adapt.run(cfg, adapt.Request("tuned", str(base), "colours", tuning, dev=0))
     quantize.run(cfg, quantize.Request("tuned", "w8a8", "colours", name="small"))
+    small = data / "models" / "small"
+    config = fit.config_of(small)
+    # tied embeddings stay one matrix in 16 bits: written twice, they would outweigh what quantizing saves
+    assert config["tie_word_embeddings"]
+    embeddings = 2 * config["vocab_size"] * config["hidden_size"]
+    assert fit.weight_bytes(small) < embeddings + 0.6 * (fit.weight_bytes(base) - embeddings)
+    for name in ("chat_template.jinja", "tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        assert (small / name).read_bytes() == (base / name).read_bytes()
+    assert "small" not in json.dumps(registry.promotions(data))
     report = parity.run(cfg, parity.Request("small", str(data / "datasets" / "colours" / "train.jsonl")))
     assert report["passed"], json.dumps(report, indent=1)
+    assert report["found"]["template"] == 1.0
+    assert any(note.startswith("compared one conversation at a time") for note in report["notes"])
     registry.promote(data, "small")
 
     merged = _said(data / "models" / "tuned-merged", train)
@@ -121,4 +138,7 @@ def test_what_the_documents_say_is_learnt_quantized_and_served(vllm_cfg: LlmConf
     promoted = with_promoted(settings)
     with Supervisor.start(promoted.config.llm, tmp_path / "vllm.log", lambda _: None):
         answers = _asked(promoted, questions)
+        checks = {check.name: check for check in examine(promoted.config)}
     assert answers == [(text, "small") for text in merged]
+    assert checks["answers"].ok
+    assert f"context {learning_lm.CONTEXT} tokens" in checks["answers"].detail

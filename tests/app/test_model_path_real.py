@@ -2,7 +2,7 @@
 
 handbook -> data set -> LoRA -> merged -> quantized -> served by vLLM -> parity -> promoted -> a question answered.
 Prompts are short and steps few: it shows that each tool takes what the one before it wrote, on a few minutes of two
-cores; how well a model of 135M answers is beside the point.
+cores; how well a model of 135M answers is beside the point. test_model_path.py goes the same way by day.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ from tests.llm import hellaswag
 
 pytest.importorskip("trl")
 pytest.importorskip("peft")
-pytestmark = [pytest.mark.vllm, pytest.mark.compressor, pytest.mark.slow]
+pytestmark = [pytest.mark.vllm, pytest.mark.compressor, pytest.mark.slow, pytest.mark.nightly]
 
 KB = "handbook"
 LONGEST = 360  # tokens of a row that is trained on

@@ -315,7 +315,10 @@ def test_a_full_disk_loses_nothing_that_was_committed(
 
 
 @pytest.mark.slow
-def test_kill_9_during_index_then_a_rerun_equals_a_fresh_build(cfg: Config, embedder: Embedder, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [2, pytest.param(12, marks=pytest.mark.nightly)])
+def test_kill_9_during_index_then_a_rerun_equals_a_fresh_build(
+    cfg: Config, embedder: Embedder, tmp_path: Path, kills: int
+) -> None:
     folder = tmp_path / "docs"
     shutil.copytree(ROOT / "examples" / "handbook", folder)
     for i in range(60):
@@ -325,7 +328,7 @@ def test_kill_9_during_index_then_a_rerun_equals_a_fresh_build(cfg: Config, embe
     command = [sys.executable, "-c", "from app.cli import main; main()", "index", str(folder), "--kb", "kb"]
     rng = random.Random(7)
     killed = 0
-    for _ in range(int(os.environ.get("RAGSTONE_KILLS", "3"))):
+    for _ in range(kills):
         process = subprocess.Popen(command, env=environ, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         catalog = Path(cfg.app.data) / "kb" / "g0001" / "catalog.sqlite"
         deadline = time.monotonic() + 60

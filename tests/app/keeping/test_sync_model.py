@@ -235,15 +235,24 @@ def dying(kind: Any, transactions: int, committed: bool) -> Callable[[Any], obje
     return doomed
 
 
+def few_and_many(few: int, many: int) -> pytest.MarkDecorator:
+    """Tests with a few histories, and at night with many."""
+    at_night = pytest.param(many, marks=[pytest.mark.nightly, pytest.mark.timeout(3600)])
+    return pytest.mark.parametrize("examples", [few, at_night])
+
+
 @pytest.mark.slow
-def test_after_any_changes_and_kills_a_sync_equals_a_fresh_build(tmp_path_factory: pytest.TempPathFactory) -> None:
+@few_and_many(6, 60)
+def test_after_any_changes_and_kills_a_sync_equals_a_fresh_build(
+    tmp_path_factory: pytest.TempPathFactory, examples: int
+) -> None:
     Following.embedder = build(tmp_path_factory.mktemp("tiny"))
-    run_state_machine_as_test(Following, settings=machine_settings(12, 25))
+    run_state_machine_as_test(Following, settings=machine_settings(examples, 25))
 
 
 def machine_settings(examples: int, steps: int) -> settings:
     return settings(
-        max_examples=int(os.environ.get("RAGSTONE_EXAMPLES", str(examples))),
+        max_examples=examples,
         stateful_step_count=steps,
         deadline=None,
         database=None,

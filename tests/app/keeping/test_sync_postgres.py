@@ -13,7 +13,7 @@ from app.keeping.index import chunker, sync
 from retrieval.index import Index
 from retrieval.postgres import server
 from retrieval.postgres.catalog import PgCatalog
-from tests.app.keeping.test_sync_model import QUERIES, Following, dying, machine_settings, rankings
+from tests.app.keeping.test_sync_model import QUERIES, Following, dying, few_and_many, machine_settings, rankings
 from tests.app.tiny_embedder import build
 from tests.retrieval.pg import Cluster
 
@@ -72,7 +72,8 @@ def keys(index: Index) -> set[bytes]:
     return set(map(bytes, index.catalog.keys()))
 
 
-def test_a_sync_into_postgresql_ends_as_a_fresh_build_of_files(cluster: Cluster, tmp_path: Path) -> None:
+@few_and_many(6, 40)
+def test_a_sync_into_postgresql_ends_as_a_fresh_build_of_files(cluster: Cluster, tmp_path: Path, examples: int) -> None:
     FollowingThere.url = cluster.database("folders")
     FollowingThere.embedder = build(tmp_path / "tiny")
-    run_state_machine_as_test(FollowingThere, settings=machine_settings(10, 12))
+    run_state_machine_as_test(FollowingThere, settings=machine_settings(examples, 12))
