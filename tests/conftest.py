@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+import app.ui  # noqa: F401  # before any test imports Gradio, which else writes stubs beside its modules
 from core.config import Config, load
 from core.types import F32
 from retrieval.embed import Embedder

@@ -38,8 +38,8 @@ def build(
 ) -> Path:  # fmt: skip
     """Train a model on the questions with these answers and write it, with its tokenizer, into `folder`.
 
-    `texts` are what the vocabulary is made of beside them. `hidden` is a multiple of 64 (heads of 64). `tied`: one matrix
-    is the embeddings and the head.
+    `texts` are what the vocabulary is made of beside them. `hidden` is a multiple of 64 (heads of 64). `tied`: one
+    matrix is the embeddings and the head.
     """
 
     def make(part: Path) -> None:

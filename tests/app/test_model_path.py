@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from app.answering.answer import Done, answer
 from app.answering.backend import with_promoted
@@ -31,9 +30,9 @@ from retrieval.embed import Embedder
 from retrieval.index import Index
 from tests import compressor, learning_lm
 from tests.fixtures_vllm import free_port
+from tests.needs import needs
 
-pytest.importorskip("trl")
-pytest.importorskip("peft")
+needs("trl", "peft")
 pytestmark = [pytest.mark.vllm, pytest.mark.compressor, pytest.mark.slow]
 
 _COLOURS = {
@@ -84,6 +83,8 @@ def _asked(settings: Settings, questions: Sequence[str]) -> list[tuple[str, str]
 
 
 def test_what_the_documents_say_is_learnt_quantized_and_served(vllm_cfg: LlmConfig, tmp_path: Path) -> None:
+    import torch
+
     torch.set_num_threads(1)
     docs, data = tmp_path / "docs", tmp_path / "data"
     docs.mkdir()

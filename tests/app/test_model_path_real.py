@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import torch
 
 from app.answering.answer import Done, answer
 from app.answering.backend import with_promoted
@@ -36,9 +35,9 @@ from tests import compressor
 from tests.conftest import ROOT, SMALL
 from tests.fixtures_vllm import free_port
 from tests.llm import hellaswag
+from tests.needs import needs
 
-pytest.importorskip("trl")
-pytest.importorskip("peft")
+needs("trl", "peft")
 pytestmark = [pytest.mark.vllm, pytest.mark.compressor, pytest.mark.slow, pytest.mark.nightly]
 
 KB = "handbook"
@@ -82,6 +81,8 @@ def asked(settings: Settings, question: str) -> Done:
 def test_a_pretrained_model_is_tuned_on_the_handbook_made_smaller_proven_and_served(
     settings: Settings, smollm: Path, tmp_path: Path
 ) -> None:
+    import torch
+
     torch.set_num_threads(1)
     cfg = settings.config
     data = Path(cfg.app.data)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from core.config import LlmConfig
 from tests.conftest import ROOT
 
 APART = ["unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"', "-"]  # a network of one's own: loopback alone
@@ -60,10 +59,3 @@ def test_attempts_are_recognised(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_indexing_asking_training_and_the_page_reach_for_nothing(tmp_path: Path) -> None:
     assert run_apart(tmp_path, tmp_path / "data", "-") == []
-
-
-@pytest.mark.slow
-@pytest.mark.vllm
-def test_serving_a_model_reaches_for_nothing(vllm_cfg: LlmConfig, handbook: Path, tmp_path: Path) -> None:
-    shutil.copytree(handbook, tmp_path / "data")
-    assert run_apart(tmp_path, tmp_path / "data", vllm_cfg.vllm_model) == []

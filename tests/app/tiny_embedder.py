@@ -1,6 +1,7 @@
 """A small embedder that a test builds itself: static word vectors, loaded by sentence-transformers as any model is."""
 
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from core.config import RetrievalConfig
 from core.types import F32
 from retrieval.embed import Embedder
+from tests.kept import kept, sources
 
 DIMENSION = 64
 WORDS = tuple(f"{a}{b}" for a in "ba be bi bo bu da de di do du".split() for b in "kan len mir nor pux ras sit".split())
@@ -30,6 +32,11 @@ def build(folder: Path) -> TinyEmbedder:
     A text's vector is the mean of its words' random ones, to the bit the same whatever it is batched with. A word that
     is none of `WORDS` is unknown.
     """
+    made_of = [version("sentence-transformers"), version("tokenizers"), *sources(Path(__file__))]
+    return load(kept("tiny-embedder", made_of, _make, folder))
+
+
+def _make(folder: Path) -> None:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
@@ -41,7 +48,6 @@ def build(folder: Path) -> TinyEmbedder:
     )
     weights = np.random.default_rng(7).standard_normal((len(_VOCABULARY), DIMENSION), np.float32)
     SentenceTransformer(modules=[StaticEmbedding(tokenizer, weights)], device="cpu").save(str(folder))
-    return load(folder)
 
 
 def load(folder: Path) -> TinyEmbedder:

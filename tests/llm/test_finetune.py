@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from core.errors import DatasetError, ModelError
 from llm import finetune
@@ -23,11 +22,11 @@ from llm.trainers import Settings, count_steps
 from tests import learning_lm
 from tests.conftest import ROOT
 from tests.learning_lm import QUESTIONS, RIGHT, WRONG
+from tests.needs import needs
 
 pytestmark = pytest.mark.slow
 
-pytest.importorskip("trl")
-pytest.importorskip("peft")
+needs("trl", "peft")
 
 LEARNS: dict[Method, float] = {
     "lora": 1e-2, "qlora": 1e-2, "lora-int8": 1e-2, "dora": 1e-2, "prefix": 5e-2, "prompt": 5e-2, "ptuning": 1e-2,
@@ -44,6 +43,8 @@ class Stopped(Exception):
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -94,6 +95,7 @@ def curve(folder: Path) -> list[dict[str, float]]:
 
 def reloaded(folder: Path) -> Any:
     """What a run left, loaded as somebody else would."""
+    import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
@@ -115,6 +117,8 @@ def reloaded(folder: Path) -> Any:
 
 def loss_of(model: Any, folder: Path, answers: tuple[str, ...] = RIGHT) -> float:
     """The mean loss of all answer tokens, by one plain forward pass for each row."""
+    import torch
+
     tokenizer = load_tokenizer(folder)
     total, count = 0.0, 0
     for question, answer in zip(QUESTIONS, answers, strict=True):
@@ -352,6 +356,7 @@ def test_steps_are_counted_as_the_trainer_does(settled: Settled) -> None:
 
 
 def test_bfloat16_is_trained_in_where_it_is_asked_for(settled: Settled) -> None:
+    import torch
     from safetensors.torch import load_file
 
     folder = settled(precision="bfloat16", max_steps=10)

@@ -2,10 +2,9 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 
 from core.errors import ConfigError, ModelError
 from llm import registry
@@ -15,11 +14,14 @@ from llm.methods import Method
 from llm.trainers import Settings
 from tests import learning_lm
 from tests.learning_lm import QUESTIONS, RIGHT
+from tests.needs import needs
+
+if TYPE_CHECKING:
+    import torch
 
 pytestmark = pytest.mark.slow
 
-pytest.importorskip("trl")
-pytest.importorskip("peft")
+needs("trl", "peft")
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +32,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def adapters(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Method], Path]:
     """The finished run of a method, in a registry; trained once."""
+    import torch
+
     data = tmp_path_factory.mktemp("data")
     torch.set_num_threads(1)
 
@@ -50,7 +54,9 @@ def adapters(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
     return trained
 
 
-def logits(model: Any, folder: Path) -> torch.Tensor:
+def logits(model: Any, folder: Path) -> "torch.Tensor":
+    import torch
+
     from llm.tokens import load_tokenizer
 
     ids = load_tokenizer(folder)("Which colour is sand? It is yellow", return_tensors="pt")["input_ids"]
@@ -62,6 +68,7 @@ def logits(model: Any, folder: Path) -> torch.Tensor:
 def test_what_is_merged_says_what_base_and_adapter_say(
     base: Path, adapters: Callable[[Method], Path], method: Method, tmp_path: Path
 ) -> None:
+    import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
@@ -94,6 +101,7 @@ def test_merging_is_done_once_and_comes_out_the_same(adapters: Callable[[Method]
 def test_the_adapter_of_a_4_bit_base_is_merged_with_the_base_in_its_own_format(
     adapters: Callable[[Method], Path], base: Path, tmp_path: Path
 ) -> None:
+    import torch
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
 

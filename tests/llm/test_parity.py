@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
 from core.errors import ConfigError, ModelError
 from llm.parity import (
@@ -33,11 +31,15 @@ SAME = Found(1, 1, 1, 0, 0, 0.8, 0.8, 0.5, 0.5, 0)
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+
     torch.set_num_threads(1)
     return learning_lm.build(tmp_path_factory.mktemp("model"), answers=learning_lm.RIGHT)
 
 
 def test_kl_over_the_named_tokens_and_one_cell_for_the_rest_is_as_worked_by_hand() -> None:
+    import torch
+
     reference = torch.log(torch.tensor([0.5, 0.25, 0.125, 0.125]))
     served = {0: math.log(0.25), 1: math.log(0.25)}
     by_hand = 0.5 * math.log(0.5 / 0.25) + 0.25 * math.log(0.25 / 0.25) + 0.25 * math.log(0.25 / 0.5)
@@ -46,6 +48,8 @@ def test_kl_over_the_named_tokens_and_one_cell_for_the_rest_is_as_worked_by_hand
 
 
 def test_kl_over_cells_is_a_lower_bound_that_grows_to_the_whole_as_more_tokens_are_named() -> None:
+    import torch
+
     generator = np.random.default_rng(0)
     p, q = (np.exp(row) / np.exp(row).sum() for row in generator.normal(0, 2, (2, 50)))
     whole = float((p * np.log(p / q)).sum())
@@ -117,6 +121,8 @@ def test_the_served_number_format_is_told_by_vllms_rule() -> None:
 
 
 def test_the_reference_answers_greedily_whatever_the_models_settings_say(model: Path, tmp_path: Path) -> None:
+    import torch
+
     folder = shutil.copytree(model, tmp_path / "model")
     (folder / "generation_config.json").write_text('{"repetition_penalty": 5.0, "do_sample": true, "eos_token_id": 2}')
     tokenizer, reference = load_tokenizer(folder), Reference(folder, None)
@@ -138,6 +144,9 @@ def test_the_reference_answers_greedily_whatever_the_models_settings_say(model: 
 
 
 def test_a_damaged_a_missing_and_an_unreadable_weight_are_named(model: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
     reference = Reference(model, None)
     assert reference.damaged(model) == ()
     folder = shutil.copytree(model, tmp_path / "model")
@@ -156,6 +165,8 @@ def test_a_damaged_a_missing_and_an_unreadable_weight_are_named(model: Path, tmp
 
 
 def test_two_tokens_that_a_number_format_does_not_tell_apart_are_a_tie(model: Path) -> None:
+    import torch
+
     reference = Reference(model, None)
     tokenizer = load_tokenizer(model)
     before = tokenizer("Which colour is sand?")["input_ids"]

@@ -2,7 +2,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from core.config import LlmConfig
 from core.errors import ConfigError, ModelError
@@ -81,6 +80,8 @@ def test_the_group_is_the_largest_that_divides_every_layer() -> None:
 
 
 def test_the_widths_are_those_of_the_linear_layers_alone(tmp_path: Path) -> None:
+    import torch
+
     torch.set_num_threads(1)
     model = learning_lm.build(tmp_path / "model", steps=0)  # hidden 64, vocabulary 320, MLP 128
     assert sizes_of(model) == Sizes(frozenset({64, 128}), frozenset({64, 128}))

@@ -10,8 +10,6 @@ from typing import Any
 
 import httpx
 import pytest
-import torch
-from langchain_core.messages import HumanMessage
 
 from core.config import LlmConfig
 from llm import adapters
@@ -19,8 +17,9 @@ from llm.chat import stream, whole
 from llm.endpoint import Endpoint, probe
 from llm.serve import Server
 from tests.fixtures_vllm import free_port, say
+from tests.needs import needs
 
-pytest.importorskip("peft")
+needs("peft")
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
 CONTEXT = 2048
@@ -53,6 +52,8 @@ def server(cfg: LlmConfig, base: Path) -> Iterator[Server]:
 
 
 def said(endpoint: Endpoint, cfg: LlmConfig, question: str) -> str:
+    from langchain_core.messages import HumanMessage
+
     return asyncio.run(whole(stream(endpoint, cfg, [HumanMessage(question)])))
 
 
@@ -81,6 +82,7 @@ def test_what_the_settings_say_is_what_is_drawn_by_not_what_the_maker_put_beside
 
 def adapter(base: Path, folder: Path, seed: int) -> None:
     """A LoRA adapter that changes what the model says; weights drawn by a seed."""
+    import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 

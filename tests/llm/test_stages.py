@@ -4,10 +4,9 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 
 from core.errors import DatasetError, ModelError
 from llm import finetune
@@ -17,11 +16,14 @@ from llm.tokens import load_tokenizer
 from llm.trainers import Optimizer, Settings, Shape
 from tests import learning_lm
 from tests.learning_lm import QUESTIONS, RIGHT, WRONG
+from tests.needs import needs
+
+if TYPE_CHECKING:
+    import torch
 
 pytestmark = pytest.mark.slow
 
-pytest.importorskip("trl")
-pytest.importorskip("peft")
+needs("trl", "peft")
 
 Settled = Callable[..., Path]
 PREFERRED = ("orpo", "simpo")
@@ -33,6 +35,8 @@ class Stopped(Exception):
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -68,8 +72,9 @@ def stop_at_two(stage: str, done: int, total: int) -> None:
         raise Stopped
 
 
-def mean_logps(base: Path, answers: tuple[str, ...]) -> torch.Tensor:
+def mean_logps(base: Path, answers: tuple[str, ...]) -> "torch.Tensor":
     """Of each answer, the mean log probability of its tokens after its question, by one plain pass."""
+    import torch
     from transformers import AutoModelForCausalLM
 
     model, tokenizer = AutoModelForCausalLM.from_pretrained(base).eval(), load_tokenizer(base)
@@ -104,6 +109,8 @@ def ratings() -> str:
 
 @pytest.mark.parametrize("stage", PREFERRED)
 def test_a_loss_of_pairs_is_that_of_its_paper_and_falls(settled: Settled, base: Path, stage: Stage) -> None:
+    import torch
+
     beta = 2.0 if stage == "simpo" else 0.1
     done = train(settled(learning_lm.preferences(), stage=stage, beta=beta, gamma=1.0), quiet)["metrics"]
     good, bad = mean_logps(base, RIGHT), mean_logps(base, WRONG)
@@ -205,8 +212,9 @@ def test_what_was_taken_out_of_the_base_is_put_back_beside_the_adapter(
     assert done["after"]["train_loss"] == pytest.approx(-float(weighted(base, model)), rel=1e-3)
 
 
-def weighted(base: Path, model: Any) -> torch.Tensor:
+def weighted(base: Path, model: Any) -> "torch.Tensor":
     """The mean log probability of all tokens of all right answers."""
+    import torch
     from transformers import AutoModelForCausalLM
 
     model, tokenizer = model or AutoModelForCausalLM.from_pretrained(base).eval(), load_tokenizer(base)

@@ -22,14 +22,14 @@ from retrieval.train import Row, TrainSettings, train_embedder, train_reranker
 from tests.app.tiny_embedder import WORDS
 from tests.app.tiny_embedder import build as build_embedder
 from tests.conftest import ROOT
+from tests.needs import needs
 from tests.retrieval.corpus import build as build_index
 from tests.retrieval.sql import select
 from tests.retrieval.test_rerank import build as build_reranker
 
 pytestmark = pytest.mark.slow
 
-pytest.importorskip("datasets")
-pytest.importorskip("accelerate")
+needs("datasets", "accelerate")
 
 ASKED, SAID = WORDS[:30], WORDS[30:60]  # the word at one place means the same as that at the other
 SETTINGS = TrainSettings(epochs=4, batch_size=8, learning_rate=0.3, patience=99, seed=3)

@@ -6,7 +6,6 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-import torch
 from typer.testing import CliRunner, Result
 
 from app.commands.finetune import finetune
@@ -19,17 +18,19 @@ from llm import registry
 from llm.methods import METHODS, Method, Shape
 from llm.trainers import Settings
 from tests import learning_lm
+from tests.needs import needs
 
 pytestmark = pytest.mark.slow
 
-pytest.importorskip("trl")
-pytest.importorskip("peft")
+needs("trl", "peft")
 
 Ask = Callable[..., Request]
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+
     torch.set_num_threads(1)
     return learning_lm.build(tmp_path_factory.mktemp("base"))
 
@@ -161,6 +162,7 @@ def test_a_data_set_is_named_and_its_own_dev_set_is_looked_at(cfg: Config, ask: 
 def test_a_whole_model_is_a_base_by_its_name_in_the_number_format_of_its_own_base(
     cfg: Config, ask: Ask, base: Path, tmp_path: Path
 ) -> None:
+    import torch
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
 
@@ -208,6 +210,7 @@ def test_what_cannot_be_trained_is_said_before_anything_is_written(
 def test_a_dry_run_counts_the_parameters_that_training_trains(
     cfg: Config, ask: Ask, method: Method, tmp_path: Path
 ) -> None:
+    import torch
     from transformers import AutoModelForCausalLM
 
     from llm.finetune import write_job

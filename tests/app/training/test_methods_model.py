@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from app.training import answers
 from app.training.adapt import Request, dry_run, run
@@ -17,11 +16,11 @@ from llm import registry
 from llm.methods import Shape
 from llm.trainers import Settings
 from tests import learning_lm
+from tests.needs import needs
 
 pytestmark = pytest.mark.slow
 
-pytest.importorskip("trl")
-pytest.importorskip("peft")
+needs("trl", "peft")
 
 Ask = Callable[..., Request]
 
@@ -44,6 +43,8 @@ fsdp_config:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+
     torch.set_num_threads(1)
     return learning_lm.build(tmp_path_factory.mktemp("base"))
 

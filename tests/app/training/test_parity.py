@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from app.answering.backend import with_promoted
@@ -19,16 +17,18 @@ from llm.merge import merge
 from llm.methods import Shape
 from llm.trainers import Settings as Tuning
 from tests import compressor, learning_lm
+from tests.needs import needs
 
 pytestmark = pytest.mark.slow  # the fixture `data` trains
 
-pytest.importorskip("trl")
-pytest.importorskip("peft")
+needs("trl", "peft")
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base that answers wrongly, an adapter "m" that has learnt the answers, the two merged, and the rows."""
+    import torch
+
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("data")
     learning_lm.build(folder / "base", dtype="bfloat16", hidden=128)
@@ -84,6 +84,9 @@ def test_an_adapter_as_served_says_what_was_trained(served: Config, rows: str) -
 def test_a_wrong_template_a_damaged_weight_and_sampling_settings_are_named_and_block_promotion(
     served: Config, data: Path, rows: str
 ) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
     folder = shutil.copytree(data / "models" / "m-merged", data / "models" / "broken")
     template = folder / "chat_template.jinja"
     template.write_text(template.read_text().replace("assistant", "user"))

@@ -3,7 +3,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from app.training import search
 from app.training.adapt import Request
@@ -12,14 +11,17 @@ from core.errors import ConfigError, DatasetError, ModelError
 from llm import finetune
 from llm.trainers import Settings
 from tests import learning_lm
+from tests.needs import needs
 
 pytestmark = pytest.mark.slow
 
-pytest.importorskip("trl")
+needs("trl")
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+
     torch.set_num_threads(1)
     return learning_lm.build(tmp_path_factory.mktemp("base"), steps=0)
 

@@ -25,14 +25,14 @@ from retrieval.rerank import Reranker
 from retrieval.train import Row, TrainSettings
 from tests.app.tiny_embedder import WORDS
 from tests.app.tiny_embedder import build as build_embedder
+from tests.needs import needs
 from tests.retrieval.corpus import build as build_index
 from tests.retrieval.sql import select
 from tests.retrieval.test_rerank import build as build_reranker
 
 pytestmark = pytest.mark.slow
 
-pytest.importorskip("datasets")
-pytest.importorskip("accelerate")
+needs("datasets", "accelerate")
 
 ASKED, SAID = WORDS[:30], WORDS[30:60]  # the word at one place means the same as that at the other
 FAST = TrainSettings(epochs=6.0, batch_size=8, learning_rate=0.3, patience=99, seed=1)
