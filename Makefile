@@ -65,7 +65,7 @@ quick: WORKERS = logical
 quick: $(VENV)/.test
 	@$(PYTEST) --quick
 
-# What takes minutes and has a smaller twin in `make test`: every fault point, long histories, pretrained weights.
+# What takes minutes and has a smaller twin in `make test`: every fault point, long histories.
 nightly: $(VENV)/.test
 	@$(MAKE) --no-print-directory -j3 --output-sync=target vllm-cpu compressor browser
 	@$(PYTEST) -m nightly

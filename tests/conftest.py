@@ -41,6 +41,7 @@ _HEAVY = {  # lanes of `--quick`, and what their files name
     "frameworks": re.compile(r"\b(?:langchain_core|llama_index)\b"),
 }
 _ALL_LONG = re.compile(rf"^pytestmark = .*\bmark\.(?:{'|'.join(_LONG)})\b", re.MULTILINE)
+_LONGEST = "tests/app/test_model_path_real.py"  # trains most of the time
 _BY_DAY = "not nightly"  # -m, by default
 _ALL_NIGHTLY = re.compile(r"^pytestmark = .*\bmark\.nightly\b", re.MULTILINE)
 
@@ -65,7 +66,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A file is a lane, since its tests share what they set up; so are all that need vLLM, which takes both cores.
+    """A file is a lane, since its tests share what they set up; so are all that need vLLM, which takes both cores,
+    but for the longest of them.
 
     With `--quick`, so are all that load the same heavy library, that of two workers one need not.
 
@@ -84,7 +86,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @cache
 def _lane(file: str, quick: bool) -> str:
     text = (ROOT / file).read_text("utf-8")
-    if "mark.vllm" in text:
+    if "mark.vllm" in text and file != _LONGEST:
         return "vllm"
     heavy = (lane for lane, named in _HEAVY.items() if named.search(text)) if quick else ()
     return next(iter(heavy), file)

@@ -2,7 +2,7 @@
 
 handbook -> data set -> LoRA -> merged -> quantized -> served by vLLM -> parity -> promoted -> a question answered.
 Prompts are short and steps few: it shows that each tool takes what the one before it wrote, on a few minutes of two
-cores; how well a model of 135M answers is beside the point. test_model_path.py goes the same way by day.
+cores; how well a model of 135M answers is beside the point.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ from tests.llm import hellaswag
 from tests.needs import needs
 
 needs("trl", "peft")
-pytestmark = [pytest.mark.vllm, pytest.mark.compressor, pytest.mark.slow, pytest.mark.nightly]
+pytestmark = [pytest.mark.vllm, pytest.mark.compressor, pytest.mark.slow]
 
 KB = "handbook"
 LONGEST = 360  # tokens of a row that is trained on
