@@ -15,6 +15,7 @@ from app.answering.answer import Done, Event, Found, Step, Text, answer
 from app.answering.find import lookup
 from app.answering.plan import Manner, in_steps, planned
 from app.answering.prepared import prepared
+from app.keeping import choosing
 from app.keeping.index import Progress, Report, quiet, run
 from core.config import Config, load
 from core.types import Answer, Hit, SearchMode, Turn
@@ -22,6 +23,7 @@ from retrieval.embed import Embedder
 from retrieval.filters import Filter
 from retrieval.home import check_name
 from retrieval.index import Index
+from retrieval.listing import FileRow, FileState
 from retrieval.plugged import embedder_of
 from retrieval.search import Result
 
@@ -108,6 +110,28 @@ class KnowledgeBase:
             self.config, self.name, folders, rebuild=rebuild, allow_empty=allow_empty,
             progress=progress, embedder=self.embedder,
         )  # fmt: skip
+
+    def files(self, state: FileState = "all", name: str = "") -> list[FileRow]:
+        """The files whose path holds `name`, with their report cards and why one could not be read.
+
+        `state`: "all", "failed", "stale", "notes" or "left_out", which are those that are not read, with the reason.
+        """
+        return self.index.catalog.files(state, name, 0, -1)[0]
+
+    def leave_out(self, *paths: str, progress: Progress = quiet) -> Report:
+        """Take files, by their paths as `files` has them, out; no run reads them until `take_in`."""
+        named = [choosing.found(self.index, path) for path in paths]
+        return choosing.leave_out(self.index, named, self.config.ingest, progress)
+
+    def take_in(self, *paths: str, progress: Progress = quiet) -> Report:
+        """Read files that were left out by `leave_out`. Raises `CatalogError` for one that was not."""
+        named = [choosing.found(self.index, path) for path in paths]
+        return choosing.take_in(self.index, named, self.config.ingest, progress)
+
+    def read_by_ocr(self, path: str, pages: Sequence[int], *, progress: Progress = quiet) -> Report:
+        """Read these pages of a PDF (from 1) by OCR instead of by their own text; without any, as they are again."""
+        named = choosing.found(self.index, path)
+        return choosing.read_by_ocr(self.index, named, pages, self.config.ingest, progress)
 
     def search(
         self,

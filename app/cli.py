@@ -20,6 +20,7 @@ from rich.table import Table
 from app.answering.prepared import prepared
 from app.commands.adapter import adapting
 from app.commands.assess import assess
+from app.commands.choose import choose
 from app.commands.curate import dataset
 from app.commands.finetune import finetune
 from app.commands.manage import manage
@@ -54,6 +55,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(manage)
+app.add_typer(choose)
 app.add_typer(watching)
 app.add_typer(fetching)
 app.add_typer(adapting)

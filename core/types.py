@@ -65,7 +65,10 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """A file as scanned. `path` is relative to the folder, with `/`; `seen_ns` is when the stat was taken."""
+    """A file as scanned. `path` is relative to the folder, with `/`; `seen_ns` is when the stat was taken.
+
+    `ocr_pages`: the pages that somebody chose to have read by OCR.
+    """
 
     path: str
     size: int
@@ -73,6 +76,15 @@ class FileEntry:
     ctime_ns: int
     seen_ns: int
     hash: str = ""
+    ocr_pages: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What somebody chose for one file: that it is left out, or which of its pages are read by OCR."""
+
+    left_out: bool = False
+    ocr_pages: tuple[int, ...] = ()
 
 
 class KnownFile(NamedTuple):

@@ -30,11 +30,12 @@ from core.types import FileError
 from ingest.bucket import Bucket, Object
 from ingest.kind import suffix_of
 from ingest.read import supported
-from ingest.scan import Plan, chosen, os_error, printable
+from ingest.scan import NO_READER, NOT_CHOSEN, Plan, chosen, hidden, os_error, printable
 
 Progress = Callable[[str, int, int], None]
 
 _AT_ONCE = 16
+_MOST_LEFT_OUT = 10_000  # objects that are named as left out
 _KNOWN = "known.jsonl"
 _LEFT = 1 << 28  # bytes of the disk that downloads leave
 _LOCK_S = 2.0
@@ -112,9 +113,13 @@ def _chosen(listed: Sequence[Object], cfg: IngestConfig, result: Plan, folding: 
             result.failed.append(FileError(printable(each.key), why, "rename the object"))
         elif is_chosen(each.key):
             if suffix_of(each.key) and not supported(each.key, cfg):
-                result.skipped.append(FileError(each.key, f"no reader for {PurePosixPath(each.key).suffix!r}"))
+                result.skipped.append(
+                    FileError(each.key, f"no reader for {PurePosixPath(each.key).suffix!r}", NO_READER)
+                )
             else:
                 found[each.key] = each
+        elif (cfg.hidden or not hidden(each.key)) and len(result.skipped) < _MOST_LEFT_OUT:
+            result.skipped.append(FileError(each.key, *NOT_CHOSEN))
     for key, why in _clashes(found, folding).items():
         del found[key]
         result.failed.append(FileError(key, why, "rename the object"))

@@ -5,7 +5,7 @@ Whatever goes wrong is a `ReadError` in plain words.
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from zipfile import BadZipFile
@@ -164,13 +164,17 @@ def read_file(path: Path, cfg: IngestConfig) -> Document:
     return read_bytes(path.name, load_file(path, cfg), cfg)
 
 
-def read_bytes(name: str, data: bytes, cfg: IngestConfig) -> Document:
-    """Read the bytes of a file by the reader of its name's suffix. Raises `ReadError` as `read_file` does."""
+def read_bytes(name: str, data: bytes, cfg: IngestConfig, ocr_pages: Iterable[int] = ()) -> Document:
+    """Read the bytes of a file by the reader of its name's suffix. Raises `ReadError` as `read_file` does.
+
+    `ocr_pages`: pages of a PDF that are read by OCR whatever text they hold.
+    """
     suffix = suffix_of(name) or kind_of(data) or plugged.begins(data, cfg) or (".txt" if is_text(data) else "")
     if suffix not in _Known(cfg):
         message = f"no reader for {suffix or 'files without a suffix'}"
         raise ReadError(message, f"known are {' '.join(sorted(SUFFIXES))}")
-    return _read(data, suffix, Contents(cfg, _read, _Known(cfg), budget_of(data, cfg), name))
+    contents = Contents(cfg, _read, _Known(cfg), budget_of(data, cfg), name, ocr_pages=frozenset(ocr_pages))
+    return _read(data, suffix, contents)
 
 
 def _kind(data: bytes, suffix: str) -> str:

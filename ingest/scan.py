@@ -16,13 +16,31 @@ from pathlib import Path
 from core.config import IngestConfig
 from core.errors import ReadError
 from core.glob import matcher
-from core.types import FileEntry, FileError, KnownFailure, KnownFile
+from core.types import Choice, FileEntry, FileError, KnownFailure, KnownFile
 
 # A file written within this time of its last check may have changed again without a new time stamp.
 _RACY_NS = 2_000_000_000
 
+BY_CHOICE = "left out: somebody chose so"
+_TAKE_IN = "take it in again on its card in the page, or with `ragstone take-in`"
+NO_READER = "save it as PDF, DOCX, Markdown or text to have it read"
+NOT_CHOSEN = ("left out by ingest.include and exclude", "change them in config.toml where it is to be read")
+_EXCLUDED = ("left out by ingest.exclude", "change ingest.exclude in config.toml where it is to be read")
+_NOT_INCLUDED = ("not named by ingest.include", "name it in ingest.include where it is to be read")
+
 Known = Callable[[str], Iterable[KnownFile]]
 _Entry = os.DirEntry[str] | Path
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is known of files beside what they said, by path: which could not be read, and what people chose."""
+
+    failures: Mapping[str, KnownFailure] = field(default_factory=dict[str, KnownFailure])
+    choices: Mapping[str, Choice] = field(default_factory=dict[str, Choice])
+
+
+_NOTHING = Past()
 
 
 @dataclass(slots=True)
@@ -49,7 +67,7 @@ def plan(
     cfg: IngestConfig,
     supported: Callable[[str], bool],
     known: Known,
-    failures: Mapping[str, KnownFailure] | None = None,
+    past: Past = _NOTHING,
     *,
     only: Iterable[str] | None = None,
     apart: Path | None = None,
@@ -58,14 +76,15 @@ def plan(
     """Compare a folder with what is known of it.
 
     `supported` says by path whether there is a reader. `known(path)` gives the files at or below a path ("" is all of
-    them) in order of path. A file that is as it was when it could not be read, by `failures`, is not tried again.
+    them) in order of path. A file that is as it was when it could not be read is not tried again, and one that was
+    chosen to be left out is not read (`past`).
     `only` limits the comparison to some paths, files or folders; `apart` is a folder that is never entered. `before`:
     what failed and was left out before the files came into the folder.
     Raises `ReadError` where the folder itself is missing, no folder, or closed to us.
     """
     check_folder(folder)
     result = Plan()
-    walker = _Walker(folder, cfg, supported, result, apart)
+    walker = _Walker(folder, cfg, supported, result, apart, past.choices)
     new: list[FileEntry] = []
     differing: list[tuple[KnownFile, FileEntry]] = []
     gone: list[KnownFile] = []
@@ -77,9 +96,12 @@ def plan(
         gone = [file for file in gone if file.path not in never_came]
         result.failed += before.failed
         result.skipped += before.skipped
-    failed = failures or {}
-    differing = [(old, entry) for old, entry in differing if not _still_fails(entry, failed, result)]
-    new = [entry for entry in new if not _still_fails(entry, failed, result)]
+    pages = {path: choice.ocr_pages for path, choice in past.choices.items() if choice.ocr_pages}
+    if pages:
+        differing = [(old, replace(entry, ocr_pages=pages.get(entry.path, ()))) for old, entry in differing]
+        new = [replace(entry, ocr_pages=pages.get(entry.path, ())) for entry in new]
+    differing = [(old, entry) for old, entry in differing if not _still_fails(entry, past.failures, result)]
+    new = [entry for entry in new if not _still_fails(entry, past.failures, result)]
     for old, entry in differing:
         hashed = _hashed(folder, entry, result)
         if hashed is not None:
@@ -201,13 +223,20 @@ class _Walker:
     """The readable files of a folder in order of their path; what is left out or fails goes into the plan."""
 
     def __init__(
-        self, root: Path, cfg: IngestConfig, supported: Callable[[str], bool], result: Plan, apart: Path | None
+        self,
+        root: Path,
+        cfg: IngestConfig,
+        supported: Callable[[str], bool],
+        result: Plan,
+        apart: Path | None,
+        choices: Mapping[str, Choice],
     ) -> None:
         self.root = root
         self.cfg = cfg
         self.supported = supported
         self.result = result
         self.apart = str(apart) if apart else None
+        self.unwanted = {path for path, choice in choices.items() if choice.left_out}
         self.included, self.excluded = matcher(cfg.include), matcher(cfg.exclude)
         self.entered: set[tuple[int, int]] = set()
 
@@ -261,6 +290,7 @@ class _Walker:
                 continue
             folder = _is_dir(entry)
             if self.excluded(relative) or (folder and self.excluded(relative + "/")):
+                self.result.skipped.append(FileError(relative + "/" * folder, *_EXCLUDED))
                 continue
             if entry.is_symlink() and not self.cfg.follow_symlinks:
                 self.result.skipped.append(FileError(relative, "a symbolic link", "set ingest.follow_symlinks = true"))
@@ -284,7 +314,11 @@ class _Walker:
         return True
 
     def _stat(self, relative: str, entry: _Entry) -> os.stat_result | None:
+        if relative in self.unwanted:
+            self.result.skipped.append(FileError(relative, BY_CHOICE, _TAKE_IN))
+            return None
         if not self.included(relative):
+            self.result.skipped.append(FileError(relative, *_NOT_INCLUDED))
             return None
         try:
             info = entry.stat(follow_symlinks=self.cfg.follow_symlinks)
@@ -295,7 +329,7 @@ class _Walker:
             self.result.skipped.append(FileError(relative, "not a regular file"))
         elif not self.supported(os.fspath(entry)):
             suffix = os.path.splitext(entry.name)[1]
-            self.result.skipped.append(FileError(relative, f"no reader for {suffix or 'a file'!r}"))
+            self.result.skipped.append(FileError(relative, f"no reader for {suffix or 'a file'!r}", NO_READER))
         else:
             return info
         return None
@@ -306,15 +340,20 @@ def chosen(cfg: IngestConfig) -> Callable[[str], bool]:
     included, excluded = matcher(cfg.include), matcher(cfg.exclude)
 
     def one(path: str) -> bool:
-        names = path.split("/")
-        if not cfg.hidden and any(name[0] == "." for name in names):
+        if not cfg.hidden and hidden(path):
             return False
+        names = path.split("/")
         above = ("/".join(names[:count]) for count in range(1, len(names)))
         if any(excluded(folder) or excluded(folder + "/") for folder in above):
             return False
         return included(path) and not excluded(path)
 
     return one
+
+
+def hidden(path: str) -> bool:
+    """Whether a path, or a folder that it lies in, has a name that begins with a dot."""
+    return path.startswith(".") or "/." in path
 
 
 def hash_file(path: Path) -> str:

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,14 +50,16 @@ _idle: list["subprocess.Popen[bytes]"] = []
 _mutex = threading.Lock()
 
 
-def read_apart(path: Path, cfg: IngestConfig) -> Reading:
+def read_apart(path: Path, cfg: IngestConfig, ocr_pages: Sequence[int] = ()) -> Reading:
     """Read one file in a worker process; as many threads may call this as there should be workers.
+
+    `ocr_pages`: pages of a PDF that are read by OCR whatever text they hold.
 
     Raises `ReadError` where no text can be had from the file, also where its parser crashed, took longer than
     `cfg.read_seconds` or wanted more than `cfg.read_mb` MiB; `ConfigError` where a setting cannot be used.
     """
     started = time.monotonic()
-    reply = _apart({"path": str(path)}, cfg)
+    reply = _apart({"path": str(path), "ocr_pages": list(ocr_pages)}, cfg)
     return Reading(_document(reply["document"]), reply["hash"], time.monotonic() - started)
 
 
@@ -208,7 +211,7 @@ def _work(request: dict[str, Any], cfg: IngestConfig) -> dict[str, Any]:
     resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
     signal.setitimer(signal.ITIMER_REAL, cfg.read_seconds)
     try:
-        return _draw(request, cfg) if "page" in request else _read(Path(request["path"]), cfg)
+        return _draw(request, cfg) if "page" in request else _read(request, cfg)
     except (ReadError, ConfigError) as error:
         transient = isinstance(error, ReadError) and error.transient
         config = isinstance(error, ConfigError)
@@ -217,11 +220,12 @@ def _work(request: dict[str, Any], cfg: IngestConfig) -> dict[str, Any]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _read(path: Path, cfg: IngestConfig) -> dict[str, Any]:
+def _read(request: dict[str, Any], cfg: IngestConfig) -> dict[str, Any]:
     from ingest.read import load_file, read_bytes
 
+    path = Path(request["path"])
     data = load_file(path, cfg)
-    document = read_bytes(path.name, data, cfg)
+    document = read_bytes(path.name, data, cfg, request["ocr_pages"])
     fields = {field.name: getattr(document, field.name) for field in dataclasses.fields(document)}
     fields["sections"] = [(s.start, s.end, s.headings, s.page) for s in document.sections]
     return {"document": fields, "hash": _hash(data)}

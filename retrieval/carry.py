@@ -15,7 +15,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from core.errors import CatalogError
-from core.types import F32, FileEntry, FileError
+from core.types import F32, Choice, FileEntry, FileError
 from retrieval.catalog import Catalog as Files
 from retrieval.index import Index
 from retrieval.store import Catalog
@@ -113,6 +113,7 @@ def carry(source: Carried, target: Carried, progress: Callable[[str, int, int], 
         done += len(some)
         progress("carry", done, len(wanted))
     _carry_failures(source, target)
+    _carry_choices(source, target)
     target.drop_unused_embeddings()
     compare(source, target, progress)
 
@@ -156,6 +157,20 @@ def _carry_failures(source: Carried, target: Carried) -> None:
             write.fail(target.folder_id(folder), entry, FileError(path, error, hint), reader)
 
 
+def _choices(catalog: Carried) -> dict[str, tuple[dict[str, Choice], list[FileError]]]:
+    """By folder: what people chose for files, and which were left out."""
+    return {folder: (catalog.choices(folder), catalog.left_out(folder)) for folder in catalog.folders()}
+
+
+def _carry_choices(source: Carried, target: Carried) -> None:
+    with target.transaction() as write:
+        for folder, (choices, left_out) in _choices(source).items():
+            folder_id = target.folder_id(folder)
+            for path in target.choices(folder).keys() | choices:
+                write.choose(folder_id, path, choices.get(path, Choice()))
+            write.leave_out(folder_id, left_out)
+
+
 def compare(source: Carried, target: Carried, progress: Callable[[str, int, int], None]) -> None:
     """Raise `CatalogError` where two catalogs do not hold the same: documents, chunks, vectors, cards and failures."""
     other, wanted = dict(_places(target)), list(_places(source))
@@ -169,6 +184,7 @@ def compare(source: Carried, target: Carried, progress: Callable[[str, int, int]
         and source.counts() == target.counts()
         and source.manifest() == target.manifest()
         and len(_failures(source)) == len(_failures(target))
+        and _choices(source) == _choices(target)
     )
     if wrong or not same:
         raise CatalogError(

@@ -51,6 +51,10 @@ _OUTSIDE = "path = '' OR path LIKE '/%' OR '/' || path || '/' LIKE '%/../%'"
 _WRONG = (  # what is counted, in which table, and where it is wrong
     ("paths do not lie in their folder", "documents", _OUTSIDE),
     ("paths do not lie in their folder", "failures", _OUTSIDE),
+    ("paths do not lie in their folder", "choices", _OUTSIDE),
+    ("paths do not lie in their folder", "left_out", _OUTSIDE),
+    ("pages are no numbers", "choices", """json_valid(ocr_pages) AND EXISTS(
+     SELECT 1 FROM json_each(ocr_pages) page WHERE page.type != 'integer' OR page.value < 1)"""),
     ("folders have no absolute path", "folders",
      "path != '' AND ((path NOT LIKE '/%' AND path NOT LIKE 's3://_%') OR path || '/' LIKE '%/../%')"),
     ("vectors have another length", "embeddings",

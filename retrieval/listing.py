@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from core.types import Card, FileError, KnownFailure, KnownFile
+from core.types import Card, Choice, FileError, KnownFailure, KnownFile
 from retrieval.rows import Rows
 
-FileState = Literal["all", "failed", "stale", "notes"]
-_WHERE: dict[FileState, str] = {
+FileState = Literal["all", "failed", "stale", "notes", "left_out"]
+_WHERE = {
     "all": "TRUE",
     "failed": "error IS NOT NULL",
     "stale": "stale != ''",
@@ -35,13 +35,17 @@ class Listed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """A file of a knowledge base: its report card where it was read, and why it could not be (the last time)."""
+    """A file of a knowledge base: its report card where it was read, and why it could not be (the last time).
+
+    `left_out`: why it is left out, where it is.
+    """
 
     folder: str
     path: str
-    document_id: int | None
-    card: Card | None
-    failure: FileError | None
+    document_id: int | None = None
+    card: Card | None = None
+    failure: FileError | None = None
+    left_out: FileError | None = None
 
 
 class Listing(Rows):
@@ -75,8 +79,10 @@ class Listing(Rows):
     def files(self, state: FileState, name: str, first: int, count: int) -> tuple[list[FileRow], int]:
         """Files `first` (from 0) to `first + count` in order of path whose path holds `name`, and how many there are.
 
-        All from `first` on where `count` is negative.
+        All from `first` on where `count` is negative. Those that are left out are listed by that state alone.
         """
+        if state == "left_out":
+            return self._left_out(name, first, count)
         columns = "language, characters, chunks, pages, empty_pages, ocr_pages, tables, encoding, seconds, notes, stale"
         sql = f"""FROM (
             SELECT f.path AS folder, d.path AS path, d.id AS id, {columns}, x.error AS error, x.hint AS hint
@@ -92,6 +98,30 @@ class Listing(Rows):
             f"SELECT * {sql} ORDER BY path, folder LIMIT ? OFFSET ?", [name, count if count >= 0 else _ALL, first]
         )
         return [_file_row(row) for row in rows], total
+
+    def _left_out(self, name: str, first: int, count: int) -> tuple[list[FileRow], int]:
+        sql = f"""FROM left_out x JOIN folders f ON f.id = x.folder_id
+                  WHERE {self._finds}(lower(x.path), lower(?)) > 0"""
+        ((total,),) = self._rows(f"SELECT count(*) {sql}", [name])
+        columns = f"SELECT x.path, error, hint, f.path {sql} ORDER BY x.path, f.path LIMIT ? OFFSET ?"
+        rows = self._rows(columns, [name, count if count >= 0 else _ALL, first])
+        return [
+            FileRow(folder, path, left_out=FileError(path, error, hint, folder=folder))
+            for path, error, hint, folder in rows
+        ], total
+
+    def left_out(self, folder: str) -> list[FileError]:
+        """The files of a folder that the last run left out, and why; in order of path."""
+        sql = """SELECT x.path, error, hint FROM left_out x JOIN folders f ON f.id = x.folder_id WHERE f.path = ?
+                 ORDER BY x.path"""
+        return [FileError(*row, folder=folder) for row in self._rows(sql, [folder])]
+
+    def choices(self, folder: str) -> dict[str, Choice]:
+        """What people chose for files of a folder, by path."""
+        sql = """SELECT x.path, left_out, ocr_pages FROM choices x JOIN folders f ON f.id = x.folder_id
+                 WHERE f.path = ?"""
+        rows = self._rows(sql, [folder])
+        return {path: Choice(bool(left_out), tuple(json.loads(pages))) for path, left_out, pages in rows}
 
     def known_files(self, folder: str, below: str = "") -> Iterator[KnownFile]:
         """The files of a folder, by its absolute path, that are or lie below a path in it; in order of path."""

@@ -15,7 +15,7 @@ from core.files import sync_folder
 from core.sqlite import Connection, schema, transaction
 from retrieval.catalog import Catalog
 from retrieval.home import writer_lock
-from retrieval.transaction import SCHEMA, SCHEMA_VERSION
+from retrieval.transaction import CHOICES, LEFT_OUT, SCHEMA, SCHEMA_VERSION
 
 
 def _number_in_the_file(db: Connection) -> None:
@@ -23,9 +23,15 @@ def _number_in_the_file(db: Connection) -> None:
     db.execute("DELETE FROM meta WHERE key = 'schema'")
 
 
+def _choices(db: Connection) -> None:
+    """Up to 4, nobody could choose anything for a file, and what was left out was not kept."""
+    db.execute(CHOICES)
+    db.execute(LEFT_OUT)
+
+
 # The step from each number to the next. A step writes tables as SCHEMA has them: where ALTER TABLE would leave another
 # text in sqlite_master, it makes a new table, copies the rows, drops the old one and renames the new one.
-STEPS: dict[int, Callable[[Connection], None]] = {3: _number_in_the_file}
+STEPS: dict[int, Callable[[Connection], None]] = {3: _number_in_the_file, 4: _choices}
 
 
 def upgrade(home: Path, generation: str) -> None:

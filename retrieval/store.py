@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from core.types import F32, I64, Card, FileEntry, FileError, Hit, KnownFailure, KnownFile
+from core.types import F32, I64, Card, Choice, FileEntry, FileError, Hit, KnownFailure, KnownFile
 from retrieval.allowed import Allowed
 from retrieval.dictionary import Dictionary
 from retrieval.filters import Filter
@@ -106,6 +106,14 @@ class Writes(Protocol):
         """The next run reads these files of a folder as if nobody had; until then, what they said stays."""
         ...
 
+    def choose(self, folder_id: int, path: str, choice: Choice) -> None:
+        """Keep what somebody chose for a file, which `move` takes along. A choice of nothing is forgotten."""
+        ...
+
+    def leave_out(self, folder_id: int, files: Sequence[FileError]) -> None:
+        """Keep which files of a folder were left out, and why, in the place of what was kept of it."""
+        ...
+
     def remove_folder(self, folder_id: int) -> int:
         """A folder leaves the knowledge base with all its documents; returns how many there were."""
         ...
@@ -152,6 +160,14 @@ class Documents(Protocol):
 
     def known_failures(self, folder: str) -> dict[str, KnownFailure]:
         """The files of a folder that could not be read when they were last tried, by path."""
+        ...
+
+    def left_out(self, folder: str) -> list[FileError]:
+        """The files of a folder that the last run left out, and why; in order of path."""
+        ...
+
+    def choices(self, folder: str) -> dict[str, Choice]:
+        """What people chose for files of a folder, by path."""
         ...
 
     def read_in_part(self, reader: str) -> set[int]:
@@ -353,10 +369,8 @@ class Home(Protocol):
         ...
 
     def store(self, catalog: Any, folder: Path, exact_below: int) -> Store:
-        """What a catalog of `opened` or `made` is searched by.
-
-        `folder` is that of the knowledge base's own files in the data folder; from `exact_below` chunks on, dense
-        search may be approximate.
+        """What a catalog of `opened` or `made` is searched by. `folder` holds the knowledge base's own files; from
+        `exact_below` chunks on, dense search may be approximate.
         """
         ...
 
@@ -366,10 +380,7 @@ class Generations(Protocol):
     """What a `Home` offers beside, that builds a knowledge base anew beside the one that answers."""
 
     def beside(self, name: str, manifest: Manifest) -> Catalog:
-        """The generation that is built beside the one that answers.
-
-        One that was begun with the same manifest is gone on with.
-        """
+        """The generation built beside the one that answers; one begun with the same manifest is gone on with."""
         ...
 
     def promote(self, catalog: Any, keep: int) -> None:

@@ -8,10 +8,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from core.types import Chunk, Document, FileEntry, FileError
+from core.types import Choice, Chunk, Document, FileEntry, FileError
 from retrieval.minhash import bands
 
-SCHEMA_VERSION = 4  # kept as SQLite's user_version; a change of SCHEMA is a new number, and a step in migrations.py
+SCHEMA_VERSION = 5  # kept as SQLite's user_version; a change of SCHEMA is a new number, and a step in migrations.py
+CHOICES = """CREATE TABLE choices(
+    folder_id INTEGER NOT NULL REFERENCES folders, path TEXT NOT NULL, left_out INTEGER NOT NULL,
+    ocr_pages TEXT NOT NULL, PRIMARY KEY(folder_id, path))"""  # what people chose for single files
+LEFT_OUT = """CREATE TABLE left_out(
+    folder_id INTEGER NOT NULL REFERENCES folders, path TEXT NOT NULL, error TEXT NOT NULL, hint TEXT NOT NULL,
+    PRIMARY KEY(folder_id, path))"""  # which files the last run left out
 SCHEMA = f"""
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE folders(id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE);
@@ -42,6 +48,8 @@ CREATE TABLE failures(
     folder_id INTEGER NOT NULL REFERENCES folders, path TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     ctime_ns INTEGER NOT NULL, checked_ns INTEGER NOT NULL, error TEXT NOT NULL, hint TEXT NOT NULL,
     reader TEXT NOT NULL, PRIMARY KEY(folder_id, path));
+{CHOICES};
+{LEFT_OUT};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 
@@ -170,6 +178,9 @@ class Transaction:
     def move(self, document_id: int, entry: FileEntry) -> None:
         """A document gets a new path. Its chunks get new ids: the path is part of what the lexical index holds."""
         self.touch(document_id, entry)
+        was = "SELECT folder_id, path FROM documents WHERE id = ?"
+        self.db.execute(f"UPDATE OR REPLACE choices SET path = ? WHERE (folder_id, path) = ({was})",
+                        [entry.path, document_id])  # fmt: skip
         self.db.execute("UPDATE documents SET path = ? WHERE id = ?", [entry.path, document_id])
         (top,) = self.db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'chunks'").fetchone()
         ids = [i for (i,) in self.db.execute("SELECT id FROM chunks WHERE document_id = ? ORDER BY id", [document_id])]
@@ -219,12 +230,26 @@ class Transaction:
                 "UPDATE documents SET hash = '', checked_ns = 0 WHERE folder_id = ? AND path = ?", [folder_id, path]
             )
 
+    def choose(self, folder_id: int, path: str, choice: Choice) -> None:
+        """Keep what somebody chose for a file; the next run does by it. A choice of nothing is forgotten."""
+        self.db.execute("DELETE FROM choices WHERE folder_id = ? AND path = ?", [folder_id, path])
+        if choice != Choice():
+            row = [folder_id, path, int(choice.left_out), json.dumps(choice.ocr_pages)]
+            self.db.execute("INSERT INTO choices VALUES (?,?,?,?)", row)
+
+    def leave_out(self, folder_id: int, files: Sequence[FileError]) -> None:
+        """Keep which files of a folder were left out, and why, in the place of what was kept of it."""
+        self.db.execute("DELETE FROM left_out WHERE folder_id = ?", [folder_id])
+        rows = ((folder_id, file.path, file.error, file.hint) for file in files)
+        self.db.executemany("INSERT OR REPLACE INTO left_out VALUES (?,?,?,?)", rows)
+
     def remove_folder(self, folder_id: int) -> int:
         """A folder leaves the knowledge base with all its documents; returns how many there were."""
         ids = [i for (i,) in self.db.execute("SELECT id FROM documents WHERE folder_id = ?", [folder_id])]
         for document_id in ids:
             self.remove(document_id)
-        self.db.execute("DELETE FROM failures WHERE folder_id = ?", [folder_id])
+        for table in ("failures", "choices", "left_out"):
+            self.db.execute(f"DELETE FROM {table} WHERE folder_id = ?", [folder_id])
         self.db.execute("DELETE FROM folders WHERE id = ?", [folder_id])
         return len(ids)
 

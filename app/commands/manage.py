@@ -80,11 +80,17 @@ def index(
 
 
 @manage.command()
-def files(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
+def files(
+    ctx: typer.Context,
+    kb: Kb = None,
+    left_out: Annotated[bool, typer.Option("--left-out", help="Those that are left out instead, and why.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """List the documents of a knowledge base with their report cards, and the files that could not be read."""
     with opened(ctx.obj, kb) as index_:
         cards, failures = list(index_.catalog.cards()), index_.catalog.failures()
         folders = index_.catalog.folders()
+        left = [row.left_out for row in index_.catalog.files("left_out", "", 0, -1)[0] if row.left_out]
     failures += [
         FileError(folder, f"folder {folder!r} does not exist", "what it said last goes on answering", folder=folder)
         for folder in folders
@@ -92,12 +98,21 @@ def files(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
     ]
     if as_json:
         failed = [{key: value for key, value in asdict(f).items() if key != "known"} for f in failures]
-        print_json({"folders": folders, "files": [asdict(card) for card in cards], "failed": failed})
+        out_of_it = [
+            {"path": file.path, "error": file.error, "hint": file.hint, "folder": file.folder} for file in left
+        ]
+        cards_told = [asdict(card) for card in cards]
+        print_json({"folders": folders, "files": cards_told, "failed": failed, "left_out": out_of_it})
+        return
+    if left_out:
+        show_failures(left, folders, to=out)
         return
     show_documents(cards, folders)
     show_failures(failures, folders, to=out)
     whence = ", ".join(folders) or "no folder"
     out.print(f"{len(cards)} documents, {len(failures)} that could not be read, from {escape(whence)}")
+    if left:
+        out.print(f"{len(left)} files are left out: `ragstone files --left-out` says why, and what to do")
 
 
 @manage.command()

@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from app.keeping.choices import choices_of, keep_left_out, take_over
 from app.keeping.folders import brought, check_rebuilt, emptied, folders_of
-from app.messages.texts import Tongue, better_note, blind_note
+from app.keeping.languages import language_notes
 from core.config import Config, IngestConfig
 from core.errors import ConfigError, ReadError
 from core.sources import named, place
@@ -24,10 +25,10 @@ from core.types import Chunk, Document, FileEntry, FileError, KnownFile
 from ingest import plugged
 from ingest.columns import name_columns
 from ingest.read import supported
-from ingest.scan import Plan, failed_before, plan
+from ingest.scan import Past, Plan, failed_before, plan
 from ingest.split import says_nothing
 from ingest.workers import read_apart, reader_identity
-from retrieval.embed import MULTILINGUAL, Embedder
+from retrieval.embed import Embedder
 from retrieval.index import Index, chunker_identity
 from retrieval.minhash import sketch
 from retrieval.plugged import embedder_of
@@ -142,6 +143,7 @@ def run(
             report = report + replace(late, unchanged=0, failed=[], skipped=[])
         if not allow_empty:
             check_rebuilt(index)
+        take_over(index)
         if not index.promote(cfg.app.keep_generations):
             report.notes = [*report.notes, NO_ROOM]
     index.close()
@@ -159,6 +161,7 @@ def look(
     here, before = brought(index.home, str(folder), cfg, progress)
     catalog, root, reader = index.catalog, str(folder), reader_identity(cfg)
     failures = {path: failure for path, failure in catalog.known_failures(root).items() if failure.reader == reader}
+    past = Past(failures, choices_of(index, root))
     partly, anew = catalog.read_in_part(reader), catalog.manifest().chunker != chunker(cfg)
 
     def known(below: str) -> Iterator[KnownFile]:
@@ -166,7 +169,7 @@ def look(
         return (file.unread() if anew or file.id in partly else file for file in files) if anew or partly else files
 
     reads, apart = partial(supported, cfg=cfg), index.home.parent.resolve()
-    todo = plan(here, cfg, reads, known, failures, only=only, apart=apart, before=before)
+    todo = plan(here, cfg, reads, known, past, only=only, apart=apart, before=before)
     todo.failed, todo.skipped = (
         [replace(error, folder=root) for error in errors] for errors in (todo.failed, todo.skipped)
     )
@@ -198,6 +201,7 @@ def sync(
             with catalog.transaction() as write:
                 _apply_cheap(write, todo)
         _read_and_write(index, folder, todo, cfg, report, progress)
+        keep_left_out(catalog, folder, todo.skipped, only)
         failed = {error.path for error in report.failed}
         if only is None and folder not in failed and catalog.known_failures(folder).keys() - failed:
             with catalog.transaction() as write:
@@ -230,18 +234,6 @@ def _read_and_write(
             pipeline.add(work)
         progress("index", done, len(queue))
     pipeline.flush()
-
-
-def language_notes(index: Index, tongue: Tongue = "en") -> list[str]:
-    """Which languages the embedder cannot read, and which models would do; empty when it reads all."""
-    blind, embedder = index.catalog.languages(unreadable_only=True), index.embedder
-    blind.pop("und", None)  # passages that say nothing in any language
-    if not blind:
-        return []
-    default = embedder_of(embedder.cfg.model_copy(update={"embedder": "auto"}))
-    if embedder.is_default and default.name != embedder.name:
-        return [better_note(embedder.name, blind, default.name, index.name, tongue)]
-    return [blind_note(embedder.name, blind, MULTILINGUAL, tongue)]
 
 
 class _Pipeline:
@@ -339,7 +331,7 @@ def _read_ahead(
 def read_one(folder: Path, entry: FileEntry, cfg: IngestConfig, embedder: Embedder) -> Work | FileError:
     """Read and cut one file, or say why that cannot be done."""
     try:
-        reading = read_apart(folder / entry.path, cfg)
+        reading = read_apart(folder / entry.path, cfg, entry.ocr_pages)
         return prepare(replace(entry, hash=reading.hash), reading.document, cfg, embedder, reading.seconds)
     except ReadError as error:
         return FileError(entry.path, error.message, error.hint, error.transient)

@@ -1,9 +1,10 @@
 """Recipes for those who keep a knowledge base: its files page by page, reading some again, measuring its golden set."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from app.keeping import choosing
 from app.keeping.index import Progress, Report, quiet, sync
 from app.measuring.evaluate import Outcome, TestSet, golden_testset, measure
 from app.measuring.golden import golden_file, read
@@ -33,8 +34,7 @@ def files(
 
 def file_row(index: Index, folder: str, path: str) -> FileRow:
     """One file. Raises `CatalogError` where the knowledge base does not know it."""
-    rows, _ = files(index, "all", path, 0, -1)
-    for row in rows:
+    for row in (*files(index, "all", path, 0, -1)[0], *files(index, "left_out", path, 0, -1)[0]):
         if (row.folder, row.path) == (folder, path):
             return row
     raise CatalogError(
@@ -59,6 +59,23 @@ def read_again(bases: Bases, kb: str, chosen: Iterable[tuple[str, str]], progres
             write.read_again(catalog.folder_id(folder), paths)
         report += sync(index, folder, bases.cfg.ingest, progress, only=paths)
     return report
+
+
+def leave_out(bases: Bases, kb: str, chosen: Iterable[choosing.Named], progress: Progress = quiet) -> Report:
+    """Take files out of a knowledge base until somebody takes them in again (`choosing.leave_out`)."""
+    return choosing.leave_out(bases.make(kb), chosen, bases.cfg.ingest, progress)
+
+
+def take_in(bases: Bases, kb: str, chosen: Iterable[choosing.Named], progress: Progress = quiet) -> Report:
+    """Read files that were left out by choice (`choosing.take_in`)."""
+    return choosing.take_in(bases.make(kb), chosen, bases.cfg.ingest, progress)
+
+
+def read_by_ocr(
+    bases: Bases, kb: str, file: choosing.Named, pages: Sequence[int], progress: Progress = quiet
+) -> Report:
+    """Read pages of a file by OCR (`choosing.read_by_ocr`)."""
+    return choosing.read_by_ocr(bases.make(kb), file, pages, bases.cfg.ingest, progress)
 
 
 def failed(index: Index) -> list[tuple[str, str]]:

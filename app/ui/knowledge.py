@@ -4,11 +4,12 @@ import html
 import time
 from typing import TYPE_CHECKING, Any
 
-from app.keeping.index import language_notes
+from app.keeping.languages import language_notes
 from app.messages.errors_zh import says
 from app.messages.texts import TEXTS as CHAT_TEXTS
 from app.messages.texts import Tongue, tongue
 from app.ui import (
+    knowledge_choose,
     knowledge_files,
     knowledge_golden,
     knowledge_search,
@@ -51,7 +52,10 @@ _TEXTS: dict[Tongue, dict[str, str]] = {
         "cancelling": "将在当前文件或问题处理完后结束。",
     },
 }  # fmt: skip
-_PARTS = (knowledge_troubles, knowledge_sources, knowledge_files, knowledge_view, knowledge_search, knowledge_golden)
+_PARTS = (
+    knowledge_troubles, knowledge_sources, knowledge_files, knowledge_choose, knowledge_view, knowledge_search,
+    knowledge_golden,
+)  # fmt: skip
 TEXTS: dict[Tongue, dict[str, str]] = {
     "en": {key: text for texts in (_TEXTS, *(part.TEXTS for part in _PARTS)) for key, text in texts["en"].items()},
     "zh": {key: text for texts in (_TEXTS, *(part.TEXTS for part in _PARTS)) for key, text in texts["zh"].items()},
@@ -126,7 +130,9 @@ def _shower(what: str) -> Any:
 
     state = pressed.read(what).get("value", "")
     return (
-        (gr.Tabs(selected="files"), gr.Radio(value=state)) if state in ("failed", "notes") else (gr.skip(), gr.skip())
+        (gr.Tabs(selected="files"), gr.Radio(value=state))
+        if state in ("failed", "notes", "left_out")
+        else (gr.skip(), gr.skip())
     )
 
 

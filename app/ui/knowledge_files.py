@@ -3,26 +3,30 @@
 import html
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from app.messages.errors_zh import says
 from app.messages.texts import Tongue, tongue
 from app.running.library import FileRow, delete_upload, failed, file_row, files, first_chunk, read_again
-from app.ui import knowledge_view, pressed
+from app.ui import knowledge_choose, knowledge_view, pressed
 from app.ui.knowledge_job import begin, for_editors, noted, opened, pressable, shown, told
 from app.ui.knowledge_result import duration
 from app.ui.markup import markup
 from app.ui.together import Together
+from core.errors import CatalogError
 from core.types import Card
 
 if TYPE_CHECKING:
     from app.running.bases import State
 
 _PAGE = 25  # files that are shown at once
-_STATES = ("all", "failed", "stale", "notes")
+_LABELS = {"failed": "failed_only", "left_out": "omitted"}
+_STATES = ("all", "failed", "stale", "notes", "left_out")
 
 TEXTS: dict[Tongue, dict[str, str]] = {
     "en": {
+        "omitted": "left out", "why_left_out": "left out",
         "state": "Show", "all": "all", "failed_only": "failed", "stale": "stale", "notes": "with notes",
         "name": "Name contains", "earlier": "‹", "later": "›", "range": "{} – {} of {}", "no_file": "No such file.",
         "card_name": "file", "remarks": "remarks",
@@ -35,6 +39,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "ask_delete": "Delete “{}” from the server, with what it said?", "none_failed": "No file has failed.",
     },
     "zh": {
+        "omitted": "未收录", "why_left_out": "未收录",
         "state": "显示", "all": "全部", "failed_only": "失败", "stale": "过时", "notes": "有备注",
         "name": "名称包含", "earlier": "‹", "later": "›", "range": "{} – {}，共 {}", "no_file": "没有这样的文件。",
         "card_name": "文件", "remarks": "备注",
@@ -59,7 +64,7 @@ def build(state: "State", say: Any, chosen: Any, turn: Any, together: Together, 
 
     quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     first, file = gr.State(0), gr.State("")
-    choices = [(say("failed_only" if name == "failed" else name), name) for name in _STATES]
+    choices = [(say(_LABELS.get(name, name)), name) for name in _STATES]
     with gr.Row():
         which = gr.Radio(choices, value="all", label=say("state"), elem_id="knowledge-state", min_width=260)
         name = gr.Textbox("", label=say("name"), max_lines=1, elem_id="knowledge-search-name", min_width=160)
@@ -78,8 +83,12 @@ def build(state: "State", say: Any, chosen: Any, turn: Any, together: Together, 
             with gr.Row():
                 really = gr.Button(say("delete_yes"), variant="stop", elem_id="knowledge-delete-yes")
                 keep = gr.Button(say("delete_no"), elem_id="knowledge-delete-no")
+        choosing = gr.Column()
     for_editors(state, editing)
     chunk = knowledge_view.build(state, say, chosen, together, "knowledge-file")
+    with choosing:
+        seen = (chosen, file, turn, chunk)
+        knowledge_choose.build(state, say, seen, partial(_row, state), together, follow)
     look, shown_list = _lister(state), [listed, first]
     inputs = [chosen, which, name, first, file]
     together.when([turn, file], look, inputs, shown_list)
@@ -154,6 +163,8 @@ def _cells(row: FileRow, said: Tongue) -> list[object]:
     texts, card, remarks = TEXTS[said], row.card, []
     if row.failure:
         remarks.append(f"❌ {says(row.failure.error, said)}")
+    if row.left_out:
+        remarks.append(says(row.left_out.error, said))
     if card is None:
         return ["; ".join(remarks), *[""] * 6]
     remarks += [f"⚠️ {texts['stale']}"] if card.stale else []
@@ -182,21 +193,30 @@ def _carder(state: "State") -> Any:
         if not kb or not (named := _named(kb, file)):
             return "", hidden, hidden
         folder, path = named
-        rows = [row for row in files(opened(state, request, kb), "all", path, 0, -1)[0] if _key(kb, row) == file]
-        own = folder == str(state.bases.uploads(kb))
-        return (_card(rows[0], tongue(request)) if rows else ""), gr.update(visible=own), hidden
+        index, own = opened(state, request, kb), folder == str(state.bases.uploads(kb))
+        try:
+            row = file_row(index, folder, path)
+        except CatalogError:  # it left meanwhile
+            return "", gr.update(visible=own), hidden
+        pages = knowledge_choose.choice_of(index, row).ocr_pages
+        return _card(row, tongue(request), pages), gr.update(visible=own and not row.left_out), hidden
 
     return told(describe)
 
 
-def _card(row: FileRow, said: Tongue) -> str:
+def _card(row: FileRow, said: Tongue, ocr_pages: Sequence[int] = ()) -> str:
     texts = TEXTS[said]
     facts: list[tuple[str, object]] = []
     if row.failure:
         told = texts["stop"].join(says(text, said) for text in (row.failure.error, row.failure.hint))
         facts.append((texts["failure"], f"⚠️ {told}"))
+    if row.left_out:
+        told = texts["stop"].join(filter(None, (says(row.left_out.error, said), says(row.left_out.hint, said))))
+        facts.append((texts["why_left_out"], told))
     if row.card:
         facts += _facts(row.card, said)
+    if ocr_pages:
+        facts.append((knowledge_choose.TEXTS[said]["chosen_pages"], ", ".join(map(str, ocr_pages))))
     items = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(str(value))}</dd>" for name, value in facts)
     return f'<div class="rs-view-head"><b>{html.escape(row.path)}</b></div><dl class="rs-facts">{items}</dl>'
 

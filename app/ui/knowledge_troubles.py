@@ -24,11 +24,13 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "t_more": " and {} more",
         "t_groups": "and {} for other reasons", "t_show": "Show them", "t_change": "Change {}",
         "t_notes": "{} files have notes: pages without text, say, or text that nobody sees.", "t_stop": "; ",
+        "t_left_out": "Left out, files and folders: {}.",
     },
     "zh": {
         "t_failed": "有 {} 个文件无法读取：", "t_failed_one": "有 1 个文件无法读取：", "t_more": " 等 {} 个",
         "t_groups": "另有 {} 个文件因其他原因", "t_show": "查看这些文件", "t_change": "修改 {}",
         "t_notes": "有 {} 个文件带备注：例如没有文字的页，或看不见的文字。", "t_stop": "；",
+        "t_left_out": "有 {} 个文件或文件夹未收录。",
     },
 }  # fmt: skip
 
@@ -48,6 +50,8 @@ def troubles(index: "Index", said: Tongue, *, admin: bool) -> str:
         body += f"❌ {html.escape(head)} {_shows('failed', said)}<ul>{''.join(rows)}</ul>"
     if noted:
         body += f"<div>⚠️ {html.escape(texts['t_notes'].format(noted))} {_shows('notes', said)}</div>"
+    if left_out := files(index, "left_out", "", 0, 0)[1]:
+        body += f"<div>{html.escape(texts['t_left_out'].format(left_out))} {_shows('left_out', said)}</div>"
     return f'<div class="rs-troubles">{body}</div>' if body else ""
 
 

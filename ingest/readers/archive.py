@@ -56,6 +56,7 @@ class Contents:
     tables: int = 0
     failures: list[str] = field(default_factory=list)
     unknown: Counter[str] = field(default_factory=Counter)
+    ocr_pages: frozenset[int] = frozenset()  # of the file that holds them, which are read by OCR in any case
 
     def readable(self, name: str) -> bool:
         """Whether a file of this name has a reader; one that has none is counted for the notes."""

@@ -71,7 +71,7 @@ def read_pdf(data: bytes, cfg: IngestConfig, contents: "Contents | None" = None)
     pdf, layers, unseen = opened
     try:
         attached = _attached(pdf, contents)
-        document = _document(pdf, layers, cfg, contents.parts if contents else [])
+        document = _document(pdf, layers, cfg, contents)
         return replace(document, notes=(*document.notes, *unseen.notes(), *attached))
     finally:
         with _LOCK:
@@ -137,19 +137,23 @@ def _attached(pdf: "PdfDocument", contents: "Contents | None") -> list[str]:
     return contents.notes()
 
 
-def _document(pdf: "PdfDocument", layers: Sequence[Layer], cfg: IngestConfig, attached: Sequence[Part]) -> Document:
+def _document(pdf: "PdfDocument", layers: Sequence[Layer], cfg: IngestConfig, contents: "Contents | None") -> Document:
+    attached: Sequence[Part] = contents.parts if contents else []
+    wanted = contents.ocr_pages if contents else frozenset[int]()
     with _LOCK:
         title, marks = meaningful(pdf.get_metadata_value("Title")), _bookmarks(pdf)
         keywords, *times = map(pdf.get_metadata_value, ("Keywords", "ModDate", "CreationDate"))
     join_pages([layer.items for layer in layers])
     texts = [written(layer.items, layer.comments) for layer in layers]
-    lacking = [index for index, layer in enumerate(layers) if layer.lacking]
-    obstacle = ocr_obstacle(cfg) if lacking else None
+    lacking = [index for index, layer in enumerate(layers) if layer.lacking and index + 1 not in wanted]
+    chosen = [number - 1 for number in sorted(wanted) if number <= len(layers)]
+    obstacle = ocr_obstacle(cfg) if lacking or chosen else None
     recognised: list[int] = []
-    for index in lacking[: cfg.ocr_pages] if obstacle is None else ():
+    for index in [*chosen, *lacking[: cfg.ocr_pages]] if obstacle is None else ():
         next_page(cfg)
         text = recognise(picture) if (picture := _render(pdf, index)) else ""
-        if text and (both := _together(texts[index], text)):
+        both = _together(texts[index], text) if text and index + 1 not in wanted else text
+        if both:
             texts[index] = both
             recognised.append(index + 1)
     if not any(text.strip() for text in texts) and not attached:
@@ -157,8 +161,13 @@ def _document(pdf: "PdfDocument", layers: Sequence[Layer], cfg: IngestConfig, at
         what, hint = obstacle or ("OCR found none", "leave it out with ingest.exclude")
         raise ReadError(f"no text in the PDF ({pages}): probably a scan, and {what}", hint)
     empty = [number for number, text in enumerate(texts, start=1) if not text.strip()]
+    recognised.sort()
     notes = _unread(lacking, recognised, empty, obstacle, cfg) + _garbled(layers, recognised)
-    tables = sum(not isinstance(item, str) for layer in layers for item in layer.items)
+    if unread := [number for number in sorted(wanted) if number not in recognised]:
+        why = obstacle[0] if obstacle else "it found nothing there"
+        notes = (*notes, f"pages that were to be read by OCR were not: {why}: {_some(unread)}")
+    own = [layer for number, layer in enumerate(layers, start=1) if number not in wanted or number not in recognised]
+    tables = sum(not isinstance(item, str) for layer in own for item in layer.items)
     parts = [*_parts(texts, marks), *(Part(part.text, part.headings) for part in attached)]
     document = assemble(parts, title, len(texts), empty, tables=tables)
     date = next(filter(None, map(date_of, times)), "")

@@ -13,7 +13,7 @@ from core.errors import AwayError, CatalogError, ConfigError
 if TYPE_CHECKING:
     from psycopg import Connection
 
-FORM = 2  # of the tables; a change is a new number
+FORM = 3  # of the tables; a change is a new number, and a step in STEPS
 _KEPT = 4  # connections that stay open while nobody uses them
 _CONNECT_S = 5
 # One set of tables for all knowledge bases of an installation. `names` says which generation of a knowledge base
@@ -22,6 +22,22 @@ _CONNECT_S = 5
 # so that little is read, and whole in its rows: what lies apart is slow. `terms` are our tokens as lexemes, as often as
 # the chunk holds them (retrieval/postgres/writes.py); `lexemes` says how many chunks hold a token. What documents say
 # is in no statistics of the planner, which only a superuser could write anew.
+_CHOICES = """
+CREATE TABLE ragstone.choices(
+    base integer NOT NULL, folder_id bigint NOT NULL, path text COLLATE "C" NOT NULL, left_out integer NOT NULL,
+    ocr_pages text NOT NULL, PRIMARY KEY(folder_id, path));
+CREATE TABLE ragstone.left_out(
+    base integer NOT NULL, folder_id bigint NOT NULL, path text COLLATE "C" NOT NULL, error text NOT NULL,
+    hint text NOT NULL, PRIMARY KEY(folder_id, path));
+"""
+_NO_STATISTICS = """
+DO $$ DECLARE c record; BEGIN
+    FOR c IN SELECT attrelid::regclass AS of, attname AS name FROM pg_attribute WHERE attnum > 0 AND attrelid IN
+        (SELECT oid FROM pg_class WHERE relnamespace = 'ragstone'::regnamespace AND relkind IN ('r', 'p'))
+        AND atttypid IN ('text'::regtype, 'bytea'::regtype, 'tsvector'::regtype, 'halfvec'::regtype)
+    LOOP EXECUTE format('ALTER TABLE %s ALTER %I SET STATISTICS 0', c.of, c.name); END LOOP;
+END $$;
+"""
 SCHEMA = f"""
 CREATE EXTENSION IF NOT EXISTS vector;
 CREATE SCHEMA ragstone;
@@ -79,14 +95,12 @@ CREATE TABLE ragstone.failures(
     base integer NOT NULL, folder_id bigint NOT NULL, path text COLLATE "C" NOT NULL,
     size bigint NOT NULL, mtime_ns bigint NOT NULL, ctime_ns bigint NOT NULL, checked_ns bigint NOT NULL,
     error text NOT NULL, hint text NOT NULL, reader text NOT NULL, PRIMARY KEY(folder_id, path));
-DO $$ DECLARE c record; BEGIN
-    FOR c IN SELECT attrelid::regclass AS of, attname AS name FROM pg_attribute WHERE attnum > 0 AND attrelid IN
-        (SELECT oid FROM pg_class WHERE relnamespace = 'ragstone'::regnamespace AND relkind IN ('r', 'p'))
-        AND atttypid IN ('text'::regtype, 'bytea'::regtype, 'tsvector'::regtype, 'halfvec'::regtype)
-    LOOP EXECUTE format('ALTER TABLE %s ALTER %I SET STATISTICS 0', c.of, c.name); END LOOP;
-END $$;
-"""
-TABLES = ("chunks", "words", "vectors", "documents", "folders", "failures", "bands", "embeddings", "lexemes", "meta")
+{_CHOICES}{_NO_STATISTICS}"""
+STEPS = {2: _CHOICES + _NO_STATISTICS}  # from each form to the next
+TABLES = (
+    "chunks", "words", "vectors", "documents", "folders", "failures", "choices", "left_out", "bands", "embeddings",
+    "lexemes", "meta",
+)  # fmt: skip
 _MAKING = 0x7261_6773  # an advisory lock for whoever makes the tables
 
 
@@ -171,13 +185,19 @@ class Server:
             found.close()
 
     def prepare(self) -> None:
-        """Make the tables where there are none. Raises `CatalogError` where they are of another version."""
+        """Make the tables where there are none, and bring those of an earlier version to this one's form.
+
+        Raises `CatalogError` where they are of a later version.
+        """
         with self.borrowed() as db:
-            if self._form(db) is None:
+            if self._form(db) is None or self._form(db) in STEPS:
                 with db.transaction():
                     db.execute("SELECT pg_advisory_xact_lock(%s)", [_MAKING])
                     if self._form(db) is None:
                         db.execute(SCHEMA.encode())
+                    while (form := self._form(db)) in STEPS:
+                        db.execute(STEPS[form].encode())
+                        db.execute("UPDATE ragstone.form SET number = %s", [form + 1])
             if (form := self._form(db)) != FORM:
                 raise CatalogError(
                     f"the tables in app.database have the form {form}, this version of ragstone knows {FORM}",

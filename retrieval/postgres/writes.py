@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from core.types import FileEntry, FileError
+from core.types import Choice, FileEntry, FileError
 from retrieval.changes import LexicalRow
 from retrieval.dictionary import Dictionary
 from retrieval.lexical import words_of
@@ -179,6 +179,13 @@ class PgWrites:
         """A document gets a new path. Its chunks get new ids: the path is part of what they are found by."""
         self.touch(document_id, entry)
         self._unsay(document_id)
+        ((folder_id, was),) = self._rows(
+            "SELECT folder_id, path FROM documents WHERE base = %s AND id = %s", document_id
+        )
+        which = "WHERE base = %s AND folder_id = %s AND path = %s"
+        if self._rows(f"SELECT 1 FROM choices {which}", folder_id, was):
+            self._do(f"DELETE FROM choices {which}", folder_id, entry.path)
+            self._do(f"UPDATE choices SET path = %s {which}", folder_id, was, first=[entry.path])
         self._do("UPDATE documents SET path = %s WHERE base = %s AND id = %s", document_id, first=[entry.path])
         sql = """SELECT c.id, d.title, c.headings, c.text, c.language FROM ragstone.chunks c
                  JOIN ragstone.documents d ON d.id = c.document_id WHERE c.base = %s AND c.document_id = %s
@@ -251,12 +258,28 @@ class PgWrites:
         self._do(f"DELETE FROM failures {which}", folder_id, list(paths))
         self._do(f"UPDATE documents SET hash = '', checked_ns = 0 {which}", folder_id, list(paths))
 
+    def choose(self, folder_id: int, path: str, choice: Choice) -> None:
+        """Keep what somebody chose for a file; the next run does by it. A choice of nothing is forgotten."""
+        self._do("DELETE FROM choices WHERE base = %s AND folder_id = %s AND path = %s", folder_id, path)
+        if choice != Choice():
+            row = [self.base, folder_id, path, int(choice.left_out), json.dumps(choice.ocr_pages)]
+            self.db.execute("INSERT INTO ragstone.choices VALUES (%s,%s,%s,%s,%s)", row)
+
+    def leave_out(self, folder_id: int, files: Sequence[FileError]) -> None:
+        """Keep which files of a folder were left out, and why, in the place of what was kept of it."""
+        self._do("DELETE FROM left_out WHERE base = %s AND folder_id = %s", folder_id)
+        by_path = {stored(file.path): file for file in files}
+        rows = [(self.base, folder_id, path, stored(file.error), stored(file.hint)) for path, file in by_path.items()]
+        with self.db.cursor() as cursor:
+            cursor.executemany("INSERT INTO ragstone.left_out VALUES (%s,%s,%s,%s,%s)", rows)
+
     def remove_folder(self, folder_id: int) -> int:
         """A folder leaves the knowledge base with all its documents; returns how many there were."""
         ids = [i for (i,) in self._rows("SELECT id FROM documents WHERE base = %s AND folder_id = %s", folder_id)]
         for document_id in ids:
             self.remove(document_id)
-        self._do("DELETE FROM failures WHERE base = %s AND folder_id = %s", folder_id)
+        for table in ("failures", "choices", "left_out"):
+            self._do(f"DELETE FROM {table} WHERE base = %s AND folder_id = %s", folder_id)
         self._do("DELETE FROM folders WHERE base = %s AND id = %s", folder_id)
         return len(ids)
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from core.config import IngestConfig
 from core.errors import ReadError
-from core.types import FileError, KnownFailure, KnownFile
-from ingest.scan import Plan, check_folder, chosen, hash_file, plan
+from core.types import Choice, FileError, KnownFailure, KnownFile
+from ingest.scan import Past, Plan, check_folder, chosen, hash_file, plan
 
 Write = Callable[[str, str], Path]
 LONG_AGO = 1_000_000_000
@@ -33,7 +33,12 @@ def planned(
         inside = [file for file in known if not top or file.path == top or file.path.startswith(f"{top}/")]
         return sorted(inside, key=lambda file: file.path)
 
-    return plan(folder, IngestConfig.model_validate(settings), any_file, below, failures, only=only)
+    return plan(folder, IngestConfig.model_validate(settings), any_file, below, Past(failures or {}), only=only)
+
+
+def skipped(plan: Plan) -> list[tuple[str, str]]:
+    """What a plan leaves out, and why, beside what the settings exclude."""
+    return [(file.path, file.error) for file in plan.skipped if file.error != "left out by ingest.exclude"]
 
 
 def paths(folder: Path, **settings: Any) -> list[str]:
@@ -81,21 +86,43 @@ def test_patterns_choose_what_is_read(folder: Path, include: list[str], exclude:
 def test_files_without_a_reader_are_listed_with_the_reason(folder: Path) -> None:
     (folder / "song.mp3").write_bytes(b"x")
     result = plan(folder, IngestConfig(), lambda name: name.endswith(".md"), lambda top: [])
-    assert [(s.path, s.error) for s in result.skipped] == [("song.mp3", "no reader for '.mp3'")]
+    assert skipped(result) == [("song.mp3", "no reader for '.mp3'")]
+
+
+def test_what_the_settings_leave_out_is_told_with_the_reason_a_folder_once(folder: Path) -> None:
+    os.makedirs(folder / "a" / "node_modules" / "deep")
+    (folder / "a" / "node_modules" / "deep" / "x.md").write_text("x")
+    result = planned(folder, include=["**/*.md", "a/**"], exclude=["**/node_modules/**", "**/*.tmp"])
+    told = {file.path: file.error for file in result.skipped}
+    assert told["a/node_modules/"] == told["c.tmp"] == "left out by ingest.exclude"
+    assert "a/node_modules/deep/x.md" not in told
+    assert told["~$lock.docx"] == "not named by ingest.include"
+    assert not [path for path in told if path.split("/")[-1].startswith(".")]  # what is hidden is hidden here too
+    assert all(file.hint for file in result.skipped)
+
+
+def test_a_file_that_somebody_chose_to_leave_out_is_not_read_and_goes_where_it_was(folder: Path) -> None:
+    choices = {"b.md": Choice(left_out=True), "a/x.md": Choice(ocr_pages=(2, 3))}
+    known = KnownFile(7, "b.md", 1, 0, 0, "hash", LONG_AGO)
+    found = plan(folder, IngestConfig(), any_file, lambda top: [known], Past(choices=choices))
+    assert [file.id for file in found.deleted] == [7]
+    assert "b.md" not in [entry.path for entry in found.added]
+    assert ("b.md", "left out: somebody chose so") in skipped(found)
+    assert {entry.path: entry.ocr_pages for entry in found.added} == {"a/x.md": (2, 3), "z.md": ()}
 
 
 def test_links_are_skipped_unless_asked_for_and_a_loop_ends(folder: Path) -> None:
     os.symlink(folder / "b.md", folder / "link.md")
     os.symlink(folder, folder / "a" / "loop")
-    assert [s.path for s in planned(folder).skipped] == ["link.md", "a/loop"]
+    assert [path for path, _ in skipped(planned(folder))] == ["link.md", "a/loop"]
     follow = planned(folder, follow_symlinks=True)
     assert "link.md" in [e.path for e in follow.added]
-    assert [s.path for s in follow.skipped] == ["a/loop"]
+    assert [path for path, _ in skipped(follow)] == ["a/loop"]
 
 
 def test_pipes_and_sockets_are_not_opened(folder: Path) -> None:
     os.mkfifo(folder / "pipe.md")
-    assert [(s.path, s.error) for s in planned(folder).skipped] == [("pipe.md", "not a regular file")]
+    assert skipped(planned(folder)) == [("pipe.md", "not a regular file")]
 
 
 def test_folders_that_cannot_be_scanned_are_named(folder: Path) -> None:

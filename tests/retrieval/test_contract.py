@@ -14,6 +14,7 @@ import pytest
 from core.config import RetrievalConfig
 from core.errors import CatalogError
 from core.text import tokens
+from core.types import Choice, FileEntry, FileError
 from retrieval import store
 from retrieval.changes import LexicalRow
 from retrieval.filters import Filter
@@ -447,3 +448,40 @@ def test_a_catalog_says_what_was_written(index: Index) -> None:
     assert catalog.counts() == (type(catalog.counts()))(2, 4, 4)
     assert catalog.missing([b"b.md 1", b"none"]) == {b"none"}
     assert catalog.problems() + index.store.problems() == []
+
+
+def test_what_people_chose_for_a_file_is_kept_goes_with_it_and_is_gone_with_its_folder(index: Index) -> None:
+    catalog = index.catalog
+    folder = catalog.folder_id("/docs")
+    put(index, document("a.pdf", {1: "one"}))
+    with catalog.transaction() as write:
+        write.choose(folder, "a.pdf", Choice(ocr_pages=(2, 5)))
+        write.choose(folder, "b.md", Choice(left_out=True))
+        write.choose(folder, "c.md", Choice(left_out=True))
+        write.choose(folder, "c.md", Choice())
+        write.leave_out(folder, [FileError("b.md", "why", "what to do"), FileError("x/", "excluded", "")])
+    assert catalog.choices("/docs") == {"a.pdf": Choice(False, (2, 5)), "b.md": Choice(True)}
+    assert catalog.choices("/other") == {}
+    assert catalog.left_out("/docs") == [
+        FileError("b.md", "why", "what to do", folder="/docs"), FileError("x/", "excluded", "", folder="/docs"),
+    ]  # fmt: skip
+    rows, total = catalog.files("left_out", "B.", 0, 5)
+    assert ([(row.path, row.left_out and row.left_out.error, row.card) for row in rows], total) == (
+        [("b.md", "why", None)], 1,
+    )  # fmt: skip
+    assert [row.path for row in catalog.files("all", "", 0, -1)[0]] == ["a.pdf"]
+    with catalog.transaction() as write:
+        write.choose(folder, "new.pdf", Choice(ocr_pages=(9,)))  # of a file that was there once
+        write.move(ids(index)["a.pdf"], FileEntry("new.pdf", 1, 2, 3, 4))
+        write.leave_out(folder, [FileError("x/", "excluded", "")])
+    assert catalog.choices("/docs") == {"new.pdf": Choice(False, (2, 5)), "b.md": Choice(True)}
+    assert [file.path for file in catalog.left_out("/docs")] == ["x/"]
+    with catalog.transaction() as write:
+        write.remove_folder(folder)
+    assert (catalog.choices("/docs"), catalog.files("left_out", "", 0, 5)[1]) == ({}, 0)
+    assert catalog.problems() + index.store.problems() == []
+
+
+def ids(index: Index) -> dict[str, int]:
+    """The id of each document, by its path."""
+    return {each.path: each.id for each in index.catalog.documents()}

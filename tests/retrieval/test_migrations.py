@@ -93,9 +93,15 @@ def test_steps_that_lead_to_other_tables_than_those_of_this_version_are_not_kept
 
 def test_every_step_from_its_number_on_is_taken_in_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
+    real = dict(migrations.STEPS)
 
     def step(n: int) -> Callable[[Connection], None]:
-        return lambda db: taken.append(n)
+        def take(db: Connection) -> None:
+            taken.append(n)
+            if n in real:
+                real[n](db)
+
+        return take
 
     for n in range(3, SCHEMA_VERSION + 3):
         monkeypatch.setitem(migrations.STEPS, n, step(n))

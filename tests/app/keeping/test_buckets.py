@@ -169,7 +169,7 @@ def test_what_is_not_read_is_not_downloaded(server: S3, filled: str, cfg: Config
     cfg = cfg.model_copy(update={"ingest": ingest})
     source = f"s3://{filled}/docs"
     report = run(cfg, "kb", [source], embedder=embedder)
-    assert (report.added, [row.path for row in report.skipped]) == (3, ["film.mp4"])
+    assert (report.added, [row.path for row in report.skipped]) == (3, ["film.mp4", "old/a.md"])
     assert [(row.path, row.error) for row in report.failed] == [("large.html", "too large: 1.0 MB, the limit is 1 MB")]
     objects = place(Path(cfg.app.data) / "kb", source)
     files = {str(file.relative_to(objects)): file.stat() for file in objects.rglob("*") if file.is_file()}

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -318,10 +318,10 @@ def after(docs: Path) -> None:
     (docs / "added.md").write_text(page("added"), encoding="utf-8")
 
 
-def read_here(path: Path, cfg: IngestConfig) -> Reading:
+def read_here(path: Path, cfg: IngestConfig, pages: Sequence[int] = ()) -> Reading:
     """Read in this process: a worker writes nothing, and a child would have to start its own."""
     data = load_file(path, cfg)
-    return Reading(read_bytes(path.name, data, cfg), hashlib.blake2b(data, digest_size=20).hexdigest(), 0.0)
+    return Reading(read_bytes(path.name, data, cfg, pages), hashlib.blake2b(data, digest_size=20).hexdigest(), 0.0)
 
 
 def warm_up(embedder: Embedder) -> None:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -241,11 +241,11 @@ def test_a_file_whose_reader_was_killed_is_tried_again_and_one_that_is_damaged_i
     failing = {"leave.md": ReadError("its reader was killed", transient=True), "vpn.md": ReadError("damaged")}
     tried: list[str] = []
 
-    def reading(path: Path, cfg_: IngestConfig) -> Reading:
+    def reading(path: Path, cfg_: IngestConfig, pages: Sequence[int] = ()) -> Reading:
         tried.append(path.name)
         if error := failing.get(path.name):
             raise error
-        return read_apart(path, cfg_)
+        return read_apart(path, cfg_, pages)
 
     monkeypatch.setattr("app.keeping.index.read_apart", reading)
     monkeypatch.setattr("ingest.scan._RACY_NS", 0)
@@ -275,10 +275,10 @@ def test_a_document_read_in_part_is_read_again_once_its_reader_can_do_more(
 def test_a_file_deleted_between_scan_and_read_is_a_row(
     cfg: Config, embedder: Embedder, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def deleting(path: Path, cfg_: IngestConfig) -> Reading:
+    def deleting(path: Path, cfg_: IngestConfig, pages: Sequence[int] = ()) -> Reading:
         if path.name == "leave.md":
             path.unlink()
-        return read_apart(path, cfg_)
+        return read_apart(path, cfg_, pages)
 
     monkeypatch.setattr("app.keeping.index.read_apart", deleting)
     error, hint = failures(cfg, embedder, folder)["leave.md"]

@@ -28,6 +28,8 @@ from retrieval.search import search
 from retrieval.transaction import SCHEMA_VERSION
 from tests import data_of_0_1
 
+TO_FORM_3 = "DROP TABLE choices; DROP TABLE left_out; PRAGMA user_version = 3"  # as an older version made it
+
 Write = Callable[[str, str], Path]
 
 
@@ -118,11 +120,14 @@ def refused(cfg: Config, tmp_path: Path) -> Callable[[Path], RagstoneError]:
         ("DROP INDEX bands_by_document; CREATE INDEX bands_by_document ON bands(abs(document_id))", "bands_by_docu"),
         (f"PRAGMA user_version = {SCHEMA_VERSION + 1}", "it was written by a newer version"),
         ("PRAGMA user_version = 1", "is not of a version of ragstone that"),
-        ("CREATE TRIGGER t AFTER DELETE ON meta BEGIN SELECT 1; END; PRAGMA user_version = 3", "trigger 't'"),
-        ("CREATE TABLE more(x); PRAGMA user_version = 3", "its tables are not what they should have become"),
+        (f"CREATE TRIGGER t AFTER DELETE ON meta BEGIN SELECT 1; END; {TO_FORM_3}", "trigger 't'"),
+        (f"CREATE TABLE more(x); {TO_FORM_3}", "its tables are not what they should have become"),
         ("UPDATE documents SET path = '../../outside.md'", "2 paths do not lie in their folder"),
         ("UPDATE documents SET path = '/outside.md'", "paths do not lie in their folder"),
         ("UPDATE documents SET path = 'a/../../outside.md'", "paths do not lie in their folder"),
+        ("INSERT INTO choices VALUES (1, '../out.md', 1, '[]')", "paths do not lie in their folder"),
+        ("INSERT INTO choices VALUES (1, 'a.pdf', 0, '[\"x\"]')", "pages are no numbers"),
+        ("INSERT INTO left_out VALUES (1, '/out.md', '', '')", "paths do not lie in their folder"),
         ("UPDATE folders SET path = 'relative' WHERE id = 1", "folders have no absolute path"),
         ("UPDATE chunks SET text = CAST(text AS BLOB)", "values of text are of another kind"),
         ("UPDATE chunks SET headings = '{'", "values of headings are no lists"),

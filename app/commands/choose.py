@@ -1,0 +1,85 @@
+"""The commands by which somebody chooses for single files: leave-out, take-in, ocr."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from app.commands.index_report import show_report
+from app.commands.shell import EXIT_CODES
+from app.commands.terminal import AsJson, Kb, noted, opened, out, print_json, progress_bars
+
+if TYPE_CHECKING:
+    from app.keeping.index import Progress, Report
+    from retrieval.index import Index
+
+choose = typer.Typer()
+Paths = Annotated[list[str], typer.Argument(help="Files, as `ragstone files` names them.")]
+
+
+@choose.command("leave-out", epilog=EXIT_CODES)
+def leave_out(ctx: typer.Context, paths: Paths, kb: Kb = None, as_json: AsJson = False) -> None:
+    """Leave single files out of a knowledge base, also of every later run, until `take-in`."""
+    from app.keeping import choosing
+
+    _choose(
+        ctx, kb, "file.leave_out", paths, as_json,
+        lambda index, files, progress: choosing.leave_out(index, files, ctx.obj.config.ingest, progress),
+    )  # fmt: skip
+
+
+@choose.command("take-in", epilog=EXIT_CODES)
+def take_in(ctx: typer.Context, paths: Paths, kb: Kb = None, as_json: AsJson = False) -> None:
+    """Read files that `leave-out` left out."""
+    from app.keeping import choosing
+
+    _choose(
+        ctx, kb, "file.take_in", paths, as_json,
+        lambda index, files, progress: choosing.take_in(index, files, ctx.obj.config.ingest, progress),
+    )  # fmt: skip
+
+
+@choose.command(epilog=EXIT_CODES)
+def ocr(
+    ctx: typer.Context,
+    path: Annotated[str, typer.Argument(help="A PDF, as `ragstone files` names it.")],
+    pages: Annotated[str, typer.Argument(help='Its pages, like "3,5-7"; none: all as they are.')] = "",
+    kb: Kb = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read pages of a PDF by OCR instead of by the text that they hold, also in every later run."""
+    from app.keeping import choosing
+
+    wanted = choosing.pages_of(pages)
+    _choose(
+        ctx, kb, "file.ocr", [path], as_json,
+        lambda index, files, progress: choosing.read_by_ocr(
+            index, files[0], wanted, ctx.obj.config.ingest, progress
+        ),
+    )  # fmt: skip
+
+
+def _choose(
+    ctx: typer.Context,
+    kb: str | None,
+    deed: str,
+    paths: list[str],
+    as_json: bool,
+    work: "Callable[[Index, list[tuple[str, str]], Progress], Report]",
+) -> None:
+    from app.keeping.choosing import found
+
+    with opened(ctx.obj, kb) as index, progress_bars() as progress:
+        files = [found(index, path) for path in paths]
+        report = work(index, files, progress)
+        folders = index.catalog.folders()
+        for folder, path in files:
+            noted(ctx.obj, deed, index.name, f"{folder}/{path}")
+    if as_json:
+        print_json(report.as_json())
+    show_report(report, index.name, folders, silent=as_json)
+    if not as_json:
+        out.print(f"{len(files)} file{'s' * (len(files) > 1)} chosen in {escape(repr(index.name))}", highlight=False)
+    if report.fresh:
+        raise typer.Exit(1)
