@@ -53,8 +53,6 @@ def over_text(drawn: Drawn, area: float) -> dict[int, list[int]]:
 
     `area` is that of the page.
     """
-    import pypdfium2.raw as raw
-
     texts = drawn.of_kind(TEXT)
     boxes = drawn.boxes
     large = (boxes[:, 2] - boxes[:, 0] > _WIDE) & (boxes[:, 3] - boxes[:, 1] > _HIGH)
@@ -65,6 +63,7 @@ def over_text(drawn: Drawn, area: float) -> dict[int, list[int]]:
     if not len(later):
         return {}
     found: dict[int, list[int]] = {}
+    opaque: dict[int, bool] = {}
     pairs = 0
     for start in range(0, len(texts), _BLOCK):
         block = texts[start : start + _BLOCK]
@@ -74,15 +73,24 @@ def over_text(drawn: Drawn, area: float) -> dict[int, list[int]]:
         tall = own[:, 3] - own[:, 1]
         over = (block[:, None] < later[None, :]) & (width > 2) & (height > 0.8 * tall[:, None])
         for text, cover in zip(*(axis.tolist() for axis in np.nonzero(over)), strict=True):
-            place = int(later[cover])
-            shape = drawn.pointers[place]
-            filled = drawn.kinds[place] == IMAGE or (colour(shape) or (0, 0, 0, 0))[3] == 255
-            if filled and not raw.FPDFPageObj_HasTransparency(cast(shape, raw.FPDF_PAGEOBJECT)):
+            if (is_opaque := opaque.get(cover)) is None:
+                is_opaque = opaque[cover] = _is_opaque(drawn, int(later[cover]))
+            if is_opaque:
+                place = int(later[cover])
                 found.setdefault(int(block[text]), []).append(place)
             pairs += 1
             if pairs == _MOST_PAIRS:
                 return found
     return found
+
+
+def _is_opaque(drawn: Drawn, place: int) -> bool:
+    """Whether a picture or a shape hides what lies below it."""
+    import pypdfium2.raw as raw
+
+    shape = drawn.pointers[place]
+    filled = drawn.kinds[place] == IMAGE or (colour(shape) or (0, 0, 0, 0))[3] == 255
+    return bool(filled and not raw.FPDFPageObj_HasTransparency(cast(shape, raw.FPDF_PAGEOBJECT)))
 
 
 def strokes(drawn: Drawn, paths: NDArray[np.int64]) -> Boxes:

@@ -80,14 +80,21 @@ def covered_characters(page: "PdfPage", glyphs: Glyphs, drawn: Drawn) -> dict[in
     if not covers:
         return {}
     runs = np.array([run or 0 for run in glyphs.runs(range(glyphs.count))], np.uint64)
-    found: list[int] = []
-    for text, places in covers.items():
-        chars = np.flatnonzero(runs == drawn.pointers[text].value)
-        boxes = glyphs.boxes(chars.tolist())
-        x, y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
-        for left, bottom, right, top in drawn.boxes[places].tolist():
-            found += chars[(left <= x) & (x <= right) & (bottom <= y) & (y <= top)].tolist()
-    found = [index for index in sorted(set(found)) if not glyphs.is_gap(index)]
+    order = np.argsort(runs, kind="stable")
+    drawing = np.array([drawn.pointers[text].value for text in covers], np.uint64)
+    starts, ends = (np.searchsorted(runs[order], drawing, side=side) for side in ("left", "right"))
+    chosen = np.concatenate([order[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)])
+    boxes = glyphs.boxes(chosen.tolist())
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    covered = np.zeros(glyphs.count, bool)
+    at = 0
+    for start, end, places in zip(starts.tolist(), ends.tolist(), covers.values(), strict=True):
+        chars = order[start:end]
+        x, y = middles[at : at + len(chars)].T[:, :, None]
+        left, bottom, right, top = drawn.boxes[places].T
+        at += len(chars)
+        covered[chars] |= ((left <= x) & (x <= right) & (bottom <= y) & (y <= top)).any(axis=1)
+    found = [index for index in np.flatnonzero(covered).tolist() if not glyphs.is_gap(index)]
     if not found:
         return {}
     boxes = glyphs.boxes(found)
