@@ -13,6 +13,7 @@ from zipfile import ZipFile
 from core.config import IngestConfig
 from core.errors import ReadError
 from core.types import Document
+from ingest.readers.alternative import informative
 from ingest.readers.grid import plain_table
 from ingest.readers.opendocument_unseen import Looks, Sight, attribute
 from ingest.readers.package import check_package, locked, parse_xml, stated_in
@@ -194,6 +195,8 @@ class _Writer(Outline):
                 self.unseen.leave(" ".join(map(str, element.itertext())), NOT_DISPLAYED)
             elif tag in ("annotation", "note"):
                 self.note(element)
+            elif tag in ("title", "desc") and ":svg-" in str(element.tag):
+                self.picture(element)
             elif tag not in _SKIPPED and ":svg-" not in str(element.tag) and attribute(element, "class") not in _MARGIN:
                 self.walk(element)
 
@@ -218,6 +221,15 @@ class _Writer(Outline):
         self.ground = ground
         for note in notes:
             self.note(note)
+
+    def picture(self, about: "Element") -> None:
+        """What somebody wrote of a picture or an object for those who cannot see it."""
+        frame = about.getparent()
+        if frame is None or _tag(frame) != "frame" or attribute(frame, "decorative") == "true":
+            return
+        said = informative(str(about.text or ""))
+        if said and any(_tag(child) in ("image", "object", "object-ole") for child in frame):
+            self.lines.append(said)
 
     def note(self, note: "Element") -> None:
         text = "\n".join(

@@ -113,6 +113,11 @@ def stated_in(properties: "Element") -> tuple[tuple[str, ...], str]:
     return tags_of(tag for text in lists for tag in listed(text)), next(filter(None, dates), "")
 
 
+def transitional(content: bytes) -> bytes:
+    """A member of a "strict" package under the addresses that others use."""
+    return _STRICT_NAME.sub(rb"http://schemas.openxmlformats.org/\1/2006/", content) if _STRICT in content else content
+
+
 def plain_package(data: bytes) -> bytes:
     """A Word or PowerPoint package in the form that python-docx and python-pptx open; mostly `data` itself."""
     with ZipFile(BytesIO(data)) as archive:
@@ -125,7 +130,6 @@ def plain_package(data: bytes) -> bytes:
             for member in archive.infolist():
                 content = archive.read(member)
                 if member.filename.endswith((".xml", ".rels")):
-                    content = _STRICT_NAME.sub(rb"http://schemas.openxmlformats.org/\1/2006/", content)
-                    content = _SHOW.sub(_PPTX, _VARIANT.sub(_DOCX, content))
+                    content = _SHOW.sub(_PPTX, _VARIANT.sub(_DOCX, transitional(content)))
                 copy.writestr(member.filename, content)
     return rebuilt.getvalue()

@@ -8,6 +8,7 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from ingest.readers.alternative import says_nothing
 from ingest.readers.equations import linear
 from ingest.readers.raised import lowered, raised
 from ingest.readers.symbols import TICKED, UNTICKED
@@ -18,15 +19,6 @@ if TYPE_CHECKING:
 
 _SHOWING_VALUE = frozenset(
     "text tel email url number date time datetime datetime-local month week search range color".split()
-)
-# What names a picture and says nothing of its own: its kind, or its file.
-_NO_INFORMATION = re.compile(
-    r"(?:(?:company|site|our|the|header|footer|page|small|large|main|menu|search|close|back|next|social)\s+)?"
-    r"(?:logos?|icons?|images?|img|pictures?|photos?|graphics?|figures?|fig|banner|thumbnail|avatar|spacer|placeholder|"
-    r"arrows?|bullets?|emojis?|bilder|bild|foto|symbol|divider|background|decoration|screenshots?|untitled)(?:\s*\d*)"
-    r"|.*\blogo|logo\b.*|[\w%() .-]+\.(?:png|jpe?g|gif|svg|webp|bmp|tiff?)|[\W_]*"
-    r"|.*(?:图标|图片|标志|徽标|照片|头像|图像)\d*",
-    re.I | re.S,
 )
 _TEX = re.compile(r"\s*\{\\displaystyle (.*)\}\s*", re.S)
 _NOTE = re.compile(r"(?:foot|end)?note|reference|\bfn|\bref\b|cite|citation", re.I)
@@ -103,7 +95,7 @@ def _picture(image: "Element") -> str:
     tex = _TEX.fullmatch(said)
     if tex:
         return tex[1]
-    if not said or _NO_INFORMATION.fullmatch(said):
+    if not said or says_nothing(said):
         return ""
     if image.get("role") in ("presentation", "none") or image.get("aria-hidden") == "true":
         return ""

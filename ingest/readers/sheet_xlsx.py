@@ -17,12 +17,12 @@ from zipfile import ZipFile
 
 from ingest.readers.drawing import chart_titles
 from ingest.readers.number_format import GENERAL, general, shown, shown_text
-from ingest.readers.package import parse_xml
+from ingest.readers.package import parse_xml, transitional
 from ingest.readers.raised import raised
 from ingest.readers.sheet import Sheet
 from ingest.readers.sheet_pictures import picture_texts
 from ingest.readers.sheet_styles import CHECK_BOX, CellStyle, Colours, cell_styles, is_struck
-from ingest.readers.slide_text import body_lines, leave_unseen, shapes_in
+from ingest.readers.slide_text import alternative, body_lines, leave_unseen, shapes_in
 from ingest.readers.symbols import TICKED, UNTICKED
 from ingest.readers.text import clean
 from ingest.readers.unseen import NOT_DISPLAYED, SAME_COLOUR, STRUCK, Colour, alike
@@ -378,12 +378,12 @@ def _boxes(archive: ZipFile, members: dict[str, str], links: Sequence[tuple[str,
     for drawing in drawings:
         if drawing not in members:
             continue
-        root = parse_xml(archive.read(members[drawing]))
+        root = parse_xml(transitional(archive.read(members[drawing])))
         leave_unseen(root, sheet.characters)
         for shape in shapes_in(root):
-            for body in shape.iterfind("{*}txBody"):
-                sheet.boxes.append(clean("\n".join(body_lines(body))))
+            lines = [clean("\n".join(body_lines(body))) for body in shape.iterfind("{*}txBody")]
+            sheet.boxes += [line for line in lines if line] or alternative(shape)
         for kind, chart in _links(archive, members, drawing).values():
             if kind.endswith(("/chart", "/chartEx")) and chart in members:
-                sheet.boxes += chart_titles(parse_xml(archive.read(members[chart])))
+                sheet.boxes += chart_titles(parse_xml(transitional(archive.read(members[chart]))))
     sheet.boxes = [box for box in sheet.boxes if box]

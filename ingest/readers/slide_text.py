@@ -6,6 +6,7 @@ The tree itself is walked: python-pptx does not list a shape that comes in sever
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from ingest.readers.alternative import picture_text
 from ingest.readers.drawing import chart_lines, diagram_lines
 from ingest.readers.equations import linear
 from ingest.readers.grid import Cell, markdown_table
@@ -48,7 +49,7 @@ def shapes_in(tree: "Element") -> "Iterator[Element]":
             yield from shapes_in(child)
         elif name == "AlternateContent":
             yield from shapes_in(next((branch for branch in child if len(branch)), child))
-        elif name in ("sp", "graphicFrame", "cxnSp"):
+        elif name in ("sp", "graphicFrame", "cxnSp", "pic"):
             yield child
 
 
@@ -59,7 +60,12 @@ def leave_unseen(
     """Empty the text of shapes hidden or `outside`, and what is struck out, tiny, without fill or of the colour that
     its own shape or cell is filled with, or `swallowed` by what lies behind it; count it.
     """
-    texts = (text for shape in outside for text in shape.iter(f"{_DRAWING}t"))
+    texts: list[Element] = []
+    for shape in outside:
+        texts += shape.iter(f"{_DRAWING}t")
+        for about in shape.iter("{*}cNvPr"):
+            about.attrib.pop("descr", None)
+            about.attrib.pop("title", None)
     runs: dict[str, list[Element]] = {NOT_DISPLAYED: [], OUTSIDE: [*texts]}
     runs |= {TINY: [], TRANSPARENT: [], SAME_COLOUR: [], STRUCK: []}
     for about in tree.iter("{*}cNvPr"):
@@ -107,11 +113,19 @@ def placeholder(shape: "Element") -> str | None:
 
 
 def shape_lines(shape: "Element", part: Part) -> list[str]:
-    """The lines of a shape: its text, its table, its chart or its diagram."""
+    """The lines of a shape: its alternative text, and its text, its table, its chart or its diagram."""
     if name_of(shape) == "graphicFrame":
-        return _frame_lines(shape, part)
+        return alternative(shape) + _frame_lines(shape, part)
     body = next(shape.iterfind("{*}txBody"), None)
-    return body_lines(body) if body is not None else []
+    lines = body_lines(body) if body is not None else []
+    return lines or alternative(shape)
+
+
+def alternative(shape: "Element") -> list[str]:
+    """What somebody wrote of a shape for those who cannot see it."""
+    about = next(shape.iterfind("{*}*/{*}cNvPr"), None)
+    said = picture_text(about) if about is not None else ""
+    return [said] if said else []
 
 
 def _frame_lines(frame: "Element", part: Part) -> list[str]:

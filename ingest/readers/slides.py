@@ -115,6 +115,8 @@ def _margin(slide: "Slide", shapes: "list[Element]") -> Iterator[str]:
         if layout.element.get("showMasterSp") not in ("0", "false"):
             behind += [shape for shape in shapes_in(layout.slide_master.shapes._spTree) if placeholder(shape) is None]
     for shape in behind:
+        if name_of(shape) == "pic":  # a logo
+            continue
         yield from filter(None, map(collapse, shape_lines(shape, lambda key: None)))
 
 

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ingest.readers.alternative import informative, picture_text
 from ingest.readers.equation_field import shown_by
 from ingest.readers.equations import linear
 from ingest.readers.raised import lowered, raised
@@ -100,8 +101,18 @@ class _Line:
             self.beside.drawn.append((tag, child.get(f"{_R}dm", "")))
         elif tag == "textpath":
             self.say(child.get("string", ""))
+        elif tag == "docPr":
+            self.picture(picture_text(child))
+        elif tag in ("shape", "rect") and not (child.find("{*}textbox") is not None):
+            self.picture(informative(child.get("alt", "")))
+            self.walk(child, height)
         else:
             self.walk(child, height)
+
+    def picture(self, said: str) -> None:
+        """The alternative text of a picture, apart from the words beside it."""
+        if said:
+            self.say(f" {said} ")
 
     def plain(self, text: str, font: str) -> str:
         """A text in Unicode; where its font is one of symbols, the letters stand for pictures."""
