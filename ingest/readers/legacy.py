@@ -21,6 +21,7 @@ from core.config import IngestConfig
 from core.errors import ReadError
 from core.types import Document
 from ingest.readers.encoding import code_page, decode, decode_as, signature
+from ingest.readers.equation_field import shown_by
 from ingest.readers.grid import plain_table
 from ingest.readers.legacy_unseen import changes, reason, runs, within
 from ingest.readers.markup import read_html, read_xml
@@ -131,17 +132,28 @@ def property_title(ole: "OleFileIO", cfg: IngestConfig) -> str:
 
 
 def _without_fields(text: str) -> str:
-    """Blank out the instructions of fields with characters that `clean` drops; what they show stays in its place."""
+    """Blank out the instructions of fields with characters that `clean` drops; what they show stays in its place.
+
+    An equation has no text but its instruction, in the place of which stands what it draws, where that is no longer.
+    """
     pieces: list[str] = []
     shown: list[bool] = []  # of each open field whether its instruction has ended
+    begun: list[tuple[int, int]] = []  # of each open field its place among the pieces, and in the text
+    at = 0
     for piece in _FIELD.split(text):
         if piece == "\x13":
+            begun.append((len(pieces), at))
             shown.append(False)
         elif piece == "\x14" and shown:
             shown[-1] = True
         elif piece == "\x15" and shown:
-            shown.pop()
+            (first, start), drawn = begun.pop(), ""
+            if not shown.pop() and all(shown):
+                drawn = shown_by(text[start + 1 : at])
+            if 0 < len(drawn) <= at - start:
+                pieces[first:] = [drawn.ljust(at - start, "\0")]
         pieces.append(piece if all(shown) else "\0" * len(piece))
+        at += len(piece)
     return "".join(pieces)
 
 

@@ -11,6 +11,7 @@ from core.config import IngestConfig
 from core.errors import ReadError
 from core.types import Document
 from ingest.readers.encoding import code_page, signature
+from ingest.readers.equation_field import shown_by
 from ingest.readers.grid import plain_table
 from ingest.readers.rtf_unseen import Colours, Look
 from ingest.readers.text import HeadingPath, Part, assemble, clean, collapse, descend, meaningful, names
@@ -21,14 +22,14 @@ _TOKEN = re.compile(
 )
 # Groups without text of the document, or with text that stands twice; so are those marked "may be skipped".
 _SKIPPED = frozenset(
-    "fldinst pict objdata header headerl headerr headerf footer footerl footerr footerf xmlnstbl listtable "
+    "pict objdata header headerl headerr headerf footer footerl footerr footerf xmlnstbl listtable "
     "listoverridetable revtbl rsidtbl generator themedata datastore latentstyles filetbl nonshppict shprslt sp panose "
     "falt template private tc tcn xe rxe txe ftnsep ftnsepc ftncn aftnsep aftnsepc aftncn bkmkstart bkmkend".split()
 )
-_KEPT = frozenset(("annotation", "shpinst"))  # bear the mark and hold text all the same
+_KEPT = frozenset(("annotation", "shpinst", "fldinst"))  # bear the mark and hold text all the same
 _TARGETS = {
     "info": "info", "title": "title", "fonttbl": "fonts", "stylesheet": "styles", "footnote": "note",
-    "annotation": "note", "colortbl": "colours",
+    "annotation": "note", "colortbl": "colours", "fldinst": "instruction",
 }  # fmt: skip
 _CHARACTERS = {
     "tab": "\t", "line": "\n", "lquote": "‘", "rquote": "’", "ldblquote": "“", "rdblquote": "”", "bullet": "•",
@@ -51,7 +52,7 @@ _PAIRS = re.compile(rb"(?:[\x81-\xfe][\x80-\xfe])+")
 class _State:
     """What a group takes over from the one around it."""
 
-    target: str = "body"  # or: skip, info, title, fonts, colours, styles, note
+    target: str = "body"  # or: skip, info, title, fonts, colours, styles, note, instruction
     font: int | None = None
     fallback: int = 1  # plain characters that stand behind a \\u for readers that do not know it
     look: Look = field(default_factory=Look)
@@ -84,6 +85,7 @@ class _Reader:
     raw: bytearray = field(default_factory=bytearray)
     text: list[str] = field(default_factory=list)  # of the present paragraph or cell
     aside: list[str] = field(default_factory=list)  # of a note, title, or definition
+    code: list[str] = field(default_factory=list)  # of a field
     cells: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -141,6 +143,8 @@ class _Reader:
             self.text.append(text)
         elif target in ("title", "styles", "note"):
             self.aside.append(text)
+        elif target == "instruction":
+            self.code.append(text)
         elif target == "colours":
             self.colours.text(text)
 
@@ -160,6 +164,10 @@ class _Reader:
         ended, self.state = self.state, self.outer.pop()
         if ended.target == "styles":
             self.define_style()
+        elif ended.target == "instruction" != self.state.target:
+            code = "".join(self.code)
+            self.code.clear()
+            self.put(shown_by(code))
         elif ended.target != self.state.target and ended.target in ("title", "note"):
             text = "".join(self.aside)
             self.aside.clear()
@@ -194,7 +202,7 @@ class _Reader:
             self.state.target = "skip"
         elif self.state.target == "skip":
             return
-        elif word in _TARGETS:
+        elif word in _TARGETS and self.state.target != "instruction":
             self.state.target = _TARGETS[word]
         elif word in _CHARACTERS:
             if self.to_skip:
@@ -204,6 +212,8 @@ class _Reader:
         elif word == "u" and number is not None:
             self.put(chr(number & 0xFFFF))
             self.to_skip = self.state.fallback
+        elif self.state.target == "instruction":
+            self.state.font = number if word == "f" else self.state.font
         elif self.state.target == "colours":
             self.colours.word(word, number)
         elif not self.layout(word):

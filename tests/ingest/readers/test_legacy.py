@@ -1,6 +1,7 @@
 """Word 97 files built by hand, files of other kinds under old names, and what LibreOffice converts."""
 
 import os
+import re
 import shutil
 import struct
 import time
@@ -11,7 +12,7 @@ import pytest
 
 from core.config import IngestConfig
 from core.errors import ReadError
-from ingest.readers.legacy import read_doc, read_xls
+from ingest.readers.legacy import _without_fields, read_doc, read_xls
 from ingest.workers import read_apart
 from tests.ingest.readers.compound import compound
 from tests.ingest.readers.test_package import word
@@ -206,3 +207,16 @@ def test_without_libreoffice_the_error_says_what_to_install(monkeypatch: pytest.
     with pytest.raises(ReadError) as caught:
         read_xls(b"\x09\x04\x06\x00" + b"\0" * 40, CFG)
     assert "libreoffice-calc" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("\x13 EQ \\f(1,2) \x15", "1/2"), ("\x13 EQ \\o\\ac(○,3)\x14\x15", ""), ("\x13 EQ \\o\\ac(○,3)\x15", "③"),
+        ("\x13 REF x \x15", ""), ("\x13 IF \x13 EQ \\f(1,2) \x15 = 1 \x14no\x15", "no"),
+        ("\x13 EQ \\r(3,x+1) \x15", "√(x+1) [root 3]"), ("\x13EQ \\r(3,x+1)\x15", ""),
+    ],
+)  # fmt: skip
+def test_what_an_equation_field_draws_takes_no_more_room_than_its_code(field: str, text: str) -> None:
+    said = _without_fields(f"a{field}b")
+    assert (re.sub("[\0\x14\x15]", "", said), len(said)) == (f"a{text}b", len(field) + 2)

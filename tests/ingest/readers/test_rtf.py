@@ -128,3 +128,10 @@ def test_other_files_and_endless_nesting_are_refused() -> None:
         read_rtf(b"%PDF-1.4", CFG)
     with pytest.raises(ReadError, match="nested"):
         read("{" * 5000)
+
+
+def test_what_an_equation_field_draws_stands_in_its_line_and_no_other_code_does() -> None:
+    half = r"{\field{\*\fldinst {\f0  EQ \\f(1,2)}}{\fldrslt }}"
+    root = r"{\field{\*\fldinst{ eq \\r(3,x)\par}}{\fldrslt{}}}"
+    link = r"{\field{\*\fldinst{ HYPERLINK x}}{\fldrslt shown}}"
+    assert read(rf"Dose: {half} of {root}, {link}\par next").text == "Dose: 1/2 of √x [root 3], shown\nnext"
