@@ -15,6 +15,7 @@ from core.errors import ReadError
 from core.types import Document
 from ingest.readers.alternative import informative
 from ingest.readers.grid import plain_table
+from ingest.readers.opendocument_numbers import BULLET
 from ingest.readers.opendocument_unseen import Looks, Sight, attribute
 from ingest.readers.package import check_package, locked, parse_xml, stated_in
 from ingest.readers.text import Outline, Part, assemble, clean, collapse, meaningful
@@ -177,6 +178,7 @@ class _Writer(Outline):
         self.ground = ground  # the colour behind the text, where that is known
         self.notes: list[str] = []
         self.bullet = ""
+        self.lists: list[str] = []  # styles of the lists around
 
     def walk(self, elements: "Iterable[Element]") -> None:
         for element in elements:
@@ -185,10 +187,8 @@ class _Writer(Outline):
                 self.paragraph(element, tag)
             elif tag == "table":
                 self.table(element)
-            elif tag in ("list-item", "list-header"):
-                self.bullet = "- "
-                self.walk(element)
-                self.bullet = ""
+            elif tag == "list":
+                self.listed(element)
             elif tag == "notes":  # of a slide
                 self.notes += self.within(element, None)
             elif tag == "section" and attribute(element, "display") == "none":
@@ -200,6 +200,26 @@ class _Writer(Outline):
             elif tag not in _SKIPPED and ":svg-" not in str(element.tag) and attribute(element, "class") not in _MARGIN:
                 self.walk(element)
 
+    def listed(self, element: "Element") -> None:
+        """A list, each item with its number or mark before its first line."""
+        numbers = self.looks.numbers
+        style = attribute(element, "style-name") or (self.lists[-1] if self.lists else "")
+        self.lists.append(style)
+        level = len(self.lists)
+        goes_on = attribute(element, "continue-numbering") == "true" or bool(attribute(element, "continue-list"))
+        numbers.begin(style, level, goes_on=goes_on)
+        for item in element:
+            if _tag(item) in ("list-item", "list-header"):
+                # An item that holds nothing but a list of the next level has no line, and no number.
+                lines = [child for child in item if _tag(child) != "list"]
+                if _tag(item) == "list-header" or not lines:
+                    self.bullet = BULLET if lines else ""
+                else:
+                    self.bullet = numbers.item(style, level, attribute(item, "start-value"))
+                self.walk(item)
+                self.bullet = ""
+        self.lists.pop()
+
     def paragraph(self, element: "Element", tag: str) -> None:
         frames: list[Element] = []
         notes: list[Element] = []
@@ -209,8 +229,12 @@ class _Writer(Outline):
         style = self.parents.get(style) or style
         heading = _HEADING_STYLE.fullmatch(style)
         if text and (tag == "h" or heading):
-            level = attribute(element, "outline-level") or (heading[1] if heading else "")
-            self.heading(int(level) if level.isdecimal() else 1, collapse(clean(text)))
+            stated = attribute(element, "outline-level") or (heading[1] if heading else "")
+            level = int(stated) if stated.isdecimal() and len(stated) < 3 else 1
+            number = self.bullet if self.bullet != BULLET else ""
+            if not number and tag == "h" and attribute(element, "is-list-header") != "true":
+                number = self.looks.numbers.heading(level)
+            self.heading(level, collapse(clean(number + text)))
         elif text:
             self.lines.append(self.bullet + text)
             if style == "Title" and not self.title:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
+from ingest.readers.opendocument_numbers import Numbers
 from ingest.readers.unseen import NOT_DISPLAYED, SAME_COLOUR, STRUCK, TINY, WHITE, Colour, Unseen, alike
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Looks:
             for group in ("styles", "automatic-styles")
             for style in root.iterfind(f"{{*}}{group}/{{*}}style")
         }
+        self.numbers = Numbers(roots)
         defaults = (style for root in roots for style in root.iterfind("{*}styles/{*}default-style"))
         self._defaults = {attribute(style, "family"): style for style in defaults}
         pages = (about for root in roots for about in root.iter("{*}page-layout-properties"))
