@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ingest.readers.named_rows import figures
 from ingest.readers.pdf_words import Word, Words
-from ingest.readers.raised import raised
+from ingest.readers.raised import may_be_raised, raised
 
 _GAP = 0.85  # of a line's height: what sets two cells apart
 _CLOSE = 0.45  # of a line's height: what surely sets none apart
@@ -156,6 +156,7 @@ def _segments(row: list[Word]) -> Row:
         gap = word.left - last.right if last else 0.0
         if last and _joined(last, word.text, word.height, gap):
             small = word.height < 0.82 * last.height and word.bottom > last.bottom + 0.12 * last.height and gap < 3
+            small = small and may_be_raised(word.text)
             blank = "" if small or gap < _TIGHT * last.height else " "
             last.text += raised(last.text, word.text) if small else blank + word.text
             last.right = max(last.right, word.right)

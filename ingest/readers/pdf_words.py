@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.readers.raised import raised
+from ingest.readers.raised import may_be_raised, raised
 
 if TYPE_CHECKING:
     from ingest.readers.pdf_glyphs import Boxes, Glyphs
 
 _SMALL = 0.82  # height of raised characters, of that of their line
 _LIFT = 0.12  # how far they stand above it
+_LESS_SMALL, _MORE_LIFT = 0.88, 0.25  # the same of those that are set less small: browsers take five sixths
+_TOUCHING = 0.1  # heights between a word and what is raised beside it
+_IDEOGRAPHS = 0x2E80  # and other characters of Chinese and Japanese, of which some are flat
 _SPACE, _DIGIT, _POINT, _MARK = 1, 2, 4, 8
 
 
@@ -163,28 +166,42 @@ def _mark_raised(
     begins = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     indices = np.arange(sizes.sum()) + np.repeat(starts[chosen] - begins, sizes)
     small = _are_raised(_turned(glyphs.boxes(indices.tolist()), turn), np.repeat(lines[chosen], sizes, axis=0))
+    if not glyphs.whole.isascii():
+        codes = glyphs.codes[indices]
+        small &= (codes < _IDEOGRAPHS) | (codes == ord("注"))
     counted = np.add.reduceat(small, begins, dtype=np.int64)
     for at in np.flatnonzero((counted > 0) & (counted < sizes)).tolist():
         number = int(chosen[at])
-        found.texts[number] = _written(found.texts[number], small[begins[at] : begins[at] + sizes[at]].tolist())
+        before = found.texts[number - 1] if number and _touches(lines[number - 1], lines[number]) else ""
+        marks = small[begins[at] : begins[at] + sizes[at]].tolist()
+        found.texts[number] = _written(found.texts[number], marks, before)
         found.raised = True
 
 
-def _written(text: str, small: Sequence[bool]) -> str:
+def _touches(left: NDArray[np.float64], right: NDArray[np.float64]) -> bool:
+    """Whether a word begins where another of its line ends."""
+    height = right[3] - right[1]
+    return bool(abs(right[0] - left[2]) < _TOUCHING * height and abs(right[1] - left[1]) < 0.5 * height)
+
+
+def _written(text: str, small: Sequence[bool], before: str) -> str:
     written = ""
     at = 0
     while at < len(text):
         end = at
         while end < len(text) and small[end] == small[at]:
             end += 1
-        written += raised(written, text[at:end]) if small[at] else text[at:end]
+        piece = text[at:end]
+        written += raised(before + written, piece) if small[at] and may_be_raised(piece) else piece
         at = end
     return written
 
 
 def _are_raised(boxes: "Boxes", lines: "Boxes") -> NDArray[np.bool_]:
     own, height = boxes[:, 3] - boxes[:, 1], lines[:, 3] - lines[:, 1]
-    return (own > 0) & (own < _SMALL * height) & (boxes[:, 1] > lines[:, 1] + _LIFT * height)
+    lift = boxes[:, 1] - lines[:, 1]
+    raised_little = (own < _SMALL * height) & (lift > _LIFT * height)
+    return (own > 0) & (raised_little | ((own < _LESS_SMALL * height) & (lift > _MORE_LIFT * height)))
 
 
 def _turn(glyphs: "Glyphs", starts: NDArray[np.int64]) -> int:

@@ -25,6 +25,13 @@ _ATOM = re.compile(r"[-+]?[\w.,′″'*]+[-+]?|[-+*]")
 _MINUS = str.maketrans("−–﹣－＋", "----+")
 
 
+def may_be_raised(text: str) -> bool:
+    """Whether somebody may have raised some characters: fonts whose boxes are those of the ink make 一, quotes and
+    dashes stand as small and as high as an exponent does.
+    """
+    return any((c.isalnum() and (c < "\u2e80" or c == "注")) or _MARK.fullmatch(c) for c in text)
+
+
 def raised(before: str, text: str, mark: bool = False) -> str:
     """A raised text as it is written after `before`: `^6`, or ` [1]` for the mark of a note. `mark`: it is known to be.
 
