@@ -40,7 +40,7 @@ def saved(file: Any, name: str) -> Document:
 
 def mark_decorative(about: Any) -> None:
     """As Office marks a picture that only adorns a page."""
-    from lxml import etree
+    import lxml.etree as etree
 
     main = "http://schemas.openxmlformats.org/drawingml/2006/main"
     adec = "http://schemas.microsoft.com/office/drawing/2017/decorative"
@@ -69,7 +69,7 @@ def test_the_kind_of_a_picture_says_nothing_on_a_page_either() -> None:
 def test_a_picture_of_a_word_document_stands_in_its_line() -> None:
     import docx
 
-    document = docx.Document()
+    document: Any = docx.Document()
     line = document.add_paragraph("Before")
     for said, adorns in ((SAID, False), ("A red line across the page", True), ("Picture 2", False)):
         run = line.add_run()
@@ -86,7 +86,7 @@ def test_a_picture_of_a_word_document_stands_in_its_line() -> None:
 def test_a_picture_and_a_chart_of_a_slide_stand_where_they_were_drawn_and_a_logo_of_the_master_is_not_told() -> None:
     from pptx import Presentation
 
-    deck = Presentation()
+    deck: Any = Presentation()
     slide = deck.slides.add_slide(deck.slide_layouts[5])
     slide.shapes.title.text = "Results"
     shown = slide.shapes.add_picture(picture(), 0, 0)
@@ -110,7 +110,7 @@ def test_pictures_and_titles_of_charts_over_a_sheet_are_told_with_it(strict: boo
         for said, adorns in ((SAID, False), ("A red line", True)):
             about = {"image_data": picture(), "description": said, "decorative": adorns}
             sheet.insert_image("D2", "x.png", about)
-        chart = book.add_chart({"type": "column"})
+        chart: Any = book.add_chart({"type": "column"})
         chart.add_series({"values": "=Sales!$B$2:$B$3"})
         chart.set_title({"name": "Sales of three years"})
         sheet.insert_chart("D9", chart)
