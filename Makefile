@@ -48,6 +48,9 @@ browser:
 	@command -v strace >/dev/null && command -v ip >/dev/null || \
 	  (command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq strace iproute2 >/dev/null) || \
 	  echo "Without strace and ip it is not tested that nothing reaches for the network." >&2
+	@test -x /usr/sbin/slapd || command -v slapd >/dev/null || (command -v apt-get >/dev/null && apt-get update -qq && \
+	  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq slapd >/dev/null) || \
+	  echo "Without slapd it is not tested that people of a directory get in." >&2
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .

@@ -129,11 +129,10 @@ class Slapd:
 
 @contextmanager
 def slapd(folder: Path) -> Iterator[Slapd]:
-    """OpenLDAP's server with two groups and nobody in them. Without it: fails in CI, or skips."""
+    """OpenLDAP's server with two groups and nobody in them; without it the test is skipped."""
     programs = [shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") for name in ("slapd", "slapadd")]
     if not all(programs):
-        reason = "there is no slapd: install Debian's package of that name"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+        pytest.skip("there is no slapd: install Debian's package of that name")
     server, adder = map(str, programs)
     certificates(folder)
     (folder / "db").mkdir()
