@@ -82,3 +82,8 @@ bench: $(VENV)/.test
 
 clean:
 	rm -rf $(VENV) .vllm .compressor .pytest_cache .ruff_cache *.egg-info build
+
+# The image is built without a Docker engine, on a base of debootstrap, and tried (tests/image_test.sh). As root, on Debian.
+.PHONY: image-test
+image-test:
+	bash tests/image_test.sh

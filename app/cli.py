@@ -31,6 +31,7 @@ from app.commands.shell import NAME, Anywhere, completes, shells, show_version
 from app.commands.terminal import AsJson, Kb, Steps, base_of, check_there, err, out, print_json, show_error
 from app.commands.users import audit, usage, user
 from app.commands.watch import watching
+from app.commands.worker import working
 from app.http.mcp import stdio
 from app.messages.texts import version_notes
 from core import log, plugins
@@ -57,6 +58,7 @@ app = typer.Typer(
 app.add_typer(manage)
 app.add_typer(choose)
 app.add_typer(watching)
+app.add_typer(working)
 app.add_typer(fetching)
 app.add_typer(adapting)
 app.add_typer(assess)

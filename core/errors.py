@@ -4,7 +4,9 @@
     ├── ConfigError          config.toml, an environment variable or a flag is wrong
     ├── ReadError            one file could not be read; `index` turns it into a `FileError` row
     ├── CatalogError         the knowledge base: absent, locked, damaged, of another embedder, disk full
-    │   └── AwayError        the database that it lies in cannot be reached
+    │   ├── AwayError        the database that it lies in cannot be reached
+    │   └── BusyError        somebody else writes it
+    ├── WorkersError         the workers of a cluster that read and embed: away, or not fit to
     ├── ModelError           a model or its server: unreachable, slow, refused, out of context
     ├── PromptError          a prompt file is missing, malformed or lacks a variable
     ├── AccessError          somebody may not do this, or did not say who they are
@@ -49,6 +51,14 @@ class CatalogError(RagstoneError):
 
 class AwayError(CatalogError):
     """The database that knowledge bases lie in cannot be reached just now: nothing is known of what is in it."""
+
+
+class BusyError(CatalogError):
+    """Somebody else writes the knowledge base just now."""
+
+
+class WorkersError(RagstoneError):
+    """The workers of a cluster cannot be reached, went away, or read and embed otherwise than this machine."""
 
 
 class ModelError(RagstoneError):

@@ -3,6 +3,7 @@ which addresses are this machine's.
 """
 
 import os
+from importlib.metadata import PackageNotFoundError, version
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,3 +30,11 @@ def is_safe(url: str) -> bool:
     parts = urlsplit(url)
     host = parts.hostname or ""
     return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
+
+
+def installed_version() -> str:
+    """The version of the installed package; "unknown" where it runs from files that nobody installed."""
+    try:
+        return version("ragstone")
+    except PackageNotFoundError:
+        return "unknown"

@@ -47,6 +47,10 @@ class IngestConfig(_Section):
     max_file_mb: Annotated[int, Field(ge=1)] = 100
     unreadable: Literal["keep", "drop"] = "keep"
     rescan_minutes: Annotated[float, Field(gt=0.0, le=10080.0)] = 10.0
+    workers: str = ""
+    workers_ca: str = ""
+    workers_cert: str = ""
+    workers_key: str = ""
     encodings: list[str] = []
     ocr: Literal["auto", "off"] = "auto"
     ocr_pages: Annotated[int, Field(ge=1)] = 1000

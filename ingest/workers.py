@@ -63,6 +63,14 @@ def read_apart(path: Path, cfg: IngestConfig, ocr_pages: Sequence[int] = ()) -> 
     return Reading(_document(reply["document"]), reply["hash"], time.monotonic() - started)
 
 
+def read_sent(name: str, data: bytes, cfg: IngestConfig, ocr_pages: Sequence[int] = ()) -> Reading:
+    """As `read_apart`, of a file that lies elsewhere: by its name, without folders, and its bytes. None is written."""
+    started = time.monotonic()
+    sent = base64.b64encode(data).decode()
+    reply = _apart({"name": name, "data": sent, "ocr_pages": list(ocr_pages)}, cfg)
+    return Reading(_document(reply["document"]), reply["hash"], time.monotonic() - started)
+
+
 def draw_apart(path: Path, hash: str, page: int, text: str, cfg: IngestConfig) -> bytes:
     """A page of a PDF as a PNG in which a passage is marked, drawn in a worker process; `hash` as of `Reading`.
 
@@ -223,12 +231,14 @@ def _work(request: dict[str, Any], cfg: IngestConfig) -> dict[str, Any]:
 def _read(request: dict[str, Any], cfg: IngestConfig) -> dict[str, Any]:
     from ingest.read import load_file, read_bytes
 
-    path = Path(request["path"])
-    data = load_file(path, cfg)
-    document = read_bytes(path.name, data, cfg, request["ocr_pages"])
+    if "data" in request:
+        name, data = request["name"], base64.b64decode(request.pop("data"))
+    else:
+        name, data = Path(request["path"]).name, load_file(Path(request["path"]), cfg)
+    document = read_bytes(name, data, cfg, request["ocr_pages"])
     fields = {field.name: getattr(document, field.name) for field in dataclasses.fields(document)}
     fields["sections"] = [(s.start, s.end, s.headings, s.page) for s in document.sections]
-    return {"document": fields, "hash": _hash(data)}
+    return {"document": fields, "hash": content_hash(data)}
 
 
 def _draw(request: dict[str, Any], cfg: IngestConfig) -> dict[str, Any]:
@@ -236,10 +246,11 @@ def _draw(request: dict[str, Any], cfg: IngestConfig) -> dict[str, Any]:
     from ingest.read import load_file
 
     data = load_file(Path(request["path"]), cfg)
-    if _hash(data) != request["hash"]:
+    if content_hash(data) != request["hash"]:
         raise ReadError("the file has changed since it was indexed", "index it again, and look once more")
     return {"picture": base64.b64encode(draw(data, request["page"], request["text"])).decode()}
 
 
-def _hash(data: bytes) -> str:
+def content_hash(data: bytes) -> str:
+    """What names the content of a file: BLAKE2b of its bytes, 40 hexadecimal digits."""
     return hashlib.blake2b(data, digest_size=20).hexdigest()

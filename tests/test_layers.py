@@ -28,6 +28,7 @@ HEAVY = (
     "langchain_core",
     "openai",
     "s3fs",
+    "distributed",
 )
 SOURCES = [file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))]
 

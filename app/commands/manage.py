@@ -3,7 +3,7 @@
 import threading
 import time
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +37,9 @@ def index(
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Delete the documents of a folder in which nothing is left.")
     ] = False,
+    workers: Annotated[
+        str, typer.Option("--workers", help="A Dask cluster that reads and embeds: tls://HOST:PORT.")
+    ] = "",
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 1 also for files that could not be read before, either.")
     ] = False,
@@ -46,7 +49,7 @@ def index(
     from app.keeping.folders import known_folders
     from retrieval.home import check_name
 
-    settings: Settings = ctx.obj
+    settings = _with_workers(ctx.obj, workers)
     name = kb or settings.config.app.kb
     if plan and watch:
         raise ConfigError("--plan only looks, --watch goes on writing", "give one of them")
@@ -77,6 +80,14 @@ def index(
         _watch(settings, name)
     if report.failed if strict else report.fresh:
         raise typer.Exit(1)
+
+
+def _with_workers(settings: Settings, workers: str) -> Settings:
+    """The settings with another `ingest.workers`."""
+    if not workers:
+        return settings
+    ingest = settings.config.ingest.model_copy(update={"workers": workers})
+    return replace(settings, config=settings.config.model_copy(update={"ingest": ingest}))
 
 
 @manage.command()

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+
+from core.places import installed_version
 
 NAME = "ragstone"
 COMPLETING = "_RAGSTONE_COMPLETE"  # the variable by which a shell asks what could stand next
@@ -62,14 +63,6 @@ def show_version(asked: bool) -> None:
     if asked:
         typer.echo(f"{NAME} {installed_version()}")
         raise typer.Exit
-
-
-def installed_version() -> str:
-    """The version of the installed package; "unknown" where it runs from files that nobody installed."""
-    try:
-        return version(NAME)
-    except PackageNotFoundError:
-        return "unknown"
 
 
 @shells.command()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
 
-_SAID = {"save": "saving"}  # stages that are no words to be read alone
+_SAID = {"save": "saving", "wait": "waiting for another who writes"}  # stages that are no words to be read alone
 _EVERY_S = 10.0  # between two lines of progress
 
 Kb = Annotated[

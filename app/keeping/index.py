@@ -4,49 +4,41 @@ Files are committed a few at a time, each whole: stopped anywhere and run again,
 """
 
 import logging
-import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from app.keeping.choices import choices_of, keep_left_out, take_over
 from app.keeping.folders import brought, check_rebuilt, emptied, folders_of
 from app.keeping.languages import language_notes
+from app.keeping.work import HEADER_TOKENS, Hands, Local, Work, hands_of, prepare
 from core.config import Config, IngestConfig
-from core.errors import ConfigError, ReadError
+from core.errors import BusyError, ConfigError, ReadError
 from core.sources import named, place
-from core.text import digest, heading_line, language
-from core.types import Chunk, Document, FileEntry, FileError, KnownFile
+from core.types import Document, FileEntry, FileError, KnownFile
 from ingest import plugged
-from ingest.columns import name_columns
 from ingest.read import supported
 from ingest.scan import Past, Plan, failed_before, plan
-from ingest.split import says_nothing
-from ingest.workers import read_apart, reader_identity
+from ingest.workers import reader_identity
 from retrieval.embed import Embedder
 from retrieval.index import Index, chunker_identity
-from retrieval.minhash import sketch
 from retrieval.plugged import embedder_of
 from retrieval.store import Writes
 from retrieval.transaction import Indexed
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 Progress = Callable[[str, int, int], None]  # (stage, done, total)
 
 NO_ROOM = "the generation before was removed: the disk has no room for another, so `ragstone rollback` has none"
-_HEADER_TOKENS = 32  # room kept in front of a chunk for its title and heading path
-_FLUSH_TEXTS = 256  # new texts that are embedded and committed together
 _FLUSH_FILES = 64
 _FLUSH_S = 5.0  # what was read is committed at least this often: a run that is killed loses no more
 _SYNC_CHUNKS = 4096  # after so many chunks the lexical index on disk follows, so that readers need not
-_READ_AHEAD = 8
-_READERS = max(1, min(4, (os.cpu_count() or 2) - 1))  # embedding needs the rest
 
 
 @dataclass(slots=True)
@@ -90,14 +82,6 @@ class Report:
         return asdict(self) | {"seconds": round(self.seconds, 3)}
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A file that was read and cut; `texts` are what is embedded, under the keys of `indexed`."""
-
-    indexed: Indexed
-    texts: list[str]
-
-
 def quiet(stage: str, done: int, total: int) -> None:
     """A progress listener that shows nothing."""
 
@@ -126,28 +110,47 @@ def run(
     data, embedder, cut = Path(cfg.app.data), embedder or embedder_of(cfg.retrieval), chunker(cfg.ingest)
     if rebuild or kb not in Index.names(data, cfg.app.database):
         check_fits(cfg.ingest, embedder)
-    beside = Index.open_next(data, kb, embedder, cut, cfg.app.database) if rebuild else None
-    index = beside or Index.open_or_create(data, kb, embedder, cut, cfg.app.database)
+    turn = partial(_in_turn, cfg, progress)
+    opens = Index.open_next if rebuild else Index.open_or_create
+    index = turn(lambda: opens(data, kb, embedder, cut, cfg.app.database))
     report = Report()
     for path in todo:
         try:
             more = path != todo[-1]
-            report = report + sync(index, path, cfg.ingest, progress, more=more, allow_empty=allow_empty)
+            syncs = partial(sync, index, path, cfg.ingest, progress, more=more, allow_empty=allow_empty)
+            report = report + turn(syncs)
         except ReadError as error:
             if rebuild or folders:  # a folder that is away must not be missing from what answers next
                 raise
             report.failed.append(FileError(path, error.message, error.hint, folder=path))
     if rebuild:
         for path in todo:  # what changed while the rest was read
-            late = sync(index, path, cfg.ingest, allow_empty=allow_empty)
+            late = turn(partial(sync, index, path, cfg.ingest, allow_empty=allow_empty))
             report = report + replace(late, unchanged=0, failed=[], skipped=[])
         if not allow_empty:
             check_rebuilt(index)
         take_over(index)
-        if not index.promote(cfg.app.keep_generations):
+        if not turn(lambda: index.promote(cfg.app.keep_generations)):
             report.notes = [*report.notes, NO_ROOM]
     index.close()
     return report
+
+
+def _in_turn(cfg: Config, progress: Progress, does: Callable[[], T]) -> T:
+    """Do something that writes; in a database, where machines share a knowledge base, wait until the others are done.
+
+    One in files has one user: there the `CatalogError` that names who writes is the answer.
+    """
+    told = ""
+    while True:
+        try:
+            return does()
+        except BusyError as error:  # the lock itself was waited for some time
+            if not cfg.app.database:
+                raise
+            if told != (told := error.message):
+                log.warning("%s: waiting for it to end", error.message)
+            progress("wait", 0, 0)
 
 
 def look(
@@ -210,7 +213,7 @@ def sync(
         if not more:
             catalog.drop_unused_embeddings()
     report.chunks = index.counts().chunks
-    report.notes = language_notes(index)
+    report.notes += language_notes(index)
     report.seconds = time.monotonic() - started
     log.info("sync folder=%s added=%d changed=%d seconds=%.1f", folder, report.added, report.changed, report.seconds)
     return report
@@ -223,24 +226,32 @@ def _read_and_write(
     queue = [*todo.added, *(entry for _, entry in todo.changed)]
     if queue:
         check_fits(cfg, index.embedder)
-    pipeline = _Pipeline(index, index.catalog.folder_id(folder), cfg, report, folder)
-    ahead = _read_ahead(place(index.home, folder), queue, cfg, index.embedder)
-    for done, (entry, work) in enumerate(ahead, start=1):
-        if isinstance(work, FileError):
-            pipeline.fail(entry, work, changed.get(entry.path))
-        else:
-            report.added += entry.path not in changed
-            report.changed += entry.path in changed
-            pipeline.add(work)
-        progress("index", done, len(queue))
-    pipeline.flush()
+    folder_id = index.catalog.folder_id(folder)  # it is followed, also while nothing is in it
+    if not queue:
+        return
+    with hands_of(cfg, index.embedder) as hands:
+        pipeline = _Pipeline(index, folder_id, cfg, report, hands, folder)
+        ahead = hands.ahead(place(index.home, folder), queue)
+        for done, (entry, work) in enumerate(ahead, start=1):
+            if isinstance(work, FileError):
+                pipeline.fail(entry, work, changed.get(entry.path))
+            else:
+                report.added += entry.path not in changed
+                report.changed += entry.path in changed
+                pipeline.add(work)
+            progress("index", done, len(queue))
+        pipeline.flush()
+        report.notes += hands.notes
 
 
 class _Pipeline:
     """Collects files until a batch is worth embedding, then commits them together."""
 
-    def __init__(self, index: Index, folder_id: int, cfg: IngestConfig, report: Report, folder: str = "") -> None:
+    def __init__(
+        self, index: Index, folder_id: int, cfg: IngestConfig, report: Report, hands: Hands, folder: str = ""
+    ) -> None:
         self.index = index
+        self.hands = hands
         self.folder = folder
         self.folder_id = folder_id
         self.before = index.catalog.known_failures(folder)
@@ -264,7 +275,7 @@ class _Pipeline:
 
     def _flush_if_due(self) -> None:
         due = time.monotonic() - self.flushed > _FLUSH_S
-        if due or len(self.new) >= _FLUSH_TEXTS or len(self.held) >= _FLUSH_FILES:
+        if due or len(self.new) >= self.hands.batch or len(self.held) >= _FLUSH_FILES:
             self.flush()
 
     def fail(self, entry: FileEntry, error: FileError, known: KnownFile | None) -> None:
@@ -281,10 +292,10 @@ class _Pipeline:
     def flush(self) -> None:
         """Embed and commit what is held."""
         catalog = self.index.catalog
-        keys = list(self.new)
-        for start in range(0, len(keys), _FLUSH_TEXTS):
-            part = keys[start : start + _FLUSH_TEXTS]
-            catalog.put_embeddings(part, self.index.embedder.embed_passages([self.new[key] for key in part]))
+        keys, size = list(self.new), self.hands.batch  # which changes as workers come and go
+        for start in range(0, len(keys), size):
+            part = keys[start : start + size]
+            catalog.put_embeddings(part, self.hands.embed([self.new[key] for key in part]))
             self.report.embedded += len(part)
         if self.held or self.failed:
             with catalog.transaction() as write:
@@ -311,66 +322,13 @@ def _apply_cheap(write: Writes, todo: Plan) -> None:
         write.touch(old.id, entry)
 
 
-def _read_ahead(
-    folder: Path, queue: Sequence[FileEntry], cfg: IngestConfig, embedder: Embedder
-) -> Iterator[tuple[FileEntry, Work | FileError]]:
-    """Read and cut files in threads of their own, a few ahead, in order: it overlaps with embedding."""
-    ahead: deque[tuple[FileEntry, Future[Work | FileError]]] = deque()
-    pool = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
-    try:
-        for entry in queue:
-            ahead.append((entry, pool.submit(read_one, folder, entry, cfg, embedder)))
-            if len(ahead) > _READ_AHEAD:
-                yield ahead[0][0], ahead.popleft()[1].result()
-        while ahead:
-            yield ahead[0][0], ahead.popleft()[1].result()
-    finally:
-        pool.shutdown(cancel_futures=True)  # interrupted: what was to be read ahead is not waited for
-
-
-def read_one(folder: Path, entry: FileEntry, cfg: IngestConfig, embedder: Embedder) -> Work | FileError:
-    """Read and cut one file, or say why that cannot be done."""
-    try:
-        reading = read_apart(folder / entry.path, cfg, entry.ocr_pages)
-        return prepare(replace(entry, hash=reading.hash), reading.document, cfg, embedder, reading.seconds)
-    except ReadError as error:
-        return FileError(entry.path, error.message, error.hint, error.transient)
-
-
-def prepare(entry: FileEntry, document: Document, cfg: IngestConfig, embedder: Embedder, seconds: float = 0.0) -> Work:
-    """Cut a document and name the embedding of each chunk."""
-    document = name_columns(document, cfg, embedder.size)
-    chunks = plugged.chunks(document, cfg, embedder.size)
-    silent = [chunk.language == "und" and says_nothing(chunk.text) for chunk in chunks]
-    if any(silent):
-        what = f"{sum(silent)} of {len(chunks)} passages say nothing (figures, repetition or encoded data)"
-        document = replace(document, notes=(*document.notes, f"{what}: they are found by their words only"))
-    room = embedder.max_tokens - 2  # the model's own start and end tokens
-    texts = [_in_context(document.title, chunk, room - chunk.tokens, embedder) for chunk in chunks]
-    readings = embedder.read(texts)
-    keys = [
-        digest(f"{embedder.identity}\0{text}") if reading.readable and not empty else None
-        for text, reading, empty in zip(texts, readings, silent, strict=True)
-    ]
-    tongue = language(document.text)
-    return Work(Indexed(entry, document, chunks, keys, tongue, sketch(document.text), seconds), texts)
-
-
-def _in_context(title: str, chunk: Chunk, room: int, embedder: Embedder) -> str:
-    """The text that is embedded: title and heading path, as far as there is room, then the chunk."""
-    header = heading_line(title, chunk.headings)
-    if header and embedder.count_tokens(header) > room:
-        header = header[: max(room, 0)]  # a token is at least one character
-    return f"{header}\n{chunk.text}" if header else chunk.text
-
-
 def check_fits(cfg: IngestConfig, embedder: Embedder) -> None:
     """Raise `ConfigError` where chunks of the configured size would not fit the embedder."""
-    most = embedder.max_tokens - 2 - _HEADER_TOKENS
+    most = embedder.max_tokens - 2 - HEADER_TOKENS
     if cfg.chunk_tokens + cfg.chunk_overlap > most:
         raise ConfigError(
             f"ingest.chunk_tokens + chunk_overlap = {cfg.chunk_tokens + cfg.chunk_overlap}, but embedder "
-            f"{embedder.name!r} reads {embedder.max_tokens} tokens, {_HEADER_TOKENS} of them kept for the heading path",
+            f"{embedder.name!r} reads {embedder.max_tokens} tokens, {HEADER_TOKENS} of them kept for the heading path",
             f"set ingest.chunk_tokens to {most - cfg.chunk_overlap} or less",
         )
 
@@ -382,7 +340,7 @@ def write_documents(
     report = Report()
     with index.writing() as catalog:
         check_fits(cfg, index.embedder)
-        pipeline = _Pipeline(index, catalog.folder_id(""), cfg, report)
+        pipeline = _Pipeline(index, catalog.folder_id(""), cfg, report, Local(cfg, index.embedder))
         for done, (name, document) in enumerate(documents, start=1):
             entry = FileEntry(name, len(document.text), 0, 0, 0)
             pipeline.add(prepare(entry, document, cfg, index.embedder))

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from app.keeping.folders import brought, folders_of
-from app.keeping.index import Progress, Work, check_fits, chunker, look, quiet, read_one
+from app.keeping.index import Progress, check_fits, chunker, look, quiet
+from app.keeping.work import Work, read_one
 from core.config import Config
 from core.errors import ReadError
 from core.sources import place

@@ -8,7 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from app.keeping.index import Progress, _in_context
+from app.keeping.index import Progress
+from app.keeping.work import in_context
 from app.measuring.compare import contrast
 from app.measuring.evaluate import METRICS, Outcome, TestSet, measure, scores
 from core.config import Config
@@ -107,4 +108,4 @@ def _embed_anew(index: Index, progress: Progress) -> None:
 
 def _as_indexed(hit: Hit, embedder: Embedder) -> str:
     chunk = Chunk(hit.ordinal, hit.start, hit.end, hit.text, hit.headings)
-    return _in_context(hit.title, chunk, embedder.max_tokens - 2 - hit.tokens, embedder)
+    return in_context(hit.title, chunk, embedder.max_tokens - 2 - hit.tokens, embedder)

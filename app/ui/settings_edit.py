@@ -18,10 +18,10 @@ from core.errors import ConfigError
 if TYPE_CHECKING:
     from app.running.bases import State
 
-# What decides where data lies, who gets in, and whose code runs is for whoever owns the machine, not for the page.
+# What decides where data lies and who reads it, who gets in, whose code runs, is for the machine's owner, not the page.
 _APART = frozenset({
-    "app.database", "app.host", "app.port", "app.users", "app.hosts", "app.root_path", "llm.chat", "llm.vllm_args",
-    "llm.vllm_host",
+    "app.database", "app.host", "app.port", "app.users", "app.hosts", "app.root_path", "ingest.workers",
+    "ingest.workers_ca", "ingest.workers_cert", "ingest.workers_key", "llm.chat", "llm.vllm_args", "llm.vllm_host",
 })  # fmt: skip
 _SIGN_ON = ("oidc", "ldap")
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from core.errors import CatalogError
+from core.errors import BusyError
 from retrieval.postgres.server import Server, told
 
 _LOCK = 0x7261_6774  # the class of the advisory locks of writers
@@ -14,7 +14,7 @@ _NAME = re.compile(r"ragstone, process (\d+) on (.*)", re.DOTALL)
 
 @contextmanager
 def alone(server: Server, kb: int, name: str) -> Iterator[None]:
-    """Hold the one writer's place. Raises `CatalogError` naming the holder where it is taken.
+    """Hold the one writer's place. Raises `BusyError` naming the holder where it is taken.
 
     The server frees it when the connection ends, as it does with its process. Within the block the same thread may take
     it once more.
@@ -32,7 +32,7 @@ def alone(server: Server, kb: int, name: str) -> Iterator[None]:
             try:
                 db.execute("SELECT pg_advisory_lock(%s, %s)", [_LOCK, kb])
             except psycopg.errors.LockNotAvailable:
-                raise CatalogError(
+                raise BusyError(
                     f"knowledge base {name!r} is being written by {_holder(server, kb)}",
                     "wait for it to end, then run it again",
                 ) from None

@@ -27,6 +27,7 @@ import pytest
 
 import retrieval.caches
 from app.keeping import index as recipe
+from app.keeping import work as reading
 from app.keeping.index import run
 from core.config import IngestConfig, load
 from core.errors import RagstoneError
@@ -331,7 +332,7 @@ def warm_up(embedder: Embedder) -> None:
 
     text = page("warm up")
     document = Document(text, sections=(Section(0, len(text)),))
-    recipe.prepare(FileEntry("x.md", len(text), 0, 0, 0), document, IngestConfig(chunk_tokens=32), embedder)
+    reading.prepare(FileEntry("x.md", len(text), 0, 0, 0), document, IngestConfig(chunk_tokens=32), embedder)
     tokens("é")
     embedder.embed_query(text)
 
@@ -350,7 +351,7 @@ def prepared(kind: type[Some]) -> Some:
     embedder = tiny_embedder.load(work / "model")
     warm_up(embedder)
     recipe.embedder_of = lambda *_, **__: embedder
-    recipe.read_apart = read_here
+    reading.read_apart = read_here
     retrieval.caches._UNSAVED = 0  # both caches are written by every sync
     return kind(work, embedder)
 

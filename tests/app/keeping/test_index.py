@@ -247,7 +247,7 @@ def test_a_file_whose_reader_was_killed_is_tried_again_and_one_that_is_damaged_i
             raise error
         return read_apart(path, cfg_, pages)
 
-    monkeypatch.setattr("app.keeping.index.read_apart", reading)
+    monkeypatch.setattr("app.keeping.work.read_apart", reading)
     monkeypatch.setattr("ingest.scan._RACY_NS", 0)
     index = opened(cfg, embedder)
     sync(index, folder, cfg.ingest)
@@ -280,7 +280,7 @@ def test_a_file_deleted_between_scan_and_read_is_a_row(
             path.unlink()
         return read_apart(path, cfg_, pages)
 
-    monkeypatch.setattr("app.keeping.index.read_apart", deleting)
+    monkeypatch.setattr("app.keeping.work.read_apart", deleting)
     error, hint = failures(cfg, embedder, folder)["leave.md"]
     assert "disappeared" in error
     assert "again" in hint
