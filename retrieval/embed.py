@@ -99,6 +99,7 @@ class Embedder:
         self._asked: deque[_Asked] = deque()
         self._embedded = 0  # characters of passages
         self._turn = threading.Lock()
+        self._computing = threading.Lock()  # torch has all cores for one batch; several at a time took gigabytes
 
     @property
     def name(self) -> str:
@@ -297,8 +298,9 @@ class Embedder:
     def _computed(self, texts: list[str], prompt: str) -> F32:
         import torch
 
-        with torch.inference_mode():
-            found = self._model.encode(
+        model = self._model
+        with self._computing, torch.inference_mode():
+            found = model.encode(
                 texts, prompt=prompt or None, batch_size=len(texts), normalize_embeddings=True, show_progress_bar=False
             )
         return np.asarray(found, np.float32)

@@ -78,6 +78,27 @@ def test_many_texts_have_the_vectors_that_torch_gives_them(embedder: Embedder) -
     assert (vectors * embedder._encode(texts, "", None)).sum(axis=1).min() > 0.99999
 
 
+def test_torch_works_on_one_batch_at_a_time_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder = Embedder(cfg())
+    model = embedder._model
+    encode, working, most = model.encode, 0, 0
+
+    def watched(*args: Any, **named: Any) -> Any:
+        nonlocal working, most
+        working += 1
+        most = max(most, working)
+        try:
+            return encode(*args, **named)
+        finally:
+            working -= 1
+
+    monkeypatch.setattr(model, "encode", watched)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: embedder._encode(TEXTS * 4, "", None), range(8)))
+    assert most == 1
+    assert all(np.array_equal(found[0], vectors) for vectors in found)
+
+
 def test_bfloat16_stays_close_to_float32(embedder: Embedder) -> None:
     fast = Embedder(cfg(precision="bfloat16"))._encode(TEXTS, "", None)
     assert (fast * embedder.embed_passages(TEXTS)).sum(axis=1).min() > 0.999
