@@ -7,7 +7,7 @@ the lock of pdfium.
 
 import ctypes
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,6 @@ Boxes = NDArray[np.float64]  # (n, 4): left, bottom, right, top in points
 Indices = NDArray[np.int64]
 
 _BLOCK = 2048  # results that are held at once
-_LONGEST_NAME = 512  # bytes
-_OPTIONAL = "OC\0".encode("utf-16-le")  # the mark of optional content (ISO 32000-1, 8.11.3.2)
 _GAPS = frozenset((0, 2, 9, 10, 13, 32, 0xA0, 0x3000, 0xFFFE))
 
 
@@ -41,7 +39,17 @@ def _functions() -> "dict[str, Callable[..., Any]]":
         "FPDFText_GetUnicode": ctypes.c_uint,
         "FPDFText_GetFillColor": ctypes.c_int,
         "FPDFTextObj_GetTextRenderMode": ctypes.c_int,
+        "FPDFTextObj_GetFontSize": ctypes.c_int,
         "FPDFPageObj_CountMarks": ctypes.c_int,
+        "FPDFPageObj_GetMark": ctypes.c_void_p,
+        "FPDFPageObjMark_GetName": ctypes.c_int,
+        "FPDFPageObj_GetStrokeColor": ctypes.c_int,
+        "FPDFPageObj_GetClipPath": ctypes.c_void_p,
+        "FPDFClipPath_CountPaths": ctypes.c_int,
+        "FPDFClipPath_CountPathSegments": ctypes.c_int,
+        "FPDFClipPath_GetPathSegment": ctypes.c_void_p,
+        "FPDFFormObj_CountObjects": ctypes.c_int,
+        "FPDFFormObj_GetObject": ctypes.c_void_p,
         "FPDFPage_GetObject": ctypes.c_void_p,
         "FPDFPageObj_GetType": ctypes.c_int,
         "FPDFPageObj_GetBounds": ctypes.c_int,
@@ -74,7 +82,7 @@ def room() -> tuple[NDArray[np.float32], list[Any]]:
 
 
 @lru_cache(maxsize=1)
-def _channels() -> tuple[NDArray[np.uint32], list[Any]]:
+def channels() -> tuple[NDArray[np.uint32], list[Any]]:
     """Room for rows of red, green, blue and alpha, and a reference to each."""
     rows = np.zeros((_BLOCK, 4), np.uint32)
     memory = (ctypes.c_uint * (4 * _BLOCK)).from_buffer(rows.data)
@@ -92,20 +100,6 @@ def bounds(objects: Sequence[Any]) -> Boxes:
         deque(map(quick("FPDFPageObj_GetBounds"), block, *places), 0)
         found.append(rows[: len(block)].astype(np.float64))
     return np.concatenate(found) if found else np.zeros((0, 4))
-
-
-def _group(run: int, number: int) -> str:
-    """The name of the optional content group that a mark of an object stands for; "" where it is none's."""
-    import pypdfium2.raw as raw
-
-    mark = raw.FPDFPageObj_GetMark(ctypes.cast(run, raw.FPDF_PAGEOBJECT), number)
-    size, text = ctypes.c_ulong(), ctypes.create_string_buffer(_LONGEST_NAME)
-    kind = ctypes.cast(text, ctypes.POINTER(raw.FPDF_WCHAR))
-    if not raw.FPDFPageObjMark_GetName(mark, kind, _LONGEST_NAME, size) or text.raw[: size.value] != _OPTIONAL:
-        return ""
-    if not raw.FPDFPageObjMark_GetParamStringValue(mark, b"Name", kind, _LONGEST_NAME, size):
-        return ""
-    return text.raw[: min(size.value, _LONGEST_NAME)].decode("utf-16-le", "replace").rstrip("\0")
 
 
 class Glyphs:
@@ -160,11 +154,16 @@ class Glyphs:
         """The objects that draw characters, each by its address; None where none does."""
         return list(map(quick("FPDFText_GetTextObject"), repeat(self._text), indices))
 
+    @cached_property
+    def drawing(self) -> NDArray[np.uint64]:
+        """For all characters the addresses of the objects that draw them; 0 where none does."""
+        return np.array([run or 0 for run in self.runs(range(self.count))], np.uint64)
+
     def inks(self, runs: Sequence[int | None], indices: Sequence[int]) -> dict[int, tuple[int, tuple[int, ...]]]:
         """For objects that draw some characters: rendering mode, and red, green, blue and alpha, of 255."""
         asked = {run: index for run, index in zip(runs, indices, strict=True) if run is not None}
         new = [(run, index) for run, index in asked.items() if run not in self._ink]
-        memory, refs = _channels()
+        memory, refs = channels()
         for start in range(0, len(new), _BLOCK):
             block = new[start : start + _BLOCK]
             memory[: len(block)] = 0
@@ -174,17 +173,6 @@ class Glyphs:
             for (run, _), mode, filled, ink in zip(block, modes, known, memory[: len(block)].tolist(), strict=True):
                 self._ink[run] = mode, tuple(ink) if filled else (0, 0, 0, 255)
         return {run: self._ink[run] for run in asked}
-
-    def layers(self, runs: Collection[int | None]) -> dict[int, str]:
-        """The optional content groups that objects are drawn in, by their names; those in none are left out."""
-        asked = [run for run in dict.fromkeys(runs) if run]
-        counts = map(quick("FPDFPageObj_CountMarks"), map(ctypes.c_void_p, asked))
-        found = {}
-        for run, count in zip(asked, counts, strict=True):
-            for number in range(count):
-                if name := _group(run, number):
-                    found[run] = name
-        return found
 
     def is_garbled(self, index: int) -> bool:
         """Whether nothing says which character a glyph stands for."""

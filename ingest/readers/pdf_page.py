@@ -20,7 +20,8 @@ from ingest.readers.pdf_glyphs import Box, Glyphs
 from ingest.readers.pdf_layout import Item, layout
 from ingest.readers.pdf_marks import marks
 from ingest.readers.pdf_rules import frames
-from ingest.readers.pdf_unseen import NO_INK, STEP, TINY_PT, covered_characters, unseen_characters, without
+from ingest.readers.pdf_texts import NO_INK, TINY_PT, doubts
+from ingest.readers.pdf_unseen import covered_characters, unseen_characters, without
 from ingest.readers.pdf_words import Words, words
 from ingest.readers.unseen import OUTSIDE, Unseen
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 # pdfium puts a mark for hyphen and line break where a word is cut; a soft hyphen elsewhere is a hyphen one can see.
 _CUT = re.compile("[\x02\ufffe][^\\S\n]*\n?|\xad[^\\S\n]*\n")
 _UNTIDY = re.compile("[\x02\ufffe\xad]")
+_AWAY = 24  # characters that stand outside of a page, from which on each is looked at
 _STAMP = 100  # characters: a page number, a case number, who scanned it
 _SCANNED = 0.5  # of a page that pictures cover
 _TYPED = 0.1  # of a page that its characters cover: no stamp does
@@ -63,8 +65,9 @@ def read_page(pdf: "PdfDocument", page: "PdfPage", unseen: Unseen, off: Callable
     away = _outside(found, bounds)
     size = sum(len(found.texts[place]) for place in np.flatnonzero(away).tolist())
     drawn = lru_cache(lambda: drawn_on(page))
-    why = unseen_characters(page, glyphs, size >= STEP, _is_tiny(found), off) if glyphs.count else {}
+    why: dict[int, str] = {}
     if glyphs.count:
+        why = unseen_characters(page, glyphs, size >= _AWAY, _is_tiny(found), doubts(drawn(), glyphs, off))
         why |= covered_characters(page, glyphs, drawn())
     garbled = _garbled(glyphs)
     unread = why | dict.fromkeys(garbled, "")
@@ -115,7 +118,7 @@ def _is_tiny(found: Words) -> bool:
 
 def _garbled(glyphs: Glyphs) -> list[int]:
     """The glyphs that say no character, where they are more than a few bullets."""
-    if not _ODD.search(glyphs.whole) and not any(glyphs.unmapped(range(0, glyphs.count, 2 * STEP))):
+    if not _ODD.search(glyphs.whole) and not any(glyphs.unmapped(range(0, glyphs.count, 48))):
         return []
     found = [index for index in range(glyphs.count) if glyphs.is_garbled(index)]
     return found if len(found) > max(4, 0.02 * glyphs.count) else []

@@ -1,30 +1,27 @@
 """Characters of a PDF page that nobody sees: of no colour or that of their ground, tiny, drawn not at all, of a layer
 that is not shown.
 
-Every 24th character is looked at; only where one is suspect, all of the page are, and what is light is judged by the
-page as pdfium draws it, whatever lies below and above. Text without ink stays where a picture covers it: it says what
-the picture shows, as recognised scans do. Sources: ISO 32000-1, 9.3.6 (rendering modes); fpdf_text.h, fpdf_edit.h.
+Characters are looked at where the object that draws them is in doubt, and what is light is judged by the page as pdfium
+draws it, whatever lies below and above. Text without ink stays where a picture covers it: it says what the picture
+shows, as recognised scans do. Sources: ISO 32000-1, 9.3.6 (rendering modes); fpdf_text.h, fpdf_edit.h.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ingest.readers.pdf_drawn import Drawn, over_text
 from ingest.readers.pdf_glyphs import Boxes, Glyphs
+from ingest.readers.pdf_texts import TINY_PT, Doubt
 from ingest.readers.unseen import COVERED, NOT_DISPLAYED, OUTSIDE, SAME_COLOUR, TINY, TRANSPARENT, Unseen
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfPage
 
-STEP = 24  # no shorter run of characters is worth hiding
-_LIGHT = 230  # of 255, in each channel: what white paper may swallow
-_FAINT = 13  # of 255: alpha
-TINY_PT = 1.0  # height of a line
-NO_INK = (3, 7)  # rendering modes
 _CONTRAST = 8  # of 255, in any channel, within the box of a character
 _OBJECTS = 1000  # pictures of a page that are looked at
 _AROUND = 3.0  # points
@@ -51,26 +48,14 @@ def layers_off(data: bytes) -> frozenset[str]:
 
 
 def unseen_characters(
-    page: "PdfPage", glyphs: Glyphs, outside: bool, tiny: bool, off: Callable[[], frozenset[str]]
+    page: "PdfPage", glyphs: Glyphs, outside: bool, tiny: bool, doubtful: Mapping[int, Doubt]
 ) -> dict[int, str]:
     """The characters of a page that nobody sees, each with the reason.
 
-    `outside`: some may stand outside of it; `tiny`: some may be too small; `off` gives the layers that are not shown.
+    `outside`: some may stand outside of it; `tiny`: some may be too small; `doubtful`: what draws them, by its address.
     """
-    asked = range(0, glyphs.count, STEP)
-    runs = glyphs.runs(asked)
-    if tiny or any(map(_why, glyphs.inks(runs, asked).values())):
-        seeds = [index for index, reason in zip(asked, _suspects(glyphs, asked), strict=True) if reason]
-    else:
-        seeds = []
-    why = _judged(page, glyphs, _runs(glyphs, seeds)) if seeds else {}
-    if outside:
-        why = dict.fromkeys(_outside(page, glyphs), OUTSIDE) | why
-    if any(name in off() for name in glyphs.layers(runs).values()):
-        drawing = glyphs.runs(range(glyphs.count))
-        named = glyphs.layers(drawing)
-        why |= {index: NOT_DISPLAYED for index, run in enumerate(drawing) if run and named.get(run) in off()}
-    return why
+    why = _judged(page, glyphs, _suspects(glyphs, tiny, doubtful)) if tiny or doubtful else {}
+    return dict.fromkeys(_outside(page, glyphs), OUTSIDE) | why if outside else why
 
 
 def covered_characters(page: "PdfPage", glyphs: Glyphs, drawn: Drawn) -> dict[int, str]:
@@ -79,7 +64,7 @@ def covered_characters(page: "PdfPage", glyphs: Glyphs, drawn: Drawn) -> dict[in
     covers = over_text(drawn, width * height)
     if not covers:
         return {}
-    runs = np.array([run or 0 for run in glyphs.runs(range(glyphs.count))], np.uint64)
+    runs = glyphs.drawing
     order = np.argsort(runs, kind="stable")
     drawing = np.array([drawn.pointers[text].value for text in covers], np.uint64)
     starts, ends = (np.searchsorted(runs[order], drawing, side=side) for side in ("left", "right"))
@@ -109,26 +94,36 @@ def _core(box: Sequence[float]) -> Sequence[float]:
     return left + across, bottom + up, right - across, top - up
 
 
-def _suspects(glyphs: Glyphs, indices: Sequence[int]) -> list[str]:
-    """Why characters may not be seen; nothing for each that is, or is a gap."""
-    boxes = glyphs.boxes(indices)
+def _suspects(glyphs: Glyphs, tiny: bool, doubtful: Mapping[int, Doubt]) -> dict[int, str]:
+    """Why characters may not be seen, in order; "" for gaps, whether they stand between them or not."""
+    addresses, objects = np.unique(glyphs.drawing, return_inverse=True)
+    said = [doubtful.get(address, Doubt()) for address in addresses.tolist()]
+    cut = np.array([doubt.window is not None for doubt in said])
+    small = np.array([tiny or doubt.small for doubt in said])
+    asked = np.flatnonzero((cut | small)[objects]).tolist()
+    boxes = glyphs.boxes(asked)
+    tiniest = small & _are_tiny(glyphs, asked, objects[asked], boxes, len(said))
+    reasons = [doubt.why or (TINY if is_tiny else "") for doubt, is_tiny in zip(said, tiniest.tolist(), strict=True)]
+    why = [reasons[place] for place in objects.tolist()]
+    for index, place, box in zip(asked, objects[asked].tolist(), boxes.tolist(), strict=True):
+        window = said[place].window
+        if window is not None and not _within(box, window):
+            why[index] = NOT_DISPLAYED
+    if not any(why):
+        return {}
+    gaps = map(glyphs.is_gap, range(glyphs.count))
+    return {i: "" if gap else reason for i, (gap, reason) in enumerate(zip(gaps, why, strict=True)) if gap or reason}
+
+
+def _are_tiny(
+    glyphs: Glyphs, asked: Sequence[int], objects: NDArray[np.int64], boxes: Boxes, count: int
+) -> NDArray[np.bool_]:
+    """Which objects, of `count`, draw letters that are all too small; `objects` and `boxes` are those of characters."""
+    letters = np.array([glyphs.whole[index].isalnum() for index in asked], bool)
     sizes = np.maximum(boxes[:, 3] - boxes[:, 1], boxes[:, 2] - boxes[:, 0])
-    tiny = (sizes > 0) & (sizes < TINY_PT)
-    runs = glyphs.runs(indices)
-    why = {run: _why(ink) for run, ink in glyphs.inks(runs, indices).items()}
-    if not tiny.any() and not any(why.values()):
-        return [""] * len(indices)
-    found = [
-        (why[run] or (TINY if small else "")) if run else "" for run, small in zip(runs, tiny.tolist(), strict=True)
-    ]
-    return ["" if glyphs.is_gap(index) else reason for index, reason in zip(indices, found, strict=True)]
-
-
-def _why(ink: tuple[int, tuple[int, ...]]) -> str:
-    mode, (red, green, blue, alpha) = ink
-    if mode in NO_INK or alpha < _FAINT:
-        return TRANSPARENT
-    return SAME_COLOUR if red >= _LIGHT and green >= _LIGHT and blue >= _LIGHT else ""
+    largest = np.zeros(count)
+    np.maximum.at(largest, objects[letters], sizes[letters])
+    return (largest > 0) & (largest < TINY_PT)
 
 
 def without(glyphs: Glyphs, why: Mapping[int, str], unseen: Unseen) -> str:
@@ -142,24 +137,6 @@ def without(glyphs: Glyphs, why: Mapping[int, str], unseen: Unseen) -> str:
         else:
             unseen.leave(piece, reason)
     return "".join(pieces)
-
-
-def _runs(glyphs: Glyphs, seeds: Sequence[int]) -> dict[int, str]:
-    """The suspect characters around those that were looked at, in order; "" for what stands in between as a gap."""
-    found: dict[int, str] = {}
-    for seed in seeds:
-        for step in (-1, 1):
-            index = seed if step > 0 else seed - 1
-            going = True
-            while going and 0 <= index < glyphs.count and index not in found:
-                block = range(index, min(max(index + step * STEP, -1), glyphs.count), step)
-                for index, reason in zip(block, _suspects(glyphs, block), strict=True):
-                    going = index not in found and bool(reason or glyphs.is_gap(index))
-                    if not going:
-                        break
-                    found[index] = reason
-                index += step
-    return dict(sorted(found.items()))
 
 
 def _judged(page: "PdfPage", glyphs: Glyphs, why: Mapping[int, str]) -> dict[int, str]:

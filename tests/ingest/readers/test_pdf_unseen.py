@@ -25,9 +25,13 @@ def page(content: str, *, rotate: int = 0, crop: tuple[int, ...] = ()) -> Docume
         f"BT 1 g {LINE}".encode(), Type=Name.XObject, Subtype=Name.Form, BBox=[0, 0, 612, 792],
         Resources=Dictionary(Font=Dictionary(F1=font)),
     )  # fmt: skip
+    plain = pdf.make_stream(
+        f"BT {LINE}".encode(), Type=Name.XObject, Subtype=Name.Form, BBox=[0, 0, 612, 792],
+        Resources=Dictionary(Font=Dictionary(F1=font)),
+    )  # fmt: skip
     leaf = pdf.add_blank_page(page_size=(612, 792))
     leaf.Resources = Dictionary(
-        Font=Dictionary(F1=font), ExtGState=Dictionary(G=clear), XObject=Dictionary(P=picture, F=form)
+        Font=Dictionary(F1=font), ExtGState=Dictionary(G=clear), XObject=Dictionary(P=picture, F=form, D=plain)
     )
     leaf.Contents = pdf.make_stream((VISIBLE + content).encode())
     if rotate:
@@ -44,7 +48,9 @@ def page(content: str, *, rotate: int = 0, crop: tuple[int, ...] = ()) -> Docume
         f"q /G gs BT 0 g {LINE} Q", f"BT 0 g /F1 0.5 Tf 40 600 Td ({MARKER}) Tj ET ",
         f"q 0.05 0 0 0.05 0 0 cm BT 0 g /F1 11 Tf 800 900 Td ({MARKER}) Tj ET Q ", "/F Do ",
         f"1 g 30 590 400 30 re f BT 1 g {LINE}", f"BT 1 g {LINE} BT 0 g /F1 11 Tf 40 500 Td (Then more.) Tj ET ",
-        f"BT 7 Tr {LINE}",
+        f"BT 7 Tr {LINE}", f"BT 1 Tr 1 G {LINE}", f"BT 2 Tr 1 g 1 G {LINE}", f"q 0 0 1 1 re W n BT {LINE} Q",
+        f"q 0 0 0 0 re W n BT {LINE} Q", f"BT 0.1 Tz {LINE}", f"BT 5 Tz {LINE}", f"q 1 0 0 0.001 0 600 cm BT {LINE} Q",
+        "q 0.001 0 0 1 40 0 cm 0 g /D Do Q", "q 0 0 1 1 re W n /D Do Q", "q 3 Tr /D Do Q",
     ],
 )  # fmt: skip
 def test_what_nobody_sees_is_left_out_and_counted(hidden: str) -> None:
@@ -88,7 +94,10 @@ def test_of_layers_in_one_place_those_are_read_that_are_shown(
         f"q 400 0 0 100 30 550 cm /P Do Q BT 1 g {LINE}", "0.2 g 30 590 400 30 re f /F Do ",
         f"q 612 0 0 792 0 0 cm /P Do Q BT 3 Tr {LINE}", f"BT 0.8 g {LINE}", f"BT 1 0.9 0 rg {LINE}",
         f"BT 2 Tr 1 g 0 G {LINE}", f"BT 1 Tr 0 G {LINE}", f"BT 0 g /F1 4 Tf 40 600 Td ({MARKER}) Tj ET ",
-        f"BT 0 g /F1 1 Tf 11 0 0 11 40 600 Tm ({MARKER}) Tj ET ",
+        f"BT 0 g /F1 1 Tf 11 0 0 11 40 600 Tm ({MARKER}) Tj ET ", f"BT 50 Tz {LINE}", f"BT 2 Tr 0 g 1 G {LINE}",
+        f"q 30 590 500 30 re W n BT {LINE} Q", f"q 0 0 300 700 re W n 30 590 400 30 re W n BT {LINE} Q",
+        "q 30 590 500 30 re W n /D Do Q", "q 1 0 0 1 100 -100 cm 30 590 500 30 re W n /D Do Q",
+        f"q 0.02 0 0 0.02 40 600 cm BT 0 g /F1 550 Tf 0 0 Td ({MARKER}) Tj ET Q", "0 g /D Do",
     ],
 )  # fmt: skip
 def test_what_may_be_seen_stays(shown: str) -> None:
@@ -156,3 +165,37 @@ def test_of_a_text_that_is_covered_in_part_the_rest_is_kept() -> None:
     document = read_pdf(saved(drawn_page(f"{_LINE} {_NAME} 0 g 140 495 60 18 re f")), IngestConfig())
     assert "Basle" in document.text
     assert "Jane" not in document.text
+
+
+def test_no_run_between_visible_ones_is_too_short_to_be_looked_at() -> None:
+    words = [f"word{number}" for number in range(40)]
+    lines = (
+        f"BT 0 g 0 Tr /F1 9 Tf 40 {700 - 12 * n} Td (Said here as {word}.) Tj 3 Tr 200 0 Td (hid) Tj ET "
+        for n, word in enumerate(words)
+    )
+    document = page("".join(lines))
+    assert "hid" not in document.text
+    assert all(word in document.text for word in words)
+    assert document.notes == ("120 characters that nobody sees were left out: they are transparent",)
+
+
+@pytest.mark.parametrize("content", ["BT /F1 12 Tf 60 500 Td (Shown and clipped) Tj ET", "/D Do"])
+def test_of_a_text_that_is_clipped_in_part_what_shows_is_kept(content: str) -> None:
+    pdf = drawn_page(f"{_LINE} q 50 490 50 40 re W n {content} Q")
+    leaf = pdf.pages[0]
+    form = pdf.make_stream(
+        b"BT /F1 24 Tf 120 1000 Td (Shown and clipped) Tj ET", Type=Name.XObject, Subtype=Name.Form,
+        BBox=[0, 0, 1224, 1584], Matrix=[0.5, 0, 0, 0.5, 0, 0], Resources=leaf.Resources,
+    )  # fmt: skip
+    leaf.Resources.XObject = Dictionary(D=form)
+    document = read_pdf(saved(pdf), IngestConfig())
+    assert "Shown" in document.text
+    assert "clipped" not in document.text
+    assert "they are not displayed" in document.notes[0]
+
+
+def test_a_page_of_more_objects_than_are_walked_through_is_asked_for_those_of_its_characters() -> None:
+    rules = "".join(f"{n % 600} {n // 600} m {n % 600} {n // 600 + 1} l S " for n in range(20_100))
+    document = page(f"{rules} BT 3 Tr {LINE}")
+    assert "MARKER" not in document.text
+    assert document.text.startswith("Leave is twenty five days for everybody.")
