@@ -1,47 +1,63 @@
-"""CSS as far as it decides what is seen: the declarations of style sheets and attributes, and what their values mean.
+"""CSS as far as it decides what is seen: what style sheets and attributes declare, and under which conditions.
 
-Sources: CSS Syntax 3, CSS Cascading 4, Media Queries 4, CSS Values 4, CSS Color 4.
+Sources: CSS Syntax 3, CSS Cascading 6, CSS Nesting 1.
 """
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
 
-from ingest.readers.unseen import BLACK, WHITE, Colour, alike
+from ingest.readers.css_media import NO, SOME, YES, contained, on_screen, supported
+from ingest.readers.css_values import (
+    FAR_PX,
+    colour_of,
+    first_colour,
+    font_px,
+    is_flattened,
+    is_moved_away,
+    length,
+    number,
+    size_of,
+)
+from ingest.readers.unseen import BLACK, WHITE, alike
 
-if TYPE_CHECKING:
-    from tinycss2.ast import Node
+Node = Any  # of tinycss2, whose stated classes lack what theirs have
 
-FAR_PX = 500  # to the left or above of the page
-_PX = {"px": 1.0, "pt": 4 / 3, "pc": 16.0, "in": 96.0, "cm": 37.8, "mm": 3.78, "q": 0.945, "ch": 8.0, "ex": 8.0,
-       "vw": 12.8, "vh": 8.0}  # fmt: skip
-_SIZES = {"xx-small": 9.0, "x-small": 10.0, "small": 13.0, "medium": 16.0, "large": 18.0, "x-large": 24.0,
-          "xx-large": 32.0}  # fmt: skip
-_LENGTH = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)(%|[a-z]*)", re.I)
 NOTHING_CLIPPED = re.compile(
     r"rect\(\s*0(?:px)?[\s,]+0(?:px)?[\s,]+0(?:px)?[\s,]+0(?:px)?\s*\)|rect\(\s*1px[\s,]+1px[\s,]+1px[\s,]+1px\s*\)"
     r"|inset\(\s*(?:[5-9]\d|\d{3,})(?:\.\d+)?%.*|circle\(\s*0(?:px|%)?[\s)].*|polygon\(\s*0 0\s*(?:,\s*0 0\s*)*\)"
 )
 NO_INK = re.compile(r"opacity\(\s*0*(?:\.0*)?%?\s*\)")
-NO_SCALE = re.compile(r"scale(?:[xy]|3d)?\(\s*0(?:\.0+)?\s*[,)]")
-FAR_MOVED = re.compile(r"translate(?:[xy]|3d)?\([^)]*-\d{3,}(?:\.\d+)?(?:px|em|rem|%)")
 SIDES = ("left", "top", "right", "bottom", "text-indent", "margin-left", "margin-top")
 _GROUPS = {
     name: group
     for group, names in {
         "display": "display",
         "struck": "text-decoration text-decoration-line",
-        "visibility": "visibility",
+        "visibility": "visibility content-visibility",
         "opacity": "opacity filter",
-        "size": "font font-size",
-        "place": f"position transform clip clip-path {' '.join(SIDES)}",
-        "box": "width height overflow overflow-x overflow-y",
+        "size": "font font-size zoom",
+        "place": f"position transform translate scale rotate clip clip-path {' '.join(SIDES)}",
+        "box": "width height max-width max-height min-width min-height padding padding-top padding-bottom padding-left "
+        "padding-right overflow overflow-x overflow-y",
         "color": "color background background-color background-image background-clip -webkit-background-clip "
         "text-shadow -webkit-text-fill-color -webkit-text-stroke",
     }.items()
     for name in names.split()
 }  # fmt: skip
+
+
+_EDGES = ("top", "right", "bottom", "left")
+_SAME = {
+    "inset-inline-start": "left", "inset-inline-end": "right", "inset-block-start": "top", "inset-block-end": "bottom",
+    "margin-inline-start": "margin-left", "margin-block-start": "margin-top", "inline-size": "width",
+    "block-size": "height", "max-inline-size": "max-width", "max-block-size": "max-height",
+    "min-inline-size": "min-width", "min-block-size": "min-height", "overflow-inline": "overflow-x",
+    "overflow-block": "overflow-y",
+}  # fmt: skip
+_LONGEST_SELECTOR = 2000  # characters of one that stands in others
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,39 +70,114 @@ class Declared:
     maybe: bool = False
 
 
-def rules_of(
-    sheet: "str | list[Node]", maybe: bool = False, depth: int = 8
-) -> "Iterator[tuple[list[Node], list[Declared]]]":
-    """Selectors and declarations of each rule that counts on a screen, or may."""
+def rules_of(sheet: str, sized: bool = False) -> Iterator[tuple[str | list[Node], list[Declared]]]:
+    """Selectors and declarations of each rule of a style sheet that counts on a screen, or may.
+
+    `sized`: the page has containers that queries can ask.
+    """
     import tinycss2
 
-    for rule in tinycss2.parse_rule_list(sheet, skip_comments=True, skip_whitespace=True):
-        if rule.type == "qualified-rule":
-            yield rule.prelude, list(declarations(rule.content, maybe))
-        elif rule.type == "at-rule" and rule.content is not None and depth:
-            name, query = rule.lower_at_keyword, tinycss2.serialize(rule.prelude)
-            holds = on_screen(query) if name == "media" else "yes" if name in ("layer", "supports") else "no"
-            if holds != "no":
-                yield from rules_of(rule.content, maybe or holds == "maybe", depth - 1)
+    nodes = tinycss2.parse_stylesheet(sheet, skip_comments=True, skip_whitespace=True)
+    yield from _rules(nodes, _Within(sized=sized))
 
 
-def on_screen(query: str) -> str:
-    """Whether a media query holds for a screen: yes, no, or maybe."""
-    parts = [part.strip().lower() for part in query.split(",")]
-    if any(part in ("", "all", "screen", "only screen", "only all") for part in parts):
-        return "yes"
-    return "maybe" if any(not re.match(r"(?:only\s+)?(?:print|speech|tty|embossed|braille)|not\s+screen", p)
-                          for p in parts) else "no"  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class _Within:
+    """What rules stand in: the selector of one, a query that may not hold, a page with containers or without."""
+
+    selector: str = ""
+    maybe: bool = False
+    sized: bool = False
+    depth: int = 8
 
 
-def declarations(source: "str | list[Node]", maybe: bool = False) -> Iterator[Declared]:
-    """What a style attribute or the body of a rule declares of what may hide something."""
+def _rules(nodes: Iterable[Node], within: _Within) -> Iterator[tuple[str | list[Node], list[Declared]]]:
     import tinycss2
 
-    for node in tinycss2.parse_blocks_contents(source, skip_comments=True, skip_whitespace=True):
-        if node.type == "declaration" and group(node.lower_name):
-            value = " ".join(tinycss2.serialize(node.value).split()).lower()
-            yield Declared(node.lower_name, value, node.important, maybe)
+    for nested, group_of in groupby(nodes, lambda node: node.type != "declaration"):
+        if not nested:
+            if within.selector:
+                yield within.selector, list(_declared(group_of, within.maybe))
+            continue
+        for rule in group_of:
+            if rule.type == "qualified-rule":
+                inner = tinycss2.parse_blocks_contents(rule.content, skip_comments=True, skip_whitespace=True)
+                if not within.selector and all(node.type in ("declaration", "error") for node in inner):
+                    yield rule.prelude, list(_declared(inner, within.maybe))
+                elif within.depth and (selector := _joined(within.selector, tinycss2.serialize(rule.prelude))):
+                    yield from _rules(inner, replace(within, selector=selector, depth=within.depth - 1))
+            elif rule.type == "at-rule" and rule.content is not None and within.depth:
+                yield from _conditional(rule, within)
+
+
+def _conditional(rule: Node, within: _Within) -> Iterator[tuple[str | list[Node], list[Declared]]]:
+    """The rules in an at-rule that counts, or may."""
+    import tinycss2
+
+    name, selector = rule.lower_at_keyword, within.selector
+    holds = NO
+    if name == "media":
+        holds = on_screen(tinycss2.serialize(rule.prelude))
+    elif name == "supports":
+        holds = supported(rule.prelude)
+    elif name == "container":
+        holds = min(contained(rule.prelude), YES if within.sized else SOME)
+    elif name == "layer":
+        holds = YES
+    elif name == "scope":
+        blocks = [node for node in rule.prelude if node.type != "whitespace"]
+        if len(blocks) == 1 and blocks[0].type == "() block":  # one without a lower limit
+            holds, selector = YES, tinycss2.serialize(blocks[0].content)
+    if holds == NO:
+        return
+    parse = tinycss2.parse_blocks_contents if selector else tinycss2.parse_rule_list
+    nodes = parse(rule.content, skip_comments=True, skip_whitespace=True)
+    yield from _rules(
+        nodes, replace(within, selector=selector, maybe=within.maybe or holds < YES, depth=within.depth - 1)
+    )
+
+
+def _joined(outer: str, inner: str) -> str:
+    """The selector of a rule that stands in another (CSS Nesting 1); nothing where it gets too long."""
+    if not outer:
+        return inner
+    if len(outer) * (1 + inner.count("&") + inner.count(",")) + len(inner) > _LONGEST_SELECTOR:
+        return ""
+    around = f":is({outer})"
+    parts = re.split(r",(?![^(]*\))", inner)
+    return ",".join(re.sub(r"&|:scope\b", around, p) if re.search(r"&|:scope\b", p) else f"{around} {p}" for p in parts)
+
+
+def declarations(source: str) -> Iterator[Declared]:
+    """What a style attribute declares of what may hide something."""
+    import tinycss2
+
+    yield from _declared(tinycss2.parse_blocks_contents(source, skip_comments=True, skip_whitespace=True), False)
+
+
+def _declared(nodes: Iterable[Node], maybe: bool) -> Iterator[Declared]:
+    import tinycss2
+
+    for node in nodes:
+        if node.type != "declaration":
+            continue
+        name: str = _SAME.get(str(node.lower_name), str(node.lower_name))
+        if not group(name) and name not in ("inset", "margin"):
+            continue
+        value = " ".join(tinycss2.serialize(node.value).split()).lower()
+        if name in ("inset", "margin"):
+            for edge, side in zip(_EDGES, _of_edges(value), strict=True):
+                if group(long := edge if name == "inset" else f"margin-{edge}"):
+                    yield Declared(long, side, node.important, maybe)
+        else:
+            yield Declared(name, value, node.important, maybe)
+
+
+def _of_edges(value: str) -> list[str]:
+    """What a shorthand says of top, right, bottom and left."""
+    sides = re.findall(r"(?:[^\s()]|\((?:[^()]|\([^()]*\))*\))+", value)[:4] or [""]
+    return [sides[place if place < len(sides) else place % 2 if len(sides) > 1 else 0]
+            if not (place == 3 and len(sides) == 3) else sides[1] for place in range(4)]  # fmt: skip
 
 
 def group(name: str) -> str:
@@ -99,6 +190,10 @@ def hides(declared: Declared) -> bool:
     name, value = declared.name, declared.value
     if name in ("display", "visibility"):
         return value in ("none", "hidden", "collapse")
+    if name == "content-visibility":
+        return value == "hidden"
+    if name == "zoom":
+        return 0 < number(value) < 0.5
     if name in ("text-decoration", "text-decoration-line"):
         return "line-through" in value
     if name == "opacity":
@@ -113,12 +208,22 @@ def hides(declared: Declared) -> bool:
         return px is not None and px <= -FAR_PX
     if name in ("clip", "clip-path"):
         return bool(NOTHING_CLIPPED.fullmatch(value))
-    if name == "transform":
-        return bool(NO_SCALE.search(value) or FAR_MOVED.search(value))
-    if name in ("width", "height"):
+    if name in ("transform", "translate", "scale", "rotate"):
+        return any(moves(name, value))
+    if name in ("width", "height", "max-width", "max-height"):
         px = length(value, 16.0)
         return px is not None and 0 <= px <= 1
     return False
+
+
+def moves(name: str, value: str) -> tuple[bool, bool]:
+    """Whether a transform moves something off the page, and whether it makes it too small or flat to be seen."""
+    if name == "rotate":
+        found = re.fullmatch(r"(?:(x|y)\s+(\S+)|(\S+)\s+(x|y))", value)
+        value = f"rotate{found[1] or found[4]}({found[2] or found[3]})" if found else ""
+    elif name != "transform":
+        value = f"{name}({value.replace(' ', ',')})"
+    return is_moved_away(value), is_flattened(value)
 
 
 def hiding_groups(declared: Iterable[Declared]) -> set[str]:
@@ -128,7 +233,7 @@ def hiding_groups(declared: Iterable[Declared]) -> set[str]:
     for each in set(declared):
         if hides(each):
             found.add(group(each.name))
-        if each.name == "color":
+        if each.name in ("color", "-webkit-text-fill-color"):
             colour, alpha = colour_of(each.value)
             found |= {"color"} if alpha < 0.05 else set()
             colours |= {colour} if colour else set()
@@ -138,65 +243,3 @@ def hiding_groups(declared: Iterable[Declared]) -> set[str]:
     if any(alike(colour, ground) for colour in colours for ground in grounds):
         found.add("color")
     return found | ({"place"} if "color" in found else set())
-
-
-def number(value: str) -> float:
-    """A number or a share; 1 where it is not known."""
-    found = _LENGTH.fullmatch(value)
-    if not found:
-        return 1.0
-    return float(found[1]) / (100 if found[2] == "%" else 1)
-
-
-def length(value: str, em: float) -> float | None:
-    """A length in px, percentages of a window 1280 px wide; None where it is not known."""
-    found = _LENGTH.fullmatch(value.split()[0]) if value else None
-    if not found:
-        return None
-    number, unit = float(found[1]), found[2].lower()
-    scale = {"": 1.0, "em": em, "rem": 16.0, "%": 12.8} | _PX
-    return number * scale[unit] if unit in scale else None
-
-
-def size_of(font: str) -> str:
-    """The size in a `font` shorthand."""
-    sizes = (part.partition("/")[0] for part in font.split())
-    found = ((size, _LENGTH.fullmatch(size)) for size in sizes)
-    return next((size for size, match in found if match and (match[2] or not float(match[1]))), "")  # 700 is a weight
-
-
-def font_px(value: str, parent: float) -> float:
-    """A size of letters in px."""
-    if not value or value in ("inherit", "smaller", "larger"):
-        return parent
-    if value in _SIZES:
-        return _SIZES[value]
-    found = _LENGTH.fullmatch(value)
-    if not found:
-        return max(parent, 16.0)  # reckoned from what is not known
-    return float(found[1]) * parent / 100 if found[2] == "%" else (length(value, parent) or 0.0)
-
-
-def colour_of(value: Any) -> tuple[Colour | None, float]:
-    """A colour and its alpha; (None, 1) where it is not known. `value` is text or a node of tinycss2."""
-    from tinycss2.color4 import parse_color
-
-    found: Any = parse_color(value)
-    if found is None or isinstance(found, str):
-        return None, 1.0
-    try:
-        red, green, blue = found.to("srgb").coordinates
-    except NotImplementedError:  # a colour space that it does not reckon in
-        return None, 1.0
-    return (red, green, blue), found.alpha
-
-
-def first_colour(value: str) -> tuple[Colour | None, float]:
-    """The colour in a `background`; alpha 0 where there is none in it."""
-    import tinycss2
-
-    for node in tinycss2.parse_component_value_list(value):
-        colour, alpha = colour_of(node)
-        if colour or node.type == "function" or getattr(node, "lower_value", "") == "currentcolor":
-            return colour, alpha
-    return None, 0.0

@@ -137,6 +137,10 @@ def _page(source: str, encoding: str, sheets: Mapping[str, str] | None = None, q
         if "stylesheet" in link.get("rel", "").lower() and sheets and link.get("href", "") in sheets:
             link.tag, link.text = "style", sheets[link.get("href", "")]
     _unfold(root)
+    for style in root.xpath("//svg//style"):  # it counts for the whole page
+        drawing = next(style.iterancestors("svg"))
+        style.tail = None
+        drawing.addprevious(style)
     etree.strip_elements(root, *_DROPPED, with_tail=False)
     for aside in root.xpath(_ASIDE):
         aside.clear(keep_tail=True)  # emptied, not removed: it still parts what stands before and behind it

@@ -10,25 +10,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ingest.readers.css import (
-    FAR_MOVED,
-    FAR_PX,
     NO_INK,
-    NO_SCALE,
     NOTHING_CLIPPED,
     SIDES,
     Declared,
-    colour_of,
     declarations,
-    first_colour,
-    font_px,
     group,
     hides,
     hiding_groups,
-    length,
-    number,
+    moves,
     rules_of,
-    size_of,
-)  # fmt: skip
+)
+from ingest.readers.css_media import NO, YES, on_screen
+from ingest.readers.css_values import FAR_PX, colour_of, first_colour, font_px, length, number, size_of
 from ingest.readers.unseen import (
     BLACK,
     NOT_DISPLAYED,
@@ -50,12 +44,16 @@ if TYPE_CHECKING:
 _MOST_CSS = 1_000_000  # characters of style sheets that are read
 _TINY_PX = 1.34  # 1 pt
 _PICTURE = re.compile(r"url\(|gradient\(|image|element\(|var\(|paint\(", re.I)
+_CONTAINER = re.compile(r"\bcontain(?:er|er-type)?\s*:", re.I)
 _KEPT = frozenset(("html", "body", "main", "article"))  # shown by a script once it has run
 _INLINE = frozenset(
     "a abbr b big cite code del em font i ins label mark s small span strike strong sub sup tt u var".split()
 )
 _WITH_GROUND = frozenset(("button", "mark"))  # of the browser's own
 _UNSHOWN = frozenset(("template", "noscript"))
+_NOT_DISPLAYED = frozenset(("noembed", "noframes"))
+_ANY_UNSEEN = "boolean(//@hidden|//@popover|//dialog|//template|//noscript|//noembed|//noframes|//del|//s|//strike)"
+_MOVING = ("transform", "translate", "scale", "rotate")
 _NO_TEXT = frozenset(("head", "script", "style"))
 _STRUCK = frozenset(("del", "s", "strike"))
 
@@ -69,24 +67,48 @@ class _State:
     alpha: float = 1.0
     ground: Colour | None = WHITE
     px: float = 16.0
+    filled: bool = False  # letters have a colour of their own, whatever `color` says
 
 
 def leave_unseen(root: "Element") -> Unseen:
     """Take what nobody sees out of a page; how many characters that were, by the reason."""
     unseen = Unseen()
-    styles = root.xpath("//style[not(ancestor::noscript or ancestor::template)]")
-    sheets = "\n".join(f"@media {style.get('media') or 'all'} {{{style.text or ''}}}" for style in styles)
-    rules = list(rules_of(sheets[:_MOST_CSS]))
+    sheets = list(_sheets(root, unseen))
+    sized = any(map(_CONTAINER.search, (text for text, _ in sheets))) or bool(
+        root.xpath("boolean(//@style[contains(., 'contain')])")
+    )
+    rules = [
+        (selector, [replace(d, maybe=True) for d in own] if maybe else own)
+        for text, maybe in sheets
+        for selector, own in rules_of(text, sized)
+    ]
     inline = {text: list(declarations(text)) for text in {str(t) for t in root.xpath("//@style")}}
     hiding = hiding_groups([*(d for _, own in rules for d in own), *(d for own in inline.values() for d in own)])
     if root.xpath("boolean(//@bgcolor|//@color|//@text)"):
         hiding |= {"color"}
-    if not hiding and not root.xpath("boolean(//@hidden|//dialog|//template|//noscript|//del|//s|//strike)"):
+    if not hiding and not root.xpath(_ANY_UNSEEN):
         return unseen
     matched = _matched(root, [(s, [d for d in own if group(d.name) in hiding]) for s, own in rules])
-    elsewhere = bool(root.xpath("boolean(//link[contains(@rel, 'stylesheet')])")) or "@import" in sheets
+    elsewhere = bool(root.xpath("boolean(//link[contains(@rel, 'stylesheet')])")) or any(
+        "@import" in text for text, _ in sheets
+    )
     _walk(root, _State(ground=None if elsewhere else WHITE), lambda e: _cascade(e, matched.get(e, ()), inline), unseen)
     return unseen
+
+
+def _sheets(root: "Element", unseen: Unseen) -> "Iterator[tuple[str, bool]]":
+    """The style sheets in a page, and whether each counts on some screens alone: none can end in another."""
+    left = _MOST_CSS
+    for style in root.xpath("//style[not(ancestor::noscript or ancestor::template)]"):
+        text, holds = style.text or "", on_screen(style.get("media") or "all")
+        if holds == NO:
+            continue
+        if len(text) > left:
+            unseen.remark(
+                f"of its style sheets only {_MOST_CSS} characters were read: what the others hide is in its text"
+            )
+        yield text[:left], holds < YES
+        left = max(left - len(text), 0)
 
 
 def _walk(
@@ -136,11 +158,13 @@ def _shown(text: str | None, state: _State, unseen: Unseen) -> str | None:
 def _gone(element: "Element", own: Mapping[str, Declared], state: _State) -> str:
     """Why nothing of an element is seen, whatever stands in it; nothing where that is not so."""
     value = {name: declared.value for name, declared in own.items()}
-    hidden = element.get("hidden") is not None and element.get("hidden", "").lower() != "until-found"
+    hidden = element.get("hidden") is not None or element.get("popover") is not None or element.tag in _NOT_DISPLAYED
     hidden = hidden or (element.tag == "dialog" and element.get("open") is None)
     if element.tag in _KEPT:
         return ""
     if value.get("display", "none" if hidden else "") == "none":
+        return NOT_DISPLAYED
+    if value.get("content-visibility") == "hidden":
         return NOT_DISPLAYED
     decoration = value.get("text-decoration-line") or value.get("text-decoration", "")
     if "line-through" in (decoration or ("line-through" if element.tag in _STRUCK else "")):
@@ -148,19 +172,33 @@ def _gone(element: "Element", own: Mapping[str, Declared], state: _State) -> str
     if ("opacity" in value and number(value["opacity"]) < 0.05) or NO_INK.search(value.get("filter", "")):
         return TRANSPARENT
     far = [length(value[side], state.px) for side in SIDES if side in value]
-    placed = value.get("position", "static") != "static" or "text-indent" in value or "margin-left" in value
-    if (placed and any(px is not None and px <= -FAR_PX for px in far)) or FAR_MOVED.search(value.get("transform", "")):
+    placed = value.get("position", "static") != "static" or any(
+        side in value for side in ("text-indent", "margin-left", "margin-top")
+    )
+    moved = [moves(name, value[name]) for name in _MOVING if name in value]
+    if (placed and any(px is not None and px <= -FAR_PX for px in far)) or any(away for away, _ in moved):
         return OUTSIDE
     clipped = value.get("clip", "") if value.get("position") in ("absolute", "fixed") else ""
-    if any(map(NOTHING_CLIPPED.fullmatch, (clipped, value.get("clip-path", "")))):
+    if any(map(NOTHING_CLIPPED.fullmatch, (clipped, value.get("clip-path", "")))) or any(flat for _, flat in moved):
         return NOT_DISPLAYED
-    if NO_SCALE.search(value.get("transform", "")):
-        return NOT_DISPLAYED
-    sizes = [length(value[side], state.px) for side in ("width", "height") if side in value]
-    cut = any(
+    return NOT_DISPLAYED if _is_shut(value, state) else ""
+
+
+def _is_shut(value: Mapping[str, str], state: _State) -> bool:
+    """Whether a box is too small for any letter, and cuts off what does not fit."""
+    if not any(
         value.get(name, "").split()[:1] in (["hidden"], ["clip"]) for name in ("overflow", "overflow-x", "overflow-y")
-    )
-    return NOT_DISPLAYED if cut and any(px is not None and 0 <= px <= 1 for px in sizes) else ""
+    ):
+        return False
+    for side, first, last in (("width", "left", "right"), ("height", "top", "bottom")):
+        padding = [length(value.get(name, ""), state.px) for name in ("padding", f"padding-{first}", f"padding-{last}")]
+        least = length(value.get(f"min-{side}", ""), state.px)
+        if any(px is None or px > 1 for px in (least or 0, *(p for p in padding if p is not None))):
+            continue
+        sizes = [length(value.get(name, ""), state.px) for name in (side, f"max-{side}")]
+        if any(px is not None and 0 <= px <= 1 for px in sizes):
+            return True
+    return False
 
 
 def _inherited(element: "Element", own: Mapping[str, Declared], state: _State) -> _State:
@@ -177,16 +215,19 @@ def _inherited(element: "Element", own: Mapping[str, Declared], state: _State) -
         visible = value["visibility"] not in ("hidden", "collapse")
     px = font_px(value.get("font-size") or size_of(value.get("font", "")), state.px)
     ground = _ground(value, own, state)
-    colour, alpha = state.colour, state.alpha
-    if own.get("color") and own["color"].maybe:
-        colour, alpha = None, 1.0
-    elif (said := value.get("color")) and said not in ("inherit", "currentcolor", "unset"):
-        colour, alpha = colour_of(said)
+    if "zoom" in value and number(value["zoom"]) > 0:
+        px *= number(value["zoom"])
+    colour, alpha, filled = state.colour, state.alpha, state.filled
+    name = "-webkit-text-fill-color" if "-webkit-text-fill-color" in own else "color"
+    said = value.get(name, "")
+    if said and (name != "color" or not filled) and said not in ("inherit", "currentcolor", "unset"):
+        colour, alpha = (None, 1.0) if own[name].maybe else colour_of(said)
+        filled = name != "color"
     if any("text" in value.get(name, "") for name in ("background-clip", "-webkit-background-clip", "background")):
         colour, alpha = None, 1.0  # letters filled with the ground
-    if "text-shadow" in value or "-webkit-text-fill-color" in value or "-webkit-text-stroke" in value:
+    if "text-shadow" in value or "-webkit-text-stroke" in value:
         colour, alpha = None, 1.0
-    return _State(visible, colour, alpha, ground, px)
+    return _State(visible, colour, alpha, ground, px, filled)
 
 
 def _ground(value: Mapping[str, str], own: Mapping[str, Declared], state: _State) -> Colour | None:
@@ -237,7 +278,9 @@ def _hints(element: "Element") -> Iterator[Declared]:
         yield Declared("background-image", "url()", False)
 
 
-def _matched(root: "Element", rules: "Iterable[tuple[list[Node], list[Declared]]]") -> "dict[Element, list[Declared]]":
+def _matched(
+    root: "Element", rules: "Iterable[tuple[str | list[Node], list[Declared]]]"
+) -> "dict[Element, list[Declared]]":
     """The declarations of style sheets for each element that any is for, those that count most last."""
     import cssselect2
 

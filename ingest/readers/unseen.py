@@ -26,7 +26,16 @@ _NOTE = re.compile(r"(\d+) characters (?:that nobody sees )?were left out: (.*)"
 
 
 class Unseen(Counter[str]):
-    """Characters that were left out, spaces not counted, by the reason."""
+    """Characters that were left out, spaces not counted, by the reason; and what could not be told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.remarks: list[str] = []
+
+    def remark(self, note: str) -> None:
+        """Note once what could not be told."""
+        if note not in self.remarks:
+            self.remarks.append(note)
 
     def leave(self, text: str, why: str) -> None:
         """Count a text that is left out."""
@@ -35,7 +44,7 @@ class Unseen(Counter[str]):
 
     def notes(self) -> list[str]:
         """A note for each reason."""
-        return [
+        return self.remarks + [
             f"{count} characters {'' if why in _SEEN else 'that nobody sees '}were left out: {why}"
             for why, count in self.items()
         ]
