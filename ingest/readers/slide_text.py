@@ -29,6 +29,7 @@ _NUMBERING = {
 _ENDS = {"ParenBoth": "({})", "ParenR": "{})", "Period": "{}.", "Minus": "- {} -"}
 _MOST_SPAN = 300
 _TINY = 100  # hundredths of a point
+_FAINT = 0.05  # of a colour
 _DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 
 Part = Callable[[str], "Element | None"]  # the root of the part that a relationship leads to
@@ -74,7 +75,7 @@ def leave_unseen(
     for look in tree.iter(f"{_DRAWING}rPr"):
         points = look.get("sz", "")
         why = TINY if points.isdecimal() and int(points) <= _TINY else ""
-        if look.find(f"{_DRAWING}noFill") is not None and look.find(f"{_DRAWING}ln") is None:
+        if _is_clear(look):
             why = TRANSPARENT
         marked = look.find(f"{_DRAWING}highlight") is not None
         colour = _fill(look)
@@ -88,6 +89,22 @@ def leave_unseen(
         for text in found:
             unseen.leave(text.text or "", why)
             text.text = ""
+
+
+def _is_clear(look: "Element") -> bool:
+    """Whether the letters of a run let all through that lies below them."""
+    if look.find(f"{_DRAWING}noFill") is not None:
+        return look.find(f"{_DRAWING}ln") is None
+    return any(_alpha(part) < _FAINT for part in look.iterfind(f"{_DRAWING}solidFill/*/{_DRAWING}alpha"))
+
+
+def _alpha(stated: "Element") -> float:
+    """How much of a colour covers what lies below it, of 1: thousandths of a percent, or a percentage."""
+    value = stated.get("val", "")
+    number = value.removesuffix("%")
+    if not number.isdecimal():
+        return 1.0
+    return int(number) / (100 if value.endswith("%") else 100_000)
 
 
 def _fill(of: "Element | None") -> tuple[tuple[str, ...], ...]:
