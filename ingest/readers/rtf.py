@@ -15,7 +15,7 @@ from ingest.readers.equation_field import shown_by
 from ingest.readers.grid import plain_table
 from ingest.readers.rtf_unseen import Colours, Look
 from ingest.readers.text import HeadingPath, Part, assemble, clean, collapse, descend, meaningful, names
-from ingest.readers.unseen import Unseen
+from ingest.readers.unseen import NOT_DISPLAYED, Unseen
 
 _TOKEN = re.compile(
     rb"\\([A-Za-z]{1,32})(-?\d{1,10})? ?|\\'([0-9A-Fa-f]{2})|\\([^A-Za-z])|([{}])|[\r\n\0]+|([^\\{}\r\n\0]+)", re.S
@@ -283,7 +283,9 @@ class _Reader:
 
     def row(self) -> None:
         cells, self.cells = self.cells, []
-        if len(cells) > 1:
+        if self.colours.row_hidden:
+            self.unseen.leave(" ".join(cells), NOT_DISPLAYED)
+        elif len(cells) > 1:
             self.rows.append([clean(cell) for cell in cells])
         elif line := "".join(cells).strip():
             self.table()

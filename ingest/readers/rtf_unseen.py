@@ -61,11 +61,12 @@ class Look:
 
 @dataclass(slots=True)
 class Colours:
-    """The colours of a document, and whether cells of the present table row have some."""
+    """The colours of a document, whether cells of the present table row have some, and whether this is hidden."""
 
     table: list[Colour | None] = field(default_factory=list)
     levels: dict[str, int] = field(default_factory=dict)  # of the colour that is being defined
     in_cells: bool = False
+    row_hidden: bool = False
 
     def word(self, word: str, number: int | None) -> None:
         """Part of the definition of a colour."""
@@ -82,7 +83,9 @@ class Colours:
     def cell(self, word: str, number: int | None) -> None:
         """The definition of a row, or the ground of a cell of it."""
         if word == "trowd":
-            self.in_cells = False
+            self.in_cells = self.row_hidden = False
+        elif word == "trhidden":
+            self.row_hidden = number != 0
         elif word in ("clcbpat", "trcbpat", "clcfpat", "clshdng"):
             self.in_cells = self.in_cells or bool(number)
 

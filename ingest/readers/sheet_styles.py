@@ -4,17 +4,19 @@ Source: ISO/IEC 29500-1, 18.8 (styles; 18.8.3 and 18.8.19 colours, 18.8.27 index
 """
 
 import colorsys
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ingest.readers.number_format import GENERAL, code_of
-from ingest.readers.unseen import BLACK, SAME_COLOUR, STRUCK, WHITE, Colour, alike
+from ingest.readers.unseen import BLACK, SAME_COLOUR, STRUCK, TINY, WHITE, Colour, alike
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
 
 CHECK_BOX = "check box"  # in the place of a number format: a box that shows a value of true or false
 _INDEXED = ("000000", "FFFFFF", "FF0000", "00FF00", "0000FF", "FFFF00", "FF00FF", "00FFFF")  # 0 to 7, again 8 to 15
+_TINY = 1  # point
 _SYSTEM = {"64": BLACK, "65": WHITE}  # text and ground of a window
 _THEME = ("lt1", "dk1", "lt2", "dk2", "accent1", "accent2", "accent3", "accent4", "accent5", "accent6")
 
@@ -39,10 +41,10 @@ def cell_styles(styles: "Element", colours: "Colours") -> list[CellStyle]:
         code = own.get(number) or code_of(int(number) if number.isdecimal() else 0)
         if style.find("{*}extLst/{*}ext/{*}xfComplement") is not None:
             code = CHECK_BOX
-        struck, colour = fonts.get(style.get("fontId", ""), (False, BLACK))
+        own_why, colour = fonts.get(style.get("fontId", ""), ("", BLACK))
         ground = grounds.get(style.get("fillId", ""), WHITE)
         why = SAME_COLOUR if alike(colour, ground) else ""
-        found.append(CellStyle(code, STRUCK if struck else why, ground))
+        found.append(CellStyle(code, own_why or why, ground))
     return found
 
 
@@ -52,9 +54,18 @@ def is_struck(font: "Element") -> bool:
     return line is not None and line.get("val", "1") not in ("0", "false")
 
 
-def _font(font: "Element", colours: "Colours") -> tuple[bool, Colour | None]:
+def is_tiny(font: "Element") -> bool:
+    """Whether nobody can read what is written in a font, so small is it."""
+    size = font.find("{*}sz")
+    points = re.fullmatch(r"\d{1,3}(?:\.\d{1,9})?", size.get("val", "")) if size is not None else None
+    return bool(points) and float(points[0]) <= _TINY
+
+
+def _font(font: "Element", colours: "Colours") -> tuple[str, Colour | None]:
+    """Why what is written in a font is left out, whatever its colour; and this."""
     stated = font.find("{*}color")
-    return is_struck(font), BLACK if stated is None else colours.of(stated)
+    why = STRUCK if is_struck(font) else TINY if is_tiny(font) else ""
+    return why, BLACK if stated is None else colours.of(stated)
 
 
 def _ground(fill: "Element", colours: "Colours") -> Colour | None:
@@ -77,6 +88,23 @@ class Colours:
             stated = theme.find(f".//{{*}}clrScheme/{{*}}{name}/*") if theme is not None else None
             said = "" if stated is None else stated.get("lastClr") or stated.get("val", "")
             self.theme[str(number)] = _of_parts(said)
+
+    def swallows(self, look: "Element") -> bool:
+        """Whether letters in a shape over a sheet have the colour that this is filled with."""
+        shape = next(look.iterancestors("{*}sp"), None)
+        about = shape.find("{*}spPr") if shape is not None else None
+        return about is not None and alike(self._filling(look), self._filling(about))
+
+    def _filling(self, of: "Element") -> Colour | None:
+        """The colour that DrawingML fills something with, where it is a plain one."""
+        stated = next(of.iterfind("{*}solidFill/*"), None)
+        if stated is None or len(stated):
+            return None
+        value, kind = stated.get("val", ""), str(stated.tag).rpartition("}")[2]
+        if kind == "schemeClr":
+            name = {"bg1": "lt1", "tx1": "dk1", "bg2": "lt2", "tx2": "dk2"}.get(value, value)
+            return self.theme.get(str(_THEME.index(name))) if name in _THEME else None
+        return _of_parts(stated.get("lastClr", "") if kind == "sysClr" else value if kind == "srgbClr" else "")
 
     def of(self, stated: "Element") -> Colour | None:
         """The colour that an element states; None where it is not known."""

@@ -8,7 +8,7 @@ import html
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from io import BytesIO
@@ -21,11 +21,11 @@ from ingest.readers.package import parse_xml, transitional
 from ingest.readers.raised import raised
 from ingest.readers.sheet import Sheet
 from ingest.readers.sheet_pictures import picture_texts
-from ingest.readers.sheet_styles import CHECK_BOX, CellStyle, Colours, cell_styles, is_struck
+from ingest.readers.sheet_styles import CHECK_BOX, CellStyle, Colours, cell_styles, is_struck, is_tiny
 from ingest.readers.slide_text import alternative, body_lines, leave_unseen, shapes_in
 from ingest.readers.symbols import TICKED, UNTICKED
 from ingest.readers.text import clean
-from ingest.readers.unseen import NOT_DISPLAYED, SAME_COLOUR, STRUCK, Colour, alike
+from ingest.readers.unseen import NOT_DISPLAYED, SAME_COLOUR, STRUCK, TINY, Colour, alike
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -42,7 +42,8 @@ _CELL = re.compile(
     rb'<c r="([A-Z]{1,3})\d+"(?: s="(\d+)")?(?: t="(\w+)")?(?:/>|>(<f(?:\s[^<>]*)?(?:/>|>[^<]*</f>))?'
     rb"(?:<v>([^<]*)</v>|<v/>|<is><t(?:\s[^<>]*)?>([^<]*)</t></is>)?</c>)"
 )
-_HIDDEN, _GROUPED = re.compile(rb'\bhidden="(?:1|true)"'), re.compile(rb'outlineLevel="[1-9]')
+_NO_SIZE = re.compile(r"0+(?:\.0*)?")
+_HIDDEN, _GROUPED = re.compile(rb'\b(?:hidden="(?:1|true)|ht="0+(?:\.0*)?)"'), re.compile(rb'outlineLevel="[1-9]')
 _THREADED = "[Threaded comment]"  # the older form of one, which says how to see it
 
 
@@ -71,7 +72,7 @@ def sheets(archive: ZipFile) -> Iterator[Sheet]:
             with archive.open(members[member]) as stream:
                 _Filling(sheet, strings, styles, since_1904, behind, colours, pictures).read(stream)
             _comments(archive, members, own, sheet)
-            _boxes(archive, members, own, sheet)
+            _boxes(archive, members, own, sheet, colours)
         yield sheet
 
 
@@ -110,7 +111,7 @@ _PARSING: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class _String:
-    """What of a string is read, and what is struck out in it.
+    """What of a string is read, what is struck out in it, what is tiny, and whether runs have sizes of their own.
 
     `runs`, where one has a colour of its own: each text, whether it has one, and which, if that is known.
     """
@@ -118,12 +119,16 @@ class _String:
     text: str
     struck: str = ""
     runs: tuple[tuple[str, bool, Colour | None], ...] = ()
+    tiny: str = ""
+    sized: bool = False
 
 
 def _string(item: "Element", colours: Colours) -> _String:
     """A string, its runs joined; how it is pronounced is left out."""
     runs: list[tuple[str, bool, Colour | None]] = []
     struck: list[str] = []
+    tiny: list[str] = []
+    sized = False
     for child in item:
         tag = str(child.tag).rpartition("}")[2]
         if tag == "t":
@@ -134,12 +139,18 @@ def _string(item: "Element", colours: Colours) -> _String:
             if style is not None and is_struck(style):
                 struck.append(run)
                 continue
+            sized = sized or (style is not None and style.find("{*}sz") is not None)
+            if style is not None and is_tiny(style):
+                tiny.append(run)
+                continue
             high = style is not None and style.find("{*}vertAlign[@val='superscript']") is not None
             written = raised("".join(text for text, *_ in runs), run) if high else run
             stated = style.find("{*}color") if style is not None else None
             runs.append((written, stated is not None, None if stated is None else colours.of(stated)))
     own = any(stated for _, stated, _ in runs)
-    return _String("".join(text for text, *_ in runs), " ".join(struck), tuple(runs) if own else ())
+    return _String(
+        "".join(text for text, *_ in runs), " ".join(struck), tuple(runs) if own else (), " ".join(tiny), sized
+    )
 
 
 def _forget(element: "Element") -> None:
@@ -214,7 +225,7 @@ class _Filling:
         if any(pieces[:: _CELL.groups + 1]):  # something between the cells
             return found[0]
         row = min(int(number), _MOST_ROWS) - 1
-        if b"hidden" in about and _HIDDEN.search(about) and not _GROUPED.search(about):
+        if b'"' in about and _HIDDEN.search(about) and not _GROUPED.search(about):
             self.hidden.add(row)
         cells: dict[int, str] = {}
         for at in range(1, len(pieces), _CELL.groups + 1):
@@ -282,6 +293,9 @@ class _Filling:
         """What is seen of a string whose runs may have colours of their own."""
         if string.struck:
             self.sheet.characters.leave(string.struck, STRUCK)
+        self.sheet.characters.leave(string.tiny, TINY)
+        if string.sized and look.why == TINY:
+            look = replace(look, why="")
         if not string.runs or look.why == STRUCK:
             return self.seen(place, self.formatted(string.text, b"str", look.code), look)
         pale = [alike(colour, look.ground) if stated else look.why == SAME_COLOUR for _, stated, colour in string.runs]
@@ -336,8 +350,11 @@ def _plain(raw: str) -> str:
 
 
 def _is_hidden(element: "Element") -> bool:
-    """Whether a row or column is hidden, and not only a group that a click opens."""
-    return element.get("hidden") in ("1", "true") and element.get("outlineLevel", "0") == "0"
+    """Whether a row or column is hidden or has no size, and not only a group that a click opens."""
+    hidden = element.get("hidden") in ("1", "true") or _NO_SIZE.fullmatch(
+        element.get("width") or element.get("ht") or ""
+    )
+    return bool(hidden) and element.get("outlineLevel", "0") == "0"
 
 
 @lru_cache(maxsize=20_000)
@@ -372,14 +389,16 @@ def _comments(archive: ZipFile, members: dict[str, str], links: Sequence[tuple[s
                 sheet.comment(*place, words)
 
 
-def _boxes(archive: ZipFile, members: dict[str, str], links: Sequence[tuple[str, str]], sheet: Sheet) -> None:
+def _boxes(
+    archive: ZipFile, members: dict[str, str], links: Sequence[tuple[str, str]], sheet: Sheet, colours: Colours
+) -> None:  # fmt: skip
     """What stands over the cells of a sheet: text boxes and shapes, titles of charts, whose numbers are the cells'."""
     drawings = [member for kind, member in links if kind.endswith("/drawing")]
     for drawing in drawings:
         if drawing not in members:
             continue
         root = parse_xml(transitional(archive.read(members[drawing])))
-        leave_unseen(root, sheet.characters)
+        leave_unseen(root, sheet.characters, swallowed=colours.swallows)
         for shape in shapes_in(root):
             lines = [clean("\n".join(body_lines(body))) for body in shape.iterfind("{*}txBody")]
             sheet.boxes += [line for line in lines if line] or alternative(shape)

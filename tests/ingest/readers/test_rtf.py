@@ -135,3 +135,13 @@ def test_what_an_equation_field_draws_stands_in_its_line_and_no_other_code_does(
     root = r"{\field{\*\fldinst{ eq \\r(3,x)\par}}{\fldrslt{}}}"
     link = r"{\field{\*\fldinst{ HYPERLINK x}}{\fldrslt shown}}"
     assert read(rf"Dose: {half} of {root}, {link}\par next").text == "Dose: 1/2 of √x [root 3], shown\nnext"
+
+
+def test_a_hidden_row_of_a_table_is_left_out_and_counted() -> None:
+    row = r"\trowd{}\cellx1\cellx2\pard\intbl {}\cell {}\cell\row"
+    rows = row.format("", "name", "fare") + row.format(r"\trhidden", "MARKER", "one") + row.format("", "tram", "two")
+    document = read(rows + r"\pard Then more.\par")
+    assert "MARKER" not in document.text
+    assert all(word in document.text for word in ("name", "tram", "two", "Then more."))
+    assert document.notes == ("9 characters that nobody sees were left out: they are not displayed",)
+    assert "MARKER" in read(row.format(r"\trhidden0", "MARKER", "one") + r"\pard").text

@@ -151,3 +151,45 @@ def test_a_cell_of_an_opendocument_sheet_that_is_struck_out_is_left_out_and_name
     document = opendocument('<style:text-properties style:text-line-through-style="solid"/>', "cell")
     assert "marker" not in document.text
     assert document.notes == ("6 characters were left out: they are struck out",)
+
+
+def test_cells_in_tiny_letters_are_left_out_and_named() -> None:
+    document = workbook({"font_size": 1})
+    assert "marker" not in document.text
+    assert document.notes == ("12 characters that nobody sees were left out: they are too small to be read",)
+    assert "marker" in workbook({"font_size": 6}).text
+
+
+def test_of_a_string_of_several_sizes_the_letters_that_can_be_read_are() -> None:
+    def add(book: Any, sheet: Any) -> None:
+        small, usual = book.add_format({"font_size": 1}), book.add_format({"font_size": 11})
+        sheet.write_rich_string(5, 0, usual, "shown ", small, "tiny", usual, " again", small)
+
+    document = workbook({}, add)
+    assert "shown" in document.text
+    assert "again" in document.text
+    assert "tiny" not in document.text
+    assert document.notes == ("4 characters that nobody sees were left out: they are too small to be read",)
+
+
+def test_columns_and_rows_without_size_are_hidden() -> None:
+    document = workbook({}, lambda _, sheet: (sheet.set_column(1, 1, 0), sheet.set_row(2, 0)))
+    assert "marker" not in document.text
+    assert "seen" not in document.text
+    assert "boat" in document.text
+    assert document.notes == ("hidden rows or columns of a sheet were left out: Fares (row 3; column B)",)
+    assert "marker" in workbook({}, lambda _, sheet: (sheet.set_column(1, 1, 0.5), sheet.set_row(2, 5))).text
+
+
+@pytest.mark.parametrize(
+    ("options", "seen"),
+    [
+        ({"font": {"color": "#FFFFFF"}}, False), ({"font": {"color": "#FFFFFF"}, "fill": {"color": "#1F4E79"}}, True),
+        ({"font": {"color": "#1F4E79"}, "fill": {"color": "#1F4E79"}}, False), ({}, True),
+        ({"font": {"color": "#FFFFFF"}, "fill": {"none": True}}, True),
+    ],
+)  # fmt: skip
+def test_a_text_box_whose_letters_have_its_colour_is_left_out(options: dict[str, Any], seen: bool) -> None:
+    document = workbook({}, lambda _, sheet: sheet.insert_textbox(8, 0, "boxed", options))
+    assert ("boxed" in document.text) == seen
+    assert bool(document.notes) != seen

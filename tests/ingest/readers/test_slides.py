@@ -6,6 +6,7 @@ from io import BytesIO
 from typing import Any
 
 import lxml.etree as etree
+import pytest
 from pptx import Presentation
 from pptx.chart.data import CategoryChartData, XyChartData
 from pptx.dml.color import RGBColor
@@ -279,3 +280,20 @@ def test_a_diagram_on_a_slide_stands_where_it_was_drawn() -> None:
     ))  # fmt: skip
     box(slide, "after")
     assert saved(presentation).text.split("\n") == ["before", "- plan", "after"]
+
+
+@pytest.mark.parametrize(("alpha", "seen"), [("0", False), ("1000", False), ("0%", False), ("40000", True), ("", True)])
+def test_transparent_letters_are_left_out(alpha: str, seen: bool) -> None:
+    presentation, slide = blank()
+    box = slide.shapes.add_textbox(Inches(1), Inches(1), Inches(3), Inches(1))
+    box.text_frame.text = "MARKER"
+    run = box.text_frame.paragraphs[0].runs[0]
+    run.font.color.rgb = RGBColor(0, 0, 0)
+    colour = next(run._r.iter("{*}srgbClr"))
+    if alpha:
+        colour.append(
+            colour.makeelement("{http://schemas.openxmlformats.org/drawingml/2006/main}alpha", {"val": alpha})
+        )
+    document = saved(presentation)
+    assert ("MARKER" in document.text) == seen
+    assert bool(document.notes) != seen
