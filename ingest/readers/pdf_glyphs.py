@@ -55,6 +55,7 @@ def _functions() -> "dict[str, Callable[..., Any]]":
         "FPDFPageObj_GetBounds": ctypes.c_int,
         "FPDFPageObj_GetFillColor": ctypes.c_int,
         "FPDFPageObj_GetMatrix": ctypes.c_int,
+        "FPDFPath_GetDrawMode": ctypes.c_int,
         "FPDFPath_CountSegments": ctypes.c_int,
         "FPDFPath_GetPathSegment": ctypes.c_void_p,
         "FPDFPathSegment_GetPoint": ctypes.c_int,

@@ -7,16 +7,16 @@ sentence. pdfium tells the clip only of an object that does not stand wholly wit
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from ctypes import byref, c_char, c_float, c_ulong, c_void_p, cast
-from dataclasses import dataclass
+from ctypes import byref, c_char, c_float, c_int, c_ulong, c_void_p, cast
+from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.readers.pdf_drawn import FORM, TEXT, Drawn
-from ingest.readers.pdf_glyphs import Box, Glyphs, channels, quick, room
+from ingest.readers.pdf_drawn import FORM, PATH, TEXT, Drawn
+from ingest.readers.pdf_glyphs import Box, Glyphs, bounds, channels, quick, room
 from ingest.readers.unseen import NOT_DISPLAYED, SAME_COLOUR, TINY, TRANSPARENT
 
 NO_INK = (3, 7)  # rendering modes
@@ -25,6 +25,8 @@ _FLAT, _SQUEEZED = 0.05, 0.2  # of the one side of a letter to the other: a line
 _STROKED, _BOTH = (1, 5), (2, 6)  # rendering modes
 _LIGHT = 230  # of 255, in each channel: what white paper may swallow
 _FAINT = 13  # of 255: alpha
+_ALIKE = 6  # of 255, in each channel
+_WIDE, _HIGH = 6.0, 4.0  # points: a shape that may be a ground
 _MOST, _DEEPEST = 20_000, 8  # objects; forms in one another
 _BLOCK = 1000  # objects that are asked at once
 _MOST_POINTS = 200  # of a clip
@@ -43,6 +45,9 @@ class Doubt:
     why: str = ""
     window: Box | None = None
     small: bool = False
+
+
+_NONE = Doubt()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,9 @@ def doubts(drawn: Drawn, glyphs: Glyphs, off: Callable[[], frozenset[str]]) -> d
         runs = [c_void_p(run) for run in np.unique(glyphs.drawing).tolist() if run]
         said = _doubts(_Group(runs, np.eye(3, 2)), runs, off)
         found = {run: Doubt(doubt.why, None, doubt.small) for run, doubt in said.items()} | found
+    for run, doubt in _of_their_ground(drawn).items():
+        if not found.get(run, _NONE).why:
+            found[run] = replace(found.get(run, _NONE), why=doubt)
     return found
 
 
@@ -99,10 +107,10 @@ def _doubts(group: _Group, texts: list[Any], off: Callable[[], frozenset[str]]) 
 def _reasons(texts: list[Any], off: Callable[[], frozenset[str]]) -> dict[int, str]:
     """By the places of texts, why they may not be seen."""
     modes = np.array(list(map(quick("FPDFTextObj_GetTextRenderMode"), texts)))
-    clear, light = _inks("FPDFPageObj_GetFillColor", texts)
+    clear, light = _unseen_inks("FPDFPageObj_GetFillColor", texts)
     stroked, both = np.isin(modes, _STROKED), np.isin(modes, _BOTH)
     if (stroked | both).any():
-        no_line, light_line = _inks("FPDFPageObj_GetStrokeColor", texts)
+        no_line, light_line = _unseen_inks("FPDFPageObj_GetStrokeColor", texts)
         clear = np.where(stroked, no_line, clear & (no_line | ~both))
         light = np.where(stroked, light_line, light & (light_line | ~both))
     found = dict.fromkeys(np.flatnonzero(light).tolist(), SAME_COLOUR)
@@ -111,14 +119,54 @@ def _reasons(texts: list[Any], off: Callable[[], frozenset[str]]) -> dict[int, s
     return found | {place: NOT_DISPLAYED for place, names in layers.items() if any(name in off() for name in names)}
 
 
-def _inks(name: str, texts: list[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which of the inks of texts cannot be seen, and which of them cannot on white paper."""
+def _inks(name: str, objects: list[Any]) -> NDArray[np.int64]:
+    """Red, green, blue and alpha, of 255, of at most a block of objects; what has none is black."""
     memory, refs = channels()
-    inks = memory[: len(texts)]
-    known = np.array(list(map(quick(name), texts, *(refs[c : 4 * len(texts) : 4] for c in range(4)))), bool)
+    inks = memory[: len(objects)]
+    places = (refs[channel : 4 * len(objects) : 4] for channel in range(4))
+    known = np.array(list(map(quick(name), objects, *places)), bool)
     inks[~known] = (0, 0, 0, 255)
+    return inks.astype(np.int64)
+
+
+def _unseen_inks(name: str, texts: list[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which of the inks of texts cannot be seen, and which of them cannot on white paper."""
+    inks = _inks(name, texts)
     clear = inks[:, 3] < _FAINT
     return clear, clear | (inks[:, :3] >= _LIGHT).all(axis=1)
+
+
+def _are_filled(paths: list[Any]) -> NDArray[np.bool_]:
+    fills, line = (c_int * len(paths))(), c_int()
+    places = [byref(fills, 4 * place) for place in range(len(paths))]
+    deque(map(quick("FPDFPath_GetDrawMode"), paths, places, repeat(byref(line))), 0)
+    return np.array(list(fills), np.int64) > 0
+
+
+def _of_their_ground(drawn: Drawn) -> dict[int, str]:
+    """The texts of the page itself that touch a filled shape of their colour."""
+    boxes = drawn.boxes
+    large = (boxes[:, 2] - boxes[:, 0] > _WIDE) & (boxes[:, 3] - boxes[:, 1] > _HIGH)
+    shapes = np.flatnonzero(large & (drawn.kinds == PATH))[:_BLOCK]
+    shapes = shapes[_are_filled([drawn.pointers[shape] for shape in shapes.tolist()])]
+    texts = drawn.of_kind(TEXT)
+    found: dict[int, str] = {}
+    if not len(shapes):
+        return found
+    grounds = _inks("FPDFPageObj_GetFillColor", [drawn.pointers[shape] for shape in shapes.tolist()])[:, :3]
+    for start in range(0, len(texts), _BLOCK):
+        block = [drawn.pointers[text] for text in texts[start : start + _BLOCK].tolist()]
+        inks = _inks("FPDFPageObj_GetFillColor", block)[:, :3]
+        alike = np.array([(np.abs(ink - grounds) <= _ALIKE).all(axis=1) for ink in np.unique(inks, axis=0)])
+        kinds = np.unique(inks, axis=0, return_inverse=True)[1].reshape(-1)
+        pale = alike.any(axis=1)[kinds]
+        own = [text for text, is_pale in zip(block, pale.tolist(), strict=True) if is_pale]
+        for text, box, kind in zip(own, bounds(own), kinds[pale].tolist(), strict=True):
+            others = boxes[shapes[alike[kind]]]
+            meets = (others[:, :2] < box[2:]).all(axis=1) & (box[:2] < others[:, 2:]).all(axis=1)
+            if meets.any():
+                found[text.value] = SAME_COLOUR
+    return found
 
 
 def _sizes(texts: list[Any], group: _Group) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -51,6 +51,7 @@ def page(content: str, *, rotate: int = 0, crop: tuple[int, ...] = ()) -> Docume
         f"BT 7 Tr {LINE}", f"BT 1 Tr 1 G {LINE}", f"BT 2 Tr 1 g 1 G {LINE}", f"q 0 0 1 1 re W n BT {LINE} Q",
         f"q 0 0 0 0 re W n BT {LINE} Q", f"BT 0.1 Tz {LINE}", f"BT 5 Tz {LINE}", f"q 1 0 0 0.001 0 600 cm BT {LINE} Q",
         "q 0.001 0 0 1 40 0 cm 0 g /D Do Q", "q 0 0 1 1 re W n /D Do Q", "q 3 Tr /D Do Q",
+        f"0.2 0.4 0.6 rg 30 590 500 30 re f BT 0.2 0.4 0.6 rg {LINE}", f"0 g 30 590 500 30 re f BT 0 g {LINE}",
     ],
 )  # fmt: skip
 def test_what_nobody_sees_is_left_out_and_counted(hidden: str) -> None:
@@ -95,6 +96,8 @@ def test_of_layers_in_one_place_those_are_read_that_are_shown(
         f"q 612 0 0 792 0 0 cm /P Do Q BT 3 Tr {LINE}", f"BT 0.8 g {LINE}", f"BT 1 0.9 0 rg {LINE}",
         f"BT 2 Tr 1 g 0 G {LINE}", f"BT 1 Tr 0 G {LINE}", f"BT 0 g /F1 4 Tf 40 600 Td ({MARKER}) Tj ET ",
         f"BT 0 g /F1 1 Tf 11 0 0 11 40 600 Tm ({MARKER}) Tj ET ", f"BT 50 Tz {LINE}", f"BT 2 Tr 0 g 1 G {LINE}",
+        f"0.2 0.4 0.6 rg 30 590 500 30 re f BT 0 g {LINE}", f"0 g 30 640 500 30 re f BT 0 g {LINE}",
+        f"0 g 30 590 500 30 re S BT 0 g {LINE}", f"0 g 30 590 500 30 re f 1 g 30 590 500 30 re f BT 0 g {LINE}",
         f"q 30 590 500 30 re W n BT {LINE} Q", f"q 0 0 300 700 re W n 30 590 400 30 re W n BT {LINE} Q",
         "q 30 590 500 30 re W n /D Do Q", "q 1 0 0 1 100 -100 cm 30 590 500 30 re W n /D Do Q",
         f"q 0.02 0 0 0.02 40 600 cm BT 0 g /F1 550 Tf 0 0 Td ({MARKER}) Tj ET Q", "0 g /D Do",
