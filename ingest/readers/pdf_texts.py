@@ -157,9 +157,10 @@ def _of_their_ground(drawn: Drawn) -> dict[int, str]:
     for start in range(0, len(texts), _BLOCK):
         block = [drawn.pointers[text] for text in texts[start : start + _BLOCK].tolist()]
         inks = _inks("FPDFPageObj_GetFillColor", block)[:, :3]
-        alike = np.array([(np.abs(ink - grounds) <= _ALIKE).all(axis=1) for ink in np.unique(inks, axis=0)])
-        kinds = np.unique(inks, axis=0, return_inverse=True)[1].reshape(-1)
-        pale = alike.any(axis=1)[kinds]
+        colours, kinds = np.unique(inks, axis=0, return_inverse=True)
+        alike = np.abs(colours[:, None] - grounds).max(axis=2) <= _ALIKE
+        kinds = kinds.reshape(-1)
+        pale = np.any(alike, axis=1)[kinds]
         own = [text for text, is_pale in zip(block, pale.tolist(), strict=True) if is_pale]
         for text, box, kind in zip(own, bounds(own), kinds[pale].tolist(), strict=True):
             others = boxes[shapes[alike[kind]]]

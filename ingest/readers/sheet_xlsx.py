@@ -8,24 +8,25 @@ import html
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from io import BytesIO
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 from zipfile import ZipFile
 
 from ingest.readers.drawing import chart_titles
 from ingest.readers.number_format import GENERAL, general, shown, shown_text
 from ingest.readers.package import parse_xml, transitional
-from ingest.readers.raised import raised
 from ingest.readers.sheet import Sheet
 from ingest.readers.sheet_pictures import picture_texts
-from ingest.readers.sheet_styles import CHECK_BOX, CellStyle, Colours, cell_styles, is_struck, is_tiny
+from ingest.readers.sheet_strings import PARSING, String, forget, string_of
+from ingest.readers.sheet_strings import strings as shared_strings
+from ingest.readers.sheet_styles import CHECK_BOX, CellStyle, Colours, cell_styles
 from ingest.readers.slide_text import alternative, body_lines, leave_unseen, shapes_in
 from ingest.readers.symbols import TICKED, UNTICKED
 from ingest.readers.text import clean
-from ingest.readers.unseen import NOT_DISPLAYED, SAME_COLOUR, STRUCK, TINY, Colour, alike
+from ingest.readers.unseen import NOT_DISPLAYED, SAME_COLOUR, STRUCK, TINY, alike
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -60,7 +61,7 @@ def sheets(archive: ZipFile) -> Iterator[Sheet]:
     )
     colours = Colours(looks, theme)
     styles = [] if looks is None else cell_styles(looks, colours)
-    strings = _strings(archive, members, parts.get("sharedStrings", "xl/sharedstrings.xml"), colours)
+    strings = shared_strings(archive, members, parts.get("sharedStrings", "xl/sharedstrings.xml"), colours)
     pictures = picture_texts(archive, members)
     for about in book.iter("{*}sheet"):
         key = next((value for name, value in about.attrib.items() if str(name).endswith("}id")), "")
@@ -91,76 +92,6 @@ def _links(archive: ZipFile, members: dict[str, str], of: str) -> dict[str, tupl
     }
 
 
-def _strings(archive: ZipFile, members: dict[str, str], member: str, colours: Colours) -> "list[_String]":
-    import lxml.etree as etree
-
-    found: list[_String] = []
-    if member in members:
-        with archive.open(members[member]) as stream:
-            for _, item in etree.iterparse(stream, tag="{*}si", **_PARSING):
-                found.append(_string(item, colours))
-                _forget(item)
-    return found
-
-
-_PARSING: dict[str, Any] = {
-    "resolve_entities": False, "load_dtd": False, "no_network": True, "recover": True, "remove_comments": True,
-    "remove_pis": True,
-}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class _String:
-    """What of a string is read, what is struck out in it, what is tiny, and whether runs have sizes of their own.
-
-    `runs`, where one has a colour of its own: each text, whether it has one, and which, if that is known.
-    """
-
-    text: str
-    struck: str = ""
-    runs: tuple[tuple[str, bool, Colour | None], ...] = ()
-    tiny: str = ""
-    sized: bool = False
-
-
-def _string(item: "Element", colours: Colours) -> _String:
-    """A string, its runs joined; how it is pronounced is left out."""
-    runs: list[tuple[str, bool, Colour | None]] = []
-    struck: list[str] = []
-    tiny: list[str] = []
-    sized = False
-    for child in item:
-        tag = str(child.tag).rpartition("}")[2]
-        if tag == "t":
-            runs.append((child.text or "", False, None))
-        elif tag == "r":
-            run = "".join(text.text or "" for text in child.iterchildren("{*}t"))
-            style = child.find("{*}rPr")
-            if style is not None and is_struck(style):
-                struck.append(run)
-                continue
-            sized = sized or (style is not None and style.find("{*}sz") is not None)
-            if style is not None and is_tiny(style):
-                tiny.append(run)
-                continue
-            high = style is not None and style.find("{*}vertAlign[@val='superscript']") is not None
-            written = raised("".join(text for text, *_ in runs), run) if high else run
-            stated = style.find("{*}color") if style is not None else None
-            runs.append((written, stated is not None, None if stated is None else colours.of(stated)))
-    own = any(stated for _, stated, _ in runs)
-    return _String(
-        "".join(text for text, *_ in runs), " ".join(struck), tuple(runs) if own else (), " ".join(tiny), sized
-    )
-
-
-def _forget(element: "Element") -> None:
-    """Give back the memory of an element and of those before it."""
-    element.clear()
-    parent = element.getparent()
-    while parent is not None and element.getprevious() is not None:
-        del parent[0]
-
-
 class _Filling:
     """Fills a sheet from its XML.
 
@@ -169,7 +100,7 @@ class _Filling:
     """
 
     def __init__(
-        self, sheet: Sheet, strings: list[_String], styles: list[CellStyle], since_1904: bool, behind: bool,
+        self, sheet: Sheet, strings: list[String], styles: list[CellStyle], since_1904: bool, behind: bool,
         colours: Colours, pictures: dict[str, str],
     ) -> None:  # fmt: skip
         self.sheet, self.strings, self.styles, self.since_1904 = sheet, strings, styles, since_1904
@@ -184,11 +115,11 @@ class _Filling:
     def read(self, stream: IO[bytes]) -> None:
         import lxml.etree as etree
 
-        for _, element in etree.iterparse(BytesIO(self.without_plain_rows(stream)), tag=_TAGS, **_PARSING):
+        for _, element in etree.iterparse(BytesIO(self.without_plain_rows(stream)), tag=_TAGS, **PARSING):
             tag = str(element.tag).rpartition("}")[2]
             if tag == "row":
                 self.fill(element)
-                _forget(element)
+                forget(element)
             elif tag == "mergeCell":
                 first, _, last = element.get("ref", "").partition(":")
                 if (start := _place(first)) and (end := _place(last or first)):
@@ -272,7 +203,7 @@ class _Filling:
         if kind == b"e" and cell.get("vm", "") in self.pictures:
             return self.pictures[cell.get("vm", "")]
         if inline is not None:
-            return self.rich((self.row, column), _string(inline, self.colours), self.look(style))
+            return self.rich((self.row, column), string_of(inline, self.colours), self.look(style))
         if not raw and formula and kind != b"str":
             self.sheet.unreckoned.append((self.row, column))
         return self.shown((self.row, column), raw, kind, style) if raw else ""
@@ -289,7 +220,7 @@ class _Filling:
         number = int(style) if style and style.isdigit() else 0
         return self.styles[number] if number < len(self.styles) else _PLAIN
 
-    def rich(self, place: tuple[int, int], string: _String, look: CellStyle) -> str:
+    def rich(self, place: tuple[int, int], string: String, look: CellStyle) -> str:
         """What is seen of a string whose runs may have colours of their own."""
         if string.struck:
             self.sheet.characters.leave(string.struck, STRUCK)
