@@ -80,7 +80,17 @@ def test_the_wheel_says_what_it_is(wheel: Path, sdist: Path) -> None:
         said = Parser().parsestr(archive.read(name).decode())
         settings = archive.read("core/config.toml")
     assert settings == (ROOT / "config.toml").read_bytes()
-    assert set(said.get_all("Provides-Extra") or ()) == {"ocr", "gguf", "postgresql", "s3", "train", "test"}
+    assert set(said.get_all("Provides-Extra") or ()) == {
+        "ocr",
+        "gguf",
+        "postgresql",
+        "s3",
+        "dask",
+        "office",
+        "benchmarks",
+        "train",
+        "test",
+    }
     assert "Typing :: Typed" in (said.get_all("Classifier") or ())
     assert said["License-Expression"] == "Apache-2.0"
     version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]

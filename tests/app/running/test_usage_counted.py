@@ -26,7 +26,7 @@ QUESTION = "Up to what turbidity does the LT-300 measure?"
 
 @pytest.fixture
 def app(handbook: Path, tmp_path: Path) -> Iterator[SimpleNamespace]:
-    shutil.copytree(handbook, tmp_path / "data")
+    shutil.copytree(handbook, tmp_path / "data", ignore=shutil.ignore_patterns("usage.sqlite*"))
     flags = {"app.data": str(tmp_path / "data"), "app.users": "on", "llm.backend": "extractive"}
     state = State(load(flags=flags, environ={}))
     state.users.accounts.add("ann", "reader", ["handbook"], None)
