@@ -190,7 +190,7 @@ def _head(user: str, request: gr.Request) -> str:
     who = ""
     if user:
         who = (
-            f'<a href="password">{texts["signed_in"].format(html.escape(user))}</a>'
+            f'<a href="password">{texts["signed_in"].format(f"<bdi>{html.escape(user)}</bdi>")}</a>'
             f'<form method="post" action="logout"><button>{texts["sign_out"]}</button></form>'
         )
     return (
