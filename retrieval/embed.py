@@ -99,7 +99,7 @@ class Embedder:
         self._asked: deque[_Asked] = deque()
         self._embedded = 0  # characters of passages
         self._turn = threading.Lock()
-        self._computing = threading.Lock()  # torch has all cores for one batch; several at a time took gigabytes
+        self._computing = threading.Lock()  # several batches of torch would share the cores, each with its memory
 
     @property
     def name(self) -> str:
