@@ -7,7 +7,7 @@ never the whole. `core/config.py` reads them.
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from core.places import is_safe
 
@@ -211,6 +211,12 @@ def _mapped(groups: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return groups
 
 
+# Of accounts that come from elsewhere, whoever vouches for them.
+_Groups = Annotated[dict[str, dict[str, Any]], AfterValidator(_mapped)]
+_SessionHours = Annotated[float, Field(gt=0.0, le=168.0)]
+_KeyDays = Annotated[float, Field(gt=0.0, le=366.0)]
+
+
 class OidcConfig(_Section):
     """Accounts that come from a provider of OpenID Connect."""
 
@@ -221,10 +227,10 @@ class OidcConfig(_Section):
     label: str = ""
     name_claim: str = "preferred_username"
     groups_claim: str = "groups"
-    groups: dict[str, dict[str, Any]] = {}
+    groups: _Groups = {}
     only: bool = False
-    session_hours: Annotated[float, Field(gt=0.0, le=168.0)] = 12.0
-    key_days: Annotated[float, Field(gt=0.0, le=366.0)] = 30.0
+    session_hours: _SessionHours = 12.0
+    key_days: _KeyDays = 30.0
 
     @field_validator("issuer")
     @classmethod
@@ -235,11 +241,6 @@ class OidcConfig(_Section):
         if url.query or url.fragment or url.username:
             raise ValueError("an issuer has no query, no fragment and no name in it")
         return issuer
-
-    @field_validator("groups")
-    @classmethod
-    def _are_rights(cls, groups: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        return _mapped(groups)
 
 
 class LdapConfig(_Section):
@@ -257,10 +258,10 @@ class LdapConfig(_Section):
     group_attribute: str = "memberOf"
     group_base: str = ""
     group_filter: str = "(member={dn})"
-    groups: dict[str, dict[str, Any]] = {}
+    groups: _Groups = {}
     timeout_s: Annotated[float, Field(gt=0.0, le=120.0)] = 10.0
-    session_hours: Annotated[float, Field(gt=0.0, le=168.0)] = 12.0
-    key_days: Annotated[float, Field(gt=0.0, le=366.0)] = 30.0
+    session_hours: _SessionHours = 12.0
+    key_days: _KeyDays = 30.0
 
     @field_validator("url")
     @classmethod
@@ -276,11 +277,6 @@ class LdapConfig(_Section):
         if "{name}" not in filter_:
             raise ValueError('the filter has {name} where the name stands that was typed, e.g. "(uid={name})"')
         return filter_
-
-    @field_validator("groups")
-    @classmethod
-    def _are_rights(cls, groups: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        return _mapped(groups)
 
 
 class Config(_Section):

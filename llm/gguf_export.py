@@ -7,7 +7,6 @@ transformers from the app's.
 
 import json
 import os
-import subprocess
 import sys
 from collections import deque
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, Literal
 from core.config import LlmConfig
 from core.errors import ConfigError, ModelError
 from core.files import name_whole
-from llm import environment, gguf, registry
+from llm import child, environment, gguf, registry
 from llm.environment import Environment
 
 Form = Literal["q8_0", "f16", "bf16"]
@@ -86,18 +85,8 @@ def _convert(converter: Path, model: Path, file: Path, form: Form, say: environm
     argv = [sys.executable, "-P", str(converter / _SCRIPT), "--outtype", form, "--outfile", str(file), str(model)]
     say(f"writing {model.name} as GGUF")
     tail: deque[str] = deque(maxlen=_TAIL)
-    with subprocess.Popen(
-        argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        errors="replace",
-    ) as child:  # fmt: skip
-        assert child.stderr is not None
-        try:
-            for line in child.stderr:
-                tail.append(line.rstrip()[:300])
-        finally:
-            child.kill()
-    if child.returncode:
-        raise _failed(model, child.returncode, list(tail))
+    if code := child.run(argv, env, tail.append):
+        raise _failed(model, code, list(tail))
 
 
 def _failed(model: Path, code: int, tail: list[str]) -> ModelError:

@@ -7,7 +7,6 @@ A question of several answers is scored by the likelihood of each, which the ser
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections import deque
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ConfigError, ModelError
+from llm import child
 from llm.harness_worker import SPELT
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
@@ -90,19 +90,14 @@ def _metrics(row: dict[str, Any]) -> dict[str, float]:
 def _run(argv: list[str], env: dict[str, str], progress: Progress) -> list[str]:
     """Run the worker; the last of what it said."""
     tail: deque[str] = deque(maxlen=_KEPT)
-    with subprocess.Popen(
-        argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        errors="replace",
-    ) as child:  # fmt: skip
-        assert child.stderr is not None
-        try:
-            for line in child.stderr:  # universal newlines: a bar's \r ends one too
-                if told := _DONE.search(line):
-                    progress("questions", int(told[1]), int(told[2]))
-                elif line.strip():
-                    tail.append(line.rstrip()[:300])
-        finally:
-            child.kill()
+
+    def hear(line: str) -> None:
+        if told := _DONE.search(line):
+            progress("questions", int(told[1]), int(told[2]))
+        elif line:
+            tail.append(line)
+
+    child.run(argv, env, hear)
     return list(tail)
 
 

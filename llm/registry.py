@@ -190,6 +190,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     return _read(folder / RECORD)
 
 
+def record_of(folder: Path) -> dict[str, Any]:
+    """The same; of a folder that has no run.json, which somebody brought, nothing."""
+    return read_record(folder) if (folder / RECORD).is_file() else {}
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
         record = json.loads(file.read_text("utf-8"))

@@ -12,6 +12,7 @@ from app.commands.terminal import AsJson, Kb, noted, opened, out, print_json, pr
 
 if TYPE_CHECKING:
     from app.keeping.index import Progress, Report
+    from core.config import IngestConfig
     from retrieval.index import Index
 
 choose = typer.Typer()
@@ -23,10 +24,7 @@ def leave_out(ctx: typer.Context, paths: Paths, kb: Kb = None, as_json: AsJson =
     """Leave single files out of a knowledge base, also of every later run, until `take-in`."""
     from app.keeping import choosing
 
-    _choose(
-        ctx, kb, "file.leave_out", paths, as_json,
-        lambda index, files, progress: choosing.leave_out(index, files, ctx.obj.config.ingest, progress),
-    )  # fmt: skip
+    _choose(ctx, kb, "file.leave_out", paths, as_json, choosing.leave_out)
 
 
 @choose.command("take-in", epilog=EXIT_CODES)
@@ -34,10 +32,7 @@ def take_in(ctx: typer.Context, paths: Paths, kb: Kb = None, as_json: AsJson = F
     """Read files that `leave-out` left out."""
     from app.keeping import choosing
 
-    _choose(
-        ctx, kb, "file.take_in", paths, as_json,
-        lambda index, files, progress: choosing.take_in(index, files, ctx.obj.config.ingest, progress),
-    )  # fmt: skip
+    _choose(ctx, kb, "file.take_in", paths, as_json, choosing.take_in)
 
 
 @choose.command(epilog=EXIT_CODES)
@@ -54,9 +49,7 @@ def ocr(
     wanted = choosing.pages_of(pages)
     _choose(
         ctx, kb, "file.ocr", [path], as_json,
-        lambda index, files, progress: choosing.read_by_ocr(
-            index, files[0], wanted, ctx.obj.config.ingest, progress
-        ),
+        lambda index, files, cfg, progress: choosing.read_by_ocr(index, files[0], wanted, cfg, progress),
     )  # fmt: skip
 
 
@@ -66,13 +59,13 @@ def _choose(
     deed: str,
     paths: list[str],
     as_json: bool,
-    work: "Callable[[Index, list[tuple[str, str]], Progress], Report]",
+    work: "Callable[[Index, list[tuple[str, str]], IngestConfig, Progress], Report]",
 ) -> None:
     from app.keeping.choosing import found
 
     with opened(ctx.obj, kb) as index, progress_bars() as progress:
         files = [found(index, path) for path in paths]
-        report = work(index, files, progress)
+        report = work(index, files, ctx.obj.config.ingest, progress)
         folders = index.catalog.folders()
         for folder, path in files:
             noted(ctx.obj, deed, index.name, f"{folder}/{path}")

@@ -239,7 +239,7 @@ def prepare(folder: Path, base: Path, request: Request, train: Rows, dev: Rows) 
 def _record(cfg: Config, request: Request, base: Path, inputs: dict[str, str]) -> dict[str, Any]:
     """What decides the outcome of a run, and the key that it has by that."""
     method = request.settings.method
-    origin = registry.read_record(base) if (base / registry.RECORD).is_file() else {}
+    origin = registry.record_of(base)
     record: dict[str, Any] = {
         "kind": "full" if method == "full" else "adapter",
         "model": str(registry.home(Path(cfg.app.data), request.name)), "method": method,

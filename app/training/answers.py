@@ -41,7 +41,7 @@ def run(cfg: Config, request: Request, progress: Progress = quiet) -> dict[str, 
     data = Path(cfg.app.data)
     folder = find(data, request.model)
     base, adapter = _parts(folder)
-    record = registry.read_record(folder) if (folder / registry.RECORD).is_file() else {}
+    record = registry.record_of(folder)
     named = request.against or str(record.get("base", {}).get("name", ""))
     other = _parts(find(data, named)) if named else None
     examples, notes = conversations(cfg, request.source, request.samples)
@@ -53,7 +53,7 @@ def run(cfg: Config, request: Request, progress: Progress = quiet) -> dict[str, 
 
 def _parts(folder: Path) -> tuple[Path, Path | None]:
     """The whole weights of a model, and the adapter over them."""
-    record = registry.read_record(folder) if (folder / registry.RECORD).is_file() else {}
+    record = registry.record_of(folder)
     if record.get("kind") == "quantized":
         raise ConfigError(f"{folder.name!r} is quantized", "score the model that it was made from, and take its parity")
     if record.get("kind") == "adapter":

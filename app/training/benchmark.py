@@ -34,7 +34,7 @@ def run(cfg: Config, request: Request, say: Callable[[str], None], progress: Pro
     harness.check(request.exam)
     data = Path(cfg.app.data)
     folder = find(data, request.model)
-    record = registry.read_record(folder) if (folder / registry.RECORD).is_file() else {}
+    record = registry.record_of(folder)
     named = request.against or str(record.get("source", record.get("base", {})).get("name", ""))
     before = _asked(cfg, find(data, named), request.exam, say, progress) if named else {}
     after = _asked(cfg, folder, request.exam, say, progress)
@@ -47,7 +47,7 @@ def _asked(cfg: Config, folder: Path, exam: Exam, say: Callable[[str], None], pr
     """
     if (folder / "adapter_config.json").is_file():
         folder = merge(folder)
-    record = registry.read_record(folder) if (folder / registry.RECORD).is_file() else {}
+    record = registry.record_of(folder)
     llm = served_beside(cfg.llm, folder, record)
     context = llm.vllm_max_model_len or int(
         fit.config_of(Path(llm.vllm_model)).get("max_position_embeddings") or _CONTEXT

@@ -157,7 +157,7 @@ def _served(cfg: Config, request: Request, say: "Callable[[str], None]") -> "Ite
     from llm.serve import Server
 
     folder = find(Path(cfg.app.data), request.teacher)
-    record = registry.read_record(folder) if (folder / registry.RECORD).is_file() else {}
+    record = registry.record_of(folder)
     beside = parity.served_beside(cfg.llm, folder, record)
     with Server.start(beside, Path(cfg.app.data) / "logs" / "teacher.log", say) as server:
         yield cfg.llm.model_copy(update={"base_url": server.base_url, "model": parity.SERVED_AS})

@@ -78,7 +78,7 @@ def run(
     """
     data = Path(cfg.app.data)
     folder = find(data, request.model)
-    record = registry.read_record(folder) if (folder / registry.RECORD).is_file() else {}
+    record = registry.record_of(folder)
     base, adapter = _trained(find(data, request.against) if request.against else folder)
     served_cfg = served_beside(cfg.llm, folder, record)
     started = time.monotonic()
@@ -134,7 +134,7 @@ def check_unchanged(folder: Path) -> None:
 
 def _trained(folder: Path) -> tuple[Path, Path | None]:
     """The base and the adapter that a model is of; a whole model is its own base."""
-    record = registry.read_record(folder) if (folder / registry.RECORD).is_file() else {}
+    record = registry.record_of(folder)
     match record.get("kind"):
         case "adapter":
             base, adapter = Path(record["base"]["name"]), folder

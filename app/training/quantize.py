@@ -68,7 +68,7 @@ def run(
     note = quantize.check_target(request.scheme, target, sizes)
     tokenizer = load_tokenizer(model)
     calibration, measured, inputs, notes = _rows(cfg, request, tokenizer)
-    origin = registry.read_record(model) if (model / registry.RECORD).is_file() else {}
+    origin = registry.record_of(model)
     identity = registry.weights_hash(model)
     group = quantize.group_of(sizes) if request.scheme in ("w4a16", "awq") else 0
     no_data = request.scheme in ("fp8", "mxfp4") and not request.prune  # their scales are of the weights alone
