@@ -239,8 +239,9 @@ def _unknown(what: str, given: str, allowed: list[str], origin: str) -> ConfigEr
 def _parse(name: str, raw: str, origin: str) -> Any:
     """A string from the environment or a flag, as the key's type."""
     kind = _field_type(name)
-    if get_origin(kind) in (list, dict):
-        return _list(name, raw, origin) if get_origin(kind) is list else _toml(name, raw, origin)
+    shape = get_origin(get_args(kind)[0] if get_origin(kind) is Annotated else kind)
+    if shape in (list, dict):
+        return _list(name, raw, origin) if shape is list else _toml(name, raw, origin)
     try:
         return TypeAdapter(kind).validate_python(raw, strict=False)
     except ValidationError:

@@ -1,3 +1,4 @@
+import json
 import tomllib
 from contextlib import nullcontext
 from pathlib import Path
@@ -83,6 +84,22 @@ def test_the_shipped_file_lists_every_key_with_its_default_and_a_comment() -> No
         if " = " in line and not line.startswith("#"):
             assert previous.startswith("#") or " = " in previous, f"{key} has no comment"
         previous = line
+
+
+def test_the_environment_takes_the_value_of_every_key(tmp_path: Path) -> None:
+    file = written(tmp_path, "")
+    for section, keys in Config().model_dump().items():
+        for key, value in keys.items():
+            environ = {f"RAGSTONE_{section}__{key}".upper(): value if isinstance(value, str) else json.dumps(value)}
+            assert load(file, environ=environ).config.model_dump()[section][key] == value, f"{section}.{key}"
+
+
+def test_groups_are_given_in_the_environment_as_a_table(tmp_path: Path) -> None:
+    rights = {"staff": {"role": "reader", "kbs": ["handbook"]}}
+    raw = '{ staff = { role = "reader", kbs = ["handbook"] } }'
+    environ = {"RAGSTONE_OIDC__GROUPS": raw, "RAGSTONE_LDAP__GROUPS": raw}
+    config = load(written(tmp_path, ""), environ=environ).config
+    assert config.oidc.groups == config.ldap.groups == rights
 
 
 @pytest.mark.parametrize(
