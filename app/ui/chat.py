@@ -98,6 +98,7 @@ class _Talk(Answering):
         self._writing: WeakValueDictionary[str, Writing] = WeakValueDictionary()
         self._just_asked: set[tuple[str | None, str]] = set()
         self._begins: OrderedDict[str, asyncio.Future[str]] = OrderedDict()  # by page
+        self._order: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # by page: of what it asks
         self._views = Views()
 
     async def opened(self, request: gr.Request) -> Any:
@@ -137,10 +138,12 @@ class _Talk(Answering):
             return
         self._just_asked.add(twice)
         asyncio.get_running_loop().call_later(_TWICE_S, self._just_asked.discard, twice)
-        await run_in_threadpool(self._counted, "", request, text)
-        view = self._views.asks(request.session_hash, chat_id)
-        view.chat = chat_id = chat_id or await self._just_begun(bases, open_mode, request)
-        steps = self._asked(text, chat_id, bases, open_mode, "last", request)
+        async with self._order.setdefault(request.session_hash or "", asyncio.Lock()):
+            await run_in_threadpool(self._counted, "", request, text)
+            view = self._views.asks(request.session_hash, chat_id)
+            view.chat = chat_id = chat_id or await self._just_begun(bases, open_mode, request)
+            question = await self._put(text, chat_id, "last", request)
+        steps = self._asked(question, text, chat_id, bases, open_mode, request)
         async for shown in self._views.drawn(request.session_hash, chat_id, steps):
             yield shown
 
@@ -190,7 +193,8 @@ class _Talk(Answering):
         branch = await run_in_threadpool(self._counted, chat_id, request)
         message = branch[min(_index(event.index), len(branch) - 1)]
         if message.role == "user":
-            steps = self._asked(text, chat_id, bases, open_mode, message.parent, request)
+            question = await self._put(text, chat_id, message.parent, request)
+            steps = self._asked(question, text, chat_id, bases, open_mode, request)
             async for shown in self._drawn(chat_id, request, steps):
                 yield shown
             return
@@ -320,19 +324,22 @@ class _Talk(Answering):
         if chat_id:
             self.chats.settle(self._visitor(request)[1], chat_id, bases, open_mode)
 
-    async def _asked(
-        self, text: str, chat_id: str, bases: list[str], open_mode: bool, behind: int | Literal["last"] | None,
-        request: gr.Request,
-    ) -> AsyncIterator[Any]:  # fmt: skip
+    async def _put(self, text: str, chat_id: str, behind: int | Literal["last"] | None, request: gr.Request) -> int:
+        """Keep a question in the conversation; its id."""
+
         def put() -> int:
             _, reader = self._visitor(request)
             branch = self.chats.outline(reader, chat_id) if behind == "last" else []
             parent = behind if behind != "last" else branch[-1].id if branch else None
             return self.chats.ask(reader, chat_id, parent, text)
 
+        async with self._writing.setdefault(chat_id, Writing()).asking:
+            return await run_in_threadpool(put)  # what is asked at once stands one behind the other
+
+    async def _asked(
+        self, question: int, text: str, chat_id: str, bases: list[str], open_mode: bool, request: gr.Request
+    ) -> AsyncIterator[Any]:
         writing = self._writing.setdefault(chat_id, Writing())
-        async with writing.asking:  # what is asked at once stands one behind the other
-            question = await run_in_threadpool(put)
         writing.waiting[question] = {"role": "user", "content": safe_markdown(text, {})}
         shown = writing.messages(writing.shown) if writing.turn.locked() else gr.skip()
         if not writing.turn.locked():  # else the steps of another question are shown, and a draft stays

@@ -6,8 +6,10 @@ Cells whose look depends on a condition count as seen. Source: OpenDocument 1.3,
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ingest.readers.opendocument_unseen import Looks, Sight
+from ingest.readers.alternative import informative
+from ingest.readers.opendocument_unseen import WHITE, Looks, Sight
 from ingest.readers.sheet import Sheet
+from ingest.readers.text import clean
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -16,6 +18,8 @@ _MOST_REPEATS = 2000  # of one filled row or cell, which a file states once with
 _ROWS = frozenset(("table-header-rows", "table-rows", "table-row-group"))
 _COLUMNS = frozenset(("table-header-columns", "table-columns", "table-column-group"))
 _UNSEEN = ("collapse", "filter")
+_DRAWN = ("{*}frame", "{*}custom-shape", "{*}rect", "{*}ellipse", "{*}circle", "{*}polygon", "{*}caption")
+_PICTURES = frozenset(("image", "object", "object-ole"))
 
 
 def sheets(content: "Element", styles: "Element | None" = None) -> Iterator[Sheet]:
@@ -41,6 +45,7 @@ def sheets(content: "Element", styles: "Element | None" = None) -> Iterator[Shee
             number = 0
             for row in _children(table, "table-row", _ROWS):
                 number = filling.fill(row, number)
+            sheet.boxes = [box for drawn in table.iter(*_DRAWN) if (box := _drawn(drawn, looks, sheet))]
         yield sheet
 
 
@@ -96,13 +101,31 @@ class _Filling:
             yield "".join(_flow(paragraph, sight))
 
 
+def _drawn(drawn: "Element", looks: Looks, sheet: Sheet) -> str:
+    """What a shape over the cells says: its text, or what somebody wrote of a picture for those who cannot see it."""
+    paragraphs = [*drawn.iterchildren("{*}p"), *(p for box in drawn.iterchildren("{*}text-box") for p in box)]
+    lines = (
+        "".join(_flow(p, Sight.of_paragraph(looks, sheet.characters, WHITE, p)))
+        for p in paragraphs
+        if _tag(p) in ("p", "h")
+    )
+    if text := clean("\n".join(line for line in lines if line.strip())):
+        return text
+    if _attribute(drawn, "decorative") == "true" or not any(_tag(child) in _PICTURES for child in drawn):
+        return ""
+    said = (
+        informative("".join(about.itertext())) for tag in ("{*}desc", "{*}title") for about in drawn.iterchildren(tag)
+    )
+    return next((text for text in said if text), "")
+
+
 def _flow(node: "Element", sight: Sight | None) -> Iterator[str]:
     yield _seen(node.text, sight)
     for child in node:
         tag = _tag(child)
         if tag in ("s", "tab", "line-break"):
             yield " "
-        elif tag not in ("annotation", "ruby-text"):
+        elif tag not in ("annotation", "ruby-text", "frame", "custom-shape"):  # shapes are read apart
             yield from _flow(child, sight.within(child) if sight and tag == "span" else sight)
         yield _seen(child.tail, sight)
 

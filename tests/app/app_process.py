@@ -163,6 +163,10 @@ class Visit:
         """The last answer once it is complete."""
         self.page.wait_for_selector("#question .stop-button", state="detached", timeout=seconds * 1000)
         self.page.wait_for_selector(f"{RETRY}:not([disabled])", timeout=60_000)
+        # What just began is drawn piece by piece, its text before the button to stop it.
+        self.until(
+            "[...document.querySelectorAll('#chat [data-testid=bot]')].at(-1)?.innerText.trim() !== '…'", seconds
+        )
         return self.answer()
 
     def check(self) -> None:

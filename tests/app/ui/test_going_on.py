@@ -52,20 +52,16 @@ def test_what_came_until_it_was_stopped_stays_and_can_be_gone_on_with(ui: App, s
 def test_questions_that_are_asked_at_once_stand_in_one_conversation(ui: App, stub: Stub, visit: Visiting) -> None:
     stub.reply = Reply(("An answer [1].",))
     seen = visit(ui)
-    held: list[Route] = []  # what the page would hear
-    released = False
-
-    def hold(route: Route) -> None:
-        route.continue_() if released else held.append(route)
-
-    seen.page.route("**/queue/data*", hold)
+    held: list[Route] = []  # what the page asks: sent when both are asked, one after the other
+    seen.page.route("**/queue/join*", held.append)
     for question in ("First, up to what turbidity does it measure?", "Second, how is the LT-300 calibrated?"):
-        with seen.page.expect_response("**/queue/join*"):
+        with seen.page.expect_request(lambda request, asked=question: asked in (request.post_data or "")):
             seen.page.fill("#question textarea", question)
             seen.page.press("#question textarea", "Enter")
-    released = True
+    seen.page.unroute("**/queue/join*")
     for route in held:
-        route.continue_()
+        with seen.page.expect_response("**/queue/join*"):
+            route.continue_()
     said = seen.page.locator("#chat [data-testid=user], #chat [data-testid=bot]")
     expect(said).to_have_count(4)
     expect(said.nth(3)).to_contain_text("An answer [1].")

@@ -445,3 +445,23 @@ def test_check_boxes_and_pictures_in_cells_read_as_they_are_shown() -> None:
     assert read_sheets(memory.getvalue(), CFG).text.split("\n")[1:] == [
         "Item: a | Done: ☑ | Sign: Green tick: approved", "Item: b | Done: ☐ | Sign: Red cross",
     ]  # fmt: skip
+
+
+def test_what_stands_over_the_cells_of_an_opendocument_sheet_is_read() -> None:
+    cell = "<table:table-cell><text:p>{}</text:p>{}</table:table-cell>"
+    picture = (
+        "<draw:frame{}><draw:image xlink:href='Pictures/a.png'/><svg:title>Picture 3</svg:title>"
+        "<svg:desc>{}</svg:desc></draw:frame>"
+    )
+    box = (
+        "<draw:frame><draw:text-box><text:p>Prices in <text:span>CNY</text:span></text:p></draw:text-box></draw:frame>"
+    )
+    shape = "<draw:custom-shape><text:p>Valid until May</text:p></draw:custom-shape>"
+    shown = picture.format("", "Pump with two valves")
+    unshown = picture.format(" loext:decorative='true'", "A wave")
+    tables = (
+        f"<table:table table:name='A'><table:shapes>{box}{unshown}</table:shapes><table:table-row>"
+        f"{cell.format('Item', shown)}{cell.format('Price', shape)}</table:table-row></table:table>"
+    )
+    lines = read_sheets(ods_of(tables), CFG).text.split("\n\n")
+    assert lines == ["Item | Price", "Prices in CNY", "Pump with two valves", "Valid until May"]
