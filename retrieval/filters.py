@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _UNSTORED = re.compile("[\ud800-\udfff]")  # no path in a catalog has it, and SQLite does not take it
 _REMEMBERED = 16  # filters
+_MOST, _LONGEST = 200, 1000  # values of a part, and characters of one: each costs time for every document
 _DATE = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")
 
 
@@ -39,6 +40,12 @@ class Filter:
         for day in (self.since, self.until):
             if day and not _DATE.fullmatch(day):
                 raise ConfigError(f"{day!r} is no date", "give a day, a month or a year: 2025-03-01, 2025-03, 2025")
+        for part in (self.paths, self.types, self.languages, self.tags):
+            if len(part) > _MOST or any(len(value) > _LONGEST for value in part):
+                raise ConfigError(
+                    f"a part of a filter has at most {_MOST} values of {_LONGEST} characters",
+                    "give fewer or shorter ones",
+                )
 
     @property
     def empty(self) -> bool:

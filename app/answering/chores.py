@@ -21,6 +21,7 @@ from llm import chat
 from llm.thinking import Anew, Thought
 
 Message = tuple[str, str]  # role, text
+_LONGEST = 200_000  # characters of a request that is looked at
 _TITLE = 40  # characters, in the width of Chinese half as many
 
 _OPENED = re.compile(r"<(chat_history|conversation|history|messages|dialogue)>", re.IGNORECASE)
@@ -68,6 +69,8 @@ def chore(messages: Sequence[Message]) -> Chore | None:
     """The chore that a request is; None for a question."""
     texts = [text for _, text in messages if text.strip()]
     if any(role == "assistant" for role, _ in messages) or not 1 <= len(texts) <= 3:
+        return None
+    if sum(map(len, texts)) > _LONGEST:
         return None
     whole = "\n\n".join(texts)
     opened = _OPENED.search(whole)

@@ -25,12 +25,13 @@ from core.errors import AccessError, CatalogError
 if TYPE_CHECKING:
     from app.running.bases import State
 
-OPEN = frozenset({"/healthz", "/login", BEGIN, DONE})  # for everybody
+_OPEN = {"/healthz": "GET HEAD", "/login": "GET HEAD POST", BEGIN: "GET", DONE: "GET"}  # for everybody
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _PROXIED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 _SAFE = frozenset({"GET", "HEAD"})
 _BODY = 10 * 2**20  # bytes of a request that carries no files
 _EVENT = 2**20  # of one of the page: what people type
+_FORM = 2**14  # of a form with a name and passwords, which anybody may send
 _LOOKUPS = 8  # threads, apart from those that answer: where users.sqlite is slow, only who needs it waits
 
 
@@ -61,13 +62,13 @@ class Gate:
             await send(message)
 
         refusal = self._foreign(request)
-        if refusal is None and scope["path"] not in OPEN:
+        if refusal is None and request.method not in _OPEN.get(scope["path"], "").split():
             refusal = await to_thread.run_sync(self._unknown, request, limiter=self._lookups)
         if refusal:
             await refusal(scope, receive, counted)
         else:
             room = self._room(request)
-            full = refused(413, f"the request is larger than {room // 2**20} MiB", "send less at a time")
+            full = refused(413, f"the request is larger than {_said(room)}", "send less at a time")
             await bounded(self.app, room, full, scope, receive, counted)
 
     def _foreign(self, request: Request) -> Response | None:
@@ -114,6 +115,8 @@ class Gate:
 
     def _room(self, request: Request) -> int:
         """Bytes that the body may have; Gradio itself stops at a file that is larger than one may be."""
+        if request.scope["path"] in (*_OPEN, "/logout", "/password"):
+            return _FORM
         if request.scope["path"].startswith("/gradio_api/upload"):
             return self.state.cfg.app.pending_uploads_mb * 2**20
         return _EVENT if request.scope["path"].startswith("/gradio_api/") else _BODY
@@ -123,6 +126,10 @@ def refused(status: int, message: str, hint: str) -> JSONResponse:
     """A refusal as OpenAI's clients, and people, read it."""
     headers = {"www-authenticate": "Bearer"} if status == 401 else {}
     return JSONResponse(error_body(status, f"{message}\n  → {hint}"), status, headers)
+
+
+def _said(room: int) -> str:
+    return f"{room // 2**20} MiB" if room >= 2**20 else f"{room // 2**10} KiB"
 
 
 class _TooLarge(Exception):

@@ -1,6 +1,6 @@
 """The form of OpenAI's chat completions: what a request may say, what errors look like, where an answer is cut."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -8,7 +8,8 @@ from core.text import unfinished
 
 _CODES = {401: "invalid_api_key", 403: "permission_denied", 404: "not_found", 429: "rate_limit_exceeded"}
 
-
+_MESSAGES = 2000  # of a conversation: what is read of a request holds up everybody's
+_Values = Annotated[tuple[str, ...], Field(max_length=200)]  # of a part of a filter
 _NO_TOOLS = "answers are written from documents: no tool is called"
 _UNLIKE: dict[str, tuple[Any, ...]] = {  # what is not done, and the values that ask for nothing
     "n": (1,), "logprobs": (False,), "top_logprobs": (0,), "logit_bias": ({},), "presence_penalty": (0,),
@@ -80,10 +81,10 @@ class _Filter(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    paths: tuple[str, ...] = ()
-    types: tuple[str, ...] = ()
-    languages: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
+    paths: _Values = ()
+    types: _Values = ()
+    languages: _Values = ()
+    tags: _Values = ()
     since: str = ""
     until: str = ""
 
@@ -116,7 +117,7 @@ class ChatRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow")
     model: str
-    messages: list[_Message] = Field(min_length=1)
+    messages: list[_Message] = Field(min_length=1, max_length=_MESSAGES)
     stream: bool = False
     stream_options: _StreamOptions | None = None
     response_format: _ResponseFormat | None = None

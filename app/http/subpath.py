@@ -1,10 +1,13 @@
 """The app below a path of a site, as a reverse proxy puts it there (`app.root_path`)."""
 
+import re
 from http import HTTPStatus
 from urllib.parse import quote
 
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_WHOLE = re.compile(rb"; *path=/(?=;|$)", re.I)  # of a cookie: the whole site
 
 
 def normal(root_path: str) -> str:
@@ -20,7 +23,7 @@ class SubPath:
     """The outermost layer, where there is such a path: plain ASGI, so that streams are not buffered.
 
     Requests come with the path or without it, as proxies pass on or take off; within, there is none. Links of the pages
-    are relative to them, and redirects get it back here.
+    are relative to them; redirects and cookies get it back here: other apps of the site are sent none of ours.
     """
 
     def __init__(self, app: ASGIApp, root_path: str) -> None:
@@ -44,14 +47,18 @@ class SubPath:
 
         async def led(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = [
-                    (name, outside.encode() + value if name.lower() == b"location" and _own(value) else value)
-                    for name, value in message["headers"]
-                ]
+                headers = [(name, _below(outside.encode(), name.lower(), value)) for name, value in message["headers"]]
                 message = dict(message) | {"headers": headers}
             await send(message)
 
         await self.app(scope, receive, led)
+
+
+def _below(outside: bytes, name: bytes, value: bytes) -> bytes:
+    """The value of a header as it is for the whole site."""
+    if name == b"location" and _own(value):
+        return outside + value
+    return _WHOLE.sub(rb"\g<0>" + outside[1:] + b"/", value) if name == b"set-cookie" else value
 
 
 def _own(location: bytes) -> bool:

@@ -107,7 +107,11 @@ def add_folder(cfg: Config, index: Index, folder: Path | str, *, anywhere: bool)
     another nothing is told, not even whether it exists. Raises `AccessError` then, else as `folders_of` does, and
     `CatalogError` while somebody else writes.
     """
-    folder = named(folder) if in_bucket(folder) else str(Path(folder).expanduser())
+    if in_bucket(folder):
+        folder = named(folder)
+    elif anywhere:  # of others nobody learns by `~name` which accounts there are
+        folder = os.path.expanduser(folder)
+    folder = str(folder)
     if not anywhere and not _allowed(cfg, folder):
         raise AccessError(
             f"{folder!r} may not be followed",

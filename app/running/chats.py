@@ -23,6 +23,7 @@ from app.running.forgetting import ERASED, Documents, Forgotten, forget
 from app.running.store import Store
 from core.errors import AccessError
 from core.types import Answer, Source, Turn
+from prompts.inert import inert, inert_line
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -250,15 +251,16 @@ class Chats:
         chat = self.get(reader, chat_id)
         bases = ", ".join(kb for kb in chat.bases if kb in reader.sees)
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(chat.made))
-        parts = [f"# {chat.title or chat.id}", f"{made} · {bases}"]
+        parts = [f"# {inert_line(chat.title or chat.id)}", f"{made} · {bases}"]
         for message in self.branch(reader, chat_id):
             if message.role == "user":
-                parts.append("\n".join(f"> {line}" for line in message.text.splitlines()))
+                parts.append("\n".join(f"> {line}" for line in inert(message.text).splitlines()))
                 continue
-            parts.append(_HIDDEN if message.hidden else message.text)
+            parts.append(_HIDDEN if message.hidden else inert(message.text))
             for citation in message.answer.citations if message.answer else ():
                 page = f", p. {citation.page}" if citation.page else ""
-                parts.append(f"- [{citation.n}] `{citation.path}`{page}: {citation.quote}")
+                name, quote = inert_line(citation.path), inert(" ".join(citation.quote.split()))
+                parts.append(f"- [{citation.n}] {name}{page}: {quote}")
         return "\n\n".join(parts) + "\n"
 
     def history(self, reader: Reader, chat_id: str, until: int) -> tuple[list[Turn], frozenset[str]]:

@@ -21,6 +21,7 @@ from core.errors import AccessError
 
 KEPT_S = 3600.0  # seconds that an upload waits to be used
 _SWEEP_S = 300.0
+_LEAST = 4096  # bytes that a file takes, however small
 _LEFT = 2**30  # bytes of the disk that uploads leave
 _PREFIX, _LOCK = "ragstone-uploads-", ".lock"
 
@@ -121,7 +122,7 @@ def _own_folder() -> Path:
 
 def _size(path: str) -> int:
     try:
-        return os.stat(path).st_size
+        return max(os.stat(path).st_size, _LEAST)
     except OSError:  # used meanwhile
         return 0
 

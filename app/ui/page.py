@@ -31,11 +31,11 @@ from app.http.sessions import Sessions
 from app.http.subpath import normal
 from app.messages.texts import tongue
 from app.running.uploads import Uploads, named_folder
-from app.ui import chat, knowledge, lab, lab_edit, mention, models, pressed, settings, setup
+from app.ui import chat, knowledge, knowledge_job, lab, lab_edit, mention, models, pressed, settings, setup
 from app.ui.conversation import reader_of
 from app.ui.markup import markup
 from app.ui.theme import theme
-from core.errors import PromptError
+from core.errors import PromptError, RagstoneError
 from prompts.versions import pack
 
 if TYPE_CHECKING:
@@ -124,13 +124,28 @@ def mount(api: "FastAPI", state: "State", kb: str) -> "FastAPI":
     )  # fmt: skip
     page: Any = next(route.app for route in api.routes if isinstance(route, Mount))
     page.state_holder = blocks.state_holder = sessions  # in place of Gradio's own
-    queueing.traceback = SimpleNamespace(print_exc=_log_failure)  # type: ignore[attr-defined]
+    queueing.traceback = SimpleNamespace(print_exc=lambda: _log_failure(sys.exception()))  # type: ignore[attr-defined]
     return api
 
 
-def _log_failure() -> None:
+class _Page(gr.Blocks):
+    """Gradio's, where what an event fails with is told in the page's language, and nothing of the code."""
+
+    async def process_api(self, *args: Any, **named: Any) -> dict[str, Any]:
+        try:
+            return await super().process_api(*args, **named)
+        except gr.Error:
+            raise
+        except Exception as error:
+            said = tongue(named["request"])
+            if isinstance(error, RagstoneError):
+                raise knowledge_job.shown(error, said) from None
+            _log_failure(error)
+            raise gr.Error(chat.TEXTS[said]["broken"], print_exception=False) from None
+
+
+def _log_failure(error: BaseException | None) -> None:
     """In place of the traceback that Gradio prints, whose message may hold all that an event sent."""
-    error = sys.exception()
     where = "" if isinstance(error, gr.Error) else "\n" + "".join(traceback.format_tb(error and error.__traceback__))
     log.error("an event of the page failed: %s: %.300r%s", type(error).__name__, str(error), where.rstrip())
 
@@ -157,7 +172,7 @@ def _blocks(state: "State", kb: str, i18n: gr.I18n) -> gr.Blocks:
         user = state.users.of(request)
         return _head(user.name, request), *(gr.Tab(visible=user.may(tab.ROLE)) for tab in TABS)
 
-    with gr.Blocks(title="Ragstone", analytics_enabled=False, fill_height=True, fill_width=True) as blocks:
+    with _Page(title="Ragstone", analytics_enabled=False, fill_height=True, fill_width=True) as blocks:
         head, go = markup("head"), pressed.box("page")
         with gr.Tabs(elem_id="tabs") as tabs:
             for tab in TABS:

@@ -19,9 +19,10 @@ from core.config import Config
 from core.errors import CatalogError, ReadError
 from core.files import make_folder, sync_folder
 from core.sources import address, in_bucket
+from core.types import KnownFile
 from ingest.bucket import check_bucket
 from ingest.mirror import holds_some
-from ingest.scan import check_folder
+from ingest.scan import check_folder, hash_file
 from retrieval import check
 from retrieval.carry import Carried, carry, quiet
 from retrieval.catalog import Catalog
@@ -275,16 +276,21 @@ def _mapped(folders: Sequence[str], maps: Sequence[str]) -> dict[str, str]:
 
 
 def _is_here(catalog: Catalog, folder: str) -> bool:
-    """Whether a folder is the one that was backed up, as far as can be told: it holds some of the documents.
+    """Whether a folder is the one that was backed up, as far as can be told: it holds one of the documents as it was.
 
     One without a name is none: its documents came from a program.
     """
-    known = [file.path for file in islice(catalog.known_files(folder), _SAMPLE)]
+    known = list(islice(catalog.known_files(folder), _SAMPLE))
     if in_bucket(folder):
-        return not known or _holds_some(folder, set(known))
-    return not folder or (
-        Path(folder).is_dir() and (not known or any((Path(folder) / path).exists() for path in known))
-    )
+        return bool(known) and _holds_some(folder, {file.path for file in known})
+    return not folder or any(_is_unchanged(Path(folder) / file.path, file) for file in known)
+
+
+def _is_unchanged(path: Path, known: KnownFile) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size == known.size and hash_file(path) == known.hash
+    except OSError:
+        return False
 
 
 def _holds_some(source: str, paths: set[str]) -> bool:

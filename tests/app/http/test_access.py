@@ -102,7 +102,8 @@ def test_a_browser_is_sent_to_the_login_page_and_a_program_is_told(app: App, bro
         ("GET", "/gradio_api/queue/data?session_hash=x"), ("POST", "/gradio_api/upload"), ("GET", "/gradio_api/file=x"),
         ("GET", "/theme.css"), ("POST", "/login/"), ("GET", "/login/../config"), ("POST", "/gradio_api/cancel"),
         ("GET", "/metrics"), ("POST", "/mcp"), ("GET", "/view/handbook/1.png"), ("HEAD", "/"),
-        ("OPTIONS", "/v1/models"), ("GET", "//login"), ("GET", "/healthz/"),
+        ("OPTIONS", "/v1/models"), ("GET", "//login"), ("GET", "/healthz/"), ("POST", "/healthz"), ("PUT", "/login"),
+        ("TRACE", "/login"), ("POST", "/login/oidc"),
     ],
 )  # fmt: skip
 def test_nothing_but_login_and_health_is_open(app: App, method: str, path: str) -> None:
@@ -110,6 +111,11 @@ def test_nothing_but_login_and_health_is_open(app: App, method: str, path: str) 
     connection.request(method, path)
     assert connection.getresponse().status == 401
     connection.close()
+
+
+@pytest.mark.parametrize("path", ["/login/oidc", "/login/oidc/done"])
+def test_a_way_to_log_in_that_is_not_set_up_is_not_there(app: App, path: str) -> None:
+    assert is_error(httpx.get(f"{app.url}{path}"), 404)
 
 
 @pytest.mark.parametrize("host", ["x/login?", "x/healthz#", "x/login?:80", "127.0.0.1/login?"])
@@ -333,6 +339,24 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(app: App, account
     assert response.status == 413
     assert "10 MiB" in json.loads(response.read())["error"]["message"]
     connection.close()
+
+
+@pytest.mark.parametrize("path", ["/login", "/password"])
+def test_a_form_is_short(app: App, accounts: Accounts, path: str) -> None:
+    form = {"content-type": "application/x-www-form-urlencoded"} | bearer(accounts, "ann")
+    response = httpx.post(f"{app.url}{path}", content=b"&" * 20_000, headers=form)
+    assert is_error(response, 413)
+    assert "16 KiB" in response.json()["error"]["message"]
+
+
+def test_a_conversation_and_a_filter_have_bounds(app: App, accounts: Accounts) -> None:
+    def asked(count: int, **more: object) -> httpx.Response:
+        body = {"model": "handbook", "messages": [{"role": "user", "content": "a"}] * count} | more
+        return httpx.post(f"{app.url}/v1/chat/completions", json=body, headers=bearer(accounts, "ann"))
+
+    assert is_error(asked(2001), 400)
+    assert is_error(asked(1, ragstone={"filter": {"paths": ["a"] * 201}}), 400)
+    assert is_error(asked(1, ragstone={"filter": {"paths": ["a" * 1001]}}), 400)
 
 
 def test_a_body_of_unknown_length_is_cut_off_where_it_gets_too_large(app: App, accounts: Accounts) -> None:

@@ -12,7 +12,10 @@ import httpx
 import pytest
 from aiohttp import web
 from playwright.sync_api import expect
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
+from app.http.subpath import SubPath
 from app.running.accounts import Accounts
 from tests.app.app_process import App, chromium, running
 
@@ -128,3 +131,18 @@ def test_a_person_logs_in_asks_sees_the_page_and_logs_out_below_the_path(app: Ap
         context.close()
         lost = [(url, status) for url, status in asked if status >= 400 or not url.startswith(f"{site}{PATH}/")]
         assert lost == []
+
+
+def test_a_cookie_of_the_app_is_sent_to_the_app_alone() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        response = Response()
+        response.set_cookie("ours", "a", httponly=True)
+        response.set_cookie("narrow", "b", path="/login")
+        await response(scope, receive, send)
+
+    async def said() -> list[str]:
+        transport = httpx.ASGITransport(SubPath(app, PATH))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return (await client.get(f"{PATH}/")).headers.get_list("set-cookie")
+
+    assert [value.split("Path=")[1].split(";")[0] for value in asyncio.run(said())] == [f"{PATH}/", "/login"]

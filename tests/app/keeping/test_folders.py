@@ -165,6 +165,8 @@ def test_who_may_not_follow_any_folder_follows_those_below_the_named_ones_as_the
     for folder, folders in refused:
         with pytest.raises(AccessError, match="may not be followed"):
             add(folder, *folders)
+    with pytest.raises(AccessError, match="'~root' may not be followed"):  # nor what account there is
+        add(Path("~root"), shared)
     for data in (index.home, Path(cfg.app.data)):  # to nobody
         for anywhere in (False, True):
             with pytest.raises(ConfigError, match="data folder"):

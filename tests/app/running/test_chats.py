@@ -170,7 +170,18 @@ def test_a_conversation_leaves_as_markdown_with_its_citations(chats: Chats) -> N
     chat, _ = talk(chats, "How many days?\nReally?", "25 [1].")
     lines = chats.markdown(ANN, chat).splitlines()
     assert lines[0] == "# How many days? Really?"
-    assert lines[4:] == ["> How many days?", "> Really?", "", "25 [1].", "", "- [1] `leave.md`, p. 3: 25 days."]
+    assert lines[4:] == ["> How many days?", "> Really?", "", "25 [1].", "", "- [1] leave.md, p. 3: 25 days."]
+
+
+def test_a_conversation_that_leaves_opens_nothing_elsewhere(chats: Chats) -> None:
+    chat, _ = talk(
+        chats, "![q](http://e.example)", "![a](http://e.example/a.png) <img src=http://e.example/b.png> `c[0](d)`"
+    )
+    text = chats.markdown(ANN, chat)
+    assert "[q](" not in text
+    assert "[a](" not in text
+    assert "\\<img" in text
+    assert "`c[0](d)`" in text
 
 
 def test_answers_that_rest_on_a_deleted_document_are_erased(chats: Chats) -> None:

@@ -17,16 +17,22 @@ def received(uploads: Uploads, name: str, size: int = 3) -> str:
 
 
 def test_what_was_sent_is_the_senders_until_it_is_used(tmp_path: Path) -> None:
-    uploads = Uploads(10, tmp_path / "up")
-    (path,) = uploads.add("ann", [received(uploads, "a")])
+    uploads = Uploads(10_000, tmp_path / "up")
+    (path,) = uploads.add("ann", [received(uploads, "a", 7000)])
     assert uploads.owns("ann", path)
     assert not uploads.owns("bob", path)
-    assert (uploads.reserve("ann"), uploads.reserve("bob")) == ((7, "own"), (10, "own"))
-    for who, room in (("ann", 7), ("bob", 10)):
+    assert (uploads.reserve("ann"), uploads.reserve("bob")) == ((3000, "own"), (10_000, "own"))
+    for who, room in (("ann", 3000), ("bob", 10_000)):
         uploads.release(who, room)
     os.unlink(path)  # used
     assert not uploads.owns("ann", path)
-    assert uploads.reserve("ann") == (10, "own")
+    assert uploads.reserve("ann") == (10_000, "own")
+
+
+def test_a_file_takes_room_however_small_it_is(tmp_path: Path) -> None:
+    uploads = Uploads(10_000, tmp_path / "up")
+    uploads.add("ann", [received(uploads, name, 0) for name in ("a", "b")])
+    assert uploads.reserve("ann")[0] == 10_000 - 2 * 4096
 
 
 def test_what_is_being_sent_takes_room_before_it_has_come(tmp_path: Path) -> None:

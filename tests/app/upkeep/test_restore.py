@@ -266,6 +266,24 @@ def test_a_folder_that_is_not_here_or_is_another_is_not_followed_unless_it_is_sa
     assert followed == [str(docs)]
 
 
+def test_a_folder_is_followed_where_a_document_lies_as_it_was_and_not_for_its_name(
+    cfg: Config, embedder: Embedder, tmp_path: Path
+) -> None:
+    docs, empty, other = tmp_path / "docs", tmp_path / "empty", tmp_path / "other"
+    for folder in (docs, empty):
+        folder.mkdir()
+    (docs / "a.txt").write_text("Ours.", encoding="utf-8")
+    run(cfg, "two", [docs, empty])
+    backup(Index.open(Path(cfg.app.data), "two", embedder), tmp_path / "two.tar")
+    with pytest.raises(CatalogError, match=f"hold none of its documents: '{empty}'"):
+        restore(other, "two", tmp_path / "two.tar")
+    _, followed = restore(other, "two", tmp_path / "two.tar", maps=[f"{empty}={empty}"])
+    assert followed == [str(docs), str(empty)]
+    (docs / "a.txt").write_text("Theirs", encoding="utf-8")
+    with pytest.raises(CatalogError, match=f"hold none of its documents: '{docs}'"):
+        restore(other, "again", tmp_path / "two.tar", maps=[f"{empty}={empty}"])
+
+
 def test_a_map_that_cannot_be_meant_is_one_message(source: Path, tmp_path: Path) -> None:
     docs, other = tmp_path / "docs", tmp_path / "other"
     for text, words in {
