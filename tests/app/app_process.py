@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.app.preloaded import Fork, forks
 from tests.fixtures_vllm import free_port
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class App:
 
     url: str
     port: int
-    process: "subprocess.Popen[bytes]"
+    process: "subprocess.Popen[bytes] | Fork"
     log: Path
     data: Path
 
@@ -61,22 +62,21 @@ def index(folder: Path, kb: str, data: Path, env: Mapping[str, str] | None = Non
 @contextmanager
 def running(
     surface: str, data: Path, log: Path, env: Mapping[str, str] | None = None, *, start_s: float = _START_S,
-    kb: str = "handbook",
+    kb: str = "handbook", anew: bool = False,
 ) -> Iterator[App]:  # fmt: skip
     """`ragstone ui` or `ragstone serve` on a free port, once /healthz answers 200; ended as by Ctrl-C or `kill`.
 
-    `kb` "": without the option that names one.
+    `kb` "": without the option that names one. `anew`: its imports are its own (`tests.app.preloaded`).
     """
-    port = free_port()
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            command(surface, *(["--kb", kb] if kb else []), "--port", str(port)),
-            env=environment(data, env),
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-        )
+    port, settings = free_port(), environment(data, env)
+    argv = command(surface, *(["--kb", kb] if kb else []), "--port", str(port))
+    if not anew and forks().fits(settings):
+        process = forks().start(argv, settings, ROOT, log)
+    else:
+        with log.open("wb") as sink:
+            process = subprocess.Popen(
+                argv, env=settings, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT
+            )
     app = App(f"http://127.0.0.1:{port}", port, process, log, data)
     try:
         _wait_healthy(app, start_s)

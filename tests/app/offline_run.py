@@ -35,7 +35,7 @@ def main(data: Path, model: str) -> None:
         run(data, "ask", QUESTION, "--kb", "handbook")
         run(data, "doctor")
         run(data, "finetune", "embedder", "--kb", "handbook", "--drafted", "40", "--max-steps", "1")
-        with running("ui", data, data.parent / "ui.log") as app:
+        with running("ui", data, data.parent / "ui.log", anew=True) as app:
             assert "gradio_config" in urllib.request.urlopen(app.url, timeout=60).read().decode()
             assert "days" in ask(app.url)
         return
@@ -43,7 +43,7 @@ def main(data: Path, model: str) -> None:
         "RAGSTONE_LLM__VLLM_MODEL": model, "RAGSTONE_LLM__VLLM_BUILD": "cpu", "RAGSTONE_LLM__VLLM_CPU_KV_GB": "1",
         "RAGSTONE_LLM__MAX_TOKENS": "20", "RAGSTONE_LLM__TIMEOUT_S": "300",
     }  # fmt: skip
-    with running("serve", data, data.parent / "serve.log", env, start_s=400) as app:
+    with running("serve", data, data.parent / "serve.log", env, start_s=400, anew=True) as app:
         ask(app.url)
 
 

@@ -52,7 +52,7 @@ def test_what_index_chat_upload_users_golden_backup_and_restore_write_is_private
     before = os.umask(0o000)
     try:
         ragstone(data, "index", str(docs), "--kb", "handbook")
-        with running("ui", data, tmp_path / "log", {"RAGSTONE_LLM__BACKEND": "extractive"}) as app:
+        with running("ui", data, tmp_path / "log", {"RAGSTONE_LLM__BACKEND": "extractive"}, anew=True) as app:
             asked = {"model": "handbook", "messages": [{"role": "user", "content": "How much leave?"}]}
             request = urllib.request.Request(
                 f"{app.url}/v1/chat/completions", json.dumps(asked).encode(), {"Content-Type": "application/json"}
