@@ -1,9 +1,10 @@
 """Fixtures that every test may use: real small parts, nothing from the network."""
 
+import gc
 import os
 import re
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return any(marked.search(text) for marked in left_out) or None
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported stays: while it is, no garbage is looked for among it, and none is later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """A file is a lane, since its tests share what they set up; so are all that need vLLM, which takes both cores,
@@ -77,8 +89,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Lanes(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return _lane(file, config.getoption("quick"))
+            return _lane(nodeid.partition("::")[0], config.getoption("quick"))
 
     return Lanes(config, log)
 
@@ -105,11 +116,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
     ranks: dict[str, int] = {}
     for item in items:
-        shared = _lane(item.location[0], config.getoption("quick")) != item.location[0]
+        file = _file(item)
+        shared = _lane(file, config.getoption("quick")) != file
         least = len(_LONG) - shared
         rank = next((n for n, name in enumerate(_LONG) if item.get_closest_marker(name)), least)
-        ranks[item.location[0]] = min(rank, ranks.get(item.location[0], rank))
-    items.sort(key=lambda item: ranks[item.location[0]])
+        ranks[file] = min(rank, ranks.get(file, rank))
+    items.sort(key=lambda item: ranks[_file(item)])
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]  # `location` reads the source of each test
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:

@@ -1,6 +1,9 @@
-"""What a module of tests needs that not every installation has."""
+"""What a module of tests needs that not every installation has, or that loads for seconds."""
 
+from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -14,3 +17,16 @@ def needs(*packages: str) -> None:
     for name in packages:
         if find_spec(name) is None:
             pytest.skip(f"{name} is not installed", allow_module_level=True)
+
+
+def later(name: str) -> Any:
+    """A module that is imported as something of it is used: each worker imports each file of tests, few run it.
+
+    For pyright the import stands beside it, under `TYPE_CHECKING`.
+    """
+    return _Later(name)
+
+
+class _Later(ModuleType):
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self.__name__), name)

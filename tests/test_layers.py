@@ -30,6 +30,9 @@ HEAVY = (
     "s3fs",
     "distributed",
 )
+# What a file of tests imports within a test or a fixture, or by `tests.needs.later`: each worker imports each file.
+LATE = {"torch", "transformers", "sentence_transformers", "peft", "openai", "llama_index"}
+APART = ("plugged_parts.py",)  # imported by name, by the tests that need it
 SOURCES = [file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.py"))]
 
 
@@ -110,3 +113,15 @@ print([name for name in {HEAVY!r} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_loads_for_seconds_is_not_imported_by_every_worker() -> None:
+    wrong = {}
+    for file in sorted((ROOT / "tests").rglob("*.py")):
+        body = ast.parse(file.read_text("utf-8")).body
+        names = {node.module or "" for node in body if isinstance(node, ast.ImportFrom)}
+        names |= {alias.name for node in body if isinstance(node, ast.Import) for alias in node.names}
+        late = {name for name in names if LATE & set(name.split("."))}
+        if late and file.name not in APART:
+            wrong[str(file.relative_to(ROOT))] = late
+    assert wrong == {}

@@ -1,21 +1,29 @@
 """Everything at once: one `ragstone ui` starts vLLM's CPU build on a tiny model; API and browser stream its answers."""
 
+from __future__ import annotations
+
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import openai
 import psutil
 import pytest
-from openai.types.chat import ChatCompletionMessageParam
 from playwright.sync_api import expect
 
 from core.config import LlmConfig
 from tests.app.app_process import App, chromium, health, running, stop, visiting
 from tests.fixtures_vllm import free_port
+from tests.needs import later
 from tests.tiny_lm import REPLIES
+
+if TYPE_CHECKING:
+    import openai
+    from openai.types.chat import ChatCompletionMessageParam
+else:
+    openai = later("openai")
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 

@@ -1,16 +1,12 @@
 """Embedders and rerankers of LangChain and LlamaIndex, by their names in the settings."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from langchain_core.documents import Document
-from langchain_core.documents.compressor import BaseDocumentCompressor
-from llama_index.core.base.embeddings.base import BaseEmbedding
-from llama_index.core.postprocessor.types import BaseNodePostprocessor
 
 from app.api import KnowledgeBase
 from core.config import Config, RetrievalConfig, load
@@ -19,40 +15,8 @@ from retrieval.plugged import PluggedEmbedder, embedder_of
 from retrieval.rerank import Reranker
 
 FAKE = "langchain:langchain_core.embeddings:DeterministicFakeEmbedding"
+OTHERS = "tests.retrieval.plugged_parts"
 QUESTION = "How many days of annual leave?"
-
-
-class Lengths(BaseEmbedding):
-    """Vectors of LlamaIndex by the length of a text; a question's point elsewhere."""
-
-    def _get_text_embedding(self, text: str) -> list[float]:
-        return [float(len(text)), 1.0]
-
-    def _get_query_embedding(self, query: str) -> list[float]:
-        return [0.0, 2.0]
-
-    async def _aget_query_embedding(self, query: str) -> list[float]:
-        return self._get_query_embedding(query)
-
-
-class Shortest(BaseNodePostprocessor):
-    """Keeps the two shortest nodes, the shortest first, without scores."""
-
-    def _postprocess_nodes(self, nodes: Any, query_bundle: Any = None) -> Any:
-        return sorted(nodes, key=lambda found: len(found.node.text))[:2]
-
-
-class Scores(BaseDocumentCompressor):
-    """Scores as rerankers of LangChain give them: log-odds here, of two documents."""
-
-    def compress_documents(
-        self, documents: Sequence[Document], query: str, callbacks: Any = None
-    ) -> Sequence[Document]:
-        kept = [
-            each.model_copy(update={"metadata": each.metadata | {"relevance_score": 3.0 - n}})
-            for n, each in enumerate(documents)
-        ]
-        return kept[1:]
 
 
 class Broken:
@@ -80,7 +44,7 @@ def test_an_embedder_of_langchain_gives_unit_vectors_and_is_found_again() -> Non
 
 
 def test_questions_and_passages_of_a_llama_index_embedder_differ() -> None:
-    embedder = embedder_of(settings(embedder=f"llama_index:{__name__}:Lengths"))
+    embedder = embedder_of(settings(embedder=f"llama_index:{OTHERS}:Lengths"))
     assert embedder.embed_query("a") == pytest.approx([0.0, 1.0])
     assert embedder.embed_passages(["abcd"])[0] == pytest.approx(np.array([4.0, 1.0]) / 17**0.5)
 
@@ -120,7 +84,7 @@ def test_vectors_of_several_lengths_are_an_error_that_names_the_embedder() -> No
 
 
 def test_what_a_postprocessor_leaves_out_stands_behind_what_it_keeps_in_its_order() -> None:
-    reranker = Reranker(settings(reranker=f"llama_index:{__name__}:Shortest"))
+    reranker = Reranker(settings(reranker=f"llama_index:{OTHERS}:Shortest"))
     scored = reranker.scored("q", ["four", "fourteen", "six six", "x"])
     assert sorted(range(4), key=lambda n: -scored.scores[n])[:2] == [3, 0]
     assert scored.scores[1] == scored.scores[2] == 0.0
@@ -128,7 +92,7 @@ def test_what_a_postprocessor_leaves_out_stands_behind_what_it_keeps_in_its_orde
 
 
 def test_log_odds_of_a_compressor_are_made_shares() -> None:
-    scored = Reranker(settings(reranker=f"langchain:{__name__}:Scores")).scored("q", ["a", "b", "c", "d", "e", "f"])
+    scored = Reranker(settings(reranker=f"langchain:{OTHERS}:Scores")).scored("q", ["a", "b", "c", "d", "e", "f"])
     assert scored.scores[1:] == sorted(scored.scores[1:], reverse=True)
     assert scored.scores[1] == pytest.approx(1 / (1 + np.exp(-2.0)))
     assert scored.scores[0] == min(scored.scores)

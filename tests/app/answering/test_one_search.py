@@ -8,14 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from mcp.client import Client
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from app.api import KnowledgeBase
 from app.cli import app
-from app.frameworks.langchain import LangChainRetriever
-from app.frameworks.llama_index import LlamaIndexRetriever
 from app.http import mcp
 from app.http.server import build
 from app.running.bases import State
@@ -56,6 +53,9 @@ def state(settings: Settings) -> State:
 
 
 def test_the_frameworks_find_what_the_library_finds(base: KnowledgeBase, expected: list[Found]) -> None:
+    from app.frameworks.langchain import LangChainRetriever
+    from app.frameworks.llama_index import LlamaIndexRetriever
+
     chained, noded = LangChainRetriever(base=base), LlamaIndexRetriever(base)
     assert [[d.metadata["chunk_id"] for d in chained.invoke(question)] for question in QUESTIONS] == expected
     assert [[n.metadata["chunk_id"] for n in noded.retrieve(question)] for question in QUESTIONS] == expected
@@ -72,6 +72,8 @@ def test_the_command_line_finds_it(handbook: Path, base: KnowledgeBase, expected
 
 
 def test_an_agent_finds_it(state: State, base: KnowledgeBase, expected: list[Found]) -> None:
+    from mcp.client import Client
+
     server = mcp.build(state, lambda _: (User(), "here"))
 
     async def asked() -> list[list[tuple[str, str]]]:

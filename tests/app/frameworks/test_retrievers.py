@@ -2,7 +2,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
@@ -12,14 +12,10 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnablePassthrough
-from llama_index.core.llms import MockLLM
-from llama_index.core.query_engine import RetrieverQueryEngine
-from llama_index.core.schema import MetadataMode, TextNode
 
 from app.answering import find
 from app.api import KnowledgeBase
 from app.frameworks.langchain import LangChainRetriever
-from app.frameworks.llama_index import LlamaIndexRetriever
 from app.frameworks.shared import ordering
 from app.keeping.index import run
 from core.config import Config
@@ -28,7 +24,16 @@ from core.types import Hit
 from retrieval.embed import Embedder
 from retrieval.filters import Filter
 from retrieval.search import retrieve
+from tests.needs import later
 from tests.retrieval.corpus import DOCUMENTS, build
+
+if TYPE_CHECKING:
+    from llama_index.core import llms, query_engine, schema
+
+    from app.frameworks import llama_index as ours
+else:
+    ours = later("app.frameworks.llama_index")
+    llms, query_engine, schema = (later(f"llama_index.core.{name}") for name in ("llms", "query_engine", "schema"))
 
 QUESTION = "How many days of annual leave?"
 
@@ -89,14 +94,14 @@ def test_langchain_settings_stay_out_of_what_is_traced(cfg: Config) -> None:
 
 
 def test_a_llama_index_engine_answers_from_the_knowledge_base(base: KnowledgeBase, hits: list[Hit]) -> None:
-    retriever = LlamaIndexRetriever(base)
-    engine = RetrieverQueryEngine.from_args(retriever, llm=MockLLM(), response_mode="compact")  # type: ignore[arg-type]
+    retriever = ours.LlamaIndexRetriever(base)
+    engine = query_engine.RetrieverQueryEngine.from_args(retriever, llm=llms.MockLLM(), response_mode="compact")  # type: ignore[arg-type]
     response = engine.query(QUESTION)  # the model says its prompt again
     assert f"path: leave.md\n\n{DOCUMENTS['leave.md']}" in str(response)
     assert QUESTION in str(response)
     for found, hit in zip(response.source_nodes, hits, strict=True):
         node = found.node
-        assert isinstance(node, TextNode)
+        assert isinstance(node, schema.TextNode)
         assert (node.node_id, node.text, found.score) == (f"kb/{hit.chunk_id}", hit.text, hit.score)
         assert (node.start_char_idx, node.end_char_idx) == (hit.start, hit.end)
         assert_told(node.metadata, hit)
@@ -104,8 +109,8 @@ def test_a_llama_index_engine_answers_from_the_knowledge_base(base: KnowledgeBas
 
 def test_a_llama_index_model_sees_where_a_passage_stands_and_no_more(cfg: Config, embedder: Embedder) -> None:
     build(cfg, embedder, {"leave.md": DOCUMENTS["leave.md"]}).close()
-    [found] = LlamaIndexRetriever(KnowledgeBase("kb", cfg, embedder)).retrieve(QUESTION)
-    for mode in (MetadataMode.LLM, MetadataMode.EMBED):
+    [found] = ours.LlamaIndexRetriever(KnowledgeBase("kb", cfg, embedder)).retrieve(QUESTION)
+    for mode in (schema.MetadataMode.LLM, schema.MetadataMode.EMBED):
         assert found.node.get_content(mode) == f"path: leave.md\n\n{DOCUMENTS['leave.md']}"
 
 
@@ -119,7 +124,7 @@ def test_async_searches_run_beside_the_loop_and_find_the_same(
         return retrieve(*args, **named)
 
     monkeypatch.setattr(find, "retrieve", watched)
-    chained, noded = LangChainRetriever(base=base), LlamaIndexRetriever(base)
+    chained, noded = LangChainRetriever(base=base), ours.LlamaIndexRetriever(base)
 
     async def both() -> tuple[list[Document], list[Any]]:
         return await chained.ainvoke(QUESTION), await noded.aretrieve(QUESTION)
@@ -138,7 +143,7 @@ def test_limits_are_given_once_or_with_a_call(base: KnowledgeBase, hits: list[Hi
     assert [d.metadata["rank"] for d in chained.invoke(QUESTION)] == [1, 2]
     assert [d.metadata["rank"] for d in chained.invoke(QUESTION, k=1)] == [1]
     assert [d.metadata["path"] for d in asyncio.run(chained.ainvoke(QUESTION, where=guide))] == ["guide.md"]
-    noded = LlamaIndexRetriever(base, k=2)
+    noded = ours.LlamaIndexRetriever(base, k=2)
     assert len(noded.retrieve(QUESTION)) == 2
     assert [n.metadata["path"] for n in noded.limited(where=guide).retrieve(QUESTION)] == ["guide.md"]
 
@@ -153,7 +158,7 @@ def test_it_is_retrieved_within_a_running_loop_as_in_a_notebook(base: KnowledgeB
 def test_a_configured_reranker_is_asked_and_its_errors_reach_the_caller(base: KnowledgeBase, cfg: Config) -> None:
     settings = cfg.retrieval.model_copy(update={"rerank_url": "http://127.0.0.1:1"})
     unreachable = KnowledgeBase("kb", cfg.model_copy(update={"retrieval": settings}), base.embedder)
-    chained, noded = LangChainRetriever(base=unreachable), LlamaIndexRetriever(unreachable)
+    chained, noded = LangChainRetriever(base=unreachable), ours.LlamaIndexRetriever(unreachable)
     for search_ in (chained.invoke, noded.retrieve):
         with pytest.raises(ModelError, match="no rerank server answers"):
             search_(QUESTION)
@@ -172,7 +177,7 @@ def test_the_score_orders_what_a_reranker_ordered(base: KnowledgeBase, reranking
         reranked = [d.metadata for d in found if d.metadata["rerank_score"] is not None]
         assert [told["score"] for told in reranked] == [told["rerank_score"] for told in reranked]
         assert reranked
-        assert [node.score for node in LlamaIndexRetriever(ordered).retrieve(QUESTION)] == scores
+        assert [node.score for node in ours.LlamaIndexRetriever(ordered).retrieve(QUESTION)] == scores
         fused = [hit.score for hit in ordered.search(QUESTION).hits]
         assert fused != scores
 
@@ -192,7 +197,7 @@ def test_what_the_folder_says_after_a_rebuild_is_what_is_found(cfg: Config, writ
     run(cfg, "kb", [folder])
     own = {"app.data": cfg.app.data, "llm.backend": "extractive"}
     chained = LangChainRetriever.open("kb", settings=own)
-    noded = LlamaIndexRetriever.open("kb", settings=own)
+    noded = ours.LlamaIndexRetriever.open("kb", settings=own)
     assert "25 days" in chained.invoke(QUESTION)[0].page_content
     write("leave.md", "Annual leave is 30 days.")
     run(cfg, "kb", [folder], rebuild=True)
@@ -200,9 +205,8 @@ def test_what_the_folder_says_after_a_rebuild_is_what_is_found(cfg: Config, writ
     assert [n.text for n in noded.retrieve(QUESTION)] == ["Annual leave is 30 days."]
 
 
-@pytest.mark.parametrize("kind", [LangChainRetriever, LlamaIndexRetriever])
-def test_an_absent_knowledge_base_is_one_message(
-    kind: type[LangChainRetriever] | type[LlamaIndexRetriever], cfg: Config
-) -> None:
+@pytest.mark.parametrize("kind", ["LangChainRetriever", "LlamaIndexRetriever"])
+def test_an_absent_knowledge_base_is_one_message(kind: str, cfg: Config) -> None:
+    retriever = LangChainRetriever if kind == "LangChainRetriever" else ours.LlamaIndexRetriever
     with pytest.raises(CatalogError, match="no knowledge base 'none'"):
-        kind.open("none", settings={"app.data": cfg.app.data})
+        retriever.open("none", settings={"app.data": cfg.app.data})

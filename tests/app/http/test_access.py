@@ -1,5 +1,7 @@
 """Who gets in, over real HTTP: `ragstone ui` with users, `ragstone serve` without, and a browser that logs in."""
 
+from __future__ import annotations
+
 import http.client
 import json
 import shutil
@@ -10,15 +12,20 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
-import openai
 import pytest
-from openai.types.chat import ChatCompletionMessageParam
 
 from app.running.accounts import Accounts
 from tests.app.app_process import App, chromium, command, environment, running
+from tests.needs import later
+
+if TYPE_CHECKING:
+    import openai
+    from openai.types.chat import ChatCompletionMessageParam
+else:
+    openai = later("openai")
 
 pytestmark = pytest.mark.slow
 

@@ -1,10 +1,11 @@
 """What a request of OpenAI's form may say: each field is honoured, or refused and named; the official client asks."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openai
 import pytest
 from fastapi.testclient import TestClient
 
@@ -13,6 +14,12 @@ from app.http.server import build
 from app.running.bases import State
 from core.config import load
 from tests.app.stub_model import Reply, Stub
+from tests.needs import later
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = later("openai")
 
 QUESTION = "Up to what turbidity does the LT-300 measure?"
 

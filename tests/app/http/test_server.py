@@ -1,18 +1,19 @@
 """The HTTP API as a program meets it: the official client against `ragstone serve`, a stub where the model would be."""
 
+from __future__ import annotations
+
 import asyncio
 import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
-import openai
 import psutil
 import pytest
 from fastapi.testclient import TestClient
-from openai.types.chat import ChatCompletionMessageParam, ChatCompletionUserMessageParam
 
 from app.http.server import build
 from app.running.bases import State
@@ -20,6 +21,13 @@ from core.config import load
 from core.errors import ModelError
 from tests.app.app_process import App, command, environment, index, running
 from tests.app.stub_model import MODEL, Reply, Stub
+from tests.needs import later
+
+if TYPE_CHECKING:
+    import openai
+    from openai.types.chat import ChatCompletionMessageParam, ChatCompletionUserMessageParam
+else:
+    openai = later("openai")
 
 pytestmark = pytest.mark.slow
 
