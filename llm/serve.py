@@ -34,6 +34,7 @@ _POLL_S, _REPORT_S = 0.25, 5.0
 _STOP_S = 20.0  # above the grace that the launcher gives vLLM
 _LOG_TAIL, _LOG_MOST = 400_000, 64 << 20  # bytes
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_UNDER_WAY = re.compile(r"^vllm:num_requests_(?:running|waiting)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 _LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has kernels for
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
@@ -330,6 +331,16 @@ class Server:
             return httpx.get(health, timeout=2, trust_env=False, verify=False).status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False
+
+    def under_way(self) -> int:
+        """How many requests it says that it works on or has waiting; 0 where it does not answer."""
+        import httpx
+
+        try:
+            url = self.base_url.removesuffix("/v1") + "/metrics"
+            return sum(int(float(n)) for n in _UNDER_WAY.findall(httpx.get(url, timeout=2, trust_env=False).text))
+        except httpx.HTTPError:
+            return 0
 
     def failure(self) -> ModelError | None:
         """Why the server ended by itself, or None while it runs or where it was stopped."""

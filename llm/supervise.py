@@ -61,15 +61,26 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """All replicas of a model."""
+    """All replicas of a model; `owner` is the process that keeps them running."""
 
     model: str
     replicas: tuple[Replica, ...]
+    owner: int
 
 
 def addresses(cfg: LlmConfig) -> tuple[str, ...]:
     """Where the replicas answer: `llm.vllm_port` and the ports after it."""
-    return tuple(base_url(_of(cfg, number)) for number in range(cfg.vllm_replicas))
+    return tuple(base_url(each) for each in each_port(cfg))
+
+
+def each_port(cfg: LlmConfig) -> list[LlmConfig]:
+    """The settings of each replica, with its own port. Raises `ModelError` where there are not so many ports."""
+    return [_of(cfg, number) for number in range(cfg.vllm_replicas)]
+
+
+def beside(log_path: Path) -> Path:
+    """The log of replicas that are started while those of this log still answer."""
+    return log_path.with_name(f"{log_path.stem}-beside{log_path.suffix}")
 
 
 def status_file(log_path: Path) -> Path:
@@ -78,15 +89,27 @@ def status_file(log_path: Path) -> Path:
 
 
 def read_status(log_path: Path) -> Status | None:
-    """What was last told; None where nothing was, or the process that told it is gone or another user's."""
-    file = status_file(log_path)
+    """What was last told; None where nothing was, or the process that told it is gone or another user's.
+
+    Of this log and the one beside it, that of the replicas which were started last.
+    """
+    told = [status for each in (log_path, beside(log_path)) if (status := _read_status(status_file(each)))]
+    return max(told, key=_begun, default=None)
+
+
+def _begun(status: Status) -> float:
+    return max((each.since for each in status.replicas), default=0.0)
+
+
+def _read_status(file: Path) -> Status | None:
     try:
         if file.stat().st_size > _STATUS_BYTES:
             return None
         told = json.loads(file.read_text("utf-8"))
-        os.kill(int(told["owner"]), 0)
+        owner = int(told["owner"])
+        os.kill(owner, 0)
         rows = [row | {"crashes": tuple(Crash(**crash) for crash in row["crashes"])} for row in told["replicas"]]
-        return Status(str(told["model"]), tuple(Replica(**row) for row in rows))
+        return Status(str(told["model"]), tuple(Replica(**row) for row in rows), owner)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -163,7 +186,7 @@ class Supervisor:
         for number in range(cfg.vllm_replicas):
             own = log_path if number == 0 else log_path.with_name(f"{log_path.stem}-{number}{log_path.suffix}")
             self._kept.append(_Kept(*share(cfg, number, devices), own))
-        self._log_path, self._progress = log_path, progress
+        self.log_path, self._progress = log_path, progress
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
         self._mutex = threading.Lock()
@@ -194,7 +217,11 @@ class Supervisor:
 
     def status(self) -> Status:
         """What each replica is doing now."""
-        return Status(self.model_name, tuple(kept.told() for kept in self._kept))
+        return Status(self.model_name, tuple(kept.told() for kept in self._kept), os.getpid())
+
+    def under_way(self) -> int:
+        """How many requests the replicas that answer are working on, by their own word."""
+        return sum(kept.server.under_way() for kept in self._kept if kept.server is not None)
 
     def failure(self) -> ModelError | None:
         """Why no replica answers or will, or None while one of them does or may."""
@@ -206,7 +233,7 @@ class Supervisor:
         return ModelError(
             f"vLLM crashed {len(crashes)} times and is not started again; the last time at {crashes[-1].when}: "
             f"{crashes[-1].cause}",
-            f"mend the cause and start the app again; logs: {self._log_path.parent}",
+            f"mend the cause and start the app again; logs: {self.log_path.parent}",
         )
 
     def stop(self) -> None:
@@ -288,10 +315,10 @@ class Supervisor:
     def _set(self, kept: _Kept, state: State) -> None:
         with self._mutex:
             kept.state = state
-            told = asdict(self.status()) | {"owner": os.getpid()}
+            told = asdict(self.status())
             try:
-                self._log_path.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(status_file(self._log_path), json.dumps(told, ensure_ascii=False))
+                self.log_path.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(status_file(self.log_path), json.dumps(told, ensure_ascii=False))
             except OSError as error:  # what serves goes on serving
                 log.warning("the status of vLLM could not be written: %s", error)
 

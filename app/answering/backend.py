@@ -1,15 +1,17 @@
 """Who answers: a model at an endpoint, or the extractive answerer; decided for each question, never silently."""
 
 import asyncio
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from core.config import LlmConfig, Settings
+from core.config import Config, LlmConfig, Settings
 from core.errors import ConfigError, ModelError
 from llm import registry
 from llm.endpoint import Endpoint, probe_all
 from llm.plugged import endpoint_of
-from llm.supervise import addresses
+from llm.supervise import addresses, read_status
 
 PROMOTED = "promoted"  # the value of llm.vllm_model that means: what `ragstone promote` chose
 
@@ -45,6 +47,20 @@ def with_promoted(settings: Settings) -> Settings:
     llm = config.llm.model_copy(update={"vllm_model": str(registry.home(data, name)) if name else ""})
     origins = {**settings.origins, "llm.vllm_model": "ragstone promote"} if name else settings.origins
     return replace(settings, config=config.model_copy(update={"llm": llm}), origins=origins)
+
+
+def with_running(cfg: Config) -> Config:
+    """The settings, with the port at which another process's app serves its model now.
+
+    It moves to another where a model that is promoted meanwhile starts beside the one before.
+    """
+    status = read_status(Path(cfg.app.data) / "logs" / "vllm.log") if cfg.llm.vllm_model else None
+    if status is None or status.owner == os.getpid():
+        return cfg
+    ports = [urlsplit(each.base_url).port for each in status.replicas if each.state == "running"]
+    if not ports or cfg.llm.vllm_port in ports:
+        return cfg
+    return cfg.model_copy(update={"llm": cfg.llm.model_copy(update={"vllm_port": min(filter(None, ports))})})
 
 
 async def resolve(cfg: LlmConfig) -> Backend:

@@ -304,7 +304,9 @@ def _changed(config: Config, before: str, now: str, as_json: bool) -> None:
         return
     out.print(f"promoted: {now or 'none'} (before: {before or 'none'})", markup=False, highlight=False)
     if own and now:
-        out.print('  llm.vllm_model is empty or "promoted": the next `ragstone serve` or `ragstone ui` serves it')
+        out.print(
+            '  llm.vllm_model is empty or "promoted": an app that runs changes to it, else the next start serves it'
+        )
     if not own:
         err.print(f'note: llm.vllm_model = "{setting}" is served; empty it to serve what is promoted', markup=False)
 

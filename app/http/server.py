@@ -45,6 +45,8 @@ def build(state: State) -> FastAPI:
         if state.vllm:
             replicas = [replica.state for replica in state.vllm.status().replicas]
             said |= {"vllm": replicas} | ({"status": "degraded"} if "running" not in replicas else {})
+        if state.fell_back:
+            said |= {"status": "degraded", "model": "fell back" if state.users.on else state.fell_back}
         if state.watching:  # questions are answered, from what was indexed before
             said |= {"status": "degraded", "watching": "failing" if state.users.on else state.watching}
         return JSONResponse(said)

@@ -163,7 +163,11 @@ class State:
         self.limits = Limits(cfg.answers_per_minute, cfg.answers_at_once, self.metrics)
         self.ready = threading.Event()
         self.vllm: Supervisor | None = None
-        self.vllm_status = ""
+        self.own_port = settings.config.llm.vllm_port  # as configured: another model is served at another one
+        self.vllm_status = ""  # how far its start is, or why there is none
+        self.switching = ""  # how far the start of another model is, which takes over then
+        self.fell_back = ""  # why another model answers than the promoted one
+        self.closing = threading.Event()  # the app ends
         self.failure: RagstoneError | None = None
         self.start_anew: Callable[[], None] | None = None  # ends this process for a new one of it
         self.watching = ""  # why the folders are not followed at the moment

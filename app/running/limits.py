@@ -74,7 +74,13 @@ class Limits:
         self.per_minute, self.at_once, self.metrics, self._clock = per_minute, at_once, metrics, clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # caller -> (tokens, when)
         self._running: Counter[str] = Counter()
+        self._begun: Counter[float] = Counter()  # when answers under way began (monotonic)
         self._mutex = threading.Lock()
+
+    def begun_before(self, when: float) -> bool:
+        """Whether an answer is under way that began before a time of `time.monotonic`."""
+        with self._mutex:
+            return any(began < when for began in self._begun)
 
     def take(self, who: str) -> None:
         """Count a question of the minute, before anything of it is kept. Raises `LimitError`."""
@@ -96,8 +102,10 @@ class Limits:
             if not taken:
                 self._take(who)
             self._running[who] += 1
+            now = time.monotonic()
+            self._begun[now] += 1
         self.metrics.answering()
-        return Ticket(partial(self._ended, who, time.monotonic()))
+        return Ticket(partial(self._ended, who, now))
 
     def _take(self, who: str) -> None:
         """Take one answer of a caller's allowance."""
@@ -121,6 +129,9 @@ class Limits:
             self._running[who] -= 1
             if not self._running[who]:
                 del self._running[who]
+            self._begun[started] -= 1
+            if not self._begun[started]:
+                del self._begun[started]
         self.metrics.answered(time.monotonic() - started)
 
 

@@ -53,6 +53,17 @@ def answer_by_folder(state: State, folder: str) -> Path | None:
     return take(state, {"llm.vllm_model": folder, "llm.base_url": "", "llm.model": "", "llm.backend": backend})
 
 
+def serve_by(state: State, settings: Settings) -> None:
+    """Put questions to the app's own vLLM as it was started with these settings; no file says so."""
+    with _taking:
+        llm = settings.config.llm
+        told = {"vllm_model": llm.vllm_model, "vllm_port": llm.vllm_port}
+        config = state.settings.config
+        config = config.model_copy(update={"llm": config.llm.model_copy(update=told)})
+        origins = {**state.settings.origins, "llm.vllm_model": settings.origins["llm.vllm_model"]}
+        state.settings = replace(state.settings, config=config, origins=origins)
+
+
 def _backend(llm: LlmConfig, wanted: str) -> str:
     """What of `llm.backend` has the wanted one answer: "auto" asks a chat model of others first, where there is one."""
     return llm.backend if llm.backend == wanted else wanted if llm.chat else "auto"

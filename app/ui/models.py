@@ -130,6 +130,10 @@ def _described(state: "State", said: Tongue) -> str:
             for each in told.replicas
         ]  # fmt: skip
         lines.append(table(head, rows))
+        if state.switching:
+            lines.append(f'<div role="status">⏳ {html.escape(says(state.switching, said))}</div>')
+        if state.fell_back:
+            lines.append(f'<pre class="rs-problem" role="alert">{html.escape(says(state.fell_back, said))}</pre>')
     elif _starts(state):
         lines.append(f'<div role="status">⏳ {texts["starting"]}: {html.escape(says(state.vllm_status, said))}</div>')
     elif state.vllm_status:

@@ -28,7 +28,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "train one, or fetch one with `ragstone pull`.", "r_answers": "answers", "r_check": "check", "r_found": "found",
         "r_limit": "limit", "r_report": "Proof that it is served as it was trained", "r_no_report": "No proof yet: "
         "`ragstone parity {} --data DATA` makes one.", "r_passed": "passed", "r_failed": "not passed",
-        "r_now": "{} is promoted. The next start of the model server serves it.",
+        "r_now": "{} is promoted: a model server that runs changes to it, else the next start serves it.",
         "r_no_promoted": "No model is promoted.", "r_record": "Record (run.json)",
         "r_other": "llm.vllm_model or llm.backend says otherwise, so what is promoted has no effect.",
     },
@@ -39,7 +39,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "或用 `ragstone pull` 获取。", "r_answers": "正在回答", "r_check": "检查项", "r_found": "结果",
         "r_limit": "界限", "r_report": "服务与训练一致的证明", "r_no_report": "还没有证明：可用 "
         "`ragstone parity {} --data DATA` 生成。", "r_passed": "通过", "r_failed": "未通过",
-        "r_now": "已启用 {}。模型服务下次启动时生效。", "r_no_promoted": "没有启用任何模型。",
+        "r_now": "已启用 {}：正在运行的模型服务会切换到它，否则下次启动时生效。", "r_no_promoted": "没有启用任何模型。",
         "r_other": "llm.vllm_model 或 llm.backend 另有指定，启用的模型不起作用。", "r_record": "记录（run.json）",
     },
 }  # fmt: skip

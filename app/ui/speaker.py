@@ -27,7 +27,7 @@ def speaker(state: "State") -> Any:
         else:
             try:
                 backend = await resolve(state.cfg.llm)
-                line = _spoken(state, backend, request)
+                line = _spoken(state, backend, request) + _changing(state, request)
             except RagstoneError as error:
                 line = f"⚠️ {safe_markdown(says(error, tongue(request)))}"
         return [line, await asyncio.to_thread(_missing, state, backend, request)]
@@ -41,6 +41,13 @@ def _spoken(state: "State", backend: Backend, request: gr.Request) -> str:
         failures = " ".join(says(note, tongue(request)) for note in backend.notes) if state.cfg.llm.base_url else ""
         return f"ℹ️ {safe_markdown(failures)} {texts['extractive'] if not failures else ''}"
     return f"{texts['speaks']}: **{safe_markdown(backend.model)}** ({backend.name})"
+
+
+def _changing(state: "State", request: gr.Request) -> str:
+    """That another model takes over, or that one should and did not."""
+    said = tongue(request)
+    line = f" · ⏳ {safe_markdown(says(state.switching, said)[:300])}" if state.switching else ""
+    return line + (f" · ⚠️ {safe_markdown(says(state.fell_back, said)[:500])}" if state.fell_back else "")
 
 
 def _missing(state: "State", backend: Backend | None, request: gr.Request) -> str:

@@ -9,7 +9,8 @@ import pytest
 from core.config import LlmConfig, load
 from tests.fixtures_vllm import free_port
 
-# Answers /health and /v1/models, leaves a grandchild behind, fails as an argument tells it; silent while a file exists.
+# Answers /health and /v1/models, leaves a grandchild behind, fails as an argument or a file of its model tells it; is
+# silent while a file exists.
 STAND_IN = """
 import http.server, os, subprocess, sys, time
 
@@ -24,7 +25,7 @@ class Health(http.server.BaseHTTPRequestHandler):
 def main():
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     print("INFO 11-21 00:50:05 [cpu_model_runner.py:68] Starting to load model tiny...", flush=True)
-    if "--fail" in sys.argv:
+    if "--fail" in sys.argv or os.path.exists(os.path.join(sys.argv[2], "fails")):
         sys.exit("OSError: [Errno 98] Address already in use")
     if "--hang" in sys.argv:
         time.sleep(600)

@@ -240,7 +240,7 @@ def test_adapters_are_loaded_swapped_and_unloaded_in_a_running_vllm(
 
     here = Replica(urls[0], "running", vllm_server.pid, time.time() - 60, 0, (), str(vllm_server.log_path))
     gone = replace(here, base_url=GONE[0])
-    rows = adapters.report(Status("tiny-lm", (here, gone)))["replicas"]
+    rows = adapters.report(Status("tiny-lm", (here, gone), 1))["replicas"]
     assert [row["adapters"] for row in rows] == [["one"], []]
     assert 60 <= rows[0]["up_s"] < 70
     assert "one" in "".join(rows[0]["log_tail"])  # vLLM logs that it was loaded
