@@ -179,6 +179,7 @@ class PromptsConfig(_Section):
     promoted: bool = True
     answer: str = "answer"
     answer_version: Annotated[int, Field(ge=0)] = 1
+    sources: Literal["question", "rules"] = "question"
     rewrite: str = "rewrite"
     rewrite_version: Annotated[int, Field(ge=0)] = 1
     variants: str = "variants"

@@ -26,6 +26,7 @@ _TAG = re.compile(r"</?([A-Za-z][A-Za-z_-]*)")
 _PARENT = re.compile(r"(?:([a-z][a-z0-9_-]{0,63})/)?v(\d{3,9})")
 _KEYS = {"parent", "notes", "variables"}
 _MOST_DEMOS = 32
+_SOURCES = "{sources}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,13 @@ class Prompt:
         """Its name and version, as they are written everywhere: "answer/v001"."""
         return f"{self.name}/v{self.version:03d}"
 
-    def render(self, language: str, values: Mapping[str, str], history: Sequence[Turn] = ()) -> "list[BaseMessage]":
+    def render(
+        self, language: str, values: Mapping[str, str], history: Sequence[Turn] = (), *, late: bool = False
+    ) -> "list[BaseMessage]":
         """The messages to send: system, a turn for each demonstration, the conversation so far, the question.
 
+        `late`: sources that end the system's part stand before the question instead, so that all before them is the
+        same from one question of a conversation to the next, and a server need not compute it again.
         A language without a section of its own is asked in English. No value and no turn can write an element that the
         prompt writes; `sources`, as `context.render` makes it, keeps those around its sources. Raises `PromptError` for
         missing values.
@@ -72,6 +77,8 @@ class Prompt:
             raise PromptError(f"prompt {self.name} v{self.version:03d} was given no {', '.join(sorted(missing))}")
         language = language if language in self.parts else "en"
         system, user = self.parts[language]
+        if late and system.endswith(_SOURCES):
+            system, user = system.removesuffix(_SOURCES).rstrip(), f"{_SOURCES}\n\n{user}"
         template = ChatPromptTemplate.from_messages(
             [("system", system), MessagesPlaceholder("history"), ("human", user)]
         )

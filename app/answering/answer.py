@@ -18,7 +18,7 @@ from app.answering.agreed import agreed, not_chosen, settings_of
 from app.answering.backend import Backend
 from app.answering.find import Scope, StepName, find
 from app.answering.packed import packed
-from app.answering.plan import Plan, checked, fitted, request
+from app.answering.plan import Plan, checked, fitted, recent, request
 from app.messages.texts import Tongue, version_notes
 from core.config import Config, LlmConfig
 from core.text import keywords, language, unfinished, well_formed
@@ -104,6 +104,7 @@ async def answer(
     clock = [("", time.perf_counter())]
     question, history = checked(question), [Turn(turn.role, well_formed(turn.content)) for turn in history]
     cfg, backend, manner = plan.cfg, plan.backend, plan.manner
+    sent = recent(history, backend)
     query, result, looked_up = question, Result([], Trace((Query(question),))), ""
     summed = await asyncio.to_thread(summary.named_document, question, [(index, where), *also])
     if summed is None:
@@ -115,8 +116,8 @@ async def answer(
                     query, result, looked_up = step.query, step.result, step.thoughts
     clock.append(("find", time.perf_counter()))
     indexes = {index.name: index} | {other.name: other for other, _ in also}
-    room = await asyncio.to_thread(fitted, cfg, backend, question, history, manner.instructions)
-    ask = partial(request, cfg, question, history=history, instructions=manner.instructions)
+    room = await asyncio.to_thread(fitted, cfg, backend, question, sent, manner.instructions)
+    ask = partial(request, cfg, question, history=sent, instructions=manner.instructions)
     if summed:
         sources, covered = await asyncio.to_thread(summary.passages, summed, room.context_tokens), 1.0
     else:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.answering.adapter import adapted
-from app.answering.backend import Backend, resolve
+from app.answering.backend import Backend, resolve, with_running
 from app.answering.promotions import settings_for
 from core.config import Config, RetrievalConfig
 from core.errors import CatalogError, ConfigError
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
 LONGEST_QUESTION = 8_000  # characters: a longer text is a document, and searching for it takes a core for minutes
-HISTORY_TURNS = 6  # of a conversation that a model is sent
+HISTORY_TURNS = 6  # of a conversation that a model is sent at least, where there are as many
+_LEAST_TURNS, _SHORT_CONTEXT, _LONG_CONTEXT = 4, 8192, 16384  # of fewer tokens; of at least so many
 _OPEN = {"answer": "answer-open", "answer_version": 0}  # the prompt that lets a model say what it knows itself
 _INSTRUCTED = {
-    "en": "Heed these instructions too, as far as they leave the rules and the sources above as they are:",
-    "zh": "在不违背上述规则和资料的前提下，同时遵守以下要求：",
+    "en": "Heed these instructions too, as far as they leave the rules above and the sources as they are:",
+    "zh": "在不违背上述规则和所给资料的前提下，同时遵守以下要求：",
 }
 
 
@@ -74,7 +75,7 @@ async def planned(cfg: Config, home: Path, manner: Manner = AS_CONFIGURED, backe
 
     Raises `ConfigError`, `PromptError` and `ModelError` where what was promoted or assigned cannot be used.
     """
-    cfg = await asyncio.to_thread(settings_for, cfg, home)
+    cfg = await asyncio.to_thread(lambda: settings_for(with_running(cfg), home))
     sections = {"llm": manner.llm, "retrieval": manner.retrieval, "prompts": _OPEN if manner.own_knowledge else {}}
     cfg = cfg.model_copy(
         update={name: getattr(cfg, name).model_copy(update=dict(told)) for name, told in sections.items() if told}
@@ -92,6 +93,18 @@ def checked(question: str) -> str:
     return well_formed(question)
 
 
+def recent(history: Sequence[Turn], backend: Backend) -> Sequence[Turn]:
+    """What of a conversation a model is sent: its last six to eleven turns.
+
+    Four to nine where its context is short, six to seventeen where it is long. The oldest ones go six, or twelve, at a
+    time: a window that moved with each question would begin otherwise each time, and a server would compute all anew.
+    """
+    context = (backend.endpoint.context if backend.endpoint else None) or _SHORT_CONTEXT
+    beyond = max(len(history) - (_LEAST_TURNS if context < _SHORT_CONTEXT else HISTORY_TURNS), 0)
+    step = 2 * HISTORY_TURNS if context >= _LONG_CONTEXT else HISTORY_TURNS
+    return history[beyond - beyond % step :]
+
+
 def request(
     cfg: Config, question: str, sources: str, history: Sequence[Turn] = (), instructions: str = ""
 ) -> "list[BaseMessage]":
@@ -101,7 +114,8 @@ def request(
     """
     prompt = load(Path(cfg.prompts.library), cfg.prompts.answer, cfg.prompts.answer_version)
     tongue = context.reply_language(question)
-    messages = prompt.render(tongue, {"sources": sources, "question": question}, history[-HISTORY_TURNS:])
+    values, late = {"sources": sources, "question": question}, cfg.prompts.sources == "question"
+    messages = prompt.render(tongue, values, history, late=late)
     if instructions:
         messages[0].content = f"{messages[0].text.rstrip()}\n\n{_INSTRUCTED[tongue]}\n{inert(instructions)}"
     return messages

@@ -27,6 +27,7 @@ from app.training.dataset_folder import Rows, alone, dataset_home, finished, wri
 from app.training.pairs import Example as Pair
 from app.training.pairs import Split, copies, fingerprint, held_texts, split
 from app.training.raft import Asked, Fence
+from app.training.shown import passages, words
 from app.training.votes import as_served, learnt, quoted_files, rated, read_votes, votes_file
 from core.config import Config
 from core.errors import DatasetError, EvalError
@@ -245,7 +246,7 @@ def _add_votes(given: Sequence[votes.Vote], sides: _Sides, fresh: "_Fresh", rows
 
     def side_of(prompt: Sequence[Message], file: str) -> str:
         side = sides.of_files((file, *quoted_files(prompt)))
-        said = squeeze(prompt[0].content) if side in ("train", "dev") else ""
+        said = squeeze(passages(prompt)) if side in ("train", "dev") else ""
         return "" if any(text in said for text in told) else side
 
     examples, preferences, left = learnt(given)
@@ -275,7 +276,7 @@ def _shown(path: str) -> str:
 
 def _said(messages: Sequence[Message]) -> str:
     """What the user says in a conversation, to compare it by."""
-    return squeeze("\n".join(message.content for message in messages if message.role == "user"))
+    return squeeze("\n".join(words(message) for message in messages if message.role == "user"))
 
 
 class _Fresh:
@@ -324,9 +325,10 @@ def _record(cfg: Config, request: Request, backend: Backend) -> dict[str, Any]:
         settings["unanswerable"] = request.unanswerable.name
         inputs[request.unanswerable.name] = _hash(request.unanswerable)
     prompt = load(Path(cfg.prompts.library), cfg.prompts.answer, cfg.prompts.answer_version)
+    shown = {"name": prompt.name, "version": prompt.version, "id": prompt.id, "sources": cfg.prompts.sources}
     record: dict[str, Any] = {
         "kind": "dataset", "name": request.name, "kb": request.kb, "seed": request.seed, "inputs": inputs,
-        "settings": settings, "prompt": {"name": prompt.name, "version": prompt.version, "id": prompt.id},
+        "settings": settings, "prompt": shown,
         "answers": backend.model,
     }  # fmt: skip
     room = [cfg.llm.max_tokens, backend.endpoint.context if backend.endpoint else None]

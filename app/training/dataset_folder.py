@@ -21,6 +21,7 @@ import filelock
 
 from app.measuring.golden import GoldenQuestion
 from app.training.review import SHEET, sheet
+from app.training.shown import question
 from core.errors import DatasetError
 from core.files import name_folder_whole, write_whole
 from core.text import language
@@ -140,7 +141,7 @@ def _described(rows: Rows) -> dict[str, Any]:
         "questions": len(rows.questions),
         "kinds": {side: _counted(example.kind for example in rows.examples[side]) for side in SIDES},
         "origins": {side: _counted(example.origin for example in rows.examples[side]) for side in SIDES},
-        "languages": _counted(language(e.prompt[-1].content) for side in SIDES for e in rows.examples[side]),
+        "languages": _counted(language(question(e.prompt)) for side in SIDES for e in rows.examples[side]),
         "tokens": {name: round(percentile(lengths, p)) for name, p in (("median", 0.5), ("p95", 0.95), ("most", 1.0))},
         "files": {side: sorted({e.file for e in rows.examples[side]} - {""}) for side in SIDES},
         "held_out": rows.held_out, "dev_files": rows.dev_files, "left_out": dict(sorted((+rows.left).items())),

@@ -19,6 +19,7 @@ from app.training.dataset_folder import Rows, alone, dataset_home, finished, wri
 from app.training.quantize import find, side_file
 from app.training.raft import supported
 from app.training.rewards import REWARDS, refused, sources_of
+from app.training.shown import question
 from core.config import Config, LlmConfig
 from core.errors import DatasetError
 from core.text import digest
@@ -129,7 +130,7 @@ def unfit(example: Example, answer: str) -> str:
     if refused(answer) != (example.kind == "refusal"):
         return "the teacher answers what is to be refused" if example.kind == "refusal" else "the teacher refuses"
     sources = sources_of([message.model_dump() for message in example.prompt])
-    if example.kind == "answer" and sources and not supported(answer, example.prompt[-1].content, sources):
+    if example.kind == "answer" and sources and not supported(answer, question(example.prompt), sources):
         return "the teacher's answer is not supported by what it cites"
     return ""
 

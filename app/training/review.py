@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
+from app.training.shown import passages, question
 from core.errors import DatasetError
 from core.files import write_whole
 from llm.examples import (
@@ -101,20 +102,20 @@ def sheet(
     for side, found in examples.items():
         lines += ["", f"## {side}"] if found else []
         for example in found:
-            asked, answer = _one_line(example.prompt[-1].content), _indented(example.answer)
+            asked, answer = _one_line(question(example.prompt)), _indented(example.answer)
             lines += ["", _head(example, example.kind), f"  - Question: {asked}", *_evidence(example)]
             lines += ["  - Answer:", "", *answer]
     for side, found in preferences.items():
         lines += ["", f"## Preferences of {side}"] if found else []
         for pair in found:
             better, worse = _indented(pair.chosen[0].content), _indented(pair.rejected[0].content)
-            lines += ["", _head(pair, "preference"), f"  - Question: {_one_line(pair.prompt[-1].content)}"]
+            lines += ["", _head(pair, "preference"), f"  - Question: {_one_line(question(pair.prompt))}"]
             lines += ["  - Better:", "", *better, "  - Worse:", "", *worse]
     for side, found in ratings.items():
         lines += ["", f"## Ratings of {side}"] if found else []
         for rating in found:
             lines += ["", _head(rating, "found good" if rating.label else "found bad")]
-            lines += [f"  - Question: {_one_line(rating.prompt[-1].content)}"]
+            lines += [f"  - Question: {_one_line(question(rating.prompt))}"]
             lines += ["  - Rated:", "", *_indented(rating.completion[0].content)]
     return "\n".join(lines) + "\n"
 
@@ -125,7 +126,7 @@ def _head(row: Example | Preference | Rating, kind: str) -> str:
 
 def _evidence(example: Example) -> Iterator[str]:
     """The sentence that each mark of the answer points to."""
-    bodies = {int(n): (path, body) for n, path, body in _SOURCE.findall(example.messages[0].content)}
+    bodies = {int(n): (path, body) for n, path, body in _SOURCE.findall(passages(example.prompt))}
     marks = spans(example.answer, {n: body for n, (_, body) in bodies.items()})
     for n in dict.fromkeys(n for _, _, numbers in marks for n in numbers):
         path, body = bodies[n]

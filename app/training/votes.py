@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from app.answering.answer import NO_ANSWER, NOT_COVERED
 from app.answering.plan import request
+from app.training.shown import passages, question, words
 from core.config import Config
 from core.errors import DatasetError
 from core.files import write_whole
@@ -33,7 +34,6 @@ FILE = "votes.jsonl"
 _LOCK_WAIT_S = 10.0
 _SOURCE = re.compile(r'<source n="(\d+)" path="([^"\n]*)"')  # as prompts.context.render writes it
 _BODY = re.compile(r'^<source n="(\d+)" path=[^\n]*>\n(.*?)\n</source>$', re.DOTALL | re.MULTILINE)
-_SOURCES = re.compile(r'^<source n="\d+" path=.*</source>$', re.DOTALL | re.MULTILINE)
 ROLES: dict[str, Literal["system", "user", "assistant"]] = {"system": "system", "human": "user", "ai": "assistant"}
 _Text = Annotated[str, StringConstraints(pattern=r"\S")]
 
@@ -183,11 +183,12 @@ def rated(votes: Iterable[Vote]) -> list[Rating]:
 
 def as_served(cfg: Config, prompt: tuple[Message, ...]) -> tuple[Message, ...]:
     """A prompt that was sent, as it would be sent today: the same sources and turns in the present answer prompt."""
-    sources = _SOURCES.search(prompt[0].content)
-    if sources is None or prompt[0].role != "system" or prompt[-1].role != "user":
+    sources = passages(prompt)
+    shown = any(words(message) != message.content.strip() for message in prompt[1:-1])  # in demonstrations
+    if not sources or shown or prompt[0].role != "system" or prompt[-1].role != "user":
         return prompt
     history = [Turn(m.role, m.content) for m in prompt[1:-1] if m.role != "system"]
-    return sent(request(cfg, prompt[-1].content, sources[0], history))
+    return sent(request(cfg, question(prompt), sources, history))
 
 
 def sent(messages: "Sequence[BaseMessage]") -> tuple[Message, ...]:

@@ -91,9 +91,14 @@ def rows_of(cfg: Config, name: str) -> dict[str, list[Example]]:
     return {side: read_examples(home_of(cfg, name) / f"{side}.jsonl") for side in ("train", "dev", "test")}
 
 
+def shown(example: Example) -> str:
+    """All that a model is shown before it answers."""
+    return "\n".join(message.content for message in example.prompt)
+
+
 def sources_of(example: Example) -> dict[int, tuple[str, str]]:
     """Number -> (path, text) of the passages in an example's prompt."""
-    return {int(n): (path, text) for n, path, text in HELD.findall(example.messages[0].content)}
+    return {int(n): (path, text) for n, path, text in HELD.findall(shown(example))}
 
 
 def model(stub: Stub, room: int | None = None) -> Backend:

@@ -65,6 +65,11 @@ class Call:
         return "\n".join(str(message["content"]) for message in self.body["messages"])
 
     @property
+    def question(self) -> str:
+        """The last message, without the passages in front of it."""
+        return str(self.body["messages"][-1]["content"]).rpartition("</source>\n\n")[2]
+
+    @property
     def varies(self) -> bool:
         """Whether the request asks for other wordings of a question."""
         return '{"queries":' in self.text

@@ -34,6 +34,23 @@ def test_the_answer_prompt_renders_to_system_history_and_question() -> None:
     assert "NO_ANSWER" in str(messages[0].content)
 
 
+def test_late_sources_stand_before_the_question_and_all_else_stays() -> None:
+    prompt = load(LIBRARY, "answer")
+    history = [Turn("user", "Hi"), Turn("assistant", "Hello")]
+    values = {"sources": '<source n="1">{braces} stay</source>', "question": "How {many}?"}
+    early, late = (prompt.render("en", values, history, late=late) for late in (False, True))
+    assert early[0].text == f"{late[0].text}\n\n{values['sources']}"
+    assert [m.text for m in late[1:]] == ["Hi", "Hello", f"{values['sources']}\n\nHow {{many}}?"]
+    other = prompt.render("en", values | {"sources": "others"}, history, late=True)
+    assert [m.text for m in other[:-1]] == [m.text for m in late[:-1]]  # what a server need not compute again
+
+
+def test_sources_that_a_prompt_has_elsewhere_stay_there(tmp_path: Path) -> None:
+    body = 'variables = ["question", "sources"]\n[en]\nsystem = "{sources} Be brief."\nuser = "{question}"\n'
+    messages = load(put(tmp_path, body), "greet").render("en", {"question": "?", "sources": "S"}, late=True)
+    assert [m.content for m in messages] == ["S Be brief.", "?"]
+
+
 def test_a_language_without_a_section_is_asked_in_english(tmp_path: Path) -> None:
     messages = load(put(tmp_path, BODY), "greet").render("fr", {"question": "?"})
     assert [m.content for m in messages] == ["Be brief.", "?"]

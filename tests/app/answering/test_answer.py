@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -68,8 +69,11 @@ def test_a_model_answers_from_numbered_sources(index: Index, cfg: Config, stub: 
     assert [(c.n, c.path, c.quote) for c in final.citations] == [(1, "leave.md", "Annual leave is 25 days.")]
     assert any("[8]" in note for note in final.notes)
     sent = stub.calls[-1].body
-    assert '<source n="1" path="leave.md"' in sent["messages"][0]["content"]
-    assert sent["messages"][-1] == {"content": "How many days of annual leave?", "role": "user"}
+    rules, asked = sent["messages"]
+    assert (rules["role"], asked["role"]) == ("system", "user")
+    assert "source n=" not in rules["content"]
+    assert asked["content"].startswith('<source n="1" path="leave.md"')
+    assert stub.calls[-1].question == "How many days of annual leave?"
     assert (sent["temperature"], sent["top_p"], sent["stream"]) == (cfg.llm.temperature, cfg.llm.top_p, True)
 
 
@@ -138,6 +142,33 @@ def test_a_follow_up_is_rewritten_by_the_model(index: Index, cfg: Config, stub: 
     assert done(stream).query == "What is the hotel limit for travel?"
     assert done(stream).sources[0].hit.path == "travel.md"
     assert [m["role"] for m in stub.answers()[-1].body["messages"]] == ["system", "user", "assistant", "user"]
+
+
+@pytest.mark.parametrize("most", [11, 17])
+def test_the_messages_of_a_conversation_begin_alike_from_one_question_to_the_next(
+    index: Index, cfg: Config, stub: Stub, most: int
+) -> None:
+    stub.rows = [{"id": MODEL, "max_model_len": 8192 if most == 11 else 32768}]
+    told, sent, lengths = asking(cfg, stub), [], []
+    history: list[Turn] = []
+    for n in range(10):
+        question = f"How many days of annual leave are there in year {n}?"
+        done(events(index, question, told, history))
+        sent.append([m["content"] for m in stub.answers()[-1].body["messages"]])
+        history += [Turn("user", question), Turn("assistant", f"Reply {n} [1].")]
+        lengths.append(len(sent[-1]) - 2)
+    short, long = [0, 2, 4, 6, 8, 10, 6, 8, 10, 6], [0, 2, 4, 6, 8, 10, 12, 14, 16, 6]
+    assert lengths == (short if most == 11 else long)  # turns that were sent: at least six, where there are as many
+    alike = [before[:-1] == after[: len(before) - 1] for before, after in pairwise(sent)]
+    assert alike == [lengths[n + 1] > lengths[n] for n in range(9)]
+
+
+def test_where_the_configuration_says_so_passages_stand_with_the_rules(index: Index, cfg: Config, stub: Stub) -> None:
+    cfg = cfg.model_copy(update={"prompts": cfg.prompts.model_copy(update={"sources": "rules"})})
+    done(events(index, "How many days of annual leave?", asking(cfg, stub)))
+    rules, asked = stub.calls[-1].body["messages"]
+    assert rules["content"].endswith("</source>")
+    assert asked["content"] == "How many days of annual leave?"
 
 
 def test_a_follow_up_without_a_model_searches_with_what_was_asked_before(index: Index, cfg: Config) -> None:

@@ -50,7 +50,7 @@ def notes(done: Any) -> str:
     return "\n".join(done.model_extra["ragstone"]["notes"])
 
 
-def test_system_messages_are_heeded_behind_the_rules_and_the_sources(client: openai.OpenAI, stub: Stub) -> None:
+def test_system_messages_are_heeded_behind_the_rules(client: openai.OpenAI, stub: Stub) -> None:
     said = [
         {"role": "system", "content": "Answer as a pirate."},
         {"role": "developer", "content": [{"type": "text", "text": "Name the page."}]},
@@ -58,8 +58,9 @@ def test_system_messages_are_heeded_behind_the_rules_and_the_sources(client: ope
     ]
     done = ask(client, said)
     system, user = stub.calls[0].body["messages"]
-    assert system["content"].index("</source>") < system["content"].index("Answer as a pirate.\n\nName the page.")
-    assert user["content"] == QUESTION
+    assert system["content"].index("Rules:") < system["content"].index("Answer as a pirate.\n\nName the page.")
+    assert user["content"].startswith('<source n="1"')
+    assert stub.calls[0].question == QUESTION
     assert done.model_extra["ragstone"]["citations"][0]["path"] == "products/lt-300-manual.pdf"
 
 
@@ -80,7 +81,7 @@ def test_a_system_message_behind_the_question_is_heeded_too(client: openai.OpenA
 def test_the_parts_of_a_content_are_read_as_lines(client: openai.OpenAI, stub: Stub) -> None:
     parts = [{"type": "text", "text": "Up to what turbidity"}, {"type": "text", "text": "does the LT-300 measure?"}]
     ask(client, [{"role": "user", "content": parts}])
-    assert stub.calls[0].body["messages"][-1]["content"] == "Up to what turbidity\ndoes the LT-300 measure?"
+    assert stub.calls[0].question == "Up to what turbidity\ndoes the LT-300 measure?"
 
 
 def test_what_says_nothing_is_no_turn_of_the_conversation(client: openai.OpenAI, stub: Stub) -> None:
@@ -89,7 +90,8 @@ def test_what_says_nothing_is_no_turn_of_the_conversation(client: openai.OpenAI,
         {"role": "user", "content": []}, {"role": "user", "content": QUESTION},
     ]  # fmt: skip
     ask(client, said)
-    assert [m["content"] for m in stub.calls[-1].body["messages"][1:]] == ["Hello", QUESTION]
+    assert [m["content"] for m in stub.calls[-1].body["messages"][1:-1]] == ["Hello"]
+    assert stub.calls[-1].question == QUESTION
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.testclient import TestClient
 
 from app.answering.backend import with_promoted, with_running
+from app.http.server import build
+from app.messages.errors_zh import says
 from app.running import model_server, switching
 from app.running.bases import State
 from core.config import load
@@ -79,6 +82,10 @@ def test_a_start_that_fails_falls_back_to_what_was_promoted_before(state: State,
     assert (state.vllm_status, state.failure, said[-1]) == ("", None, state.fell_back)
     assert [line.split(":")[0] for line in said if "loads" in line] == [f"vLLM loads {n!r}" for n in reversed(NAMES)]
     assert registry.promoted(tmp_path) == "three"
+    state.ready.set()
+    told = TestClient(build(state), base_url="http://127.0.0.1").get("/healthz")
+    assert (told.status_code, told.json()["status"], told.json()["model"]) == (200, "degraded", state.fell_back)
+    assert says(state.fell_back, "zh").startswith("'three' 没有启动成功，由之前启用的 'one' 回答：vLLM 出错：")
 
 
 def test_a_start_that_nothing_can_stand_in_for_says_why(state: State, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from app.measuring import golden
 from app.measuring.golden import squeeze
 from app.training import dataset_folder
 from app.training.dataset import Request, import_chats, run
+from app.training.shown import question
 from app.training.votes import Vote, add_vote, votes_file
 from core.config import Config, load
 from core.errors import CatalogError, ConfigError, DatasetError, ModelError
@@ -31,6 +32,7 @@ from tests.app.allowances import (
     index,
     rows_of,
     served,
+    shown,
     sources_of,
     stub,
     with_model,
@@ -79,11 +81,11 @@ def test_a_share_of_the_prompts_lacks_the_answer_and_is_refused(report: dict[str
     bare = [row for row in refused if row.origin == "golden"]
     assert {row.answer for row in refused} == {NO_ANSWER}
     assert len(bare) == round(0.2 * 17) + round(0.2 * 2) + round(0.2 * 5)  # of each side
-    assert sorted(row.prompt[-1].content for row in refused if row.origin == "unanswerable") == sorted(NONE)
+    assert sorted(question(row.prompt) for row in refused if row.origin == "unanswerable") == sorted(NONE)
     for row in bare:
         n = THINGS.index(row.file.removesuffix(".md"))
         assert sources_of(row)
-        assert fact(n) not in row.messages[0].content
+        assert fact(n) not in shown(row)
 
 
 def test_a_model_answers_from_the_right_passage_alone_and_its_mark_moves(cfg: Config, stub: Stub) -> None:
@@ -123,7 +125,7 @@ def test_no_passage_of_a_test_file_is_trained_on_nor_a_copy_of_one(cfg: Config, 
         }  # fmt: skip
         for row in (*rows["train"], *rows["dev"]):
             assert not {path for path, _ in sources_of(row).values()} & held
-            prompt = squeeze(row.messages[0].content)
+            prompt = squeeze(shown(row))
             assert not any(text in prompt for text in said)
         tested = {text for row in rows["test"] for text in sources_of(row).values()}
         assert tested
@@ -156,7 +158,7 @@ def test_a_sentence_of_a_test_file_that_stands_elsewhere_too_is_not_trained_on(
     held = [THINGS.index(path.removesuffix(".md")) for path in made["held_out"]]
     assert held
     for row in rows_of(cfg, "ring")["train"]:
-        assert not any(fact(n) in row.messages[0].content for n in held)
+        assert not any(fact(n) in shown(row) for n in held)
 
 
 def test_what_all_files_say_stays_out_of_training_without_taking_the_rest_along(
@@ -176,8 +178,8 @@ def test_what_all_files_say_stays_out_of_training_without_taking_the_rest_along(
     run(cfg, Request("kb", "common", without_gold=0))
     rows = rows_of(cfg, "common")
     assert (len(rows["train"]), len(rows["test"])) == (6, 2)
-    assert all(BOILERPLATE in row.messages[0].content for row in rows["test"])
-    assert not any(BOILERPLATE in row.messages[0].content for row in rows["train"])
+    assert all(BOILERPLATE in shown(row) for row in rows["test"])
+    assert not any(BOILERPLATE in shown(row) for row in rows["train"])
 
 
 # --- the folder ------------------------------------------------------------------------------------------------------
@@ -339,7 +341,7 @@ def test_votes_become_examples_and_preferences_on_the_side_of_all_files_they_quo
     for side in ("train", "dev", "test"):
         file = home_of(cfg, "all-voted") / f"preferences-{side}.jsonl"
         for pair in read_preferences(file) if file.exists() else ():
-            quoted = {path for _, path, _ in HELD.findall(pair.prompt[0].content)}
+            quoted = {path for _, path, _ in HELD.findall(pair.prompt[-1].content)}
             assert quoted <= held if side == "test" else not quoted & held
     assert made["left_out"]["a vote whose prompt quotes what is held out"] > 0
 

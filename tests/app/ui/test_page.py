@@ -183,7 +183,7 @@ def test_retry_asks_again_and_an_edited_question_is_asked_instead(ui: App, stub:
     seen.page.click(RETRY)
     expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("Second answer [1].", timeout=30_000)
     assert seen.finished().startswith("Second answer [1].")
-    assert [call.body["messages"][-1]["content"] for call in stub.answers()] == [QUESTION] * 2
+    assert [call.question for call in stub.answers()] == [QUESTION] * 2
     assert len(stub.answers()[1].body["messages"]) == 2  # the answer before it is no history
 
     stub.reply = Reply(("Third answer [1].",))
@@ -313,7 +313,7 @@ def test_a_hash_sign_offers_files_and_limits_the_question_to_one(ui: App, stub: 
     expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("By VPN", timeout=30_000)
     seen.finished()
     assert {text.split()[1] for text in cards(seen).values()} == {"it/vpn-and-accounts.md"}
-    assert stub.answers()[0].body["messages"][-1]["content"] == "How is the VPN reached?"
+    assert stub.answers()[0].question == "How is the VPN reached?"
 
 
 def test_the_keys_of_an_input_method_are_its_own(bare: App, visit: Visiting) -> None:
@@ -371,8 +371,9 @@ def test_a_follow_up_is_understood_from_what_was_said(ui: App, stub: Stub, visit
     _, rewrite, answer = stub.calls
     assert rewrite.rewrites
     assert QUESTION in rewrite.text
-    said = [(m["role"], m["content"]) for m in answer.body["messages"][1:]]
-    assert said == [("user", QUESTION), ("assistant", "It is `x[1]` < 1000 NTU [1]."), ("user", "And the LT-520?")]
+    said = [(m["role"], m["content"]) for m in answer.body["messages"][1:-1]]
+    assert said == [("user", QUESTION), ("assistant", "It is `x[1]` < 1000 NTU [1].")]
+    assert answer.question == "And the LT-520?"
 
 
 def test_a_model_that_fails_is_explained_and_the_passages_are_shown(ui: App, stub: Stub, visit: Visiting) -> None:
