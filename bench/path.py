@@ -15,6 +15,7 @@ A small model answers badly: what the table shows is what each step keeps and wh
 
 import argparse
 import asyncio
+import json
 import tempfile
 import time
 from collections.abc import Sequence
@@ -92,17 +93,24 @@ def made(cfg: Config, base: Path, steps: int, samples: int) -> dict[str, Made]:
     return models
 
 
-def answered(cfg: Config, model: Path, asked: Sequence[Asked]) -> dict[str, Any]:
-    """The questions answered by a model that vLLM serves."""
+def answered(cfg: Config, model: Path, asked: Sequence[Asked], layouts: Sequence[str] = ("",)) -> dict[str, Any]:
+    """The questions answered by a model that vLLM serves; by where passages stand (`prompts.sources`, "" as set)."""
     llm = cfg.llm.model_copy(update={"backend": "vllm", "vllm_model": str(model)})
-    cfg = cfg.model_copy(update={"llm": llm})
     index = Index.open(Path(cfg.app.data), _KB, Embedder(cfg.retrieval))
+    found: dict[str, Any] = {}
     with Server.start(llm, Path(cfg.app.data) / "logs" / "vllm.log", lambda line: None):
-        asyncio.run(_all(index, cfg, asked[:_AT_ONCE]))
-        started = time.monotonic()
-        answers = asyncio.run(_all(index, cfg, asked))
-        seconds = time.monotonic() - started
+        for layout in layouts:
+            prompts = cfg.prompts.model_copy(update={"sources": layout} if layout else {})
+            own = cfg.model_copy(update={"llm": llm, "prompts": prompts})
+            asyncio.run(_all(index, own, asked[:_AT_ONCE]))
+            started = time.monotonic()
+            answers = asyncio.run(_all(index, own, asked))
+            found[layout] = _shares(asked, answers, time.monotonic() - started)
     index.close()
+    return found
+
+
+def _shares(asked: Sequence[Asked], answers: Sequence[Answer], seconds: float) -> dict[str, Any]:
     rows = list(zip(asked, answers, strict=True))
     held = [any(plain(text) in plain(a.text) for text in each.expected) for each, a in rows]
     cited = [not set(each.paths).isdisjoint(c.path for c in a.citations) for each, a in rows]
@@ -135,24 +143,35 @@ def main() -> None:
     )
     parser.add_argument("--samples", type=int, default=16, help="rows that calibrate a quantized model (default 16)")
     parser.add_argument("--folder", help="what is made stays there, and a run that was stopped is gone on with")
+    parser.add_argument(
+        "--layouts", type=int, default=0, help="compare only both places of passages, by so many questions to the base"
+    )
     options = parser.parse_args()
     with (
         nullcontext(options.folder) if options.folder else tempfile.TemporaryDirectory(prefix="ragstone-bench-") as name
     ):
         flags = {
             "app.data": str(Path(name) / "data"), "retrieval.k": 3, "retrieval.variants": 0, "retrieval.neighbours": 0,
-            "llm.max_tokens": 64, "llm.temperature": 0.0, "llm.vllm_build": "cpu", "llm.vllm_max_model_len": 2048,
+            "llm.max_tokens": 64,
+            "llm.timeout_s": 1200.0, "llm.temperature": 0.0, "llm.vllm_build": "cpu", "llm.vllm_max_model_len": 2048,
             "llm.vllm_cpu_kv_gb": 1, "llm.compressor_env": ".compressor",
         }  # fmt: skip
         cfg = load(flags=flags, environ={}).config
         asked = handbook(cfg)
+        if options.layouts:
+            base = options.model or pretrained(Path(name) / "base")
+            some = asked[:: max(len(asked) // options.layouts, 1)][: options.layouts]
+            layouts = answered(cfg, base, some, ("question", "rules"))
+            print(json.dumps(layouts, indent=1))
+            merge("path", {"layouts": layouts | {"questions": len(some)}})
+            return
         models = made(cfg, options.model or pretrained(Path(name) / "base"), options.steps, options.samples)
         rows: dict[str, Any] = {}
         columns = ("model", "MB", "perplexity", "held", "cited", "refused", "requests/s", "parity")
         print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
         for label, model in models.items():
             size = {"megabytes": round(weight_bytes(model.folder) / 1e6, 1), "perplexity": round(model.perplexity, 3)}
-            rows[label] = size | answered(cfg, model.folder, asked) | {"parity": model.parity}
+            rows[label] = size | answered(cfg, model.folder, asked)[""] | {"parity": model.parity}
             print(f"| {label} | {' | '.join(str(value) for value in rows[label].values())} |", flush=True)
     merge("path", rows | {"steps": options.steps, "questions": len(asked), "environment": environment(_PACKAGES)})
 

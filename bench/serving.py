@@ -76,6 +76,12 @@ def configured(folder: Path, model: Path, port: int, **more: Any) -> Config:
     return load(flags=flags | more).config
 
 
+def indexed(data: Path) -> None:
+    """Index the sample handbook in a data folder."""
+    argv = [_RAGSTONE, "index", "examples/handbook", "--kb", _KB]
+    subprocess.run(argv, env=os.environ | {"RAGSTONE_DATA": str(data)}, cwd=_ROOT, check=True)
+
+
 def messages(cfg: Config, asked: Sequence[str]) -> list[list[dict[str, str]]]:
     """What the app sends for each question, while its vLLM answers."""
     index = Index.open(Path(cfg.app.data), _KB, Embedder(cfg.retrieval))
@@ -270,8 +276,7 @@ def main() -> None:
         folder = Path(name)
         model = build(folder / _MODEL, _REPLY, layers=options.layers, hidden=options.hidden)
         cfg = configured(folder, model, free_port())
-        argv = [_RAGSTONE, "index", "examples/handbook", "--kb", _KB]
-        subprocess.run(argv, env=os.environ | {"RAGSTONE_DATA": cfg.app.data}, cwd=_ROOT, check=True)
+        indexed(Path(cfg.app.data))
         measures: dict[str, Callable[[], dict[str, Any]]] = {
             "app": lambda: {made: through_the_app(cfg, folder / "app.log", levels, options.seconds, options.rounds)},
             "engine": lambda: _engine(folder, cfg, options.seconds, options.rounds),
