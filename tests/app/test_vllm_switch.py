@@ -6,8 +6,8 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import openai
 import psutil
 import pytest
 
@@ -17,6 +17,9 @@ from tests.app.app_process import running
 from tests.fixtures_vllm import free_port
 from tests.llm.test_serve import wait_for
 from tests.tiny_lm import REPLIES, build
+
+if TYPE_CHECKING:
+    import openai
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
@@ -35,7 +38,7 @@ class Heard:
     finish: str
 
 
-def hear(client: openai.OpenAI) -> Heard:
+def hear(client: "openai.OpenAI") -> Heard:
     began, text, model, finish = time.monotonic(), "", "", ""
     stream = client.chat.completions.create(
         model="handbook", messages=[{"role": "user", "content": _ENDLESS}], stream=True
@@ -48,6 +51,8 @@ def hear(client: openai.OpenAI) -> Heard:
 
 
 def test_no_chat_is_dropped_while_another_model_takes_over(vllm_cfg: LlmConfig, handbook: Path, tmp_path: Path) -> None:
+    import openai
+
     data = tmp_path / "data"
     shutil.copytree(handbook, data)
     for name in ("one", "two"):
