@@ -15,7 +15,7 @@ from app.answering.answer import Done, Event, Found, Step, Text, answer
 from app.answering.find import lookup
 from app.answering.plan import Manner, in_steps, planned
 from app.answering.prepared import prepared
-from app.keeping import choosing
+from app.keeping import choosing, correcting, naming
 from app.keeping.index import Progress, Report, quiet, run
 from core.config import Config, load
 from core.types import Answer, Hit, SearchMode, Turn
@@ -132,6 +132,27 @@ class KnowledgeBase:
         """Read these pages of a PDF (from 1) by OCR instead of by their own text; without any, as they are again."""
         named = choosing.found(self.index, path)
         return choosing.read_by_ocr(self.index, named, pages, self.config.ingest, progress)
+
+    def tag(self, *paths: str, add: Sequence[str] = (), remove: Sequence[str] = ()) -> Report:
+        """Add tags to those that files have, by their paths, and take others away. They stay when files change."""
+        more, less = (naming.tags_of("\n".join(tags)) for tags in (add, remove))
+        return naming.tag(
+            self.index, [choosing.found(self.index, path) for path in paths], more, less, self.config.ingest
+        )
+
+    def label(self, path: str, *, tags: Sequence[str] | None = None, date: str | None = None) -> Report:
+        """Give a file these tags and this date (a day, a month or a year); None is what it says of itself."""
+        kept = None if tags is None else naming.tags_of("\n".join(tags))
+        day = None if date is None else naming.date_of(date)
+        return naming.name(self.index, [choosing.found(self.index, path)], kept, day, self.config.ingest)
+
+    def correct(self, chunk_id: int, text: str) -> Report:
+        """Have a passage say `text` instead, in place of what was read wrongly, also when its file is read again."""
+        return correcting.correct(self.index, chunk_id, text, self.config.ingest)
+
+    def take_back(self, path: str, number: int | None = None) -> Report:
+        """Read a file without its correction of that number (from 1), or without any."""
+        return correcting.take_back(self.index, choosing.found(self.index, path), number, self.config.ingest)
 
     def search(
         self,

@@ -3,7 +3,8 @@
 All are frozen; offsets are character positions in `Document.text`, pages count from 1.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -64,10 +65,32 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Correction:
+    """What was read wrongly: the text `was`, where `before` stands in front of it, is read as `now`."""
+
+    before: str
+    was: str
+    now: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What somebody chose for one file: that it is left out, which of its pages are read by OCR, what of it is
+    corrected, in this order; `tags` and `date` in the place of what it says of itself, None for that.
+    """
+
+    left_out: bool = False
+    ocr_pages: tuple[int, ...] = ()
+    tags: tuple[str, ...] | None = None
+    date: str | None = None
+    corrections: tuple[Correction, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class FileEntry:
     """A file as scanned. `path` is relative to the folder, with `/`; `seen_ns` is when the stat was taken.
 
-    `ocr_pages`: the pages that somebody chose to have read by OCR.
+    `ocr_pages`: the pages that somebody chose to have read by OCR; `corrections`: of what is read.
     """
 
     path: str
@@ -77,14 +100,12 @@ class FileEntry:
     seen_ns: int
     hash: str = ""
     ocr_pages: tuple[int, ...] = ()
+    corrections: tuple[Correction, ...] = ()
 
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What somebody chose for one file: that it is left out, or which of its pages are read by OCR."""
-
-    left_out: bool = False
-    ocr_pages: tuple[int, ...] = ()
+    def as_chosen(self, choices: Mapping[str, Choice]) -> "FileEntry":
+        """The same, to be read as was chosen for it, by path."""
+        chosen = choices.get(self.path)
+        return replace(self, ocr_pages=chosen.ocr_pages, corrections=chosen.corrections) if chosen else self
 
 
 class KnownFile(NamedTuple):
@@ -136,7 +157,8 @@ class FileError:
 class Card:
     """The report card of a file that was read; `seconds` is the time that reading it took.
 
-    `stale` says why the file as it is now cannot be read, where what it said before still answers.
+    `stale` says why the file as it is now cannot be read, where what it said before still answers. `tags` and `date`
+    are those that somebody chose, else what the file says of itself.
     """
 
     path: str
@@ -152,6 +174,8 @@ class Card:
     notes: tuple[str, ...] = ()
     stale: str = ""
     folder: str = ""
+    tags: tuple[str, ...] = ()
+    date: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +183,7 @@ class Hit:
     """A chunk found by a search, best first. Scores: higher is better; ranks count from 1.
 
     `stale` says why its file as it is now cannot be read; `older` and `newer` are near-identical documents, by path.
-    `kb` is the knowledge base, where an answer rests on it.
+    `kb` is the knowledge base, where an answer rests on it. `corrected`: somebody changed what was read of it.
     """
 
     rank: int
@@ -186,6 +210,7 @@ class Hit:
     older: tuple[str, ...] = ()
     newer: tuple[str, ...] = ()
     kb: str = ""
+    corrected: bool = False
 
 
 @dataclass(frozen=True, slots=True)

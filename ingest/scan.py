@@ -96,10 +96,8 @@ def plan(
         gone = [file for file in gone if file.path not in never_came]
         result.failed += before.failed
         result.skipped += before.skipped
-    pages = {path: choice.ocr_pages for path, choice in past.choices.items() if choice.ocr_pages}
-    if pages:
-        differing = [(old, replace(entry, ocr_pages=pages.get(entry.path, ()))) for old, entry in differing]
-        new = [replace(entry, ocr_pages=pages.get(entry.path, ())) for entry in new]
+    differing = [(old, entry.as_chosen(past.choices)) for old, entry in differing]
+    new = [entry.as_chosen(past.choices) for entry in new]
     differing = [(old, entry) for old, entry in differing if not _still_fails(entry, past.failures, result)]
     new = [entry for entry in new if not _still_fails(entry, past.failures, result)]
     for old, entry in differing:

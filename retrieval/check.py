@@ -45,9 +45,10 @@ def problems_from_elsewhere(file: Path) -> list[str]:
 
 
 _KINDS = {"INTEGER": ("integer",), "REAL": ("real", "integer"), "TEXT": ("text",), "BLOB": ("blob",)}
-_LISTS = ("headings", "empty_pages", "ocr_pages", "notes", "tags")  # columns of JSON
+_LISTS = ("headings", "empty_pages", "ocr_pages", "notes", "tags", "corrections")  # columns of JSON
 _NUMBERS = ("generation", "chunks", "blind_chunks", "dimension", "vectors_saved", "log_starts")  # in `meta`
 _OUTSIDE = "path = '' OR path LIKE '/%' OR '/' || path || '/' LIKE '%/../%'"
+_DAYS = ("[0-9][0-9][0-9][0-9]", "[0-9][0-9][0-9][0-9]-[0-9][0-9]", "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]")
 _WRONG = (  # what is counted, in which table, and where it is wrong
     ("paths do not lie in their folder", "documents", _OUTSIDE),
     ("paths do not lie in their folder", "failures", _OUTSIDE),
@@ -55,6 +56,12 @@ _WRONG = (  # what is counted, in which table, and where it is wrong
     ("paths do not lie in their folder", "left_out", _OUTSIDE),
     ("pages are no numbers", "choices", """json_valid(ocr_pages) AND EXISTS(
      SELECT 1 FROM json_each(ocr_pages) page WHERE page.type != 'integer' OR page.value < 1)"""),
+    ("corrections are none", "choices", """json_valid(corrections) AND EXISTS(
+     SELECT 1 FROM json_each(corrections) one WHERE one.type != 'array' OR json_array_length(one.value) != 3
+     OR EXISTS(SELECT 1 FROM json_each(one.value) part WHERE part.type != 'text'))"""),
+    ("tags are no texts", "choices", """tags IS NOT NULL AND json_valid(tags) AND EXISTS(
+     SELECT 1 FROM json_each(tags) tag WHERE tag.type != 'text')"""),
+    ("dates are none", "choices", f"date != '' AND {' AND '.join(f'date NOT GLOB {day!r}' for day in _DAYS)}"),
     ("folders have no absolute path", "folders",
      "path != '' AND ((path NOT LIKE '/%' AND path NOT LIKE 's3://_%') OR path || '/' LIKE '%/../%')"),
     ("vectors have another length", "embeddings",
@@ -75,7 +82,8 @@ def _values(db: sqlite3.Connection) -> list[str]:
             wrong.append((f"values of {column} are of another kind", table,
                           f'typeof("{column}") NOT IN ({", ".join(map(repr, kinds))})'))  # fmt: skip
             if column in _LISTS:
-                is_none = f"CASE WHEN json_valid({column}) THEN json_type({column}) != 'array' ELSE 1 END"
+                is_none = f"""CASE WHEN {column} IS NULL THEN 0 WHEN json_valid({column})
+                              THEN json_type({column}) != 'array' ELSE 1 END"""
                 wrong.append((f"values of {column} are no lists", table, is_none))
     counted = ((text, table, db.execute(f"SELECT count(*) FROM {table} WHERE {where}").fetchone()[0])
                for text, table, where in wrong)  # fmt: skip

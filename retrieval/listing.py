@@ -1,11 +1,11 @@
 """What the catalog says of documents: which there are, what was read of them, which could not be read."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from core.types import Card, Choice, FileError, KnownFailure, KnownFile
+from core.types import Card, Choice, Correction, FileError, KnownFailure, KnownFile
 from retrieval.rows import Rows
 
 FileState = Literal["all", "failed", "stale", "notes", "left_out"]
@@ -19,7 +19,30 @@ _ALL = 1 << 40  # files
 _LISTED = """SELECT d.id, f.path, d.path, d.title, d.hash, d.indexed_at
     FROM folders f JOIN documents d ON d.folder_id = f.id"""
 _CARD = """d.path, language, characters, chunks, pages, empty_pages, ocr_pages, tables, encoding, seconds, notes, stale,
-    f.path FROM documents d JOIN folders f ON f.id = d.folder_id"""
+    tags, date, f.path FROM documents d JOIN folders f ON f.id = d.folder_id"""
+
+
+CHOSEN = "left_out, ocr_pages, tags, date, corrections"  # the columns of what was chosen for a file
+
+
+def choice_of(row: Sequence[Any]) -> Choice:
+    """What was chosen for a file, from its columns."""
+    left_out, pages, tags, date, corrections = row
+    own = None if tags is None else tuple(json.loads(tags))
+    return Choice(
+        bool(left_out),
+        tuple(json.loads(pages)),
+        own,
+        date,
+        tuple(Correction(*each) for each in json.loads(corrections)),
+    )
+
+
+def choice_row(choice: Choice) -> list[Any]:
+    """The columns of what was chosen for a file; JSON in ASCII, which either home takes as it is."""
+    corrections = [[each.before, each.was, each.now] for each in choice.corrections]
+    tags = None if choice.tags is None else json.dumps(choice.tags)
+    return [int(choice.left_out), json.dumps(choice.ocr_pages), tags, choice.date, json.dumps(corrections)]
 
 
 class Listed(NamedTuple):
@@ -85,11 +108,11 @@ class Listing(Rows):
             return self._left_out(name, first, count)
         columns = "language, characters, chunks, pages, empty_pages, ocr_pages, tables, encoding, seconds, notes, stale"
         sql = f"""FROM (
-            SELECT f.path AS folder, d.path AS path, d.id AS id, {columns}, x.error AS error, x.hint AS hint
+            SELECT f.path AS folder, d.path AS path, d.id AS id, {columns}, tags, date, x.error AS error, x.hint AS hint
             FROM documents d JOIN folders f ON f.id = d.folder_id
             LEFT JOIN failures x ON x.folder_id = d.folder_id AND x.path = d.path
             UNION ALL
-            SELECT f.path, x.path, NULL, '', 0, 0, NULL, '[]', '[]', 0, NULL, 0, '[]', '', x.error, x.hint
+            SELECT f.path, x.path, NULL, '', 0, 0, NULL, '[]', '[]', 0, NULL, 0, '[]', '', '[]', '', x.error, x.hint
             FROM failures x JOIN folders f ON f.id = x.folder_id
             WHERE NOT EXISTS (SELECT 1 FROM documents d WHERE d.folder_id = x.folder_id AND d.path = x.path))
             WHERE ({_WHERE[state]}) AND {self._finds}(lower(path), lower(?)) > 0"""
@@ -118,10 +141,8 @@ class Listing(Rows):
 
     def choices(self, folder: str) -> dict[str, Choice]:
         """What people chose for files of a folder, by path."""
-        sql = """SELECT x.path, left_out, ocr_pages FROM choices x JOIN folders f ON f.id = x.folder_id
-                 WHERE f.path = ?"""
-        rows = self._rows(sql, [folder])
-        return {path: Choice(bool(left_out), tuple(json.loads(pages))) for path, left_out, pages in rows}
+        sql = f"SELECT x.path, {CHOSEN} FROM choices x JOIN folders f ON f.id = x.folder_id WHERE f.path = ?"
+        return {path: choice_of(row) for path, *row in self._rows(sql, [folder])}
 
     def known_files(self, folder: str, below: str = "") -> Iterator[KnownFile]:
         """The files of a folder, by its absolute path, that are or lie below a path in it; in order of path."""
@@ -159,10 +180,10 @@ class Listing(Rows):
 
 
 def _card(row: tuple[Any, ...]) -> Card:
-    path, tongue, characters, chunks, pages, empty, ocr, tables, encoding, seconds, notes, stale, folder = row
+    path, tongue, characters, chunks, pages, empty, ocr, tables, encoding, seconds, notes, stale, *named, folder = row
     return Card(
         path, tongue, characters, chunks, pages, tuple(json.loads(empty)), tuple(json.loads(ocr)), tables, encoding,
-        seconds, tuple(json.loads(notes)), stale, folder,
+        seconds, tuple(json.loads(notes)), stale, folder, tuple(json.loads(named[0])), named[1],
     )  # fmt: skip
 
 

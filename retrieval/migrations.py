@@ -29,9 +29,17 @@ def _choices(db: Connection) -> None:
     db.execute(LEFT_OUT)
 
 
+def _more_choices(db: Connection) -> None:
+    """Up to 5, tags, dates and corrections could not be chosen."""
+    db.execute("ALTER TABLE choices RENAME TO older")
+    db.execute(CHOICES)
+    db.execute("INSERT INTO choices SELECT folder_id, path, left_out, ocr_pages, NULL, NULL, '[]' FROM older")
+    db.execute("DROP TABLE older")
+
+
 # The step from each number to the next. A step writes tables as SCHEMA has them: where ALTER TABLE would leave another
 # text in sqlite_master, it makes a new table, copies the rows, drops the old one and renames the new one.
-STEPS: dict[int, Callable[[Connection], None]] = {3: _number_in_the_file, 4: _choices}
+STEPS: dict[int, Callable[[Connection], None]] = {3: _number_in_the_file, 4: _choices, 5: _more_choices}
 
 
 def upgrade(home: Path, generation: str) -> None:

@@ -10,8 +10,9 @@ from retrieval.listing import Listing
 from retrieval.transaction import DAMAGED
 
 _HIT_COLUMNS = """c.id, f.path, d.path, d.title, c.page, c.headings, c.start, c."end", c.text, c.language, c.ordinal,
-    d.id, c.tokens, d.stale
-    FROM chunks c JOIN documents d ON d.id = c.document_id JOIN folders f ON f.id = d.folder_id"""
+    d.id, c.tokens, d.stale, x.corrections
+    FROM chunks c JOIN documents d ON d.id = c.document_id JOIN folders f ON f.id = d.folder_id
+    LEFT JOIN choices x ON x.folder_id = d.folder_id AND x.path = d.path"""
 _ALL = 1 << 40  # behind the last chunk of any document
 
 
@@ -195,10 +196,13 @@ class Reading(Listing):
 
 
 def _hit(row: tuple[Any, ...]) -> Hit:
-    (chunk_id, folder, path, title, page, headings, start, end, text, language, ordinal, document_id, tokens, stale) = (
-        row
-    )
+    *whence, headings, start, end, text, language, ordinal, document_id, tokens, stale, corrections = row
+    changed = {
+        line.strip()
+        for _, was, now in json.loads(corrections or "[]")
+        for line in {*now.split("\n")} - {*was.split("\n")}
+    }
     return Hit(
-        0, 0.0, chunk_id, folder, path, title, page, tuple(json.loads(headings)), start, end, text, language, ordinal,
-        document_id, tokens, stale,
+        0, 0.0, *whence, tuple(json.loads(headings)), start, end, text, language, ordinal, document_id, tokens, stale,
+        corrected=any(line and line in text for line in changed),
     )  # fmt: skip

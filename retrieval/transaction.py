@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from core.types import Choice, Chunk, Document, FileEntry, FileError
+from retrieval.listing import choice_row
 from retrieval.minhash import bands
 
-SCHEMA_VERSION = 5  # kept as SQLite's user_version; a change of SCHEMA is a new number, and a step in migrations.py
+SCHEMA_VERSION = 6  # kept as SQLite's user_version; a change of SCHEMA is a new number, and a step in migrations.py
 CHOICES = """CREATE TABLE choices(
     folder_id INTEGER NOT NULL REFERENCES folders, path TEXT NOT NULL, left_out INTEGER NOT NULL,
-    ocr_pages TEXT NOT NULL, PRIMARY KEY(folder_id, path))"""  # what people chose for single files
+    ocr_pages TEXT NOT NULL, tags TEXT, date TEXT, corrections TEXT NOT NULL,
+    PRIMARY KEY(folder_id, path))"""  # what people chose for single files
 LEFT_OUT = """CREATE TABLE left_out(
     folder_id INTEGER NOT NULL REFERENCES folders, path TEXT NOT NULL, error TEXT NOT NULL, hint TEXT NOT NULL,
     PRIMARY KEY(folder_id, path))"""  # which files the last run left out
@@ -148,6 +150,9 @@ class Transaction:
         if old := found.fetchone():
             self.remove(old[0])
         self.insert(document_row(folder_id, new, reader), chunk_rows(new))
+        found = self.db.execute("SELECT tags, date FROM choices WHERE folder_id = ? AND path = ?", [folder_id, path])
+        for tags, date in found.fetchall():
+            self._name(folder_id, path, tags, date)
         self._forget_failure(folder_id, path)
 
     def insert(self, document: Mapping[str, Any], chunks: Sequence[ChunkRow]) -> None:
@@ -231,11 +236,22 @@ class Transaction:
             )
 
     def choose(self, folder_id: int, path: str, choice: Choice) -> None:
-        """Keep what somebody chose for a file; the next run does by it. A choice of nothing is forgotten."""
+        """Keep what somebody chose for a file; the next run does by it. A choice of nothing is forgotten.
+
+        Tags and date hold at once; what the file says of itself in their place, once it was read again.
+        """
         self.db.execute("DELETE FROM choices WHERE folder_id = ? AND path = ?", [folder_id, path])
         if choice != Choice():
-            row = [folder_id, path, int(choice.left_out), json.dumps(choice.ocr_pages)]
-            self.db.execute("INSERT INTO choices VALUES (?,?,?,?)", row)
+            row = choice_row(choice)
+            self.db.execute("INSERT INTO choices VALUES (?,?,?,?,?,?,?)", [folder_id, path, *row])
+            self._name(folder_id, path, row[2], row[3])
+
+    def _name(self, folder_id: int, path: str, tags: str | None, date: str | None) -> None:
+        """Give a document the tags, as JSON, and the date that somebody chose for it."""
+        self.db.execute(
+            "UPDATE documents SET tags = coalesce(?, tags), date = coalesce(?, date) WHERE folder_id = ? AND path = ?",
+            [tags, date, folder_id, path],
+        )
 
     def leave_out(self, folder_id: int, files: Sequence[FileError]) -> None:
         """Keep which files of a folder were left out, and why, in the place of what was kept of it."""

@@ -1,4 +1,4 @@
-"""The commands by which somebody chooses for single files: leave-out, take-in, ocr."""
+"""The commands by which somebody chooses for single files: leave-out, take-in, ocr, tag, corrections."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +9,7 @@ from rich.markup import escape
 from app.commands.index_report import show_report
 from app.commands.shell import EXIT_CODES
 from app.commands.terminal import AsJson, Kb, noted, opened, out, print_json, progress_bars
+from core.errors import ConfigError
 
 if TYPE_CHECKING:
     from app.keeping.index import Progress, Report
@@ -51,6 +52,63 @@ def ocr(
         ctx, kb, "file.ocr", [path], as_json,
         lambda index, files, cfg, progress: choosing.read_by_ocr(index, files[0], wanted, cfg, progress),
     )  # fmt: skip
+
+
+@choose.command(epilog=EXIT_CODES)
+def tag(
+    ctx: typer.Context,
+    paths: Paths,
+    add: Annotated[str, typer.Option("--add", help='Tags that they are given: "travel, 2025".')] = "",
+    remove: Annotated[str, typer.Option("--remove", help="Tags that are taken away.")] = "",
+    date: Annotated[str | None, typer.Option("--date", help="A day, month or year; empty: none.")] = None,
+    own: Annotated[bool, typer.Option("--own", help="The tags and the date that the files give themselves.")] = False,
+    kb: Kb = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give files tags and a date, by which a search can be limited; kept when they are read again."""
+    from app.keeping import naming
+
+    if own == bool(add or remove or date is not None):
+        raise ConfigError("`ragstone tag` was not told what to do", "give --add, --remove or --date, or else --own")
+    more, less = naming.tags_of(add), naming.tags_of(remove)
+    day = None if date is None else naming.date_of(date)
+
+    def work(index: "Index", files: list[tuple[str, str]], cfg: "IngestConfig", progress: "Progress") -> "Report":
+        if own:
+            return naming.name(index, files, None, None, cfg, progress)
+        return naming.tag(index, files, more, less, cfg, progress, day=day)
+
+    _choose(ctx, kb, "file.tag", paths, as_json, work)
+
+
+@choose.command(epilog=EXIT_CODES)
+def corrections(
+    ctx: typer.Context,
+    path: Annotated[str, typer.Argument(help="A file, as `ragstone files` names it.")],
+    take_back: Annotated[str, typer.Option("--take-back", help='The number of one, or "all".')] = "",
+    kb: Kb = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what was corrected of a file on the page, or go back to what is read of it."""
+    from app.keeping import choosing, correcting
+
+    if take_back:
+        if take_back != "all" and not take_back.isdecimal():
+            raise ConfigError(f"{take_back!r} is no number of a correction", 'give its number, or "all"')
+        number = None if take_back == "all" else int(take_back)
+        _choose(
+            ctx, kb, "file.take_back", [path], as_json,
+            lambda index, files, cfg, progress: correcting.take_back(index, files[0], number, cfg, progress),
+        )  # fmt: skip
+        return
+    with opened(ctx.obj, kb) as index:
+        found = correcting.corrections_of(index, choosing.found(index, path))
+    if as_json:
+        print_json({"corrections": [{"was": each.was, "now": each.now} for each in found]})
+        return
+    for number, each in enumerate(found, start=1):
+        out.print(f"{number}. {escape(each.was.strip())}\n   → {escape(each.now.strip())}", highlight=False)
+    out.print(f"{len(found)} corrections", highlight=False)
 
 
 def _choose(

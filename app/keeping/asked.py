@@ -51,7 +51,9 @@ def of_file(number: int, folder: Path, entry: FileEntry, cfg: IngestConfig, sent
         data = await asyncio.to_thread(load_file, folder / entry.path, cfg)
         content = content_hash(data)
         name = Path(entry.path).name.encode("utf-8", "replace").decode()
-        return {"cfg": sent, "name": name, "data": data, "ocr_pages": list(entry.ocr_pages)}
+        corrections = [[each.before, each.was, each.now] for each in entry.corrections]
+        told = {"ocr_pages": list(entry.ocr_pages), "corrections": corrections}
+        return {"cfg": sent, "name": name, "data": data} | told
 
     def answered(reply: dict[str, Any]) -> Work | FileError:
         if "failed" not in reply:

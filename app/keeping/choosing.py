@@ -5,7 +5,8 @@ with a file that is moved, and all of it with the knowledge base into a backup a
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from app.keeping.index import Progress, Report, chunker, quiet, sync
 from core.config import IngestConfig
@@ -40,31 +41,31 @@ def found(index: Index, name: str) -> Named:
 
 def leave_out(index: Index, chosen: Iterable[Named], cfg: IngestConfig, progress: Progress = quiet) -> Report:
     """Take files out of a knowledge base, and have no run read them until they are taken in again."""
-    by_folder = _by_folder(chosen)
+    folders = by_folder(chosen)
     index.check_writable(index.embedder, chunker(cfg))
     with index.writing() as catalog, catalog.transaction() as write:
-        for folder, paths in by_folder.items():
+        for folder, paths in folders.items():
             folder_id, known = catalog.folder_id(folder), catalog.choices(folder)
             for path in paths:
-                write.choose(folder_id, path, Choice(True, known.get(path, Choice()).ocr_pages))
+                write.choose(folder_id, path, replace(known.get(path, Choice()), left_out=True))
             write.read_again(folder_id, paths)
-    return _synced(index, by_folder, cfg, progress)
+    return synced(index, folders, cfg, progress)
 
 
 def take_in(index: Index, chosen: Iterable[Named], cfg: IngestConfig, progress: Progress = quiet) -> Report:
     """Read files that were left out by choice. Raises `CatalogError` for one that nobody chose to leave out."""
-    by_folder = _by_folder(chosen)
+    folders = by_folder(chosen)
     index.check_writable(index.embedder, chunker(cfg))
     with index.writing() as catalog, catalog.transaction() as write:
-        for folder, paths in by_folder.items():
+        for folder, paths in folders.items():
             known, why = catalog.choices(folder), {file.path: file for file in catalog.left_out(folder)}
             for path in paths:
                 if not known.get(path, Choice()).left_out:
                     told = why.get(path)
                     hint = f"{told.error}: {told.hint}" if told else "it is read as its folder is"
                     raise CatalogError(f"{path!r} was not left out by choice", hint)
-                write.choose(catalog.folder_id(folder), path, Choice(False, known[path].ocr_pages))
-    return _synced(index, by_folder, cfg, progress)
+                write.choose(catalog.folder_id(folder), path, replace(known[path], left_out=False))
+    return synced(index, folders, cfg, progress)
 
 
 def read_by_ocr(
@@ -88,9 +89,9 @@ def read_by_ocr(
     index.check_writable(index.embedder, chunker(cfg))
     with index.writing() as catalog, catalog.transaction() as write:
         folder_id, known = catalog.folder_id(folder), catalog.choices(folder).get(path, Choice())
-        write.choose(folder_id, path, Choice(known.left_out, wanted))
+        write.choose(folder_id, path, replace(known, ocr_pages=wanted))
         write.read_again(folder_id, [path])
-    return _synced(index, {folder: [path]}, cfg, progress)
+    return synced(index, {folder: [path]}, cfg, progress)
 
 
 def pages_of(text: str) -> list[int]:
@@ -112,15 +113,17 @@ def _files(index: Index, state: str, path: str) -> list[FileRow]:
     return index.catalog.files("left_out" if state == "left_out" else "all", path, 0, -1)[0]
 
 
-def _by_folder(chosen: Iterable[Named]) -> dict[str, list[str]]:
-    by_folder: dict[str, list[str]] = defaultdict(list)
+def by_folder(chosen: Iterable[Named]) -> dict[str, list[str]]:
+    """The paths of files by their folders."""
+    folders: dict[str, list[str]] = defaultdict(list)
     for folder, path in chosen:
-        by_folder[folder].append(path)
-    return by_folder
+        folders[folder].append(path)
+    return folders
 
 
-def _synced(index: Index, by_folder: dict[str, list[str]], cfg: IngestConfig, progress: Progress) -> Report:
+def synced(index: Index, folders: Mapping[str, Sequence[str]], cfg: IngestConfig, progress: Progress) -> Report:
+    """Bring these files of some folders up to date."""
     report = Report(chunks=index.counts().chunks)
-    for folder, paths in by_folder.items():
+    for folder, paths in folders.items():
         report += sync(index, folder, cfg, progress, only=paths, allow_empty=True)
     return report

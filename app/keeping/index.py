@@ -57,6 +57,7 @@ class Report:
     cache_hits: int = 0
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
+    named: int = 0  # given other tags or another date
 
     def __add__(self, other: "Report") -> "Report":
         """Both runs as one; of `chunks` and `notes`, the later."""
@@ -64,7 +65,7 @@ class Report:
             self.added + other.added, self.changed + other.changed, self.moved + other.moved,
             self.deleted + other.deleted, self.unchanged + other.unchanged, self.failed + other.failed,
             self.skipped + other.skipped, other.chunks, self.embedded + other.embedded,
-            self.cache_hits + other.cache_hits, self.seconds + other.seconds, other.notes,
+            self.cache_hits + other.cache_hits, self.seconds + other.seconds, other.notes, self.named + other.named,
         )  # fmt: skip
 
     @property

@@ -18,6 +18,7 @@ from core.text import digest, heading_line, language
 from core.types import F32, Chunk, Document, FileEntry, FileError
 from ingest import plugged
 from ingest.columns import name_columns
+from ingest.correct import corrected
 from ingest.split import says_nothing
 from ingest.workers import Reading, read_apart
 from retrieval.embed import Embedder
@@ -112,7 +113,7 @@ def cut(entry: FileEntry, reading: Reading, cfg: IngestConfig, embedder: Embedde
 
 def prepare(entry: FileEntry, document: Document, cfg: IngestConfig, embedder: Embedder, seconds: float = 0.0) -> Work:
     """Cut a document and name the embedding of each chunk."""
-    document = name_columns(document, cfg, embedder.size)
+    document = corrected(name_columns(document, cfg, embedder.size), entry.corrections)
     chunks = plugged.chunks(document, cfg, embedder.size)
     silent = [chunk.language == "und" and says_nothing(chunk.text) for chunk in chunks]
     if any(silent):

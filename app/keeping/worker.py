@@ -21,7 +21,7 @@ from app.keeping.work import READERS, cut
 from core.config import IngestConfig
 from core.errors import ConfigError, RagstoneError, ReadError
 from core.places import installed_version, is_loopback
-from core.types import FileEntry
+from core.types import Correction, FileEntry
 from ingest.workers import close as close_readers
 from ingest.workers import read_sent, reader_identity
 from retrieval.embed import Embedder
@@ -53,9 +53,15 @@ class Hands(Worker):
         """Say how this worker would read and embed by these settings of `ingest`."""
         return await self._answer(None, lambda: self._hello(_settings(cfg)))
 
-    async def read(self, cfg: str, name: str, data: bytes, ocr_pages: Sequence[int] = ()) -> dict[str, Any]:
-        """Read and cut one file, by its name without folders and its bytes; of a PDF, these pages by OCR."""
-        entry = FileEntry(name, len(data), 0, 0, 0, ocr_pages=tuple(ocr_pages))
+    async def read(
+        self, cfg: str, name: str, data: bytes, ocr_pages: Sequence[int] = (), corrections: Sequence[Sequence[str]] = ()
+    ) -> dict[str, Any]:
+        """Read and cut one file, by its name without folders and its bytes; of a PDF, these pages by OCR.
+
+        `corrections`: of what is read, each as (before, was, now).
+        """
+        corrected = tuple(Correction(*map(str, each)) for each in corrections)
+        entry = FileEntry(name, len(data), 0, 0, 0, ocr_pages=tuple(ocr_pages), corrections=corrected)
         return await self._answer(self.readers, lambda: self._read(_settings(cfg), entry, bytes(data)))
 
     async def embed(self, texts: str) -> dict[str, Any]:

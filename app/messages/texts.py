@@ -113,6 +113,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "lang_und": "no language",
         "older": "Newest of several versions. Older: {}",
         "newer": "There is a newer version: {}",
+        "corrected_here": "Somebody corrected what was read here; the file itself says something else.",
         "stale": "The file as it is now cannot be read ({}); this is what it said before.",
     },
     "zh": {
@@ -218,6 +219,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "lang_und": "无法识别语言的",
         "older": "这是多个版本中最新的一个。旧版本：{}",
         "newer": "还有更新的版本：{}",
+        "corrected_here": "此处的内容经人工更正，与文件本身读出的文字不同。",
         "stale": "该文件目前无法读取（{}），这里是它之前的内容。",
     },
 }
@@ -242,7 +244,8 @@ def better_note(embedder: str, chunks: Mapping[str, int], other: str, kb: str, t
 def version_notes(hit: Hit, tongue: Tongue) -> list[str]:
     """What a reader of a passage should know of its file: older and newer versions, or that it cannot be read now."""
     said = {"stale": says(hit.stale, tongue), "newer": _some(hit.newer), "older": _some(hit.older)}
-    return [TEXTS[tongue][key].format(value) for key, value in said.items() if value]
+    notes = [TEXTS[tongue][key].format(value) for key, value in said.items() if value]
+    return [*notes, *([TEXTS[tongue]["corrected_here"]] if hit.corrected else [])]
 
 
 def _some(paths: Sequence[str]) -> str:

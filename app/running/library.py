@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from app.keeping import choosing
+from app.keeping import choosing, correcting, naming
 from app.keeping.index import Progress, Report, quiet, sync
 from app.measuring.evaluate import Outcome, TestSet, golden_testset, measure
 from app.measuring.golden import golden_file, read
@@ -76,6 +76,32 @@ def read_by_ocr(
 ) -> Report:
     """Read pages of a file by OCR (`choosing.read_by_ocr`)."""
     return choosing.read_by_ocr(bases.make(kb), file, pages, bases.cfg.ingest, progress)
+
+
+def name(
+    bases: Bases, kb: str, files: Iterable[choosing.Named], tags: Sequence[str] | None, day: str | None,
+    progress: Progress = quiet,
+) -> Report:  # fmt: skip
+    """Give files tags and a date (`naming.name`)."""
+    return naming.name(bases.make(kb), files, tags, day, bases.cfg.ingest, progress)
+
+
+def tag(
+    bases: Bases, kb: str, files: Iterable[choosing.Named], more: Sequence[str], less: Sequence[str],
+    progress: Progress = quiet,
+) -> Report:  # fmt: skip
+    """Add tags to those of files, and take others away (`naming.tag`)."""
+    return naming.tag(bases.make(kb), files, more, less, bases.cfg.ingest, progress)
+
+
+def correct(bases: Bases, kb: str, chunk_id: int, text: str, progress: Progress = quiet) -> Report:
+    """Have a passage say something else (`correcting.correct`)."""
+    return correcting.correct(bases.make(kb), chunk_id, text, bases.cfg.ingest, progress)
+
+
+def take_back(bases: Bases, kb: str, file: choosing.Named, number: int | None, progress: Progress = quiet) -> Report:
+    """Read a file without a correction, or without any (`correcting.take_back`)."""
+    return correcting.take_back(bases.make(kb), file, number, bases.cfg.ingest, progress)
 
 
 def failed(index: Index) -> list[tuple[str, str]]:

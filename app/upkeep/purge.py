@@ -4,7 +4,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from app.training import votes
 from app.upkeep.backup import now
 from core.errors import CatalogError
 from core.sources import in_bucket
+from ingest.correct import lost_note
 from ingest.mirror import discard_others
 from retrieval.embed import Embedder
 from retrieval.home import generations
@@ -71,6 +72,7 @@ def purge(data: Path, kb: str, embedder: Embedder, database: str = "") -> Receip
     with index.catalog.alone():
         leftovers = _leftovers(index.home) if index.where is None else ()
         removed = [*index.forget_generations(), *leftovers, *_forgotten(index)]
+        removed += _forget_corrections(index)
         removed += discard_others(index.home, filter(in_bucket, index.catalog.folders()))
         paths = set(index.catalog.paths())
         if (studies := index.home / STUDIES).is_dir():  # their reports and demonstrations quote documents
@@ -134,6 +136,21 @@ def _forgotten(index: Index) -> list[str]:
     if gone:
         golden.forget(file, [row.id for row in gone])
     return [f"{golden.FILE}: question {row.id}" for row in gone]
+
+
+def _forget_corrections(index: Index) -> list[str]:
+    """Forget what was corrected of files that are gone, or of text that is no longer in them; their paths."""
+    notes = {(card.folder, card.path): card.notes for card in index.catalog.cards()}
+    forgotten: list[str] = []
+    with index.catalog.transaction() as write:
+        for folder in index.catalog.folders():
+            for path, choice in index.catalog.choices(folder).items():
+                told = notes.get((folder, path))
+                kept = tuple(each for each in choice.corrections if told is not None and lost_note(each) not in told)
+                if kept != choice.corrections:
+                    write.choose(index.catalog.folder_id(folder), path, replace(choice, corrections=kept))
+                    forgotten.append(f"corrections of {path}")
+    return forgotten
 
 
 def _sizes(index: Index) -> dict[str, int]:

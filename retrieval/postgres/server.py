@@ -13,7 +13,7 @@ from core.errors import AwayError, CatalogError, ConfigError
 if TYPE_CHECKING:
     from psycopg import Connection
 
-FORM = 3  # of the tables; a change is a new number, and a step in STEPS
+FORM = 4  # of the tables; a change is a new number, and a step in STEPS
 _KEPT = 4  # connections that stay open while nobody uses them
 _CONNECT_S = 5
 # One set of tables for all knowledge bases of an installation. `names` says which generation of a knowledge base
@@ -25,7 +25,8 @@ _CONNECT_S = 5
 _CHOICES = """
 CREATE TABLE ragstone.choices(
     base integer NOT NULL, folder_id bigint NOT NULL, path text COLLATE "C" NOT NULL, left_out integer NOT NULL,
-    ocr_pages text NOT NULL, PRIMARY KEY(folder_id, path));
+    ocr_pages text NOT NULL, tags text, date text COLLATE "C", corrections text NOT NULL DEFAULT '[]',
+    PRIMARY KEY(folder_id, path));
 CREATE TABLE ragstone.left_out(
     base integer NOT NULL, folder_id bigint NOT NULL, path text COLLATE "C" NOT NULL, error text NOT NULL,
     hint text NOT NULL, PRIMARY KEY(folder_id, path));
@@ -96,7 +97,11 @@ CREATE TABLE ragstone.failures(
     size bigint NOT NULL, mtime_ns bigint NOT NULL, ctime_ns bigint NOT NULL, checked_ns bigint NOT NULL,
     error text NOT NULL, hint text NOT NULL, reader text NOT NULL, PRIMARY KEY(folder_id, path));
 {_CHOICES}{_NO_STATISTICS}"""
-STEPS = {2: _CHOICES + _NO_STATISTICS}  # from each form to the next
+_MORE_CHOICES = """
+ALTER TABLE ragstone.choices ADD COLUMN IF NOT EXISTS tags text, ADD COLUMN IF NOT EXISTS date text COLLATE "C",
+    ADD COLUMN IF NOT EXISTS corrections text NOT NULL DEFAULT '[]';
+"""
+STEPS = {2: _CHOICES + _NO_STATISTICS, 3: _MORE_CHOICES + _NO_STATISTICS}  # from each form to the next
 TABLES = (
     "chunks", "words", "vectors", "documents", "folders", "failures", "choices", "left_out", "bands", "embeddings",
     "lexemes", "meta",

@@ -12,6 +12,7 @@ from core.types import Choice, FileEntry, FileError
 from retrieval.changes import LexicalRow
 from retrieval.dictionary import Dictionary
 from retrieval.lexical import words_of
+from retrieval.listing import choice_row
 from retrieval.minhash import bands
 from retrieval.postgres.generations import parts
 from retrieval.transaction import ChunkRow, Indexed, chunk_rows, document_row
@@ -107,6 +108,9 @@ class PgWrites:
         if found:
             self.remove(found[0][0])
         self.insert(document_row(folder_id, new, reader), chunk_rows(new))
+        sql = "SELECT tags, date FROM choices WHERE base = %s AND folder_id = %s AND path = %s"
+        for tags, date in self._rows(sql, folder_id, new.entry.path):
+            self._name(folder_id, new.entry.path, tags, date)
         self._forget_failure(folder_id, new.entry.path)
 
     def insert(self, document: Mapping[str, Any], chunks: Sequence[ChunkRow]) -> None:
@@ -259,11 +263,26 @@ class PgWrites:
         self._do(f"UPDATE documents SET hash = '', checked_ns = 0 {which}", folder_id, list(paths))
 
     def choose(self, folder_id: int, path: str, choice: Choice) -> None:
-        """Keep what somebody chose for a file; the next run does by it. A choice of nothing is forgotten."""
+        """Keep what somebody chose for a file; the next run does by it. A choice of nothing is forgotten.
+
+        Tags and date hold at once; what the file says of itself in their place, once it was read again.
+        """
         self._do("DELETE FROM choices WHERE base = %s AND folder_id = %s AND path = %s", folder_id, path)
         if choice != Choice():
-            row = [self.base, folder_id, path, int(choice.left_out), json.dumps(choice.ocr_pages)]
-            self.db.execute("INSERT INTO ragstone.choices VALUES (%s,%s,%s,%s,%s)", row)
+            row = choice_row(choice)
+            sql = "INSERT INTO ragstone.choices VALUES (%s,%s,%s,%s,%s,%s,%s,%s)"
+            self.db.execute(sql, [self.base, folder_id, path, *row])
+            self._name(folder_id, path, row[2], row[3])
+
+    def _name(self, folder_id: int, path: str, tags: str | None, date: str | None) -> None:
+        """Give a document the tags, as JSON, and the date that somebody chose for it."""
+        which = "WHERE base = %s AND folder_id = %s AND path = %s"
+        if tags is not None:
+            self._do(f"UPDATE documents SET tags = %s {which}", folder_id, path, first=[tags])
+        for (mtime_ns,) in self._rows(f"SELECT mtime_ns FROM documents {which}", folder_id, path):
+            if date is not None:
+                day = _day(date, mtime_ns)
+                self._do(f"UPDATE documents SET date = %s, day = %s {which}", folder_id, path, first=[date, day])
 
     def leave_out(self, folder_id: int, files: Sequence[FileError]) -> None:
         """Keep which files of a folder were left out, and why, in the place of what was kept of it."""

@@ -14,7 +14,7 @@ import pytest
 from core.config import RetrievalConfig
 from core.errors import CatalogError
 from core.text import tokens
-from core.types import Choice, FileEntry, FileError
+from core.types import Choice, Correction, FileEntry, FileError
 from retrieval import store
 from retrieval.changes import LexicalRow
 from retrieval.filters import Filter
@@ -450,17 +450,54 @@ def test_a_catalog_says_what_was_written(index: Index) -> None:
     assert catalog.problems() + index.store.problems() == []
 
 
+WHOLE = Choice(False, (2, 5), ("差旅", "travel"), "2025-03", (Correction("be\x00fore\n", "was", "jetzt 🦉\ud800"),))
+
+
+def test_tags_and_a_date_that_were_chosen_hold_at_once_and_when_the_file_comes_anew(index: Index) -> None:
+    catalog = index.catalog
+    folder = catalog.folder_id("/docs")
+    put(index, document("a.md", {1: "one"}), document("b.md", {2: "two"}))
+
+    def tagged() -> dict[str, tuple[tuple[str, ...], str]]:
+        return {card.path: (card.tags, card.date) for card in catalog.cards()}
+
+    own = tagged()["b.md"]
+    with catalog.transaction() as write:
+        write.choose(folder, "a.md", Choice(tags=("travel",), date="2024-05"))
+        write.choose(folder, "new.md", Choice(tags=(), date=""))
+    assert tagged() == {"a.md": (("travel",), "2024-05"), "b.md": own}
+    put(index, document("a.md", {3: "three"}), document("new.md", {4: "four"}))
+    assert tagged() == {"a.md": (("travel",), "2024-05"), "b.md": own, "new.md": ((), "")}
+    with catalog.transaction() as write:
+        write.move(ids(index)["a.md"], FileEntry("c.md", 1, 2, 3, 4))
+    assert tagged()["c.md"] == (("travel",), "2024-05")
+    assert {row.path for row in catalog.files("all", "", 0, -1)[0] if row.card and "travel" in row.card.tags} == {
+        "c.md"
+    }
+    assert catalog.problems() + index.store.problems() == []
+
+
+def test_a_passage_that_was_corrected_says_so(index: Index) -> None:
+    catalog = index.catalog
+    folder = catalog.folder_id("/docs")
+    put(index, document("a.md", {1: "one", 2: "two"}), document("b.md", {3: "one"}))
+    with catalog.transaction() as write:
+        write.choose(folder, "a.md", Choice(corrections=(Correction("", "on\nsame", "one\nsame"),)))
+    hits = index.hits(catalog.chunk_ids()).values()
+    assert [(hit.path, hit.text) for hit in hits if hit.corrected] == [("a.md", "one")]
+
+
 def test_what_people_chose_for_a_file_is_kept_goes_with_it_and_is_gone_with_its_folder(index: Index) -> None:
     catalog = index.catalog
     folder = catalog.folder_id("/docs")
     put(index, document("a.pdf", {1: "one"}))
     with catalog.transaction() as write:
-        write.choose(folder, "a.pdf", Choice(ocr_pages=(2, 5)))
+        write.choose(folder, "a.pdf", WHOLE)
         write.choose(folder, "b.md", Choice(left_out=True))
         write.choose(folder, "c.md", Choice(left_out=True))
         write.choose(folder, "c.md", Choice())
         write.leave_out(folder, [FileError("b.md", "why", "what to do"), FileError("x/", "excluded", "")])
-    assert catalog.choices("/docs") == {"a.pdf": Choice(False, (2, 5)), "b.md": Choice(True)}
+    assert catalog.choices("/docs") == {"a.pdf": WHOLE, "b.md": Choice(True)}
     assert catalog.choices("/other") == {}
     assert catalog.left_out("/docs") == [
         FileError("b.md", "why", "what to do", folder="/docs"), FileError("x/", "excluded", "", folder="/docs"),
@@ -474,7 +511,7 @@ def test_what_people_chose_for_a_file_is_kept_goes_with_it_and_is_gone_with_its_
         write.choose(folder, "new.pdf", Choice(ocr_pages=(9,)))  # of a file that was there once
         write.move(ids(index)["a.pdf"], FileEntry("new.pdf", 1, 2, 3, 4))
         write.leave_out(folder, [FileError("x/", "excluded", "")])
-    assert catalog.choices("/docs") == {"new.pdf": Choice(False, (2, 5)), "b.md": Choice(True)}
+    assert catalog.choices("/docs") == {"new.pdf": WHOLE, "b.md": Choice(True)}
     assert [file.path for file in catalog.left_out("/docs")] == ["x/"]
     with catalog.transaction() as write:
         write.remove_folder(folder)

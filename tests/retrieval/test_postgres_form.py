@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from core.errors import CatalogError
-from core.types import Choice
+from core.types import Choice, Correction
 from retrieval.postgres.server import FORM, STEPS, Server
 from tests.retrieval.homes import Postgres, document, put
 from tests.retrieval.pg import Cluster
@@ -32,6 +32,25 @@ def test_tables_of_form_2_get_those_that_are_new_and_keep_their_rows(cluster: Cl
         db.execute("UPDATE ragstone.form SET number = 99")
     with pytest.raises(CatalogError, match="have the form 99"):
         server.prepare()
+    index.close()
+    server.close()
+
+
+def test_what_was_chosen_in_tables_of_form_3_stays(cluster: Cluster) -> None:
+    url = cluster.database(uuid.uuid4().hex)
+    index = Postgres(url, exact_below=50).make("kb")
+    put(index, document("a.md", {1: "one"}))
+    catalog, server = index.catalog, Server(url)
+    with catalog.transaction() as write:
+        write.choose(catalog.folder_id("/docs"), "a.md", Choice(ocr_pages=(3,)))
+    with server.borrowed() as db:
+        db.execute(b"ALTER TABLE ragstone.choices DROP tags, DROP date, DROP corrections")
+        db.execute("UPDATE ragstone.form SET number = 3")
+    server.prepare()
+    assert catalog.choices("/docs") == {"a.md": Choice(ocr_pages=(3,))}
+    with catalog.transaction() as write:
+        write.choose(catalog.folder_id("/docs"), "a.md", Choice(tags=("x",), corrections=(Correction("", "a", "b"),)))
+    assert catalog.choices("/docs") == {"a.md": Choice(tags=("x",), corrections=(Correction("", "a", "b"),))}
     index.close()
     server.close()
 
