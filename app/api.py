@@ -15,7 +15,7 @@ from app.answering.answer import Done, Event, Found, Step, Text, answer
 from app.answering.find import lookup
 from app.answering.plan import Manner, in_steps, planned
 from app.answering.prepared import prepared
-from app.keeping import choosing, correcting, naming
+from app.keeping import choosing, correcting, naming, unlocking
 from app.keeping.index import Progress, Report, quiet, run
 from core.config import Config, load
 from core.types import Answer, Hit, SearchMode, Turn
@@ -153,6 +153,10 @@ class KnowledgeBase:
     def take_back(self, path: str, number: int | None = None) -> Report:
         """Read a file without its correction of that number (from 1), or without any."""
         return correcting.take_back(self.index, choosing.found(self.index, path), number, self.config.ingest)
+
+    def unlock(self, path: str, password: str) -> Report:
+        """Read a file that opens with a password only. It is not kept: `ingest.passwords` has those that are."""
+        return unlocking.unlock(self.index, choosing.found(self.index, path), password, self.config.ingest)
 
     def search(
         self,

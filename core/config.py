@@ -41,7 +41,12 @@ log = logging.getLogger(__name__)
 
 
 _DEFAULTS = Config()
-SECRETS = frozenset({"app.database", "ldap.bind_password", "llm.api_key", "oidc.client_secret", "retrieval.rerank_key"})
+SECRETS = frozenset(
+    {
+        "app.database", "ingest.passwords", "ldap.bind_password", "llm.api_key", "oidc.client_secret",
+        "retrieval.rerank_key",
+    }
+)  # fmt: skip
 _SECRET = re.compile(r"key|token$|secret|password", re.IGNORECASE)
 PATHS = frozenset({
     "app.data", "app.folders", "ldap.ca_file", "llm.vllm_env", "llm.adapters", "llm.compressor_env",

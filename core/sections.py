@@ -51,6 +51,7 @@ class IngestConfig(_Section):
     workers_ca: str = ""
     workers_cert: str = ""
     workers_key: str = ""
+    passwords: list[str] = []
     encodings: list[str] = []
     ocr: Literal["auto", "off"] = "auto"
     ocr_pages: Annotated[int, Field(ge=1)] = 1000

@@ -230,12 +230,13 @@ def _work(request: dict[str, Any], cfg: IngestConfig) -> dict[str, Any]:
 
 def _read(request: dict[str, Any], cfg: IngestConfig) -> dict[str, Any]:
     from ingest.read import load_file, read_bytes
+    from ingest.unlock import unlocked
 
     if "data" in request:
         name, data = request["name"], base64.b64decode(request.pop("data"))
     else:
         name, data = Path(request["path"]).name, load_file(Path(request["path"]), cfg)
-    document = read_bytes(name, data, cfg, request["ocr_pages"])
+    document = read_bytes(name, unlocked(data, cfg.passwords), cfg, request["ocr_pages"])
     fields = {field.name: getattr(document, field.name) for field in dataclasses.fields(document)}
     fields["sections"] = [(s.start, s.end, s.headings, s.page) for s in document.sections]
     return {"document": fields, "hash": content_hash(data)}
@@ -244,11 +245,12 @@ def _read(request: dict[str, Any], cfg: IngestConfig) -> dict[str, Any]:
 def _draw(request: dict[str, Any], cfg: IngestConfig) -> dict[str, Any]:
     from ingest.picture import draw
     from ingest.read import load_file
+    from ingest.unlock import unlocked
 
     data = load_file(Path(request["path"]), cfg)
     if content_hash(data) != request["hash"]:
         raise ReadError("the file has changed since it was indexed", "index it again, and look once more")
-    return {"picture": base64.b64encode(draw(data, request["page"], request["text"])).decode()}
+    return {"picture": base64.b64encode(draw(unlocked(data, cfg.passwords), request["page"], request["text"])).decode()}
 
 
 def content_hash(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""The commands by which somebody chooses for single files: leave-out, take-in, ocr, tag, corrections."""
+"""The commands by which somebody chooses for single files: leave-out, take-in, ocr, tag, unlock, corrections."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
@@ -79,6 +79,23 @@ def tag(
         return naming.tag(index, files, more, less, cfg, progress, day=day)
 
     _choose(ctx, kb, "file.tag", paths, as_json, work)
+
+
+@choose.command(epilog=EXIT_CODES)
+def unlock(
+    ctx: typer.Context,
+    path: Annotated[str, typer.Argument(help="An encrypted file, as `ragstone files` names it.")],
+    kb: Kb = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read a file by its password, which is asked for and not kept; `ingest.passwords` has those that are."""
+    from app.keeping import unlocking
+
+    password = typer.prompt("Password", hide_input=True, err=True)
+    _choose(
+        ctx, kb, "file.unlock", [path], as_json,
+        lambda index, files, cfg, progress: unlocking.unlock(index, files[0], password, cfg, progress),
+    )  # fmt: skip
 
 
 @choose.command(epilog=EXIT_CODES)

@@ -74,6 +74,7 @@ def show_report(report: "Report", kb: str, folders: Sequence[str], to: Console =
     if not silent:
         to.print(
             f"{report.added} added, {report.changed} changed, {report.moved} moved, {report.deleted} deleted, "
+            f"{f'{report.named} given tags or a date, ' if report.named else ''}"
             f"{report.unchanged} unchanged, {len(report.failed)} failed, {len(report.skipped)} skipped; "
             f"{report.embedded} embedded, {report.chunks} chunks in {kb!r}, {report.seconds:.1f} s",
             highlight=False,

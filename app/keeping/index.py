@@ -21,6 +21,7 @@ from core.sources import named, place
 from core.types import Document, FileEntry, FileError, KnownFile
 from ingest import plugged
 from ingest.read import supported
+from ingest.readers.package import ASK
 from ingest.scan import Past, Plan, failed_before, plan
 from ingest.workers import reader_identity
 from retrieval.embed import Embedder
@@ -164,7 +165,11 @@ def look(
     """
     here, before = brought(index.home, str(folder), cfg, progress)
     catalog, root, reader = index.catalog, str(folder), reader_identity(cfg)
-    failures = {path: failure for path, failure in catalog.known_failures(root).items() if failure.reader == reader}
+    failures = {
+        path: failure
+        for path, failure in catalog.known_failures(root).items()
+        if failure.reader == reader and not (cfg.passwords and failure.hint.startswith(ASK))
+    }
     past = Past(failures, choices_of(index, root))
     partly, anew = catalog.read_in_part(reader), catalog.manifest().chunker != chunker(cfg)
 

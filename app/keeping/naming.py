@@ -28,7 +28,7 @@ def tags_of(text: str) -> tuple[str, ...]:
     if bad := next((tag for tag in tags if len(tag) > _LONGEST or not tag.isprintable()), None):
         raise ReadError(f"{bad[:_LONGEST]!r} is no tag", f"write words of up to {_LONGEST} characters, commas between")
     if len(tags) > _MOST:
-        raise ReadError(f"{len(tags)} tags are more than a file can have ({_MOST})", "give fewer")
+        raise ReadError(f"{len(tags)} tags are more than a file can have ({_MOST})", "give fewer tags")
     return tags
 
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from app.keeping import choosing, correcting, naming
+from app.keeping import choosing, correcting, naming, unlocking
 from app.keeping.index import Progress, Report, quiet, sync
 from app.measuring.evaluate import Outcome, TestSet, golden_testset, measure
 from app.measuring.golden import golden_file, read
@@ -102,6 +102,11 @@ def correct(bases: Bases, kb: str, chunk_id: int, text: str, progress: Progress 
 def take_back(bases: Bases, kb: str, file: choosing.Named, number: int | None, progress: Progress = quiet) -> Report:
     """Read a file without a correction, or without any (`correcting.take_back`)."""
     return correcting.take_back(bases.make(kb), file, number, bases.cfg.ingest, progress)
+
+
+def unlock(bases: Bases, kb: str, file: choosing.Named, password: str, progress: Progress = quiet) -> Report:
+    """Read a file by a password (`unlocking.unlock`)."""
+    return unlocking.unlock(bases.make(kb), file, password, bases.cfg.ingest, progress)
 
 
 def failed(index: Index) -> list[tuple[str, str]]:

@@ -12,6 +12,8 @@ from app.ui import (
     knowledge_choose,
     knowledge_files,
     knowledge_golden,
+    knowledge_marked,
+    knowledge_name,
     knowledge_search,
     knowledge_sources,
     knowledge_troubles,
@@ -53,8 +55,8 @@ _TEXTS: dict[Tongue, dict[str, str]] = {
     },
 }  # fmt: skip
 _PARTS = (
-    knowledge_troubles, knowledge_sources, knowledge_files, knowledge_choose, knowledge_view, knowledge_search,
-    knowledge_golden,
+    knowledge_troubles, knowledge_sources, knowledge_files, knowledge_choose, knowledge_marked, knowledge_name,
+    knowledge_view, knowledge_search, knowledge_golden,
 )  # fmt: skip
 TEXTS: dict[Tongue, dict[str, str]] = {
     "en": {key: text for texts in (_TEXTS, *(part.TEXTS for part in _PARTS)) for key, text in texts["en"].items()},

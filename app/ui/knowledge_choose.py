@@ -5,11 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from app.answering.view import passage
 from app.keeping.choosing import pages_of
+from app.keeping.index import Report
 from app.messages.texts import Tongue, tongue
-from app.running.library import FileRow, leave_out, read_by_ocr, take_in
+from app.running.library import FileRow, leave_out, read_by_ocr, take_in, unlock
+from app.running.taking import check_free, take
 from app.ui.knowledge_job import begin, noted, opened, shown, told
 from app.ui.together import Together
 from core.types import Choice
+from ingest.readers.package import ASK
 
 if TYPE_CHECKING:
     from app.running.bases import State
@@ -21,12 +24,14 @@ TEXTS: dict[Tongue, dict[str, str]] = {
     "en": {
         "leave_out": "Leave this file out", "take_in": "Take it in again", "by_ocr": "Read these pages by OCR",
         "not_by_ocr": "Read no page by OCR", "ocr_pages": "Pages", "no_pages": "Write which pages, like 3, 5-7.",
-        "chosen_pages": "pages to be read by OCR",
+        "chosen_pages": "pages to be read by OCR", "password": "Its password", "unlock": "Read it by this password",
+        "keep_password": "Keep the password, and try it on other files",
     },
     "zh": {
         "leave_out": "不收录此文件", "take_in": "重新收录", "by_ocr": "用 OCR 读取这些页",
         "not_by_ocr": "不再用 OCR 读取", "ocr_pages": "页码", "no_pages": "请填写页码，例如 3, 5-7。",
-        "chosen_pages": "指定用 OCR 读取的页",
+        "chosen_pages": "指定用 OCR 读取的页", "password": "文件密码", "unlock": "用此密码读取",
+        "keep_password": "保存此密码，并用于其他文件",
     },
 }  # fmt: skip
 
@@ -47,6 +52,15 @@ def build(state: "State", say: Any, seen: tuple[Any, Any, Any, Any], row: Row, t
         pages = gr.Textbox("", label=say("ocr_pages"), max_lines=1, min_width=90, elem_id="knowledge-ocr-pages")
         by_ocr = gr.Button(say("by_ocr"), size="sm", elem_id="knowledge-ocr")
         not_by_ocr = gr.Button(say("not_by_ocr"), size="sm", visible=False, elem_id="knowledge-no-ocr")
+    with gr.Column(visible=False) as locked:
+        with gr.Row():
+            password = gr.Textbox(
+                "", label=say("password"), type="password", max_lines=1, min_width=160, elem_id="knowledge-password"
+            )
+            kept = gr.Checkbox(label=say("keep_password"), visible=False, elem_id="knowledge-password-keep")
+        unlocks = gr.Button(say("unlock"), size="sm", elem_id="knowledge-unlock")
+    together.when([chosen, file, turn], _locked(state, row), [chosen, file], [locked, kept, password])
+    follow(unlocks.click(_unlocker(state, row), [chosen, file, password, kept], password, **quietly))
     together.when([chosen, file, turn], _offers(state, row), [chosen, file], [leave, take, paged, not_by_ocr])
     together.when([chosen, chunk], _page(state), [chosen, chunk], [pages])
     follow(leave.click(_chooser(state, row, "file.leave_out", leave_out), [chosen, file], None, **quietly))
@@ -120,3 +134,45 @@ def _recogniser(state: "State", row: Row, *, none: bool = False) -> Any:
         noted(state, request, "file.ocr", kb, found.path)
 
     return told(recognise)
+
+
+def _locked(state: "State", row: Row) -> Any:
+    import gradio as gr
+
+    def look(kb: str | None, file: str, request: gr.Request) -> Any:
+        """Whether the chosen file waits for its password; admins may keep it."""
+        hidden = [gr.update(visible=False), gr.update(visible=False, value=False), ""]
+        if not kb or not file:
+            return hidden
+        try:
+            found = row(request, kb, file, "reader")
+        except gr.Error:  # it left meanwhile, or is of the knowledge base that was shown before
+            return hidden
+        user = state.users.of(request)
+        waits = found.failure is not None and found.failure.hint.startswith(ASK) and user.may("editor")
+        return gr.update(visible=waits), gr.update(visible=waits and user.may("admin"), value=False), ""
+
+    return told(look)
+
+
+def _unlocker(state: "State", row: Row) -> Any:
+    import gradio as gr
+
+    def read(kb: str, file: str, password: str, kept: bool, request: gr.Request) -> str:
+        found, user = row(request, kb, file, "editor"), state.users.of(request)
+        if kept:
+            state.users.require(request, "admin", kb)
+            check_free(state.settings, "ingest.passwords")
+
+        def run(progress: Any) -> Report:
+            report = unlock(state.bases, kb, (found.folder, found.path), password, progress)
+            known = state.cfg.ingest.passwords
+            if kept is True and password not in known:
+                take(state, {"ingest.passwords": [*known, password]})
+            return report
+
+        begin(state, "index", kb, user.name, run, tongue(request))
+        noted(state, request, "file.unlock", kb, found.path)
+        return ""
+
+    return told(read)

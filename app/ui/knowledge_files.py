@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from app.messages.errors_zh import says
 from app.messages.texts import Tongue, tongue
 from app.running.library import FileRow, delete_upload, failed, file_row, files, first_chunk, read_again
-from app.ui import knowledge_choose, knowledge_view, pressed
+from app.ui import knowledge_choose, knowledge_marked, knowledge_name, knowledge_view, pressed
 from app.ui.knowledge_job import begin, for_editors, noted, opened, pressable, shown, told
 from app.ui.knowledge_result import duration
 from app.ui.markup import markup
@@ -33,7 +33,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "card_language": "language", "card_pages": "pages", "characters": "characters", "card_chunks": "passages",
         "tables": "tables", "ocr": "OCR pages", "empty": "no text on pages", "encoding": "encoding",
         "took": "read in", "card_notes": "notes", "why_stale": "cannot be read as it is now", "failure": "not read",
-        "stop": ". ",
+        "stop": ". ", "tags_shown": "tags", "date_shown": "date",
         "reread": "Read it again", "reread_failed": "Read all failed files again", "delete": "Delete the upload…",
         "delete_yes": "Yes, delete it", "delete_no": "Keep it", "no_choice": "Choose a file in the list first.",
         "ask_delete": "Delete “{}” from the server, with what it said?", "none_failed": "No file has failed.",
@@ -46,7 +46,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "card_language": "语言", "card_pages": "页数", "characters": "字符数", "card_chunks": "段落数",
         "tables": "表格数", "ocr": "OCR 页", "empty": "没有文字的页", "encoding": "编码",
         "took": "读取用时", "card_notes": "备注", "why_stale": "目前的文件无法读取", "failure": "未能读取",
-        "stop": "。",
+        "stop": "。", "tags_shown": "标签", "date_shown": "日期",
         "reread": "重新读取", "reread_failed": "重新读取所有失败的文件", "delete": "删除上传的文件……",
         "delete_yes": "确定删除", "delete_no": "保留", "no_choice": "请先在列表中选择一个文件。",
         "ask_delete": "从服务器删除“{}”及其内容？", "none_failed": "没有失败的文件。",
@@ -72,6 +72,7 @@ def build(state: "State", say: Any, chosen: Any, turn: Any, together: Together, 
     with gr.Row():
         earlier = gr.Button(say("earlier"), size="sm", min_width=60, elem_id="knowledge-earlier")
         later = gr.Button(say("later"), size="sm", min_width=60, elem_id="knowledge-later")
+    marked = knowledge_marked.build(state, say, (chosen, which, name), turn, together, follow)
     card = markup("knowledge-card")
     with gr.Column(visible=False) as editing:
         with gr.Row():
@@ -85,14 +86,18 @@ def build(state: "State", say: Any, chosen: Any, turn: Any, together: Together, 
                 keep = gr.Button(say("delete_no"), elem_id="knowledge-delete-no")
         choosing = gr.Column()
     for_editors(state, editing)
+    corrected = gr.Column()
     chunk = knowledge_view.build(state, say, chosen, together, "knowledge-file")
+    knowledge_name.build_passage(state, say, chosen, chunk, together, follow)
     with choosing:
         seen = (chosen, file, turn, chunk)
         knowledge_choose.build(state, say, seen, partial(_row, state), together, follow)
+    with corrected:
+        knowledge_name.build(state, say, seen, partial(_row, state), together, follow)
     look, shown_list = _lister(state), [listed, first]
-    inputs = [chosen, which, name, first, file]
-    together.when([turn, file], look, inputs, shown_list)
-    together.when([chosen, which, name], look, [*inputs[:3], gr.State(0), file], shown_list)
+    inputs = [chosen, which, name, first, file, marked]
+    together.when([turn, file, marked], look, inputs, shown_list)
+    together.when([chosen, which, name], look, [*inputs[:3], gr.State(0), file, marked], shown_list)
     earlier.click(_lister(state, -_PAGE), inputs, shown_list, **quietly)
     later.click(_lister(state, _PAGE), inputs, shown_list, **quietly)
     row.change(_picker(state), [chosen, row], [file, chunk], **quietly)
@@ -108,7 +113,9 @@ def build(state: "State", say: Any, chosen: Any, turn: Any, together: Together, 
 def _lister(state: "State", step: int = 0) -> Any:
     import gradio as gr
 
-    def look(kb: str | None, which: Any, name: str, first: int, file: str, request: gr.Request) -> Any:
+    def look(
+        kb: str | None, which: Any, name: str, first: int, file: str, marked: list[str], request: gr.Request
+    ) -> Any:
         """One page of the list, `step` files on from `first`."""
         if not kb:
             return "", 0
@@ -121,8 +128,9 @@ def _lister(state: "State", step: int = 0) -> Any:
             rows, total = files(index, which, name, first, _PAGE)
         if not rows:
             return f'<div class="rs-empty">{html.escape(texts["no_file"])}</div>', 0
+        marks = marked if state.users.of(request).may("editor") else None
         span = texts["range"].format(first + 1, first + len(rows), total)
-        return f'<div class="rs-line">{html.escape(span)}</div>{_table(kb, rows, file, said)}', first
+        return f'<div class="rs-line">{html.escape(span)}</div>{_table(kb, rows, file, said, marks)}', first
 
     return told(look)
 
@@ -144,15 +152,19 @@ def _row(state: "State", request: Any, kb: str, file: str, role: Any = "reader")
     return file_row(index, *named)
 
 
-def _table(kb: str, rows: Sequence[FileRow], file: str, said: Tongue) -> str:
-    """The files with what each gave; the name of one can be pressed."""
+def _table(kb: str, rows: Sequence[FileRow], file: str, said: Tongue, marked: Sequence[str] | None) -> str:
+    """The files with what each gave; the name of one can be pressed. `marked`: None where none can be."""
     texts = TEXTS[said]
     columns = ("card_name", "remarks", "card_language", "card_pages", "card_chunks", "characters", "tables", "ocr")
     head = "".join(f"<th scope='col'>{html.escape(texts[name])}</th>" for name in columns)
+    marks = set(marked or ())
+    boxes = ["" if marked is None else f"<td>{knowledge_marked.box(kb, row, marks, said)}</td>" for row in rows]
+    if marked is not None:
+        head = f"<th scope='col'>{knowledge_marked.box_of_all(said)}</th>{head}"
     body = "".join(
-        f"<tr><td>{pressable(_key(kb, row), html.escape(row.path), _key(kb, row) == file)}</td>"
+        f"<tr>{box}<td>{pressable(_key(kb, row), html.escape(row.path), _key(kb, row) == file)}</td>"
         + "".join(f"<td>{html.escape(str(cell or ''))}</td>" for cell in _cells(row, said)) + "</tr>"
-        for row in rows
+        for box, row in zip(boxes, rows, strict=True)
     )  # fmt: skip
     return (
         f'<div class="rs-table" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
@@ -226,6 +238,7 @@ def _facts(card: Card, said: Tongue) -> list[tuple[str, object]]:
     facts = {
         "why_stale": says(card.stale, said), "card_language": card.language, "card_pages": card.pages,
         "characters": f"{card.characters:,}", "card_chunks": card.chunks, "tables": card.tables,
+        "tags_shown": ", ".join(card.tags), "date_shown": card.date,
         "ocr": ", ".join(map(str, card.ocr_pages)), "empty": ", ".join(map(str, card.empty_pages)),
         "encoding": card.encoding, "took": duration(card.seconds),
         "card_notes": "; ".join(says(note, said) for note in card.notes),

@@ -27,6 +27,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "cancelled": "cancelled: what was committed stays", "by": "by {}", "ended": "ended {}",
         "busy": "“{}” is still running on this knowledge base. Wait for it, or cancel it.",
         "added": "added", "changed": "changed", "moved": "moved", "deleted": "deleted", "unchanged": "unchanged",
+        "named": "given tags or a date",
         "skipped": "skipped", "would": "Would be {}", "nothing": "Everything is up to date.",
         "cost": "{} passages, {} to embed, about {} here",
         "about_cost": "about {} passages, {} to embed, about {} here",
@@ -46,7 +47,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "cancelled": "已取消：已提交的内容保留", "by": "发起人：{}", "ended": "结束于 {}",
         "busy": "此知识库上“{}”仍在进行。请等待其结束，或取消它。",
         "added": "新增", "changed": "更改", "moved": "移动", "deleted": "删除", "unchanged": "未变",
-        "skipped": "跳过", "would": "将{}", "nothing": "一切都是最新的。",
+        "skipped": "跳过", "named": "更改了标签或日期", "would": "将{}", "nothing": "一切都是最新的。",
         "cost": "{} 个段落，其中 {} 个需要嵌入，在本机约需 {}",
         "about_cost": "约 {} 个段落，其中约 {} 个需要嵌入，在本机约需 {}",
         "report": "共 {} 个段落 · 新嵌入 {} 个 · {}", "more": "还有 {} 个", "unreadable": "无法读取",
@@ -163,6 +164,7 @@ def _report(report: Report, folders: Sequence[str], tongue: Tongue) -> str:
     texts = TEXTS[tongue]
     kinds = ("added", "changed", "moved", "deleted", "unchanged")
     counts = " · ".join(f"{getattr(report, kind)} {texts[kind]}" for kind in kinds)
+    counts += f" · {report.named} {texts['named']}" if report.named else ""
     failed = f" · {len(report.failed)} {texts['failed']} · {len(report.skipped)} {texts['skipped']}"
     sums = texts["report"].format(report.chunks, report.embedded, duration(report.seconds))
     name = shower(folders)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.answering.view import has_picture, page_picture, passage, passage_text
 from app.messages.errors_zh import says
-from app.messages.texts import Tongue, tongue
+from app.messages.texts import Tongue, tongue, version_notes
 from app.ui.knowledge_job import opened, told
 from app.ui.markup import markup
 from app.ui.together import Together
@@ -93,9 +93,10 @@ def described(state: "State", index: "Index", hit: Hit, said: Tongue) -> str:
         facts.insert(0, texts["page"].format(f"{hit.page} / {pages}"))
     heading = " › ".join(dict.fromkeys(part for part in (hit.title, *hit.headings) if part))
     around = passage_text(index, hit)
+    notes = "".join(f'<div class="rs-note">{html.escape(note)}</div>' for note in version_notes(hit, said))
     return (
         f'<div class="rs-passage"><div class="rs-view-head"><bdi>{html.escape(hit.path)}</bdi> · '
-        f'{html.escape(" · ".join(facts))}</div><div class="rs-heading">{html.escape(heading)}</div>'
+        f'{html.escape(" · ".join(facts))}</div><div class="rs-heading">{html.escape(heading)}</div>{notes}'
         f'<div class="rs-view-both">{_picture(state, index, hit, said)}<div class="rs-text">'
         f'<span class="rs-around">{html.escape(around.before)}</span><mark>{html.escape(around.text)}</mark>'
         f'<span class="rs-around">{html.escape(around.after)}</span></div></div></div>'

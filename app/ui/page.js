@@ -131,6 +131,14 @@
     if (document.querySelector(`.rs-evidence[data-message="${source[1]}"]`)) reveal(source[2]);
     else act(`show:${source[1]}:${source[2]}`);
   }, true);
+  addEventListener('change', (event) => { // which files of the list are marked
+    const box = event.target.closest('#knowledge-files [data-mark]');
+    if (!box) return;
+    const boxes = [...document.querySelectorAll('#knowledge-files [data-mark]:not([data-mark=""])')];
+    if (!box.dataset.mark) boxes.forEach((one) => { one.checked = box.checked; });
+    const of = (checked) => boxes.filter((one) => one.checked === checked).map((one) => one.dataset.mark).join(' ');
+    tell('knowledge-marks', { on: of(true), off: of(false) });
+  });
   let shown = null; // the conversation that the address names
   let wanted = null; // the setting that a link leads to, once it can be chosen
   let led = /(?:^|; )ragstone_setup=/.test(document.cookie); // on a first visit to where it is set up

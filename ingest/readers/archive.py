@@ -18,6 +18,7 @@ from core.config import IngestConfig
 from core.errors import ReadError
 from core.types import Document
 from ingest.readers.encoding import decode, signature
+from ingest.readers.package import ASK
 from ingest.readers.text import Part, assemble, parts_of
 from ingest.readers.unseen import joined
 
@@ -136,7 +137,7 @@ def read_zip(data: bytes, cfg: IngestConfig, contents: Contents) -> Document:
             )
         wanted = wanted_of(zip(_names(members, cfg), members, strict=True), contents)
         if wanted and all(member.flag_bits & 1 for _, member in wanted):
-            raise ReadError("the zip archive is password-protected", UNPACK)
+            raise ReadError("the zip archive is password-protected", ASK)
         for name, member in wanted:
             try:
                 with archive.open(member) as packed:

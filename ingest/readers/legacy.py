@@ -76,7 +76,7 @@ def read_doc(data: bytes, cfg: IngestConfig) -> Document:
             return read_docx(convert(data, "doc", "docx", cfg), cfg)
         version, flags = struct.unpack_from("<H6xH", main, 2)
         if flags & 0x100:
-            raise locked("Word")
+            raise locked("Word", for_good=True)
         title = property_title(ole, cfg)
         if version >= _FIRST_97:
             table = read_stream(ole, "1Table" if flags & 0x200 else "0Table")

@@ -35,7 +35,7 @@ def read_ppt(data: bytes, cfg: IngestConfig) -> Document:
             return read_pptx(convert(data, "ppt", "pptx", cfg), cfg)
         token, edit = struct.unpack_from("<II", read_stream(ole, "Current User"), 12)
         if token == _ENCRYPTED:
-            raise locked("PowerPoint")
+            raise locked("PowerPoint", for_good=True)
         title = property_title(ole, cfg)
     places, root = _places(stream, edit)
     notes = dict(_slide_notes(stream, places, root))
@@ -70,7 +70,7 @@ def _places(stream: bytes, edit: int) -> tuple[dict[int, int], int]:
         size = struct.unpack_from("<I", stream, edit + 4)[0]
         before, directory, document = struct.unpack_from("<8xIII", stream, edit + 8)
         if size >= 32 and struct.unpack_from("<I", stream, edit + 36)[0]:
-            raise locked("PowerPoint")
+            raise locked("PowerPoint", for_good=True)
         root = root or document
         at, end = directory + 8, directory + 8 + struct.unpack_from("<I", stream, directory + 4)[0]
         while at + 4 <= min(end, len(stream)):

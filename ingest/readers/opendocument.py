@@ -93,7 +93,7 @@ def _content(data: bytes) -> "tuple[Element, Element | None, Element | None]":
     with ZipFile(BytesIO(data)) as archive:
         members = archive.namelist()
         if "META-INF/manifest.xml" in members and b"encryption-data" in archive.read("META-INF/manifest.xml"):
-            raise locked("OpenDocument")
+            raise locked("OpenDocument", for_good=True)
         meta, styles = (
             parse_xml(archive.read(name)) if name in members else None for name in ("meta.xml", "styles.xml")
         )

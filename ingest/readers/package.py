@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _MAX_UNPACKED = 1_000_000_000  # bytes
 _MAX_RATIO, _RATIO_FROM = 200, 50_000_000
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+ASK = "give its password on its card in the page, or with `ragstone unlock`; or leave it out with ingest.exclude"
 _STRICT = b"http://purl.oclc.org/ooxml/"
 # ISO "strict" files name the same things under other addresses; templates and macro files differ in their type.
 _STRICT_NAME = re.compile(rb"http://purl\.oclc\.org/ooxml/(\w+)/")
@@ -62,9 +63,9 @@ def check_package(data: bytes, kind: str) -> None:
         raise ReadError(f"an ordinary zip archive under the name of {a_kind} file", "unpack it into the folder")
 
 
-def locked(kind: str) -> ReadError:
-    """The error for a file that opens with a password only."""
-    hint = "save a copy without the password, or leave it out with ingest.exclude"
+def locked(kind: str, *, for_good: bool = False) -> ReadError:
+    """The error for a file that opens with a password only; `for_good`: of a kind that is not opened by one here."""
+    hint = "save a copy without the password, or leave it out with ingest.exclude" if for_good else ASK
     return ReadError(f"the {kind} file is password-protected", hint)
 
 

@@ -15,6 +15,7 @@ from core.errors import ReadError
 from core.types import Document
 from ingest.readers.encoding import signature
 from ingest.readers.ocr import MAX_PIXELS, next_page, ocr_obstacle, recognise
+from ingest.readers.package import ASK
 from ingest.readers.paragraphs import unwrap
 from ingest.readers.pdf_layout import Item
 from ingest.readers.pdf_page import Layer, read_page
@@ -87,8 +88,7 @@ def _open(data: bytes) -> "tuple[PdfDocument, list[Layer], Unseen] | None":
             pdf = PdfDocument(data)
         except PdfiumError as error:
             if error.err_code in (_PASSWORD_CODE, _SECURITY_CODE):
-                hint = "save a copy without the password, or leave it out with ingest.exclude"
-                raise ReadError("the PDF needs a password", hint) from None
+                raise ReadError("the PDF needs a password", ASK) from None
             return None
         if pdf.get_formtype():
             pdf.init_forms()

@@ -68,7 +68,7 @@ def _sheets(data: bytes) -> Iterator[Sheet]:
             yield from sheet_xlsx.sheets(archive)
         elif "content.xml" in members:
             if "META-INF/manifest.xml" in members and b"encryption-data" in archive.read("META-INF/manifest.xml"):
-                raise locked("spreadsheet")
+                raise locked("spreadsheet", for_good=True)
             styles = parse_xml(archive.read("styles.xml")) if "styles.xml" in members else None
             yield from sheet_ods.sheets(parse_xml(archive.read("content.xml")), styles)
         else:

@@ -286,3 +286,31 @@ def done(who: Sender, number: int, data: list[Any]) -> dict[str, Any]:
             if said.get("msg") == "process_completed" and said["event_id"] == event:
                 return said
     raise AssertionError("the event did not end")
+
+
+def at(client: httpx.Client, part: str, trigger: str) -> tuple[int, list[str]]:
+    """The event of a part of the page, by its id, and the kinds of what it reads."""
+    config = client.get("/config").json()
+    ids = {one["id"]: one["props"].get("elem_id") for one in config["components"]}
+    number = next(
+        one["id"] for one in config["dependencies"] if [(ids.get(n), t) for n, t in one["targets"]] == [(part, trigger)]
+    )
+    return number, dict(events(client))[number]
+
+
+@pytest.mark.parametrize(
+    ("part", "trigger"),
+    [
+        ("knowledge-mark-all", "click"), ("knowledge-marked-add", "click"), ("knowledge-marked-remove", "click"),
+        ("knowledge-marked-again", "click"), ("knowledge-marked-leave", "click"), ("knowledge-marked-take", "click"),
+        ("knowledge-name-save", "click"), ("knowledge-name-own", "click"), ("knowledge-corrections-pressed", "change"),
+        ("knowledge-correct", "click"), ("knowledge-correct-save", "click"), ("knowledge-unlock", "click"),
+    ],
+)  # fmt: skip
+def test_a_reader_changes_nothing_of_files_by_an_event_sent_by_hand(sender: Any, part: str, trigger: str) -> None:
+    who = sender("reader")
+    number, kinds = at(who.client, part, trigger)
+    values = {"dropdown": "handbook", "radio": "all", "textbox": '{"value": "1"}', "state": None, "checkbox": True}
+    said = done(who, number, [values[kind] for kind in kinds])
+    assert not said["success"]
+    assert "editor" in said["output"]["error"]

@@ -7,7 +7,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.app.app_process import index, running, visiting
 from tests.app.ui.knowledge_page import ended, enter_tab, part, pick
+from tests.app.ui.test_looks import troubles, with_axe
 from tests.ingest.readers.test_pdf import build, saved
+from tests.ingest.test_unlock import encrypted_pdf
 
 pytestmark = pytest.mark.browser
 
@@ -63,3 +65,39 @@ def test_a_file_is_left_out_and_taken_in_and_its_page_is_read_by_ocr(
         assert "1 changed" in ended(page, "#knowledge-no-ocr")
         expect(page.locator("#knowledge-card")).not_to_contain_text("to be read by OCR")
         seen.check()
+
+
+def test_a_file_is_read_by_the_password_that_is_typed_on_its_card(browser: Browser, docs: Path, tmp_path: Path) -> None:
+    (docs / "pay.pdf").write_bytes(encrypted_pdf("s3cret"))
+    index(docs, "handbook", tmp_path / "data", {})
+    config = tmp_path / "config.toml"
+    config.write_text("[llm]\nbackend = 'extractive'\n", "utf-8")
+    env = {"RAGSTONE_CONFIG": str(config)}
+    with (
+        running("ui", tmp_path / "data", tmp_path / "ui.log", env) as app,
+        visiting(browser, app.url, "zh-CN", 390) as seen,
+    ):
+        page = seen.page
+        enter_tab(page)
+        expect(page.locator("#knowledge-summary")).to_contain_text("请在页面上此文件的卡片中")
+        part(page, "files")
+        pick(page, "knowledge-files", "good.md")
+        expect(page.locator("#knowledge-password")).to_be_hidden()
+        pick(page, "knowledge-files", "pay.pdf")
+        field = page.locator("#knowledge-password input")
+        expect(field).to_have_attribute("type", "password")
+        field.fill("wrong")
+        assert "密码打不开" in ended(page, "#knowledge-unlock")
+        expect(field).to_have_value("")
+        with_axe(seen)
+        assert troubles(seen) == []
+        field.fill("s3cret")
+        page.locator("#knowledge-password-keep input").check()
+        assert "1 新增" in ended(page, "#knowledge-unlock")
+        expect(field).to_be_hidden()
+        pick(page, "knowledge-files", "pay.pdf")
+        expect(page.locator("#knowledge-file-passage img.rs-leaf")).to_be_visible()
+        assert "s3cret" not in page.content()
+        seen.check()
+    assert "s3cret" in (tmp_path / "ragstone-secrets.toml").read_text("utf-8")
+    assert "s3cret" not in (tmp_path / "data" / "audit.jsonl").read_text("utf-8") + (tmp_path / "ui.log").read_text()
