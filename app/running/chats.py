@@ -185,6 +185,12 @@ class Chats:
             question = shown.get(found.parent or 0)
             return self._with_answers(db, [found])[0], question.text if question else ""
 
+    def holding(self, reader: Reader, message: int) -> str:
+        """The id of the reader's conversation that a message is part of. Raises `AccessError` where it is in none."""
+        with self._store.reading() as db:
+            row = db.execute("SELECT chat FROM messages WHERE id = ?", [min(message, 2**63 - 1)]).fetchone()
+            return str(_own(db, reader, row[0] if row else "")[0])
+
     def ask(self, reader: Reader, chat_id: str, parent: int | None, question: str) -> int:
         """Put a question behind a message (None: first), and show it. The first one names its conversation."""
         with self._store.writing() as db:

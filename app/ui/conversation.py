@@ -190,9 +190,21 @@ def in_panel(message: Message | None, said: Tongue, focus: int = 0) -> str:
     if message is None or done is None:
         return evidence((), "", said)
     cited = {citation.n for citation in done.citations}
-    return evidence(
-        done.sources, done.query, said, cited, done.trace, message=message.id, focus=focus, answer=done
+    shown = evidence(done.sources, done.query, said, cited, done.trace, message=message.id, focus=focus, answer=done)
+    return shown + _links(message.id, said)
+
+
+def _links(message: int, said: Tongue) -> str:
+    """The ways to an answer as a file."""
+    texts = TEXTS[said]
+    ways = "".join(
+        f'<a href="answers/{message}.{kind}"{how}>{html.escape(texts[label])}</a>'
+        for kind, label, how in (
+            ("md", "as_markdown", " download"), ("docx", "as_word", " download"),
+            ("html", "as_page", ' target="_blank" rel="noopener"'),
+        )
     )  # fmt: skip
+    return f'<p class="rs-exports">{html.escape(texts["take_along"])} {ways}</p>'
 
 
 def voted(

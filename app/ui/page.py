@@ -31,8 +31,7 @@ from app.http.sessions import Sessions
 from app.http.subpath import normal
 from app.messages.texts import tongue
 from app.running.uploads import Uploads, named_folder
-from app.ui import chat, knowledge, knowledge_job, lab, lab_edit, mention, models, pressed, settings, setup
-from app.ui.conversation import reader_of
+from app.ui import chat, exports, knowledge, knowledge_job, lab, lab_edit, mention, models, pressed, settings, setup
 from app.ui.markup import markup
 from app.ui.theme import theme
 from core.errors import PromptError, RagstoneError
@@ -249,10 +248,4 @@ def _add_routes(api: "FastAPI", state: "State") -> None:
             return JSONResponse(error_body(404, str(error)), 404)
         return PlainTextResponse(pack(chosen), media_type="application/toml; charset=utf-8")
 
-    @api.get("/chats/{chat_id}.md", response_model=None)
-    def export(chat_id: str, request: Request) -> Response:
-        """A conversation as Markdown."""
-        user = state.users.require(request, "reader")
-        text = state.chats.markdown(reader_of(state, user), chat_id)
-        named = {"content-disposition": 'attachment; filename="chat.md"'}
-        return PlainTextResponse(text, media_type="text/markdown; charset=utf-8", headers=named)
+    exports.add_routes(api, state)
