@@ -56,7 +56,10 @@ def test_word_has_headings_lists_tables_and_what_xml_cannot_hold_is_left_out() -
     assert ("Normal", "Up to 120 euros [1].") in texts
     assert [text for style, text in texts if style == "List Bullet"] == ["one", "two"]
     assert ("Normal", "[1] travel/rules.md, p. 3: A night is paid up to 120 euros.") in texts
-    assert [[cell.text for cell in row.cells] for row in document.tables[0].rows] == [["City", "Euros"], ["Rome", "120"]]
+    assert [[cell.text for cell in row.cells] for row in document.tables[0].rows] == [
+        ["City", "Euros"],
+        ["Rome", "120"],
+    ]
     bold = [run.text for paragraph in document.paragraphs for run in paragraph.runs if run.bold]
     assert "120" in bold
     hostile = Written("a\x00b\ud800", "x\x0by\ufffe", (), "")

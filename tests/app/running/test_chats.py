@@ -151,6 +151,8 @@ def test_a_conversation_is_its_owners_alone(chats: Chats) -> None:
         lambda: chats.ask(BOB, chat, None, "x"),
         lambda: chats.turn(BOB, chat, question, 1),
         lambda: chats.vote(BOB, chat, reply, "up"),
+        lambda: chats.holding(BOB, reply),
+        lambda: chats.holding(ANN, 10**30),
         lambda: chats.ask(BOB, mine, reply, "behind a message of another conversation"),
     ):
         with pytest.raises(AccessError):

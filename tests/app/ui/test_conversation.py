@@ -100,6 +100,27 @@ def test_an_export_is_its_owners_alone(state: State, client: TestClient) -> None
     assert client.get(f"/chats/{chat}.md", headers={"authorization": f"Bearer {key}"}).status_code == 403
 
 
+def test_an_answer_is_taken_along_by_its_owner_alone_and_while_they_may_see_what_it_rests_on(
+    state: State, client: TestClient
+) -> None:
+    chat, accounts = conversation(state), state.users.accounts
+    user = User("bob", "reader", ("handbook",), accounts.get("bob").id)
+    question, reply = (message.id for message in state.chats.branch(reader_of(state, user), chat)[-2:])
+    ann, bob = ({"authorization": f"Bearer {accounts.add_key(name)}"} for name in ("ann", "bob"))
+
+    def status(message: int, kind: str, headers: dict[str, str]) -> int:
+        return client.get(f"/answers/{message}.{kind}", headers=headers).status_code
+
+    for kind in ("md", "docx", "html"):
+        assert status(reply, kind, bob) == 200
+        assert [status(reply, kind, ann), status(question, kind, bob), status(10**30, kind, bob)] == [403, 404, 403]
+        assert status(reply, kind, {}) in (401, 403)
+    assert SECRET in client.get(f"/answers/{reply}.md", headers=bob).text
+    accounts.set_bases("bob", ["another"])
+    assert [status(reply, kind, bob) for kind in ("md", "docx", "html")] == [404] * 3
+    accounts.set_bases("bob", ["handbook"])
+
+
 def test_what_rests_on_a_knowledge_base_that_was_made_again_under_its_name_is_gone(
     state: State, client: TestClient
 ) -> None:
