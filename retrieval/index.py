@@ -5,7 +5,7 @@ import logging
 import math
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from core import plugins
@@ -200,10 +200,7 @@ class Index:
 
     @classmethod
     def open_next(cls, data: Path, name: str, embedder: Embedder, chunker: str, database: str = "") -> "Index":
-        """The generation that is built beside the one that answers.
-
-        One that was begun with the same embedder and chunker is gone on with.
-        """
+        """The generation that is built beside the one that answers; one that was begun alike is gone on with."""
         return cls.open_beside(data / check_name(name), embedder, manifest(data, embedder, chunker), database)
 
     @classmethod
@@ -212,6 +209,9 @@ class Index:
         if database:
             where = home_of(database)
             return cls._of(home, embedder, where, _generations(where).beside(home.name, wanted))
+        with suppress(CatalogError):  # else it is what this one replaces
+            if now := current(home):
+                upgrade(home, now)  # what was chosen there is taken over
         generation = following(home)
         last = f"g{int(generation[1:]) - 1:04d}"
         if not (home / "CURRENT").exists() and begun(home / last / "catalog.sqlite", wanted):

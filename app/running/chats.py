@@ -32,7 +32,9 @@ FILE = "chats.sqlite"
 _WAIT_S = 30.0  # for another thread or process that writes
 _TITLE = 60  # characters of a first question that name a conversation
 _REMEMBERED = 16_000_000  # characters of answers that are kept as objects
-_CHAT = "id, title, bases, open_mode, made, changed"
+_CHAT = "id, title, bases, open_mode, made, changed, pinned, folder"
+_NEW = "id, owner, title, bases, open_mode, made, changed"
+_BELOW = " / "  # between a folder and a name, as it is typed
 _HIDDEN = "(you may no longer see what this answer rests on / 您已无权查看此回答所依据的内容)"
 # Of a message m: whether :sees, a JSON list of ids, holds all knowledge bases that it rests on.
 _VISIBLE = """NOT EXISTS (
@@ -62,7 +64,7 @@ class Reader:
 class Chat:
     """A conversation: the knowledge bases it asks, and whether the model may add what it knows itself.
 
-    `made` and `changed` are seconds since the epoch.
+    `made` and `changed` are seconds since the epoch. A `pinned` one stands first in the list.
     """
 
     id: str
@@ -71,6 +73,8 @@ class Chat:
     open_mode: bool
     made: float
     changed: float
+    pinned: bool = False
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,7 @@ class Chats:
         chat = Chat(uuid.uuid4().hex, "", tuple(bases), open_mode, time.time(), time.time())
         with self._store.writing() as db:
             row = (chat.id, reader.owner, "", json.dumps(chat.bases), open_mode, chat.made, chat.changed)
-            db.execute("INSERT INTO chats VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", row)
+            db.execute(f"INSERT INTO chats({_NEW}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         return chat
 
     def get(self, reader: Reader, chat_id: str) -> Chat:
@@ -134,20 +138,26 @@ class Chats:
             sql += f" AND (title {like} OR EXISTS(SELECT 1 FROM messages m WHERE m.chat = c.id AND m.text {like}"
             sql += f" AND {_VISIBLE}))"
         with self._store.reading() as db:
-            return [_chat(row) for row in db.execute(f"{sql} ORDER BY changed DESC LIMIT :limit", values)]
+            return [_chat(row) for row in db.execute(f"{sql} ORDER BY pinned DESC, changed DESC LIMIT :limit", values)]
 
     def settle(self, reader: Reader, chat_id: str, bases: Sequence[str], open_mode: bool) -> None:
         """What a conversation asks from now on."""
-        with self._store.writing() as db:
-            _own(db, reader, chat_id)
-            row = [json.dumps(bases), open_mode, chat_id]
-            db.execute("UPDATE chats SET bases = ?, open_mode = ? WHERE id = ?", row)
+        self._set(reader, chat_id, bases=json.dumps(bases), open_mode=open_mode)
 
     def rename(self, reader: Reader, chat_id: str, title: str) -> None:
-        """Give a conversation another name."""
+        """Give a conversation another name; `folder / name` puts it into a folder, a name alone into none."""
+        folder, below, name = " ".join(title.split()).rpartition(_BELOW)
+        self._set(reader, chat_id, title=name[:200], folder=folder[:60] if below else "")
+
+    def pin(self, reader: Reader, chat_id: str, pinned: bool) -> None:
+        """Have a conversation stand first in the list, or no more."""
+        self._set(reader, chat_id, pinned=pinned)
+
+    def _set(self, reader: Reader, chat_id: str, **columns: object) -> None:
         with self._store.writing() as db:
             _own(db, reader, chat_id)
-            db.execute("UPDATE chats SET title = ? WHERE id = ?", [" ".join(title.split())[:200], chat_id])
+            named = ", ".join(f"{name} = :{name}" for name in columns)
+            db.execute(f"UPDATE chats SET {named} WHERE id = :chat", columns | {"chat": chat_id})
 
     def delete(self, reader: Reader, chat_id: str) -> None:
         """Delete a conversation with all its branches; its text leaves the file at once."""
@@ -230,7 +240,7 @@ class Chats:
         """On which passages an answer rests that is not complete yet."""
         with self._store.writing() as db:
             if db.execute("SELECT 1 FROM messages WHERE id = ? AND text <> ?", [reply, ERASED]).fetchone():
-                record = _sources().dump_json(tuple(sources)).decode()
+                record = _adapter(tuple[Source, ...]).dump_json(tuple(sources)).decode()
                 db.execute("INSERT OR REPLACE INTO found VALUES (?, ?)", [reply, f'{{"sources": {record}}}'])
 
     def turn(self, reader: Reader, chat_id: str, message: int, step: int) -> None:
@@ -317,7 +327,7 @@ class Chats:
                 self._known.move_to_end(key)
                 return found[0]
         ((record,),) = db.execute("SELECT record FROM answers WHERE message = ?", [message.id]).fetchall()
-        answer = _answers().validate_json(record)
+        answer = _adapter(Answer).validate_json(record)
         with self._mutex:
             self._known[key] = (answer, len(record))
             kept = sum(length for _, length in self._known.values())
@@ -367,7 +377,9 @@ def _add(
 def _keep(db: sqlite3.Connection, message: int, answer: Answer | None) -> None:
     if answer:
         db.execute("DELETE FROM found WHERE message = ?", [message])
-        db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", [message, _answers().dump_json(answer).decode()])
+        db.execute(
+            "INSERT OR REPLACE INTO answers VALUES (?, ?)", [message, _adapter(Answer).dump_json(answer).decode()]
+        )
 
 
 def _storable(text: str) -> str:
@@ -379,19 +391,12 @@ def _sees(reader: Reader) -> str:
 
 
 @cache
-def _answers() -> "TypeAdapter[Answer]":
+def _adapter(kind: Any) -> "TypeAdapter[Any]":
     from pydantic import TypeAdapter
 
-    return TypeAdapter(Answer)
-
-
-@cache
-def _sources() -> "TypeAdapter[tuple[Source, ...]]":
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(tuple[Source, ...])
+    return TypeAdapter(kind)
 
 
 def _chat(row: Sequence) -> Chat:
-    chat_id, title, bases, open_mode, made, changed = row
-    return Chat(chat_id, title, tuple(json.loads(bases)), bool(open_mode), made, changed)
+    chat_id, title, bases, open_mode, made, changed, pinned, folder = row
+    return Chat(chat_id, title, tuple(json.loads(bases)), bool(open_mode), made, changed, bool(pinned), folder)

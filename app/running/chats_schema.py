@@ -38,11 +38,17 @@ ALTER TABLE messages DROP COLUMN answer
 
 # Of an answer that is not complete, its passages.
 _FOUND = "CREATE TABLE found(message INTEGER PRIMARY KEY REFERENCES messages ON DELETE CASCADE, record TEXT NOT NULL)"
+# Which conversations stand first in the list, and in which folder of it.
+_PLACES = """
+ALTER TABLE chats ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE chats ADD COLUMN folder TEXT NOT NULL DEFAULT ''
+"""
 
 
 def steps(data: Path) -> Sequence[Step]:
     """What makes the file of a data folder, step by step."""
-    return (lambda db: statements(db, _FIRST), partial(_of_accounts, data), partial(_of_ids, data))
+    places = lambda db: statements(db, _PLACES)  # noqa: E731
+    return (lambda db: statements(db, _FIRST), partial(_of_accounts, data), partial(_of_ids, data), places)
 
 
 def _of_accounts(data: Path, db: sqlite3.Connection) -> None:
@@ -120,7 +126,8 @@ class _Base:
     def holds(self, path: str, text: str) -> bool:
         """Whether a passage still stands in a document."""
         with closing(Catalog(self.file)) as catalog:
-            return any(chunk.text == text for i in self.paths.get(path, ()) for chunk in catalog.chunks_of(i))
+            sql = "SELECT 1 FROM chunks WHERE document_id = ? AND text = ?"  # which catalogs of all forms know
+            return any(catalog.asked(sql, [i, text]) for i in self.paths.get(path, ()))
 
 
 def _now(home: Path) -> _Base | None:

@@ -278,7 +278,7 @@ class _Talk(Answering):
         return [chat, chatbot, in_panel(message, said, int(numbers[1])), *rest]
 
     def chosen(self, what: str, chat_id: str, search: str, request: gr.Request) -> Any:
-        """Open, rename or delete a conversation of the list."""
+        """Open, pin, rename or delete a conversation of the list."""
         said, reader = self._visitor(request)
         told = pressed.read(what)
         chosen, kind = told.get("id", ""), told.get("act", "")
@@ -292,6 +292,8 @@ class _Talk(Answering):
             return *shown, self._choice(chat.bases, reader), chat.open_mode, gr.Textbox(stop_btn=goes_on)
         if kind == "rename":
             self.chats.rename(reader, chosen, told.get("title", ""))
+        elif kind in ("pin", "unpin"):
+            self.chats.pin(reader, chosen, kind == "pin")
         elif kind == "delete":
             self.chats.delete(reader, chosen)
             if chosen == chat_id:

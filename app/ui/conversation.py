@@ -5,7 +5,7 @@ import html
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -108,20 +108,34 @@ def conversations(chats: Sequence[Chat], chosen: str, said: Tongue) -> str:
     texts = {key: html.escape(text, quote=True) for key, text in TEXTS[said].items()}
     if not chats:
         return f'<p class="rs-empty" data-chat="{html.escape(chosen)}">{texts["no_chats"]}</p>'
-    rows = []
+    folders: dict[str, list[str]] = {"": []}
     for chat in chats:
-        title, day = html.escape(chat.title, quote=True), time.strftime("%Y-%m-%d", time.localtime(chat.changed))
-        here = ' aria-current="true"' if chat.id == chosen else ""
-        rows.append(
-            f'<li{here}><button data-act="open" data-id="{chat.id}" title="{title} · {day}">{title}</button>'
-            f'<button data-act="rename" data-id="{chat.id}" data-ask="{texts["rename_to"]}" data-title="{title}"'
-            f' title="{texts["rename"]}" aria-label="{texts["rename"]}: {title}">✎</button>'
-            f'<a href="chats/{chat.id}.md" download title="{texts["export"]}"'
-            f' aria-label="{texts["export"]}: {title}">⤓</a>'
-            f'<button data-act="delete" data-id="{chat.id}" data-ask="{texts["delete_chat"]}"'
-            f' title="{texts["delete"]}" aria-label="{texts["delete"]}: {title}">✕</button></li>'
-        )
-    return f'<ul class="rs-chats" data-chat="{html.escape(chosen)}" aria-label="{texts["chats"]}">{"".join(rows)}</ul>'
+        folders.setdefault("" if chat.pinned else chat.folder, []).append(_entry(chat, chosen, texts))
+    lists = "".join(
+        f"<details open><summary>{html.escape(name)}</summary><ul>{''.join(rows)}</ul></details>"
+        for name, rows in sorted(folders.items())
+        if name
+    )
+    first = f'<ul aria-label="{texts["chats"]}">{"".join(folders[""])}</ul>' if folders[""] else ""
+    return f'<div class="rs-chats" data-chat="{html.escape(chosen)}">{first}{lists}</div>'
+
+
+def _entry(chat: Chat, chosen: str, texts: Mapping[str, str]) -> str:
+    title, day = html.escape(chat.title, quote=True), time.strftime("%Y-%m-%d", time.localtime(chat.changed))
+    whole = f"{html.escape(chat.folder, quote=True)} / {title}" if chat.folder else title
+    here = ' aria-current="true"' if chat.id == chosen else ""
+    act, star = ("unpin", "★") if chat.pinned else ("pin", "☆")
+    return (
+        f'<li{here}><button data-act="open" data-id="{chat.id}" title="{title} · {day}">{title}</button>'
+        f'<button data-act="{act}" data-id="{chat.id}" title="{texts[act]}" aria-label="{texts[act]}: {title}"'
+        f"{' class=rs-pinned' if chat.pinned else ''}>{star}</button>"
+        f'<button data-act="rename" data-id="{chat.id}" data-ask="{texts["rename_to"]}" data-title="{whole}"'
+        f' title="{texts["rename"]}" aria-label="{texts["rename"]}: {title}">✎</button>'
+        f'<a href="chats/{chat.id}.md" download title="{texts["export"]}"'
+        f' aria-label="{texts["export"]}: {title}">⤓</a>'
+        f'<button data-act="delete" data-id="{chat.id}" data-ask="{texts["delete_chat"]}"'
+        f' title="{texts["delete"]}" aria-label="{texts["delete"]}: {title}">✕</button></li>'
+    )
 
 
 def messages(branch: Sequence[Message], said: Tongue) -> list[dict[str, str]]:

@@ -1,6 +1,8 @@
 """What people choose for single files: done at once, kept by every later run, and carried wherever the rest goes."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -197,3 +199,23 @@ def test_pages_are_written_as_people_write_them(text: str, pages: list[int]) -> 
 def test_what_are_no_pages_is_told(text: str) -> None:
     with pytest.raises(ReadError):
         pages_of(text)
+
+
+def test_what_was_chosen_in_a_catalog_of_the_form_before_stays_in_a_rebuild_that_comes_first(
+    cfg: Config, docs: Path, embedder: Embedder
+) -> None:
+    with KnowledgeBase("kb", cfg, embedder) as base:
+        base.sync(docs)
+        base.leave_out("secret.md")
+        file = base.index.home / "g0001" / "catalog.sqlite"
+    with closing(sqlite3.connect(file)) as db:
+        db.executescript(
+            """CREATE TABLE older AS SELECT folder_id, path, left_out, ocr_pages FROM choices; DROP TABLE choices;
+            CREATE TABLE choices(folder_id INTEGER NOT NULL REFERENCES folders, path TEXT NOT NULL, left_out INTEGER NOT
+            NULL, ocr_pages TEXT NOT NULL, PRIMARY KEY(folder_id, path)); INSERT INTO choices SELECT * FROM older;
+            DROP TABLE older; PRAGMA user_version = 5"""
+        )
+    run(cfg, "kb", rebuild=True)
+    with KnowledgeBase("kb", cfg, embedder) as base:
+        assert paths(base) == ["leave.md"]
+        assert base.index.catalog.choices(str(docs)) == {"secret.md": Choice(left_out=True)}

@@ -246,10 +246,13 @@ def test_conversations_are_kept_found_renamed_exported_and_deleted(
     expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("Forty-two NTU [1].", timeout=60_000)
     expect(seen.page.locator("#source-1")).to_contain_text("lt-300-manual.pdf")
 
-    seen.page.on("dialog", lambda dialog: dialog.accept("Sensors" if dialog.type == "prompt" else ""))
+    answer = lambda dialog: dialog.accept("Sensors" if dialog.type == "prompt" else "")  # noqa: E731
+    seen.page.on("dialog", answer)
     row.hover()
     row.locator("[data-act=rename]").click()
     expect(row).to_contain_text("Sensors")
+    row.locator("[data-act=pin]").click()
+    expect(row.locator("[data-act=unpin]")).to_have_text("★")
     with seen.page.expect_download() as download:
         row.locator("a[download]").click()
     download.value.save_as(tmp_path / "chat.md")
@@ -257,6 +260,12 @@ def test_conversations_are_kept_found_renamed_exported_and_deleted(
     assert exported.startswith("# Sensors\n")
     assert f"> {QUESTION}\n\nForty-two NTU [1].\n\n- [1] `products/lt-300-manual.pdf`, p. 1: " in exported
 
+    row.locator("[data-act=unpin]").click()
+    seen.page.remove_listener("dialog", answer)
+    seen.page.on("dialog", lambda dialog: dialog.accept("Plant & lab / Sensors" if dialog.type == "prompt" else ""))
+    row.locator("[data-act=rename]").click()
+    expect(seen.page.locator("#chat-list details summary")).to_have_text("Plant & lab")
+    expect(seen.page.locator("#chat-list details li")).to_contain_text("Sensors")
     seen.page.click("#chat-new")
     expect(seen.page.locator("#chat [data-testid=bot]")).to_have_count(0)
     seen.page.fill("#chat-search textarea, #chat-search input", "forty-two")
