@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
+from core.text import well_formed
 from core.types import Correction, Document, Section
 
 _CONTEXT = 200  # characters in front of what is corrected, by which it is told from the same elsewhere
@@ -19,7 +20,7 @@ def corrected(document: Document, corrections: Iterable[Correction]) -> Document
             lost.append(lost_note(each))
         else:
             done += 1
-            document = _with(document, start, start + len(each.was), each.now)
+            document = _with(document, start, start + len(each.was), well_formed(each.now))
     told = [f"corrected by hand: {done}"] if done else []
     return replace(document, notes=(*document.notes, *told, *lost)) if told or lost else document
 

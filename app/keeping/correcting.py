@@ -4,6 +4,7 @@ Corrections are kept beside the file, which itself is never changed. They are ma
 wherever the knowledge base goes; one that no longer fits is told in the notes of the file, and kept.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from app.keeping.choosing import Named, synced
 from app.keeping.index import Progress, Report, chunker, quiet
 from core.config import IngestConfig
 from core.errors import CatalogError
+from core.text import well_formed
 from core.types import Choice, Correction
 from ingest.correct import correction
 from retrieval.index import Index
@@ -26,14 +28,15 @@ def correct(index: Index, chunk_id: int, text: str, cfg: IngestConfig, progress:
     hit = index.hits([chunk_id]).get(chunk_id) if 0 < chunk_id < 2**63 else None
     if hit is None:
         raise CatalogError(f"{index.name!r} holds no passage {chunk_id}", "its file changed or left: look at it again")
-    text = text.replace("\r\n", "\n")
+    text = well_formed(text.replace("\r\n", "\n"))
     if not text.strip() or len(text) > _LONGEST:
         raise CatalogError("a passage cannot be corrected to this", "leave the file out, or write what stands there")
     made = correction(hit.text, text)
     if made is None:
         raise CatalogError("nothing was changed in the passage", "write what stands on the page, then save it")
-    sought = made.before + made.was
-    if sum(chunk.text.count(sought) for chunk in index.catalog.chunks_of(hit.document_id)) != 1:
+    sought = re.compile(re.escape(made.before + made.was))
+    chunks = index.catalog.chunks_of(hit.document_id)
+    if len({chunk.start + found.start() for chunk in chunks for found in sought.finditer(chunk.text)}) != 1:
         hint = "correct the file itself, and read it again"
         raise CatalogError("what was changed stands in the document several times, with the same around it", hint)
     return _kept(index, (hit.folder, hit.path), lambda kept: (*kept, made), cfg, progress)

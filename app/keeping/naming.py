@@ -17,7 +17,7 @@ from core.types import Choice
 from retrieval.index import Index
 
 _MOST, _LONGEST = 50, 64  # tags of a file, characters of one
-_DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
+_DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
 Change = Callable[[Choice, tuple[str, ...]], Choice]  # of what was chosen and the tags that a file has
 
 

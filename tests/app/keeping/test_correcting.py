@@ -105,3 +105,20 @@ def test_what_cannot_be_corrected_is_said(cfg: Config, write: Write, embedder: E
         for number in (0, -1, 10**30):
             with pytest.raises(CatalogError, match="holds no passage"):
                 base.correct(number, "x")
+
+
+def test_what_no_file_could_hold_is_replaced_and_what_two_passages_share_is_corrected_in_both(
+    cfg: Config, write: Write, embedder: Embedder
+) -> None:
+    cfg = cfg.model_copy(update={"ingest": cfg.ingest.model_copy(update={"chunk_tokens": 64, "chunk_overlap": 40})})
+    lines = [f"Line {n} says that the number of rooms in house {n} is {n * 7}.\n" for n in range(12)]
+    with KnowledgeBase("kb", cfg, embedder) as base:
+        base.sync(write("a.md", "".join(lines)).parent)
+        chunks = base.index.catalog.chunks_of(base.index.catalog.documents()[0].id)
+        shared = next(line for line in lines if sum(line in chunk.text for chunk in chunks) == 2)
+        hit = next(chunk for chunk in chunks if shared in chunk.text)
+        base.correct(hit.chunk_id, hit.text.replace(shared, shared.replace("rooms", "doors \ud800\r")))
+        after = base.index.catalog.chunks_of(base.index.catalog.documents()[0].id)
+        assert sum("doors ?" in chunk.text or "doors \ufffd" in chunk.text for chunk in after) >= 1
+        assert not any(shared in chunk.text for chunk in after)
+        assert base.index.verify() == []

@@ -74,7 +74,7 @@ def test_what_is_no_tag_and_no_date_is_refused_with_what_to_write() -> None:
     assert tags_of("Travel,  Kosten ，差旅、2025\ntravel") == ("travel", "kosten", "差旅", "2025")
     assert tags_of(" ,") == ()
     assert [date_of(text) for text in (" 2025-02-28 ", "2025-02", "2025", "")] == ["2025-02-28", "2025-02", "2025", ""]
-    for text in ("2025-02-30", "2025-13", "25", "0000", "yesterday", "2025-1-1"):
+    for text in ("2025-02-30", "2025-13", "25", "0000", "yesterday", "2025-1-1", "２０２５"):
         with pytest.raises(ReadError, match="is no date"):
             date_of(text)
     with pytest.raises(ReadError, match="is no tag"):
