@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.messages.texts import Tongue
 from core.types import Citation
+from prompts.inert import inert
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -40,12 +41,12 @@ class Written:
 
 
 def as_markdown(written: Written, said: Tongue) -> str:
-    """The answer as Markdown."""
+    """The answer as Markdown, which opens and loads nothing."""
     words = _WORDS[said]
-    quoted = "\n".join(f"> {line}" for line in written.question.splitlines())
-    sources = [f"- {_source(each, said)}: {each.quote}" for each in written.citations]
+    quoted = "\n".join(f"> {line}" for line in inert(written.question).splitlines())
+    sources = [f"- {inert(_source(each, said))}: {inert(' '.join(each.quote.split()))}" for each in written.citations]
     below = [f"## {words['sources']}", "\n".join(sources)] if sources else []
-    return "\n\n".join([quoted, written.text, *below, _made(written, said)]) + "\n"
+    return "\n\n".join([quoted, inert(written.text), *below, _made(written, said)]) + "\n"
 
 
 def as_page(written: Written, said: Tongue) -> str:

@@ -22,6 +22,7 @@ from app.running.chats_schema import steps
 from app.running.forgetting import ERASED, Documents, Forgotten, forget
 from app.running.store import Store
 from core.errors import AccessError
+from core.text import well_formed
 from core.types import Answer, Source, Turn
 from prompts.inert import inert, inert_line
 
@@ -230,7 +231,7 @@ class Chats:
         """What an answer says by now; with an `Answer` it is complete. It may have been deleted or erased meanwhile."""
         with self._store.writing() as db:
             sql = "UPDATE messages SET text = ? WHERE id = ? AND text <> ?"
-            if db.execute(sql, [_storable(text), reply, ERASED]).rowcount:
+            if db.execute(sql, [well_formed(text), reply, ERASED]).rowcount:
                 _keep(db, reply, answer)
         with self._mutex:  # it may have been cut, and be gone on with
             for key in [key for key in self._known if key[0] == reply]:
@@ -365,7 +366,7 @@ def _add(
     _own(db, reader, chat_id)
     if parent is not None:
         _check(db, chat_id, parent)
-    row = [chat_id, parent, role, _storable(text), time.time(), json.dumps(sorted(rests_on))]
+    row = [chat_id, parent, role, well_formed(text), time.time(), json.dumps(sorted(rests_on))]
     added = db.execute(
         "INSERT INTO messages(chat, parent, role, text, made, rests_on) VALUES (?, ?, ?, ?, ?, ?)", row
     ).lastrowid
@@ -380,10 +381,6 @@ def _keep(db: sqlite3.Connection, message: int, answer: Answer | None) -> None:
         db.execute(
             "INSERT OR REPLACE INTO answers VALUES (?, ?)", [message, _adapter(Answer).dump_json(answer).decode()]
         )
-
-
-def _storable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
 
 
 def _sees(reader: Reader) -> str:
