@@ -43,8 +43,8 @@ def _fill(sheet: Sheet, found: Any, book: Any, since_1904: bool) -> None:
             elif text:
                 sheet.characters.leave(text, SAME_COLOUR)
     sheet.merged += [(top, left, bottom - 1, right - 1) for top, bottom, left, right in found.merged_cells]
-    sheet.hidden_rows |= {r for r, about in found.rowinfo_map.items() if about.hidden and not about.outline_level}
-    sheet.hidden_columns |= {c for c, about in found.colinfo_map.items() if about.hidden and not about.outline_level}
+    sheet.hidden_rows |= {r for r, about in found.rowinfo_map.items() if about.hidden}
+    sheet.hidden_columns |= {c for c, about in found.colinfo_map.items() if about.hidden}
     for (row, column), note in found.cell_note_map.items():
         sheet.comment(row, column, note.text)
 

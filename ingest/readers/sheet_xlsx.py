@@ -44,7 +44,7 @@ _CELL = re.compile(
     rb"(?:<v>([^<]*)</v>|<v/>|<is><t(?:\s[^<>]*)?>([^<]*)</t></is>)?</c>)"
 )
 _NO_SIZE = re.compile(r"0+(?:\.0*)?")
-_HIDDEN, _GROUPED = re.compile(rb'\b(?:hidden="(?:1|true)|ht="0+(?:\.0*)?)"'), re.compile(rb'outlineLevel="[1-9]')
+_HIDDEN = re.compile(rb'\b(?:hidden="(?:1|true)|ht="0+(?:\.0*)?)"')
 _THREADED = "[Threaded comment]"  # the older form of one, which says how to see it
 
 
@@ -156,7 +156,7 @@ class _Filling:
         if any(pieces[:: _CELL.groups + 1]):  # something between the cells
             return found[0]
         row = min(int(number), _MOST_ROWS) - 1
-        if b'"' in about and _HIDDEN.search(about) and not _GROUPED.search(about):
+        if b'"' in about and _HIDDEN.search(about):
             self.hidden.add(row)
         cells: dict[int, str] = {}
         for at in range(1, len(pieces), _CELL.groups + 1):
@@ -281,11 +281,9 @@ def _plain(raw: str) -> str:
 
 
 def _is_hidden(element: "Element") -> bool:
-    """Whether a row or column is hidden or has no size, and not only a group that a click opens."""
-    hidden = element.get("hidden") in ("1", "true") or _NO_SIZE.fullmatch(
-        element.get("width") or element.get("ht") or ""
-    )
-    return bool(hidden) and element.get("outlineLevel", "0") == "0"
+    """Whether a row or column is hidden or has no size; in a group that is closed, too."""
+    hidden = element.get("hidden") in ("1", "true")
+    return hidden or bool(_NO_SIZE.fullmatch(element.get("width") or element.get("ht") or ""))
 
 
 @lru_cache(maxsize=20_000)
