@@ -9,54 +9,50 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
+from ingest.readers.css_colours import colour_of, picture_colour
 from ingest.readers.css_media import NO, SOME, YES, contained, on_screen, supported
-from ingest.readers.css_values import (
-    FAR_PX,
-    colour_of,
-    first_colour,
-    font_px,
-    is_flattened,
-    is_moved_away,
-    length,
-    number,
-    size_of,
-)
+from ingest.readers.css_shapes import leaves_nothing, moved
+from ingest.readers.css_valid import SHORTHANDS, long_of
+from ingest.readers.css_values import FAR_PX, WIDE, components, font_px, length, length_in_wide, number
 from ingest.readers.unseen import BLACK, WHITE, alike
 
 Node = Any  # of tinycss2, whose stated classes lack what theirs have
 
-NOTHING_CLIPPED = re.compile(
-    r"rect\(\s*0(?:px)?[\s,]+0(?:px)?[\s,]+0(?:px)?[\s,]+0(?:px)?\s*\)|rect\(\s*1px[\s,]+1px[\s,]+1px[\s,]+1px\s*\)"
-    r"|inset\(\s*(?:[5-9]\d|\d{3,})(?:\.\d+)?%.*|circle\(\s*0(?:px|%)?[\s)].*|polygon\(\s*0 0\s*(?:,\s*0 0\s*)*\)"
-)
-NO_INK = re.compile(r"opacity\(\s*0*(?:\.0*)?%?\s*\)")
-SIDES = ("left", "top", "right", "bottom", "text-indent", "margin-left", "margin-top")
+MOVING = ("transform", "translate", "scale", "rotate")
 _GROUPS = {
     name: group
     for group, names in {
         "display": "display",
-        "struck": "text-decoration text-decoration-line",
-        "visibility": "visibility content-visibility",
+        "struck": "text-decoration-line",
+        "visibility": "visibility",
         "opacity": "opacity filter",
-        "size": "font font-size zoom",
-        "place": f"position transform translate scale rotate clip clip-path {' '.join(SIDES)}",
-        "box": "width height max-width max-height min-width min-height padding padding-top padding-bottom padding-left "
-        "padding-right overflow overflow-x overflow-y",
-        "color": "color background background-color background-image background-clip -webkit-background-clip "
-        "text-shadow -webkit-text-fill-color -webkit-text-stroke",
+        "size": "font-size zoom",
+        "box": f"position float {' '.join(MOVING)} clip clip-path left right top bottom text-indent white-space "
+        "margin-left margin-top width height max-width max-height min-width min-height padding-top padding-bottom "
+        "padding-left padding-right overflow-x overflow-y contain contain-intrinsic-size "
+        "contain-intrinsic-height aspect-ratio content-visibility",
+        "color": "color background-color background-image background-clip background-size text-shadow color-scheme "
+        "-webkit-text-fill-color -webkit-text-stroke-color",
     }.items()
     for name in names.split()
 }  # fmt: skip
-
-
-_EDGES = ("top", "right", "bottom", "left")
 _SAME = {
-    "inset-inline-start": "left", "inset-inline-end": "right", "inset-block-start": "top", "inset-block-end": "bottom",
-    "margin-inline-start": "margin-left", "margin-block-start": "margin-top", "inline-size": "width",
-    "block-size": "height", "max-inline-size": "max-width", "max-block-size": "max-height",
-    "min-inline-size": "min-width", "min-block-size": "min-height", "overflow-inline": "overflow-x",
-    "overflow-block": "overflow-y",
+    **{f"{box}-{way}-{end}": f"{name}{side}"
+       for box, name in (("inset", ""), ("margin", "margin-"), ("padding", "padding-"))
+       for way, sides in (("inline", ("left", "right")), ("block", ("top", "bottom")))
+       for end, side in zip(("start", "end"), sides, strict=True)},
+    **{f"{least}{size}-size": f"{least}{side}" for least in ("", "min-", "max-")
+       for size, side in (("inline", "width"), ("block", "height"))},
+    "overflow-inline": "overflow-x", "overflow-block": "overflow-y", "-webkit-background-clip": "background-clip",
+    "background-repeat": "background-size", "background-position": "background-size", "-webkit-transform": "transform",
+    "background-origin": "background-size", "-webkit-background-size": "background-size", "-webkit-filter": "filter",
+    "-webkit-clip-path": "clip-path", "-webkit-opacity": "opacity", "contain-intrinsic-block-size":
+    "contain-intrinsic-height", "text-wrap": "white-space", "text-wrap-mode": "white-space",
 }  # fmt: skip
+_QUIRKY = frozenset(
+    "font-size width height max-width max-height min-width min-height left right top bottom text-indent margin padding "
+    "margin-left margin-top padding-top padding-bottom padding-left padding-right".split()
+)
 _LONGEST_SELECTOR = 2000  # characters of one that stands in others
 
 
@@ -70,24 +66,27 @@ class Declared:
     maybe: bool = False
 
 
-def rules_of(sheet: str, sized: bool = False) -> Iterator[tuple[str | list[Node], list[Declared]]]:
+def rules_of(
+    sheet: str, sized: bool = False, quirks: bool = False
+) -> Iterator[tuple[str | list[Node], list[Declared]]]:
     """Selectors and declarations of each rule of a style sheet that counts on a screen, or may.
 
-    `sized`: the page has containers that queries can ask.
+    `sized`: the page has containers that queries can ask; `quirks`: it is in quirks mode.
     """
     import tinycss2
 
     nodes = tinycss2.parse_stylesheet(sheet, skip_comments=True, skip_whitespace=True)
-    yield from _rules(nodes, _Within(sized=sized))
+    yield from _rules(nodes, _Within(sized=sized, quirks=quirks))
 
 
 @dataclass(frozen=True, slots=True)
 class _Within:
-    """What rules stand in: the selector of one, a query that may not hold, a page with containers or without."""
+    """What rules stand in: the selector of one, a query that may not hold, a page with containers or quirks."""
 
     selector: str = ""
     maybe: bool = False
     sized: bool = False
+    quirks: bool = False
     depth: int = 8
 
 
@@ -97,13 +96,13 @@ def _rules(nodes: Iterable[Node], within: _Within) -> Iterator[tuple[str | list[
     for nested, group_of in groupby(nodes, lambda node: node.type != "declaration"):
         if not nested:
             if within.selector:
-                yield within.selector, list(_declared(group_of, within.maybe))
+                yield within.selector, list(_declared(group_of, within))
             continue
         for rule in group_of:
             if rule.type == "qualified-rule":
                 inner = tinycss2.parse_blocks_contents(rule.content, skip_comments=True, skip_whitespace=True)
                 if not within.selector and all(node.type in ("declaration", "error") for node in inner):
-                    yield rule.prelude, list(_declared(inner, within.maybe))
+                    yield rule.prelude, list(_declared(inner, within))
                 elif within.depth and (selector := _joined(within.selector, tinycss2.serialize(rule.prelude))):
                     yield from _rules(inner, replace(within, selector=selector, depth=within.depth - 1))
             elif rule.type == "at-rule" and rule.content is not None and within.depth:
@@ -148,36 +147,42 @@ def _joined(outer: str, inner: str) -> str:
     return ",".join(re.sub(r"&|:scope\b", around, p) if re.search(r"&|:scope\b", p) else f"{around} {p}" for p in parts)
 
 
-def declarations(source: str) -> Iterator[Declared]:
+def declarations(source: str, quirks: bool = False) -> Iterator[Declared]:
     """What a style attribute declares of what may hide something."""
     import tinycss2
 
-    yield from _declared(tinycss2.parse_blocks_contents(source, skip_comments=True, skip_whitespace=True), False)
+    nodes = tinycss2.parse_blocks_contents(source, skip_comments=True, skip_whitespace=True)
+    yield from _declared(nodes, _Within(quirks=quirks))
 
 
-def _declared(nodes: Iterable[Node], maybe: bool) -> Iterator[Declared]:
+def _declared(nodes: Iterable[Node], within: _Within) -> Iterator[Declared]:
     import tinycss2
 
     for node in nodes:
         if node.type != "declaration":
             continue
         name: str = _SAME.get(str(node.lower_name), str(node.lower_name))
-        if not group(name) and name not in ("inset", "margin"):
+        if name not in _GROUPS and name not in SHORTHANDS:
             continue
         value = " ".join(tinycss2.serialize(node.value).split()).lower()
-        if name in ("inset", "margin"):
-            for edge, side in zip(_EDGES, _of_edges(value), strict=True):
-                if group(long := edge if name == "inset" else f"margin-{edge}"):
-                    yield Declared(long, side, node.important, maybe)
-        else:
-            yield Declared(name, value, node.important, maybe)
+        if within.quirks:
+            value = _without_quirks(name, value)
+        for long, said in long_of(name, value):
+            if long in _GROUPS:
+                yield Declared(long, said, node.important, within.maybe)
 
 
-def _of_edges(value: str) -> list[str]:
-    """What a shorthand says of top, right, bottom and left."""
-    sides = re.findall(r"(?:[^\s()]|\((?:[^()]|\([^()]*\))*\))+", value)[:4] or [""]
-    return [sides[place if place < len(sides) else place % 2 if len(sides) > 1 else 0]
-            if not (place == 3 and len(sides) == 3) else sides[1] for place in range(4)]  # fmt: skip
+def _without_quirks(name: str, value: str) -> str:
+    """A value of a page in quirks mode as others write it: 1 as 1px, fff as #fff (Quirks Mode Standard, 3.1, 3.2)."""
+    if name in _QUIRKY:
+        return (
+            re.sub(r"(?<![\w.%()+-])([+-]?(?:\d+\.?\d*|\.\d+))(?![\w.%(])", r"\1px", value)
+            if "(" not in value
+            else value
+        )
+    if name in ("color", "background-color") and re.fullmatch(r"[0-9a-f]{3}(?:[0-9a-f]{3})?", value):
+        return f"#{value}"
+    return value
 
 
 def group(name: str) -> str:
@@ -186,7 +191,7 @@ def group(name: str) -> str:
 
 
 def hides(declared: Declared) -> bool:
-    """Whether a declaration can hide text by itself, colours left aside."""
+    """Whether a declaration can hide text, by itself or with others, colours left aside."""
     name, value = declared.name, declared.value
     if name in ("display", "visibility"):
         return value in ("none", "hidden", "collapse")
@@ -194,36 +199,49 @@ def hides(declared: Declared) -> bool:
         return value == "hidden"
     if name == "zoom":
         return 0 < number(value) < 0.5
-    if name in ("text-decoration", "text-decoration-line"):
+    if name == "text-decoration-line":
         return "line-through" in value
     if name == "opacity":
         return number(value) < 0.05
     if name == "filter":
-        return bool(NO_INK.search(value))
-    if name in ("font", "font-size"):
-        px = font_px(value if name == "font-size" else size_of(value), 16.0)
-        return px < 8  # of em and percent several may lie in one another
-    if name in SIDES:
-        px = length(value, 16.0)
-        return px is not None and px <= -FAR_PX
+        return has_no_ink(value)
+    if name == "font-size":
+        return font_px(value, 16.0) < 8  # of em and percent several may lie in one another
     if name in ("clip", "clip-path"):
-        return bool(NOTHING_CLIPPED.fullmatch(value))
-    if name in ("transform", "translate", "scale", "rotate"):
-        return any(moves(name, value))
+        return leaves_nothing(name, value)
+    if name in MOVING:
+        x, y, gone = moved(name, value)
+        return gone or min(x, y) <= -FAR_PX / 2
     if name in ("width", "height", "max-width", "max-height"):
         px = length(value, 16.0)
         return px is not None and 0 <= px <= 1
-    return False
+    if name == "contain":
+        return "size" in value.split() or "strict" in value
+    return is_far(name, value, 16.0)
 
 
-def moves(name: str, value: str) -> tuple[bool, bool]:
-    """Whether a transform moves something off the page, and whether it makes it too small or flat to be seen."""
-    if name == "rotate":
-        found = re.fullmatch(r"(?:(x|y)\s+(\S+)|(\S+)\s+(x|y))", value)
-        value = f"rotate{found[1] or found[4]}({found[2] or found[3]})" if found else ""
-    elif name != "transform":
-        value = f"{name}({value.replace(' ', ',')})"
-    return is_moved_away(value), is_flattened(value)
+def is_far(name: str, value: str, em: float) -> bool:
+    """Whether a place is outside of each window, in a direction that nobody can scroll to if it is fixed."""
+    if name not in ("left", "top", "margin-left", "margin-top", "right", "bottom", "text-indent"):
+        return False
+    px, wide = length(value, em), length_in_wide(value, em)
+    if px is None or wide is None:
+        return False
+    if name in ("right", "bottom"):
+        return "%" not in value and (px >= 4 * FAR_PX or wide >= WIDE[name == "bottom"])
+    if name == "text-indent":
+        return px <= -FAR_PX or px >= 1280
+    return px <= -FAR_PX or wide >= WIDE[name == "top"]
+
+
+def has_no_ink(value: str) -> bool:
+    """Whether a `filter` takes all ink away."""
+    return any(
+        node.type == "function"
+        and node.lower_name == "opacity"
+        and number(node.serialize()[8:-1].strip() or "1") < 0.05
+        for node in components(value)
+    )
 
 
 def hiding_groups(declared: Iterable[Declared]) -> set[str]:
@@ -237,9 +255,10 @@ def hiding_groups(declared: Iterable[Declared]) -> set[str]:
             colour, alpha = colour_of(each.value)
             found |= {"color"} if alpha < 0.05 else set()
             colours |= {colour} if colour else set()
-        elif each.name in ("background", "background-color"):
-            ground, _ = first_colour(each.value)
+        elif each.name in ("background-color", "background-image"):
+            ground, _ = (colour_of if each.name == "background-color" else picture_colour)(each.value)
+            found |= {"color"} if each.value == "currentcolor" else set()
             grounds |= {ground} if ground else set()
     if any(alike(colour, ground) for colour in colours for ground in grounds):
         found.add("color")
-    return found | ({"place"} if "color" in found else set())
+    return found | ({"box", "display"} if found & {"color", "box"} else set())

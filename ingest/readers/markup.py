@@ -50,6 +50,7 @@ _HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
 _NO_NAMED_TABLE = ("table", "h1", "h2")
 _NO_DATA_TABLE = (*_NO_NAMED_TABLE, "h3", "h4", "ul", "ol", "pre", "form")
 _EMPTY_TAG = re.compile(r"<(script|style|title|iframe|textarea|noscript|div|span|p|a|td|th|li)\b([^<>]*)/>", re.I)
+_DOCTYPE = re.compile(r"\s*(?:<!--.*?-->\s*)*<(?:!doctype|\?xml)", re.I | re.S)  # without, pages are in quirks mode
 _MAX_SPAN = 1000
 _MAX_FRAMES = 3  # one within the other
 _MAIN_CHARS = 200
@@ -145,7 +146,7 @@ def _page(source: str, encoding: str, sheets: Mapping[str, str] | None = None, q
     for aside in root.xpath(_ASIDE):
         aside.clear(keep_tail=True)  # emptied, not removed: it still parts what stands before and behind it
         aside.tag = "span" if aside.tag in _INLINE else "div"
-    unseen = leave_unseen(root)
+    unseen = leave_unseen(root, quirks=not _DOCTYPE.match(source))
     etree.strip_elements(root, "style", "template", "noscript", with_tail=False)
     for head in root.findall("head"):
         root.remove(head)

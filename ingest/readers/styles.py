@@ -10,19 +10,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ingest.readers.css import (
-    NO_INK,
-    NOTHING_CLIPPED,
-    SIDES,
     Declared,
     declarations,
     group,
+    has_no_ink,
     hides,
     hiding_groups,
-    moves,
     rules_of,
 )
+from ingest.readers.css_boxes import AS_BEFORE, IN_LINE, PLACED, is_flat, is_in_line, is_outside, is_shut
+from ingest.readers.css_colours import Shade, colour_of, picture_colour, shadow_colours
 from ingest.readers.css_media import NO, YES, on_screen
-from ingest.readers.css_values import FAR_PX, colour_of, first_colour, font_px, length, number, size_of
+from ingest.readers.css_shapes import leaves_nothing
+from ingest.readers.css_valid import SHARED_WORDS
+from ingest.readers.css_values import font_px, number
 from ingest.readers.unseen import (
     BLACK,
     NOT_DISPLAYED,
@@ -43,22 +44,17 @@ if TYPE_CHECKING:
 
 _MOST_CSS = 1_000_000  # characters of style sheets that are read
 _TINY_PX = 1.34  # 1 pt
-_PICTURE = re.compile(r"url\(|gradient\(|image|element\(|var\(|paint\(", re.I)
 _CONTAINER = re.compile(r"\bcontain(?:er|er-type)?\s*:", re.I)
 _KEPT = frozenset(("html", "body", "main", "article"))  # shown by a script once it has run
-_INLINE = frozenset(
-    "a abbr b big cite code del em font i ins label mark s small span strike strong sub sup tt u var".split()
-)
 _WITH_GROUND = frozenset(("button", "mark"))  # of the browser's own
 _UNSHOWN = frozenset(("template", "noscript"))
 _NOT_DISPLAYED = frozenset(("noembed", "noframes"))
 _ANY_UNSEEN = "boolean(//@hidden|//@popover|//dialog|//template|//noscript|//noembed|//noframes|//del|//s|//strike)"
-_MOVING = ("transform", "translate", "scale", "rotate")
 _NO_TEXT = frozenset(("head", "script", "style"))
 _STRUCK = frozenset(("del", "s", "strike"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _State:
     """What an element inherits; None is a colour that is not known, alpha 0 one that is transparent."""
 
@@ -68,10 +64,16 @@ class _State:
     ground: Colour | None = WHITE
     px: float = 16.0
     filled: bool = False  # letters have a colour of their own, whatever `color` says
+    shadows: tuple[Shade, ...] = ()  # of letters
+    outlines: tuple[Shade, ...] = ()
+    in_line: bool = True  # what stands in it may be part of a line; else its children are boxes of a grid
 
 
-def leave_unseen(root: "Element") -> Unseen:
-    """Take what nobody sees out of a page; how many characters that were, by the reason."""
+def leave_unseen(root: "Element", quirks: bool = False) -> Unseen:
+    """Take what nobody sees out of a page; how many characters that were, by the reason.
+
+    `quirks`: it has no doctype.
+    """
     unseen = Unseen()
     sheets = list(_sheets(root, unseen))
     sized = any(map(_CONTAINER.search, (text for text, _ in sheets))) or bool(
@@ -80,10 +82,17 @@ def leave_unseen(root: "Element") -> Unseen:
     rules = [
         (selector, [replace(d, maybe=True) for d in own] if maybe else own)
         for text, maybe in sheets
-        for selector, own in rules_of(text, sized)
+        for selector, own in rules_of(text, sized, quirks)
     ]
-    inline = {text: list(declarations(text)) for text in {str(t) for t in root.xpath("//@style")}}
-    hiding = hiding_groups([*(d for _, own in rules for d in own), *(d for own in inline.values() for d in own)])
+    inline = {text: list(declarations(text, quirks)) for text in {str(t) for t in root.xpath("//@style")}}
+    every = [*(d for _, own in rules for d in own), *(d for own in inline.values() for d in own)]
+    dark = any(d.name == "color-scheme" and "dark" in d.value for d in every) or bool(
+        root.xpath("boolean(//meta[@name='color-scheme' and contains(@content, 'dark')])")
+    )
+    if dark:  # of `light-dark()` either may be shown
+        rules = [(selector, [_either(d) for d in own]) for selector, own in rules]
+        inline = {text: [_either(d) for d in own] for text, own in inline.items()}
+    hiding = hiding_groups(every)
     if root.xpath("boolean(//@bgcolor|//@color|//@text)"):
         hiding |= {"color"}
     if not hiding and not root.xpath(_ANY_UNSEEN):
@@ -92,8 +101,17 @@ def leave_unseen(root: "Element") -> Unseen:
     elsewhere = bool(root.xpath("boolean(//link[contains(@rel, 'stylesheet')])")) or any(
         "@import" in text for text, _ in sheets
     )
-    _walk(root, _State(ground=None if elsewhere else WHITE), lambda e: _cascade(e, matched.get(e, ()), inline), unseen)
+    _walk(
+        root,
+        _State(ground=None if elsewhere or dark else WHITE),
+        lambda e: _cascade(e, matched.get(e, ()), inline),
+        unseen,
+    )
     return unseen
+
+
+def _either(declared: Declared) -> Declared:
+    return replace(declared, maybe=declared.maybe or "light-dark(" in declared.value)
 
 
 def _sheets(root: "Element", unseen: Unseen) -> "Iterator[tuple[str, bool]]":
@@ -127,7 +145,7 @@ def _walk(
                 walker.skip_subtree()
                 element.clear(keep_tail=True)  # emptied, not removed: it still parts what stands before and behind it
                 if element.tag not in _UNSHOWN:
-                    element.tag = "span" if element.tag in _INLINE else "div"
+                    element.tag = "span" if element.tag in IN_LINE else "div"
             states.append(_inherited(element, own, states[-1]))
             if element.tag in _NO_TEXT:
                 walker.skip_subtree()
@@ -149,7 +167,10 @@ def _shown(text: str | None, state: _State, unseen: Unseen) -> str | None:
         else SAME_COLOUR if alike(state.colour, state.ground)
         else ""
     )  # fmt: skip
-    if not why:
+    drawn = why in (TRANSPARENT, SAME_COLOUR) and any(
+        alpha >= 0.05 and not alike(ink, state.ground) for ink, alpha in (*state.shadows, *state.outlines)
+    )
+    if not why or drawn:
         return text
     unseen.leave(text, why)
     return " "
@@ -162,87 +183,92 @@ def _gone(element: "Element", own: Mapping[str, Declared], state: _State) -> str
     hidden = hidden or (element.tag == "dialog" and element.get("open") is None)
     if element.tag in _KEPT:
         return ""
-    if value.get("display", "none" if hidden else "") == "none":
+    display = value.get("display", "")
+    if (("none" if hidden else "") if display in ("", "revert", "revert-layer") else display) == "none":
         return NOT_DISPLAYED
-    if value.get("content-visibility") == "hidden":
+    in_line = state.in_line and is_in_line(str(element.tag), value)
+    if value.get("content-visibility") == "hidden" and not in_line:
         return NOT_DISPLAYED
-    decoration = value.get("text-decoration-line") or value.get("text-decoration", "")
-    if "line-through" in (decoration or ("line-through" if element.tag in _STRUCK else "")):
+    decoration = value.get("text-decoration-line", "revert")
+    if "line-through" in decoration or (decoration.startswith("revert") and element.tag in _STRUCK):
         return STRUCK
-    if ("opacity" in value and number(value["opacity"]) < 0.05) or NO_INK.search(value.get("filter", "")):
+    if number(value.get("opacity", "1")) < 0.05 or has_no_ink(value.get("filter", "")):
         return TRANSPARENT
-    far = [length(value[side], state.px) for side in SIDES if side in value]
-    placed = value.get("position", "static") != "static" or any(
-        side in value for side in ("text-indent", "margin-left", "margin-top")
-    )
-    moved = [moves(name, value[name]) for name in _MOVING if name in value]
-    if (placed and any(px is not None and px <= -FAR_PX for px in far)) or any(away for away, _ in moved):
-        return OUTSIDE
-    clipped = value.get("clip", "") if value.get("position") in ("absolute", "fixed") else ""
-    if any(map(NOTHING_CLIPPED.fullmatch, (clipped, value.get("clip-path", "")))) or any(flat for _, flat in moved):
+    if leaves_nothing("clip-path", value.get("clip-path", "")):
         return NOT_DISPLAYED
-    return NOT_DISPLAYED if _is_shut(value, state) else ""
-
-
-def _is_shut(value: Mapping[str, str], state: _State) -> bool:
-    """Whether a box is too small for any letter, and cuts off what does not fit."""
-    if not any(
-        value.get(name, "").split()[:1] in (["hidden"], ["clip"]) for name in ("overflow", "overflow-x", "overflow-y")
-    ):
-        return False
-    for side, first, last in (("width", "left", "right"), ("height", "top", "bottom")):
-        padding = [length(value.get(name, ""), state.px) for name in ("padding", f"padding-{first}", f"padding-{last}")]
-        least = length(value.get(f"min-{side}", ""), state.px)
-        if any(px is None or px > 1 for px in (least or 0, *(p for p in padding if p is not None))):
-            continue
-        sizes = [length(value.get(name, ""), state.px) for name in (side, f"max-{side}")]
-        if any(px is not None and 0 <= px <= 1 for px in sizes):
-            return True
-    return False
+    if value.get("position") in PLACED and leaves_nothing("clip", value.get("clip", "")):
+        return NOT_DISPLAYED
+    if is_outside(str(element.tag), value, state.px, in_line):
+        return OUTSIDE
+    if not in_line and (is_flat(value, state.px) or is_shut(str(element.tag), value, state.px, state.in_line)):
+        return NOT_DISPLAYED
+    return ""
 
 
 def _inherited(element: "Element", own: Mapping[str, Declared], state: _State) -> _State:
     """The state of an element's own text."""
     if element.tag == "a" and element.get("href") is not None and "color" not in own:
         state = replace(state, colour=None, alpha=1.0)  # the browser's own colour of links
-    if element.tag in _WITH_GROUND and not own.keys() & {"background", "background-color"}:
+    if element.tag in _WITH_GROUND and not own.keys() & {"background-image", "background-color"}:
         state = replace(state, ground=None)
     if not own:
-        return state
+        return state if state.in_line else replace(state, in_line=True)
     value = {name: declared.value for name, declared in own.items()}
     visible = state.visible
-    if value.get("visibility", "inherit") != "inherit" and element.tag not in _KEPT:
+    if value.get("visibility", "") not in AS_BEFORE and element.tag not in _KEPT:
         visible = value["visibility"] not in ("hidden", "collapse")
-    px = font_px(value.get("font-size") or size_of(value.get("font", "")), state.px)
-    ground = _ground(value, own, state)
-    if "zoom" in value and number(value["zoom"]) > 0:
-        px *= number(value["zoom"])
-    colour, alpha, filled = state.colour, state.alpha, state.filled
-    name = "-webkit-text-fill-color" if "-webkit-text-fill-color" in own else "color"
-    said = value.get(name, "")
-    if said and (name != "color" or not filled) and said not in ("inherit", "currentcolor", "unset"):
-        colour, alpha = (None, 1.0) if own[name].maybe else colour_of(said)
-        filled = name != "color"
-    if any("text" in value.get(name, "") for name in ("background-clip", "-webkit-background-clip", "background")):
+    px = font_px(value.get("font-size", ""), state.px) * (number(value.get("zoom", "1")) or 1.0)
+    (colour, alpha), filled = _colour(element, own, state)
+    ground = _ground(value, own, state, colour)
+    if "text" in value.get("background-clip", ""):
         colour, alpha = None, 1.0  # letters filled with the ground
-    if "text-shadow" in value or "-webkit-text-stroke" in value:
-        colour, alpha = None, 1.0
-    return _State(visible, colour, alpha, ground, px, filled)
+    in_line = not any(name in value.get("display", "") for name in ("flex", "grid", "box"))
+    return _State(
+        visible=visible, colour=colour, alpha=alpha, ground=ground, px=px, filled=filled, in_line=in_line,
+        shadows=_inks(own.get("text-shadow"), state.shadows),
+        outlines=_inks(own.get("-webkit-text-stroke-color"), state.outlines),
+    )  # fmt: skip
 
 
-def _ground(value: Mapping[str, str], own: Mapping[str, Declared], state: _State) -> Colour | None:
+def _inks(said: Declared | None, before: tuple[Shade, ...]) -> tuple[Shade, ...]:
+    """The colours of shadows or outlines of letters."""
+    if said is None or said.value in AS_BEFORE:
+        return before
+    return (*before, (None, 1.0)) if said.maybe else shadow_colours(said.value)
+
+
+def _colour(element: "Element", own: Mapping[str, Declared], state: _State) -> tuple[Shade, bool]:
+    """The colour of letters and its alpha, and whether it is one that `color` does not change."""
+    fill, said = own.get("-webkit-text-fill-color"), own.get("color")
+    if fill and fill.value not in AS_BEFORE | {"currentcolor", "initial"}:
+        return ((None, 1.0) if fill.maybe else colour_of(fill.value)), True
+    if fill and fill.value in ("currentcolor", "initial") and state.filled:
+        state = replace(state, filled=False, colour=None, alpha=1.0)  # that `color` says further out
+    if said is None or state.filled or said.value in AS_BEFORE | {"currentcolor"}:
+        own_colour = said is not None and said.value.startswith("revert") and element.tag in ("a", "mark", "button")
+        return ((None, 1.0) if own_colour else (state.colour, state.alpha)), state.filled
+    if said.value == "initial":
+        return (BLACK, 1.0), False
+    return ((None, 1.0) if said.maybe else colour_of(said.value)), False
+
+
+def _ground(
+    value: Mapping[str, str], own: Mapping[str, Declared], state: _State, colour: Colour | None
+) -> Colour | None:
     ground = state.ground
-    if value.get("position") in ("absolute", "fixed", "sticky"):
+    if value.get("position") in ("absolute", "fixed", "sticky", "-webkit-sticky"):
         ground = None  # it may stand over anything
-    for name in ("background", "background-color", "background-image"):
-        said = value.get(name, "")
-        if not said or said in ("none", "inherit", "initial", "unset"):
-            continue
-        if own[name].maybe or _PICTURE.search(said):
-            return None
-        if name != "background-image":
-            found, alpha = first_colour(said)
-            ground = ground if alpha < 0.05 else found if alpha > 0.95 else None
+    said = value.get("background-color", "")
+    if said == "currentcolor":
+        ground = colour
+    elif said and said not in SHARED_WORDS:
+        found, alpha = (None, 1.0) if own["background-color"].maybe else colour_of(said)
+        ground = ground if alpha < 0.05 else found if alpha > 0.95 else None
+    said = value.get("background-image", "")
+    if said:
+        found, alpha = (None, 1.0) if own["background-image"].maybe else picture_colour(said)
+        whole = value.get("background-size", "auto") in SHARED_WORDS | {"auto", "repeat", "cover"}
+        ground = ground if alpha == 0 else found if whole and alpha > 0.95 else None
     return ground
 
 
@@ -261,8 +287,6 @@ def _cascade(
             continue
         if before is None or declared.important or not before.important:
             own[declared.name] = declared
-            if declared.name in ("background", "font"):  # they set what was set one by one before
-                own.pop({"background": "background-color", "font": "font-size"}[declared.name], None)
     return own
 
 

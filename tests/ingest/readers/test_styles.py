@@ -43,9 +43,18 @@ def styled(css: str, body: str = "<p>seen <span class='x' id='i'>MARKER</span> e
         "color:oklch(1 0 0)", "color:oklab(100% 0 0)", "color:lab(100 0 0)", "color:lch(100% 0 0)",
         "color:color(srgb 1 1 1)", "color:color(display-p3 1 1 1)", "color:color(srgb-linear 1 1 1)", "color:Canvas",
         "color:lab(50 40 20);background:lab(50 40 20)",
+        "position:absolute;bottom:9999px", "position:absolute;right:110vw", "position:fixed;left:110vw",
+        "text-indent:100%;white-space:nowrap;overflow:hidden", "text-indent:9999px;text-wrap:nowrap;overflow:hidden",
+        "clip-path:ellipse(0 0)", "clip-path:inset(0 100% 0 0)", "clip-path:rect(0 0 0 0)", "clip-path:xywh(0 0 0 0)",
+        "clip-path:polygon(0 0,100% 100%)", "contain:size;overflow:hidden", "contain:strict",
+        "transform:perspective(1px) translateZ(2px)", "transform:perspective(1px) translateZ(-999px)",
+        "transform:scale(min(0,1))", "height:min(0px,9px);overflow:auto", "background:currentcolor;color:red",
+        "background:#000 url(x)", "background:linear-gradient(#000,#000)", "all:unset;color:#fff",
+        "color:#fff;text-shadow:none", "color:#fff;text-shadow:1px 1px white", "color:#fff;-webkit-text-stroke:0",
     ],
 )  # fmt: skip
 def test_what_its_style_hides_is_left_out_and_counted(style: str) -> None:
+    style = f"display:inline-block;{style}"  # boxes of a line have no size of their own
     for page in (html(f"<p>seen <span style='{style}'>MARKER</span> end</p>"), styled(f".x{{{style}}}")):
         assert page.text.split() == ["seen", "end"]
         (note,) = page.notes
@@ -71,12 +80,80 @@ def test_what_its_style_hides_is_left_out_and_counted(style: str) -> None:
         "background-clip:text;-webkit-text-fill-color:transparent", "zoom:.8", "zoom:0", "font-size:calc(1em + 1px)",
         "font-size:calc(80% + 1px)", "content-visibility:auto", "color:oklch(0.5 0.1 30)", "color:lab(50 40 20)",
         "color:color(srgb 0 0 0)", "color:CanvasText", "color:color(display-p3 1 0 0)",
+        "width:0;height:0;overflow:hidden", "transform:scale(0)", "text-indent:-9999px", "margin-top:-9999px",
+        "position:absolute;left:50%;transform:translate(-50%,-100%)", "position:absolute;bottom:100%",
+        "position:relative;left:50%;margin-left:-50vw", "background:linear-gradient(#fff,#000);color:#fff",
+        "background:linear-gradient(#000,#000) no-repeat 0 100%/100% 1px", "color-scheme:dark;color:#fff",
+        "background:#fff;background-image:url(dark.png);color:#fff", "contain:size;height:20px;overflow:hidden",
+        "clip-path:url(#x)", "opacity:var(--x)", "font-size:calc(1px * var(--x))", "font-size:calc-size(auto,0px)",
     ],
 )  # fmt: skip
 def test_what_may_be_seen_stays(style: str) -> None:
     for page in (html(f"<p>seen <span style='{style}'>MARKER</span> end</p>"), styled(f".x{{{style}}}")):
         assert page.text.split() == ["seen", "MARKER", "end"]
         assert page.notes == ()
+
+
+DECLARED = {  # what hides, what is no value, what is one and shows
+    "display": ("none", "bogus|-ms-flexbox|none none|0|none block", "flow-root|inline-grid|block flow|var(--x)|revert"),
+    "visibility": ("hidden", "none|bogus|hidden hidden", "visible|inherit|unset|initial|var(--x)"),
+    "opacity": ("0", "bogus|1px|calc(1 -1)|min()", "1|calc(.5 + .5)|min(1,2)|inherit|50%"),
+    "font-size": ("0", "bogus|-1px|5|calc(0)|12px 1|foo(1px)", "12px|larger|inherit|max(0px,1em)|clamp(9px,1em,none)"),
+    "font": ("0/1 a", "bogus|12px|0 0", "12px a|bold 12px/1 a,b|menu|inherit"),
+    "color": ("#fff", "bogus|#ff|rgb(0,0)|rgb(0,0,0,)", "red|rgb(0 0 0)|currentcolor|initial"),
+    "background": ("#000", "bogus|#000 #000|bogus(1)|#00", "none|#fff|var(--x)|url(x)|transparent|0 0"),
+    "clip-path": ("circle(0)", "bogus|inset()|circle(-1px)|ellipse(0)", "none|circle(50%)|path('M0 0')|initial"),
+    "transform": ("scale(0)", "bogus|scale(1px)|rotate(90)|translate(1)", "none|scale(1)|translateX(1px) scale(.9)"),
+    "text-decoration": ("line-through", "bogus|underline bogus", "none|underline red|inherit"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "hides", "value", "seen"),
+    [
+        (name, hides, value, seen)
+        for name, (hides, wrong, right) in DECLARED.items()
+        for seen, values in ((False, wrong), (True, right))
+        for value in values.split("|")
+    ],
+)
+def test_a_value_that_is_none_of_its_property_changes_nothing(name: str, hides: str, value: str, seen: bool) -> None:
+    both = f"{name}:{hides};{name}:{value}"
+    tag = "<div class='x'>MARKER</div>"
+    for page in (f"<style>.x{{{both}}}</style>{tag}", f"<style>.x{{{name}:{hides}}} .x{{{name}:{value}}}</style>{tag}",
+                 tag.replace("class='x'", f'style="{both}"')):  # fmt: skip
+        assert ("MARKER" in read_html(f"<!doctype html>{page}".encode(), IngestConfig()).text) == seen
+        important = page.replace(f":{hides}", f":{hides}!important")
+        assert "MARKER" not in read_html(f"<!doctype html>{important}".encode(), IngestConfig()).text
+
+
+@pytest.mark.parametrize(
+    ("value", "hidden"),
+    [
+        ("font-size:min(0px,1em)", True), ("font-size:max(0px,1em)", False), ("font-size:clamp(0px,0em,9px)", True),
+        ("font-size:calc(1px*0)", True), ("font-size:calc(-5px)", True), ("font-size:calc(0/0*1px)", True),
+        ("font-size:calc(2px - 1px*(3 - 1))", True), ("font-size:round(0.4px,1px)", True),
+        ("font-size:abs(-9px)", False),
+        ("opacity:calc(0)", True), ("opacity:calc(1 - 1)", True), ("opacity:min(0,1)", True), ("opacity:sin(0)", True),
+        ("opacity:cos(0)", False), ("opacity:calc(0%)", True), ("opacity:calc(1px - 1px)", False),
+        ("opacity:calc(infinity)", False), ("opacity:calc(pi - 3.1416)", True), ("filter:opacity(calc(0))", True),
+        ("color:color-mix(in srgb,white,white)", True), ("color:color-mix(in srgb,white 99%,#fefefe)", True),
+        ("color:color-mix(in oklch,white,black)", False), ("color:light-dark(#fff,#000)", True),
+        ("color:color-mix(in srgb,black 1%,transparent)", True), ("color:rgb(from white r g b)", True),
+        ("color:rgb(from black 255 255 255)", True), ("color:hsl(from black h s 100%)", True),
+        ("color:oklch(from white l c h)", True), ("color:rgb(calc(255) 255 255)", True),
+        ("color:rgb(from white 0 g b)", False), ("color:rgb(0 0 0/calc(0))", True),
+        ("color:lab(from red 100 0 0)", False),
+    ],
+)  # fmt: skip
+def test_mathematics_and_colours_are_reckoned(value: str, hidden: bool) -> None:
+    assert ("MARKER" not in styled(f".x{{{value}}}").text) == hidden
+
+
+def test_numbers_without_a_unit_are_lengths_in_pages_without_a_doctype() -> None:
+    page = "<p style='font-size:1'>MARKER</p><p style='color:fff'>MARKER</p>"
+    assert html(page).text == ""
+    assert read_html(f"<!doctype html>{page}".encode(), IngestConfig()).text.split() == ["MARKER", "MARKER"]
 
 
 @pytest.mark.parametrize(
