@@ -164,7 +164,10 @@ def _declared(nodes: Iterable[Node], within: _Within) -> Iterator[Declared]:
         name: str = _SAME.get(str(node.lower_name), str(node.lower_name))
         if name not in _GROUPS and name not in SHORTHANDS:
             continue
-        value = " ".join(tinycss2.serialize(node.value).split()).lower()
+        try:
+            value = " ".join(tinycss2.serialize(node.value).split()).lower()
+        except RecursionError:  # brackets in brackets, hundreds deep: no value of these properties
+            continue
         if within.quirks:
             value = _without_quirks(name, value)
         for long, said in long_of(name, value):

@@ -12,7 +12,13 @@ PLACED = frozenset(("absolute", "fixed"))
 IN_LINE = frozenset(
     "a abbr b big cite code del em font i ins label mark s small span strike strong sub sup tt u var".split()
 )
+# What may hide a box by its place, size or shape; what else is asked of one matters only beside these.
+BOX = frozenset((
+    *MOVING, "left", "right", "top", "bottom", "margin-left", "margin-top", "text-indent", "overflow-x", "overflow-y",
+    "contain", "content-visibility", "clip", "clip-path",
+))  # fmt: skip
 _CELLS = frozenset("table caption colgroup col thead tbody tfoot tr td th".split())  # they grow with what they hold
+_CUTTING = frozenset(("overflow-x", "overflow-y", "contain"))
 _CLIPPING = frozenset(("hidden", "clip", "scroll", "auto", "overlay"))
 
 
@@ -36,13 +42,14 @@ def is_outside(tag: str, value: Mapping[str, str], em: float, in_line: bool) -> 
     """Whether a box lies where nobody can scroll to."""
 
     def px(name: str) -> float:
-        return length(value.get(name, ""), em) or 0.0
+        return (length(value[name], em) or 0.0) if name in value else 0.0
 
     def far(name: str) -> bool:
         return name in value and is_far(name, value[name], em)
 
     position = value.get("position", "static")
-    x, y = px("margin-left") + px("padding-left"), 0.0 if in_line else px("margin-top") + px("padding-top")
+    within = in_line or value.get("display", "").startswith("inline")  # the line goes with its margin
+    x, y = px("margin-left") + px("padding-left"), 0.0 if within else px("margin-top") + px("padding-top")
     if position in ("relative", "absolute", "fixed"):
         across, down = (value.get(name, "auto") in SHARED_WORDS | {"auto"} for name in ("left", "top"))
         if (across and far("right")) or (down and far("bottom")):
@@ -55,12 +62,12 @@ def is_outside(tag: str, value: Mapping[str, str], em: float, in_line: bool) -> 
     if min(x, y) <= -FAR_PX:
         return True
     indent = value.get("text-indent", "")
-    if in_line or tag in _CELLS or not is_far("text-indent", indent, em):
+    if in_line or not is_far("text-indent", indent, em):
         return False
     cut = value.get("overflow-x", "") in ("hidden", "clip") and value.get("white-space", "").split()[:1] in (
         ["nowrap"], ["pre"],
     )  # fmt: skip
-    return cut or (length(indent, em) or 0.0) < 0
+    return (cut and tag not in _CELLS) or (length(indent, em) or 0.0) < 0
 
 
 def is_shut(tag: str, value: Mapping[str, str], em: float, in_flow: bool) -> bool:
@@ -68,7 +75,7 @@ def is_shut(tag: str, value: Mapping[str, str], em: float, in_flow: bool) -> boo
 
     `in_flow`: it stands in a block, and in no grid that may stretch it.
     """
-    if tag in _CELLS and value.get("display", "") in AS_BEFORE:
+    if _CUTTING.isdisjoint(value) or (tag in _CELLS and value.get("display", "") in AS_BEFORE):
         return False
     contain = value.get("contain", "").split()
     painted = not {"strict", "content", "paint"}.isdisjoint(contain)

@@ -122,7 +122,7 @@ def _plain(name: str, values: Sequence[Node], names: dict[str, float]) -> str:
         else {"rgb": 2.55, "rgba": 2.55, "hsl": 1.0, "hsla": 1.0}.get(name, 0.0)
     )
     for node in values:
-        if node == "/":
+        if node.type == "literal" and node.value == "/":
             percent = 0.0
         if percent and node.type == "percentage":  # numbers may stand beside it, which the parser does not take
             texts.append(f"{node.value * percent:.6f}")

@@ -226,7 +226,9 @@ def _round(nodes: Sequence[Node], by: Measure, depth: int) -> Amount:
     named = [node for node in nodes if node.type not in ("whitespace", "comment")]
     if named and named[0].type == "ident" and named[0].lower_value in ("nearest", "up", "down", "to-zero"):
         how = named[0].lower_value
-        nodes = nodes[next(at for at, node in enumerate(nodes) if node.type == "literal" and node.value == ",") + 1 :]
+        nodes = nodes[[node.type for node in nodes].index("ident") + 1 :]
+        while nodes and nodes[0].type in ("whitespace", "comment", "literal"):
+            nodes = nodes[1:]
     found = _arguments(nodes, by, depth)
     if len(found) == 1 and found[0][1] == "number":
         found.append((1.0, "number"))

@@ -51,6 +51,12 @@ _LENGTHS: dict[str, tuple[bool, frozenset[str]]] = {
     **dict.fromkeys(("padding-left", "padding-right", "padding-top", "padding-bottom"), (False, frozenset[str]())),
     "text-indent": (True, frozenset(("hanging", "each-line"))),
 }  # fmt: skip
+_PLAIN_LENGTH = re.compile(r"0|\d+(?:\.\d+)?(?:px|em|rem|%)")
+_PLAIN = {
+    **dict.fromkeys((*_LENGTHS, "font-size"), _PLAIN_LENGTH),
+    **dict.fromkeys(("color", "background-color"), re.compile(r"#(?:[0-9a-f]{3}){1,2}")),
+    "opacity": re.compile(r"\d*\.?\d+"),
+}
 _FILTERS = frozenset(
     "blur brightness contrast drop-shadow grayscale hue-rotate invert opacity saturate sepia url".split()
 )
@@ -70,6 +76,9 @@ def is_valid(name: str, value: str) -> bool:
     """Whether a browser takes a value, in lower case, of a property that is no shorthand."""
     if value in SHARED_WORDS or (name in _WORDS and value in _WORDS[name]) or (name == "display" and value in _DISPLAY):
         return True
+    plain = _PLAIN.get(name)
+    if plain and plain.fullmatch(value):
+        return True  # most are, and need not be parsed
     nodes = components(value)
     if not nodes:
         return False

@@ -18,7 +18,7 @@ from ingest.readers.css import (
     hiding_groups,
     rules_of,
 )
-from ingest.readers.css_boxes import AS_BEFORE, IN_LINE, PLACED, is_flat, is_in_line, is_outside, is_shut
+from ingest.readers.css_boxes import AS_BEFORE, BOX, IN_LINE, PLACED, is_flat, is_in_line, is_outside, is_shut
 from ingest.readers.css_colours import Shade, colour_of, picture_colour, shadow_colours
 from ingest.readers.css_media import NO, YES, on_screen
 from ingest.readers.css_shapes import leaves_nothing
@@ -178,22 +178,24 @@ def _shown(text: str | None, state: _State, unseen: Unseen) -> str | None:
 
 def _gone(element: "Element", own: Mapping[str, Declared], state: _State) -> str:
     """Why nothing of an element is seen, whatever stands in it; nothing where that is not so."""
-    value = {name: declared.value for name, declared in own.items()}
     hidden = element.get("hidden") is not None or element.get("popover") is not None or element.tag in _NOT_DISPLAYED
     hidden = hidden or (element.tag == "dialog" and element.get("open") is None)
-    if element.tag in _KEPT:
+    if element.tag in _KEPT or not (own or hidden or element.tag in _STRUCK):
         return ""
+    value = {name: declared.value for name, declared in own.items()}
     display = value.get("display", "")
     if (("none" if hidden else "") if display in ("", "revert", "revert-layer") else display) == "none":
-        return NOT_DISPLAYED
-    in_line = state.in_line and is_in_line(str(element.tag), value)
-    if value.get("content-visibility") == "hidden" and not in_line:
         return NOT_DISPLAYED
     decoration = value.get("text-decoration-line", "revert")
     if "line-through" in decoration or (decoration.startswith("revert") and element.tag in _STRUCK):
         return STRUCK
-    if number(value.get("opacity", "1")) < 0.05 or has_no_ink(value.get("filter", "")):
+    if ("opacity" in value and number(value["opacity"]) < 0.05) or has_no_ink(value.get("filter", "")):
         return TRANSPARENT
+    if BOX.isdisjoint(value):
+        return ""
+    in_line = state.in_line and is_in_line(str(element.tag), value)
+    if value.get("content-visibility") == "hidden" and not in_line:
+        return NOT_DISPLAYED
     if leaves_nothing("clip-path", value.get("clip-path", "")):
         return NOT_DISPLAYED
     if value.get("position") in PLACED and leaves_nothing("clip", value.get("clip", "")):
@@ -217,7 +219,9 @@ def _inherited(element: "Element", own: Mapping[str, Declared], state: _State) -
     visible = state.visible
     if value.get("visibility", "") not in AS_BEFORE and element.tag not in _KEPT:
         visible = value["visibility"] not in ("hidden", "collapse")
-    px = font_px(value.get("font-size", ""), state.px) * (number(value.get("zoom", "1")) or 1.0)
+    px = font_px(value.get("font-size", ""), state.px)
+    if "zoom" in value:
+        px *= number(value["zoom"]) or 1.0
     (colour, alpha), filled = _colour(element, own, state)
     ground = _ground(value, own, state, colour)
     if "text" in value.get("background-clip", ""):

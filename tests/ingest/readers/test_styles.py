@@ -36,7 +36,7 @@ def styled(css: str, body: str = "<p>seen <span class='x' id='i'>MARKER</span> e
         "max-width:0;max-height:0;overflow:hidden", "position:absolute;inset:0 0 0 -9999px",
         "position:fixed;inset:-9999px auto auto -9999px", "position:absolute;left:calc(-1 * 9999px)",
         "position:absolute;left:calc(10px - 900px)", "position:absolute;inset-inline-start:-9999px",
-        "margin:0 0 0 -9999px", "margin-top:-9999px", "scale:0", "scale:.001", "translate:-9999px 0",
+        "margin:0 0 0 -9999px", "display:block;margin-top:-9999px", "scale:0", "scale:.001", "translate:-9999px 0",
         "rotate:y 90deg", "transform:scale(.001)", "transform:rotateY(90deg)", "transform:matrix(0,0,0,0,0,0)",
         "transform:translate(1px) scale3d(0,1,1)", "-webkit-text-fill-color:transparent",
         "color:red;-webkit-text-fill-color:white", "zoom:.01", "font-size:calc(0px)", "content-visibility:hidden",
@@ -148,6 +148,13 @@ def test_a_value_that_is_none_of_its_property_changes_nothing(name: str, hides: 
 )  # fmt: skip
 def test_mathematics_and_colours_are_reckoned(value: str, hidden: bool) -> None:
     assert ("MARKER" not in styled(f".x{{{value}}}").text) == hidden
+
+
+@pytest.mark.parametrize("deep", ["(", "calc(", "color-mix(in srgb,", "[", "rgb(from "])
+def test_values_that_lie_in_one_another_without_end_are_none(deep: str) -> None:
+    for times in (20, 3000):
+        assert "MARKER" in html(f"<p style='color:red;opacity:{deep * times}'>MARKER</p>").text
+        assert "MARKER" in html(f"<p style='background:{deep * times}'>MARKER</p>").text
 
 
 def test_numbers_without_a_unit_are_lengths_in_pages_without_a_doctype() -> None:
