@@ -107,25 +107,27 @@ def _written(name: str, values: Sequence[Node], names: dict[str, float]) -> Shad
     import tinycss2
     from tinycss2.color4 import parse_color
 
-    found: Any = parse_color(tinycss2.parse_one_component_value(f"{name}({_plain(name, values, names)})"))
+    written: Any = tinycss2.parse_one_component_value(f"{name}({_plain(name, values, names)})")
+    found: Any = parse_color(written)
     if found is None:
         raise InvalidValue
     return _srgb(found), found.alpha
 
 
-def _plain(name: str, values: Sequence[Node], names: dict[str, float]) -> str:
+def _plain(name: str, values: Sequence[Any], names: dict[str, float]) -> str:
     """The arguments of a colour, functions and channels' names replaced by what they come to."""
     texts: list[str] = []
     percent = (
         0.0
-        if any(node == "," for node in values)
+        if any(node.type == "literal" and node.value == "," for node in values)
         else {"rgb": 2.55, "rgba": 2.55, "hsl": 1.0, "hsla": 1.0}.get(name, 0.0)
     )
+    node: Any
     for node in values:
-        if node.type == "literal" and node.value == "/":
+        if node.serialize() == "/":
             percent = 0.0
         if percent and node.type == "percentage":  # numbers may stand beside it, which the parser does not take
-            texts.append(f"{node.value * percent:.6f}")
+            texts.append(f"{float(node.value) * percent:.6f}")
         elif node.type == "function":
             value, kind = on_its_own(amount(node, Measure(names=tuple(names.items()))))
             texts.append(f"{value:.6f}{_UNITS.get(kind, '')}")
@@ -260,7 +262,7 @@ def is_picture(node: Node) -> bool:
 @lru_cache(maxsize=1024)
 def picture_colour(value: str) -> Shade:
     """The one colour of a gradient that fills a box; alpha 0 where there is no picture, None where it is not known."""
-    nodes = components(value)
+    nodes: Any = components(value)
     if len(nodes) == 1 and nodes[0].type == "ident" and nodes[0].lower_value in ("none", "initial", "unset", "revert"):
         return None, 0.0
     if len(nodes) != 1 or nodes[0].type != "function" or nodes[0].lower_name not in _GRADIENTS:
