@@ -4,7 +4,7 @@ import hashlib
 import re
 import string
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +24,8 @@ _FILE = re.compile(r"v(\d{3,9})\.toml")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z]{2,8})?")
 _TAG = re.compile(r"</?([A-Za-z][A-Za-z_-]*)")
 _PARENT = re.compile(r"(?:([a-z][a-z0-9_-]{0,63})/)?v(\d{3,9})")
-_KEYS = {"parent", "notes", "variables"}
+_KEYS = {"parent", "notes", "variables", "rests_on"}
+_BASE = re.compile(r"(?:[0-9a-z-]{1,64}(?:@[0-9a-f]{8})?)?")
 _MOST_DEMOS = 32
 _SOURCES = "{sources}"
 
@@ -41,7 +42,8 @@ class Demo:
 class Prompt:
     """One version of a prompt. `id` is the hash of its file; `parts[language]` is (system, user).
 
-    `parent` is what it was made of: "", "v001" of the same name, or "answer/v001".
+    `parent` is what it was made of: "", "v001" of the same name, or "answer/v001". `rests_on` names the knowledge
+    base whose documents it quotes (`resting.mark`), "" where it quotes none, None where its file does not say.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Prompt:
     demos: Mapping[str, tuple[Demo, ...]] = field(default_factory=dict)
     parent: str = ""
     notes: str = ""
+    rests_on: str | None = None
 
     @property
     def label(self) -> str:
@@ -98,15 +101,26 @@ def _turns(user: str, demo: Demo) -> list[Turn]:
     return [Turn("user", asked), Turn("assistant", demo.answer)]
 
 
-def load(library: Path, name: str, version: int = 0) -> Prompt:
-    """Read a prompt; version 0 is the newest. Raises `PromptError` naming the file and what is wrong in it."""
+def load(library: Path, name: str, version: int = 0, among: Callable[[Prompt], bool] | None = None) -> Prompt:
+    """Read a prompt; version 0 is the newest. Raises `PromptError` naming the file and what is wrong in it.
+
+    A version that is not `among` those that count is one that is not there.
+    """
     found = versions(library, check_name(name))
+    if among and version in found and among(_read(library, name, version)):
+        return _read(library, name, version)
+    if among:
+        found = [number for number in found if among(_read(library, name, number))]
     if not found:
         raise PromptError(f"there is no prompt {name!r} in {str(library)!r}", "check prompts.library in config.toml")
     version = version or found[-1]
     if version not in found:
         there = ", ".join(map(str, found))
         raise PromptError(f"prompt {name!r} has no version {version} (there: {there})", "set one of these, or 0")
+    return _read(library, name, version)
+
+
+def _read(library: Path, name: str, version: int) -> Prompt:
     file = library / name / f"v{version:03d}.toml"
     try:
         with file.open("rb") as handle:
@@ -135,7 +149,7 @@ def parent_of(prompt: Prompt) -> tuple[str, int] | None:
     return (match[1] or prompt.name, int(match[2])) if match else None
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def parse(raw: bytes, name: str, version: int, where: str) -> Prompt:
     """A version from the bytes of its file. Raises `PromptError` that begins with `where`."""
     if len(raw) > MAX_BYTES:
@@ -147,9 +161,11 @@ def parse(raw: bytes, name: str, version: int, where: str) -> Prompt:
     declared = data.get("variables", [])
     if not (isinstance(declared, list) and all(isinstance(v, str) and v.isidentifier() for v in declared)):
         raise PromptError(f"{where}: `variables` must be a list of names", 'e.g. variables = ["question"]')
-    for key in ("parent", "notes"):
+    for key in ("parent", "notes", "rests_on"):
         if not isinstance(data.get(key, ""), str):
             raise PromptError(f"{where}: `{key}` must be a string", "put it in quotes")
+    if not _BASE.fullmatch(data.get("rests_on", "")):
+        raise PromptError(f"{where}: `rests_on` is no id of a knowledge base", 'take it from an export, or write ""')
     parts: dict[str, tuple[str, str]] = {}
     demos: dict[str, tuple[Demo, ...]] = {}
     for key, body in data.items():
@@ -160,7 +176,8 @@ def parse(raw: bytes, name: str, version: int, where: str) -> Prompt:
     if "en" not in parts:
         raise PromptError(f"{where}: the [en] section is missing", "add it: it also serves languages without their own")
     identity = hashlib.sha256(raw).hexdigest()[:16]
-    return Prompt(name, version, identity, tuple(declared), parts, demos, data.get("parent", ""), data.get("notes", ""))
+    told = {key: data.get(key, default) for key, default in (("parent", ""), ("notes", ""), ("rests_on", None))}
+    return Prompt(name, version, identity, tuple(declared), parts, demos, **told)
 
 
 def _section(where: str, key: str, body: Any, declared: Sequence[str]) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from core.errors import PromptError
 from core.files import copy_whole, make_folder, sync_folder
 from prompts.load import BUILT_IN, Demo, Prompt, check_name, load, parent_of, parse, versions
+from prompts.resting import resting
 
 _TRIES = 100  # others may take the next number meanwhile
 _MOST_IN_PACK = 500
@@ -49,8 +50,9 @@ def names(library: Path) -> list[str]:
 
 
 def same_words(one: Prompt, two: Prompt) -> bool:
-    """Whether two versions say the same to a model."""
-    return (set(one.variables), one.parts, one.demos) == (set(two.variables), two.parts, two.demos)
+    """Whether two versions say the same to a model, and rest on the same knowledge base."""
+    first, second = ((set(each.variables), each.parts, each.demos, resting(each)) for each in (one, two))
+    return first == second
 
 
 def save(library: Path, prompt: Prompt) -> Prompt:
@@ -83,10 +85,23 @@ def save(library: Path, prompt: Prompt) -> Prompt:
     return load(library, prompt.name, number)
 
 
+def remove(library: Path, prompt: Prompt) -> None:
+    """Remove a version; its number is not given again. Raises `PromptError` where the library cannot be written."""
+    file = library / prompt.name / f"v{prompt.version:03d}.toml"
+    try:
+        file.with_suffix(".removed").touch()
+        file.unlink(missing_ok=True)
+        sync_folder(file.parent)
+    except OSError as error:
+        hint = "check its permissions: it quotes what was deleted"
+        raise PromptError(f"{str(file)!r} cannot be removed: {error.strerror}", hint) from error
+
+
 def _placed(file: Path, library: Path, name: str) -> int:
     """Give a file the next free number; a link, unlike a rename, fails where the name is taken."""
     for _ in range(_TRIES):
-        number = (versions(library, name) or [0])[-1] + 1
+        removed = [int(file.stem[1:]) for file in (library / name).glob("v*.removed") if file.stem[1:].isdecimal()]
+        number = max([0, *versions(library, name), *removed]) + 1
         with suppress(FileExistsError):
             os.link(file, library / name / f"v{number:03d}.toml")
             return number
@@ -96,6 +111,7 @@ def _placed(file: Path, library: Path, name: str) -> int:
 def to_toml(prompt: Prompt) -> bytes:
     """The file of a version. Raises `PromptError` for text that is no Unicode."""
     lines = [f"parent = {_string(prompt.parent)}", f"notes = {_string(prompt.notes)}"]
+    lines += [f"rests_on = {_string(prompt.rests_on)}"] if prompt.rests_on is not None else []
     lines.append(f"variables = [{', '.join(map(_string, prompt.variables))}]")
     for language, (system, user) in prompt.parts.items():
         lines += ["", f"[{language}]", f"system = {_string(system)}", f"user = {_string(user)}"]

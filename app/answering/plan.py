@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.answering.adapter import adapted
 from app.answering.backend import Backend, resolve, with_running
-from app.answering.promotions import settings_for
+from app.answering.promotions import settings_for, usable
 from core.config import Config, RetrievalConfig
 from core.errors import CatalogError, ConfigError
 from core.text import well_formed
@@ -80,6 +80,8 @@ async def planned(cfg: Config, home: Path, manner: Manner = AS_CONFIGURED, backe
     cfg = cfg.model_copy(
         update={name: getattr(cfg, name).model_copy(update=dict(told)) for name, told in sections.items() if told}
     )
+    if manner.own_knowledge:
+        cfg = await asyncio.to_thread(usable, cfg, home)
     return Plan(cfg, await adapted(backend or await resolve(cfg.llm), cfg, home), manner)
 
 

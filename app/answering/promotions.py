@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +15,8 @@ from core.config import Config
 from core.errors import ConfigError, PromptError
 from core.files import write_whole
 from prompts.load import Prompt, load
+from prompts.resting import check_for, resting
+from retrieval.index import Index
 
 FILE = "prompt.json"
 VARIABLES = frozenset({"sources", "question"})  # of a prompt that answers
@@ -22,6 +24,14 @@ _LOCK_WAIT_S = 10.0
 _SAMPLING = ("temperature", "top_p", "samples")
 _RETRIEVAL = ("k", "context_tokens", "steps")
 _SETTINGS = (*_SAMPLING, *_RETRIEVAL)
+_ROLES = (
+    "answer",
+    "rewrite",
+    "variants",
+    "judge",
+    "search_plan",
+    "search_next",
+)  # prompts that the configuration names
 _LABEL = re.compile(r"([a-z][a-z0-9_-]*)(?:/v(\d{1,9}))?")
 
 
@@ -49,10 +59,10 @@ class Choice(BaseModel):
         return self.model_dump(exclude_none=True, exclude={"name", "version"})
 
 
-def chosen(library: Path, text: str) -> Choice:
+def chosen(library: Path, text: str, among: Callable[[Prompt], bool] | None = None) -> Choice:
     """A choice as it is written on a command line: "answer", "answer/v002" or "answer/v002,temperature=0,k=4".
 
-    Without a version it is the newest. Raises `PromptError`.
+    Without a version it is the newest. There are only versions that are `among` those that count. Raises `PromptError`.
     """
     named, *settings = (part.strip() for part in text.split(","))
     match = _LABEL.fullmatch(named)
@@ -60,7 +70,7 @@ def chosen(library: Path, text: str) -> Choice:
     numbers = {key.strip(): _number(value) for key, _, value in pairs}
     if not match or None in numbers.values():
         raise PromptError(f"{text!r} names no prompt", "e.g. answer, answer/v002 or answer/v002,temperature=0,k=4")
-    prompt = load(library, match[1], int(match[2] or 0))
+    prompt = load(library, match[1], int(match[2] or 0), among)
     try:
         return Choice.model_validate({"name": prompt.name, "version": prompt.version} | numbers)
     except ValidationError as error:
@@ -109,17 +119,45 @@ def settings_for(cfg: Config, home: Path) -> Config:
     """The configuration that the knowledge base in `home` is answered by: with what was promoted for it.
 
     A second time changes nothing. Raises `ConfigError` for a damaged file, `PromptError` where the promoted version is
-    gone or was edited.
+    gone or was edited, or quotes documents of another knowledge base.
     """
     if not cfg.prompts.promoted or (standing := promoted(home)) is None:
-        return cfg
+        return usable(cfg, home)
     prompt = load(Path(cfg.prompts.library), standing.choice.name, standing.choice.version)
     if prompt.id != standing.id:
         raise PromptError(
             f"prompt {prompt.label} was edited since it was promoted for {home.name!r}",
             f"restore its file, or `ragstone prompts promote {prompt.label} --kb {home.name}` again",
         )
-    return applied(cfg, standing.choice)
+    return usable(applied(cfg, standing.choice), home)
+
+
+def usable(cfg: Config, home: Path) -> Config:
+    """The configuration with prompts that do not quote documents of another knowledge base than that in `home`.
+
+    The newest version is the newest of those. Raises `PromptError` where the version that is to answer is none of them.
+    """
+    known: list[str] = []
+
+    def fits(prompt: Prompt) -> bool:
+        rests_on = resting(prompt)
+        if rests_on and not known:
+            known.append(Index.identity_in(home.parent, home.name, cfg.app.database))
+        return not rests_on or rests_on == known[0]
+
+    found: dict[str, int] = {}
+    for role in _ROLES:
+        name, version = getattr(cfg.prompts, role), getattr(cfg.prompts, f"{role}_version")
+        try:
+            if not version:
+                found[f"{role}_version"] = load(Path(cfg.prompts.library), name, 0, fits).version
+                continue
+            prompt = load(Path(cfg.prompts.library), name, version)
+        except PromptError:  # told by whoever uses it, if anybody does
+            continue
+        if not fits(prompt):
+            check_for(prompt, known[0], home.name)
+    return cfg.model_copy(update={"prompts": cfg.prompts.model_copy(update=found)}) if found else cfg
 
 
 def present(cfg: Config, home: Path) -> Choice:
@@ -127,7 +165,8 @@ def present(cfg: Config, home: Path) -> Choice:
     standing = promoted(home) if cfg.prompts.promoted else None
     if standing:
         return standing.choice
-    prompt = load(Path(cfg.prompts.library), cfg.prompts.answer, cfg.prompts.answer_version)
+    prompts = usable(cfg, home).prompts
+    prompt = load(Path(prompts.library), prompts.answer, prompts.answer_version)
     return Choice(name=prompt.name, version=prompt.version)
 
 
@@ -159,13 +198,13 @@ def check_answers(prompt: Prompt) -> Prompt:
     return prompt
 
 
-def promote(library: Path, home: Path, choice: Choice, by: str = "") -> Promotion:
-    """Answer a knowledge base by a choice, from its next question on.
+def promote(library: Path, home: Path, choice: Choice, by: str = "", *, base: str = "") -> Promotion:
+    """Answer a knowledge base by a choice, from its next question on; `base` is its id.
 
-    Raises `PromptError` for a version that is not there or writes no answers, `ConfigError` where there is no such
-    knowledge base or it cannot be written.
+    Raises `PromptError` for a version that is not there, writes no answers or quotes documents of another knowledge
+    base, `ConfigError` where there is no such knowledge base or it cannot be written.
     """
-    prompt = check_answers(load(library, choice.name, choice.version))
+    prompt = check_for(check_answers(load(library, choice.name, choice.version)), base, home.name)
     new = Promotion(choice=choice, id=prompt.id, when=time.strftime("%Y-%m-%d %H:%M:%S"), by=by)
     with _writing(home):
         history = promotions(home)
@@ -185,6 +224,15 @@ def roll_back(home: Path) -> Promotion | None:
             raise ConfigError(f"no prompt was promoted for {home.name!r}: nothing to roll back", "see `prompts list`")
         _write(home, history[:-1])
     return history[-2] if len(history) > 1 else None
+
+
+def drop(home: Path, labels: Collection[str]) -> None:
+    """Take back all promotions of versions that are gone."""
+    with _writing(home):
+        history = promotions(home)
+        kept = [row for row in history if f"{row.choice.name}/v{row.choice.version:03d}" not in labels]
+        if kept != history:
+            _write(home, kept)
 
 
 def _write(home: Path, history: list[Promotion]) -> None:

@@ -272,7 +272,8 @@ def purge(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
 
     config = ctx.obj.config
     data, name = Path(config.app.data), kb or config.app.kb
-    receipt = erase(data, name, embedder_of(config.retrieval), config.app.database)
+    library = Path(config.prompts.library)
+    receipt = erase(data, name, embedder_of(config.retrieval), config.app.database, library)
     noted(ctx.obj, "base.purge", receipt.kb, f"{receipt.documents} documents stay")
     if as_json:
         print_json(receipt.as_json())

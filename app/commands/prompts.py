@@ -3,20 +3,30 @@
 import asyncio
 import shlex
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from app.commands.assess import tune
-from app.commands.terminal import AsJson, Kb, Steps, err, noted, opened, out, print_json, progress_bars
+from app.commands.prompts_shown import (
+    bases_by_id,
+    note_newest,
+    note_unsaid,
+    quoted_base,
+    show_compared,
+    show_standing,
+    show_study,
+    version_row,
+)  # fmt: skip
+from app.commands.terminal import AsJson, Kb, Steps, noted, opened, out, print_json, progress_bars
 from core.config import Config, Settings
 from core.errors import ConfigError, PromptError
 from prompts import versions as library_of
 from prompts.load import Prompt, load, versions
+from prompts.resting import inherited
 
 prompting = typer.Typer(help="The prompts: versions side by side, and which one answers a knowledge base.")
 
@@ -32,7 +42,6 @@ Questions = Annotated[
     Path | None, typer.Option("--questions", help="A JSONL file of questions; default: the approved golden set.")
 ]
 Judged = Annotated[bool, typer.Option("--judge", help="Have the model grade the answers too, by the prompt `judge`.")]
-_SHOWN = 20  # questions, in a terminal
 
 
 @prompting.command("list")
@@ -44,8 +53,9 @@ def list_(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
     cfg: Config = ctx.obj.config
     library, home = Path(cfg.prompts.library), _home(ctx.obj, kb)
     now, scored = present(cfg, home), scores_of(home)
+    bases = bases_by_id(cfg)
     rows = [
-        _row(prompt, scored, now.label.partition(" ")[0])
+        version_row(prompt, scored, now.label.partition(" ")[0]) | {"rests_on": quoted_base(prompt, bases)}
         for name in library_of.names(library)
         for prompt in (load(library, name, number) for number in versions(library, name))
     ]
@@ -53,12 +63,13 @@ def list_(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
         print_json({"kb": home.name, "present": now.model_dump(exclude_none=True), "prompts": rows})
         return
     table = Table(box=None)
-    for column in ("", "prompt", "parent", "score", "notes"):
+    for column in ("", "prompt", "parent", "quotes", "score", "notes"):
         table.add_column(column, overflow="fold")
     for row in rows:
         best = max((own["objective"] for own in row["scores"].values()), default=None)
         score = "" if best is None else f"{best:.3f}"
-        table.add_row("→" if row["answers"] else "", *map(escape, (row["prompt"], row["parent"], score, row["notes"])))
+        told = (row["prompt"], row["parent"], row["rests_on"], score, row["notes"])
+        table.add_row("→" if row["answers"] else "", *map(escape, told))
     out.print(table)
 
 
@@ -110,9 +121,12 @@ def new(
     told = replace(read[0], name=name, notes=notes or read[0].notes)
     if parent:
         told = replace(told, parent=_read(ctx.obj.config, parent).label)
-    saved = library_of.save(_library(ctx.obj.config), told)
+    library = _library(ctx.obj.config)
+    saved = library_of.save(library, inherited(library, told))
+    noted(ctx.obj, "prompt.save", saved.label)
     print_json({"prompt": saved.label, "id": saved.id}) if as_json else out.print(saved.label, highlight=False)
-    _note_newest(ctx.obj.config, saved)
+    note_newest(ctx.obj.config, saved)
+    note_unsaid(saved)
 
 
 @prompting.command("import")
@@ -122,7 +136,13 @@ def import_(
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Take over the versions of a file as the next ones here; what is here already is not saved again."""
-    found = library_of.take_over(_library(ctx.obj.config), library_of.read_file(file, name))
+    library = _library(ctx.obj.config)
+    given = [inherited(library, prompt) for prompt in library_of.read_file(file, name)]
+    found = library_of.take_over(library, given)
+    for prompt, new in found:
+        if new:
+            noted(ctx.obj, "prompt.import", prompt.label)
+            note_unsaid(prompt)
     if as_json:
         print_json({"prompts": [{"prompt": prompt.label, "new": new} for prompt, new in found]})
         return
@@ -184,7 +204,7 @@ def compare(
         result = compare(index, asked, choices, cfg, backend, names=names, judged=judge, progress=progress)
         if not question:
             remember(index.home, result)
-    print_json(result) if as_json else _show_compared(result)
+    print_json(result) if as_json else show_compared(result)
 
 
 @prompting.command()
@@ -208,6 +228,7 @@ def demos(
         asked = read_questions(questions) if questions else golden_questions(index)
         made = shown_by(index, asked, choice, cfg, backend, count, progress)
         name = index.name
+    noted(ctx.obj, "prompt.demos", name, made.prompt.label)
     if as_json:
         print_json({"kb": name, "prompt": made.prompt.label, "demonstrated": made.chosen, "passed_over": made.passed})
         return
@@ -232,6 +253,7 @@ def promote(
     """Answer a knowledge base by this version from its next question on; settings not given are the configuration's."""
     from app.answering.promotions import chosen
     from app.answering.promotions import promote as promote_prompt
+    from retrieval.index import Index
 
     given = {
         "temperature": temperature, "top_p": top_p, "k": k, "context_tokens": context_tokens, "steps": steps,
@@ -239,9 +261,11 @@ def promote(
     }  # fmt: skip
     text = ",".join([label, *(f"{key}={value}" for key, value in given.items() if value is not None)])
     home = _home(ctx.obj, kb)
-    standing = promote_prompt(_library(ctx.obj.config), home, chosen(_library(ctx.obj.config), text))
+    cfg = ctx.obj.config
+    base = Index.identity_in(home.parent, home.name, cfg.app.database) if home.is_dir() else ""
+    standing = promote_prompt(_library(cfg), home, chosen(_library(cfg), text), base=base)
     noted(ctx.obj, "prompt.promote", home.name, standing.choice.label)
-    _show_standing(ctx.obj.config, home.name, standing.choice.label, as_json)
+    show_standing(ctx.obj.config, home.name, standing.choice.label, as_json)
 
 
 @prompting.command()
@@ -252,7 +276,7 @@ def rollback(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None
     home = _home(ctx.obj, kb)
     roll_back(home)
     noted(ctx.obj, "prompt.rollback", home.name)
-    _show_standing(ctx.obj.config, home.name, present(ctx.obj.config, home).label, as_json)
+    show_standing(ctx.obj.config, home.name, present(ctx.obj.config, home).label, as_json)
 
 
 @tune.command("prompt")
@@ -270,6 +294,7 @@ def tune_prompt(
     from app.prompting.compare import check_model, golden_questions, read_questions
     from app.prompting.tune import STUDIES, Request
     from app.prompting.tune import tune as run
+    from app.running.audit import at_terminal, record_study
 
     settings: Settings = ctx.obj
     backend = asyncio.run(resolve(settings.config.llm))
@@ -279,14 +304,15 @@ def tune_prompt(
         asked = read_questions(questions) if questions else golden_questions(index)
         report = run(index, asked, request, settings.config, backend, progress)
         folder = index.home / STUDIES / report["id"]
+    record_study(Path(settings.config.app.data), at_terminal(), report)
     if as_json:
         print_json(report | {"folder": str(folder)})
         return
-    _show_study(report)
+    show_study(report)
     out.print(str(folder / "report.md"), markup=False, highlight=False)
 
 
-# --- what is shown ---------------------------------------------------------------------------------------------------
+# --- what is meant ---------------------------------------------------------------------------------------------------
 
 
 def _library(cfg: Config) -> Path:
@@ -308,66 +334,3 @@ def _read(cfg: Config, label: str) -> Prompt:
 
 def _scores(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _row(prompt: Prompt, scored: Mapping[str, Any], now: str) -> dict[str, Any]:
-    own = {label: kept for label, kept in scored.items() if label.partition(" ")[0] == prompt.label}
-    return {
-        "prompt": prompt.label, "parent": prompt.parent, "notes": prompt.notes, "id": prompt.id, "scores": own,
-        "answers": prompt.label == now,
-    }  # fmt: skip
-
-
-def _note_newest(cfg: Config, saved: Prompt) -> None:
-    """Say where the configuration takes the newest version, which this is."""
-    for role in ("answer", "rewrite", "variants", "judge"):
-        if (getattr(cfg.prompts, role), getattr(cfg.prompts, f"{role}_version")) == (saved.name, 0):
-            err.print(f"note: prompts.{role}_version is 0, the newest: {saved.label} is used from now on", markup=False)
-
-
-def _show_standing(cfg: Config, kb: str, label: str, as_json: bool) -> None:
-    if as_json:
-        print_json({"kb": kb, "prompt": label, "in_effect": cfg.prompts.promoted})
-        return
-    out.print(f"knowledge base {kb!r} is answered by {label}", markup=False, highlight=False)
-    if not cfg.prompts.promoted:
-        err.print("note: prompts.promoted is false, so the configuration decides and not this", markup=False)
-
-
-def _show_compared(result: Mapping[str, Any]) -> None:
-    table = Table(box=None)
-    variants = result["variants"]
-    for column in ("", *(v["label"] for v in variants)):
-        table.add_column(escape(column), justify="right" if column else "left", overflow="fold")
-    if result["rows"][0]["wanted"]:
-        table.add_row("objective", *(f"{v['objective']:.3f}" for v in variants))
-    for name in dict.fromkeys(name for v in variants for name in v["means"]):
-        table.add_row(name, *(f"{v['means'].get(name, 0):g}" for v in variants))
-    out.print(table)
-    for variant in variants[1:]:
-        row = variant["against"]
-        if result["rows"][0]["wanted"]:
-            out.print(
-                f"{escape(variant['label'])}: {row['mean']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], "
-                f"{row['wins']} better, {row['losses']} worse, {row['ties']} equal", highlight=False,
-            )  # fmt: skip
-    for row in result["rows"][:_SHOWN]:
-        out.print(f"\n[bold]{escape(row['question'])}[/bold]", highlight=False)
-        for variant, answer in zip(variants, row["answers"], strict=True):
-            out.print(f"  {escape(variant['label'])}: {escape(answer['text'])}", highlight=False)
-
-
-def _show_study(report: Mapping[str, Any]) -> None:
-    gain = report["difference"]
-    for note in report["notes"]:
-        err.print(f"note: {escape(note)}", highlight=False)
-    out.print(
-        f"{report['verdict']}: {gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}] on "
-        f"{report['sizes']['test']} test questions; {gain['wins']} better, {gain['losses']} worse",
-        highlight=False,
-    )
-    out.print(f"  present: {escape(report['present']['label'])}: {report['present']['objective']:.3f}", highlight=False)
-    out.print(f"  best:    {escape(report['best']['label'])}: {report['best']['objective']:.3f}", highlight=False)
-    if report["command"]:
-        out.print("nothing has changed yet; to answer by it:", highlight=False)
-        out.print(f"  {report['command']}", markup=False, highlight=False)

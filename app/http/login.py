@@ -17,6 +17,7 @@ from app.http.login_page import NO_STORE, TEXTS, Ways, login_page, own, page, pa
 from app.messages.texts import Tongue, tongue
 from app.running.accounts import LONGEST, SHORTEST, Account, Accounts, folded
 from app.running.arriving import let_in
+from app.running.audit import record
 from app.running.limits import Backoff, address
 from app.running.users import SESSION_COOKIE
 from core.errors import AccessError, ProviderError
@@ -162,6 +163,7 @@ def _add_password(api: FastAPI, state: "State", guard: _Guard) -> None:
             await asyncio.to_thread(users.accounts.set_password, user.name, new)
         except AccessError:
             return password_page(said, texts["short"].format(SHORTEST, LONGEST), 400)
+        await asyncio.to_thread(record, state.bases.data, user.name, "user.password", user.name)
         return await run_in_threadpool(begun, state, request, known, "/")
 
 

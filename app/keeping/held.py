@@ -1,6 +1,6 @@
 """Which passages a knowledge base still holds, of those that answers were once given from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,10 @@ class Held:
     def has(self, path: str) -> bool:
         """Whether there is a document of a path, in any of its folders."""
         return path in self._paths
+
+    def texts(self, wanted: Callable[[str], bool]) -> Iterator[str]:
+        """What the documents say whose path is wanted, white space made one."""
+        return (self._text(document) for (_, path), document in self._documents.items() if wanted(path))
 
     def _folder(self, folder: str) -> str:
         """Where a folder is now: the data folder with the uploads may have been moved."""

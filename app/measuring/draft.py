@@ -24,6 +24,7 @@ from llm import chat
 from llm.endpoint import Endpoint
 from prompts.delimiters import in_line
 from prompts.load import Prompt, load
+from prompts.resting import open_to
 from retrieval.index import Index
 
 _ALIKE = 0.7  # Jaccard similarity of two questions' search tokens
@@ -74,7 +75,8 @@ async def draft(
     """
     papers = _papers(index, random.Random(seed))
     if backend.endpoint is not None:
-        return await _from_model(cfg, count, known, backend.endpoint, papers, progress)
+        prompt = load(Path(cfg.prompts.library), "golden", 0, open_to(index.identity))
+        return await _from_model(prompt, cfg, count, known, backend.endpoint, papers, progress)
     offers: list[list[GoldenQuestion]] = []
     for paper in papers:
         if found := list(_spread(paper)):
@@ -287,10 +289,9 @@ def _defining(sentence: str, plain: str) -> str:
 
 
 async def _from_model(
-    cfg: Config, count: int, known: Sequence[GoldenQuestion], endpoint: Endpoint, papers: Iterator[_Paper],
-    progress: Progress,
+    prompt: Prompt, cfg: Config, count: int, known: Sequence[GoldenQuestion], endpoint: Endpoint,
+    papers: Iterator[_Paper], progress: Progress,
 ) -> Drafts:  # fmt: skip
-    prompt = load(Path(cfg.prompts.library), "golden")
     llm = cfg.llm.model_copy(update={"temperature": 0.0, "max_tokens": min(cfg.llm.max_tokens, 600)})
     fresh = _Fresh(known)
     chosen: list[GoldenQuestion] = []

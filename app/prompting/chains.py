@@ -22,6 +22,7 @@ from core.text import query_tokens, tokens
 from prompts import context
 from prompts.load import Demo, Prompt, load
 from prompts.marks import spans
+from prompts.resting import check_for, mark
 from prompts.versions import save
 from retrieval.index import Index
 
@@ -48,11 +49,12 @@ def show(
 ) -> Shown:  # fmt: skip
     """Save the next version of NAME-shown: the prompt of `choice` with at most `count` demonstrations a language.
 
-    Raises `ConfigError` without a model, `EvalError` where no answer can be shown, `ModelError`.
+    It rests on the knowledge base. Raises `ConfigError` without a model, `EvalError` where no answer can be shown,
+    `ModelError`, `PromptError` for a prompt that quotes documents of another knowledge base.
     """
     check_model(backend)
     library = Path(cfg.prompts.library)
-    prompt = check_answers(load(library, choice.name, choice.version))
+    prompt = check_for(check_answers(load(library, choice.name, choice.version)), index.identity, index.name)
     settings = applied(cfg, choice.model_copy(update={"steps": 0, "samples": 1}))  # their reports are no reasoning
     pool: dict[str, list[Asked]] = {}
     for each in asked:
@@ -79,7 +81,7 @@ def show(
             f"none of {passed} answers by {prompt.label} is right, cited and short enough to be shown",
             "try a larger model, or write demonstrations by hand: docs/prompts.md",
         )
-    return Shown(save(library, _with(prompt, demos, index.name)), tuple(chosen), passed)
+    return Shown(save(library, _with(prompt, demos, index)), tuple(chosen), passed)
 
 
 def clusters(index: Index, asked: Sequence[Asked], count: int) -> list[list[Asked]]:
@@ -127,11 +129,12 @@ def _demo(asked: Asked, outcome: Outcome, tagged: bool) -> Demo | None:
     return Demo({"sources": context.render(shown), "question": asked.question}, reply)
 
 
-def _with(prompt: Prompt, demos: Mapping[str, Sequence[Demo]], kb: str) -> Prompt:
+def _with(prompt: Prompt, demos: Mapping[str, Sequence[Demo]], index: Index) -> Prompt:
     """The prompt with these demonstrations alone, in the languages that have some."""
     shown = ", ".join(f"{len(rows)} {language}" for language, rows in demos.items())
     return replace(
         prompt, name=prompt.name.removesuffix(SHOWN) + SHOWN, parent=prompt.label,
         demos={language: tuple(rows) for language, rows in demos.items()},
-        notes=f"{prompt.label} with reasoning demonstrated on questions about {kb}: {shown}",
+        notes=f"{prompt.label} with reasoning demonstrated on questions about {index.name}: {shown}",
+        rests_on=mark(index.identity, index.home.parent),
     )  # fmt: skip

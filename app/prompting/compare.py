@@ -28,6 +28,7 @@ from llm import chat
 from llm.endpoint import Endpoint
 from prompts import context
 from prompts.load import Prompt, load
+from prompts.resting import check_for
 from retrieval.index import Index
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ async def _outcome(index: Index, asked: Asked, cfg: Config, backend: Backend, ju
             if isinstance(event, Done):
                 done = event.answer
     assert done is not None  # an answer ends with it, or raises
-    grade = await _judge(asked, done, cfg, check_model(backend)) if judged else None
+    grade = await _judge(asked, done, plan.cfg, check_model(backend)) if judged else None
     scored = row(asked.question, done, asked.gold, grade)
     return Outcome(done, replace(scored, calls=len(sent), sent=sum(sent), written=sum(written)))
 
@@ -249,11 +250,14 @@ def compare(
 ) -> dict[str, Any]:  # fmt: skip
     """The questions by each choice, the others against the first, as plain data.
 
-    Those that a prompt demonstrates are left out. Raises `ConfigError`, `EvalError` where none is left, `ModelError`.
+    Those that a prompt demonstrates are left out. Raises `ConfigError`, `EvalError` where none is left, `ModelError`,
+    `PromptError` for a prompt that quotes documents of another knowledge base.
     """
     check_model(backend)
     names = check_objective(names)
     prompts = [check_answers(load(Path(cfg.prompts.library), choice.name, choice.version)) for choice in choices]
+    for prompt in prompts:
+        check_for(prompt, index.identity, index.name)
     given, asked = len(asked), unseen(asked, prompts)
     sides = [(choice.label, applied(cfg, choice)) for choice in choices]
     found = asyncio.run(_in_turn(index, asked, sides, backend, judged, progress))

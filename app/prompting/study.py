@@ -17,9 +17,10 @@ from app.prompting.demos import demonstrations
 from app.prompting.propose import propose
 from core.config import Config
 from core.errors import ModelError
-from core.files import close_to_others, write_whole
+from core.files import close_to_others, copy_whole, make_folder, write_whole
 from prompts.load import Prompt, load, versions
-from prompts.versions import same_words, save
+from prompts.resting import mark, open_to
+from prompts.versions import names, same_words, save
 from retrieval.index import Index
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Study:
         progress: Progress,
     ) -> None:  # fmt: skip
         self.index, self.backend, self.request, self.split = index, backend, request, split
+        self.kb_id, self.mark = index.identity, mark(index.identity, index.home.parent)
         self.folder, self.library, self.progress = folder, folder / "library", progress
         prompts = base.prompts.model_copy(update={"library": str(self.library)})
         self.base = base.model_copy(update={"prompts": prompts})
@@ -88,11 +90,19 @@ class Study:
     # --- what is chosen among
 
     def begin(self, library: Path, settings: Mapping[str, Any], candidates: Sequence[Prompt]) -> None:
-        """Copy the prompts and write down what is chosen among; where an earlier run did, that stands."""
+        """Copy the prompts and write down what is chosen among; where an earlier run did, that stands.
+
+        What quotes documents of another knowledge base is not copied.
+        """
         file = self.folder / "settings.json"
         if not file.is_file():
             shutil.rmtree(self.library, ignore_errors=True)
-            shutil.copytree(library, self.library)
+            for name in names(library):
+                for prompt in (load(library, name, number) for number in versions(library, name)):
+                    if prompt in candidates or open_to(self.kb_id)(prompt):
+                        place = f"{name}/v{prompt.version:03d}.toml"
+                        make_folder((self.library / place).parent)
+                        copy_whole(library / place, self.library / place)
             close_to_others(self.library)  # the modes came along
             labels = [prompt.label for prompt in (*candidates, *self._proposed())]
             told = {**settings, "labels": labels, "notes": self.notes}
@@ -125,8 +135,9 @@ class Study:
         return list({new.label: new for new in found}.values())
 
     def _written(self, parent: Prompt, new: Prompt) -> Prompt:
-        """A prompt of the study, saved in its library once."""
+        """A prompt of the study, saved in its library once: it may quote what the knowledge base holds."""
         name = parent.name.removesuffix(TUNED) + TUNED
+        new = replace(new, rests_on=self.mark)
         known = (load(self.library, name, number) for number in versions(self.library, name))
         same = next((prompt for prompt in known if same_words(prompt, new)), None)
         return same or save(self.library, replace(new, name=name, parent=parent.label))

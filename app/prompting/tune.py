@@ -31,6 +31,7 @@ from core.config import Config
 from core.errors import ConfigError, EvalError, PromptError
 from core.text import digest
 from prompts.load import Prompt, load, parent_of, versions
+from prompts.resting import check_for, open_to
 from prompts.versions import names, same_words, save
 from retrieval.index import Index
 
@@ -76,7 +77,9 @@ def tune(
     check_objective(request.objective)
     now, base = present(cfg, index.home), settings_for(cfg, index.home)
     library = Path(cfg.prompts.library)
-    candidates = _candidates(library, request, now)
+    candidates = [
+        check_for(each, index.identity, index.name) for each in _candidates(library, request, now, index.identity)
+    ]
     split = sides(unseen(asked, candidates), request.seed, request.demos > 0)
     settings = _settings(request, base, backend, now, candidates, split)
     folder = index.home / STUDIES / str(settings["id"])
@@ -87,8 +90,9 @@ def tune(
         return _report(study, cfg, trials)
 
 
-def _candidates(library: Path, request: Request, now: Choice) -> list[Prompt]:
-    """The prompts to choose among, the present one first."""
+def _candidates(library: Path, request: Request, now: Choice, base: str) -> list[Prompt]:
+    """The prompts to choose among, the present one first; of those that nobody named none that may quote others'."""
+    fits = open_to(base)
     found = [load(library, now.name, now.version)]
     for text in request.prompts:
         name, _, version = text.partition("/v")
@@ -96,10 +100,11 @@ def _candidates(library: Path, request: Request, now: Choice) -> list[Prompt]:
             raise PromptError(f"{text!r} names no prompt", "e.g. answer or answer/v002")
         found.append(check_answers(load(library, name, int(version or 0))))
     if not request.prompts:
-        found += [load(library, now.name, number) for number in versions(library, now.name)]
-        found += [
-            load(library, name) for name in names(library) if not name.endswith((TUNED, SHOWN)) and name != now.name
-        ]
+        found += filter(fits, (load(library, now.name, number) for number in versions(library, now.name)))
+        for name in names(library):
+            if not name.endswith((TUNED, SHOWN)) and name != now.name:
+                newest = (load(library, name, number) for number in reversed(versions(library, name)))
+                found += list(filter(fits, newest))[:1]
     return list({prompt.label: prompt for prompt in found if set(prompt.variables) == VARIABLES}.values())
 
 
@@ -202,10 +207,11 @@ def _promotion(study: Study, cfg: Config, best: Choice, gain: bool) -> dict[str,
 
 def _kept(study: Study, library: Path, prompt: Prompt) -> Prompt:
     """A prompt as the library has it, saved there if it has not; parents that the study wrote are passed over."""
+    own = replace(prompt, rests_on=study.mark)  # one of a study that an earlier version of the app began says nothing
     known = (load(library, prompt.name, number) for number in versions(library, prompt.name))
-    if same := next((other for other in known if same_words(other, prompt)), None):
+    if same := next((other for other in known if same_words(other, prompt) or same_words(other, own)), None):
         return same
-    parent = prompt
+    parent = own
     while parent.name.endswith(TUNED) and (above := parent_of(parent)):
         parent = load(study.library, *above)
-    return save(library, replace(prompt, parent=parent.label))
+    return save(library, replace(own, parent=parent.label))

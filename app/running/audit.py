@@ -8,8 +8,10 @@ import getpass
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from core.errors import CatalogError
 
@@ -55,6 +57,13 @@ def record(data: Path, who: str, what: str, on: str = "", detail: str = "") -> N
             f"{what} was done, and could not be written to {str(file)!r}: {error.strerror}",
             "check free space and permissions",
         ) from error
+
+
+def record_study(data: Path, who: str, report: Mapping[str, Any]) -> None:
+    """Write down that a study of prompts ended, by its report, and which version it would have promoted."""
+    best = report["choice"]
+    label = f"; {best['name']}/v{best['version']:03d}" if best else ""
+    record(data, who, "prompt.study", report["kb"], f"{report['id']}: {report['verdict']}{label}")
 
 
 def entries(data: Path, count: int = 200) -> list[Entry]:

@@ -300,16 +300,16 @@ class Chats:
             del before[-1]
         return [Turn(m.role, m.text) for m in before], frozenset(kb for m in before for kb in m.rests_on)
 
-    def forget(self, documents: Documents) -> Forgotten:
+    def forget(self, documents: Documents, shown: Collection[str] = ()) -> Forgotten:
         """Erase the answers of all conversations that rest on documents of a knowledge base that are gone.
 
-        So are those that follow them, and traces of what is gone. The copies from before a migration hold all of it,
-        and go.
+        So are those that follow them, traces of what is gone, and prompts that hold a text `shown`. The copies from
+        before a migration hold all of it, and go.
         """
         if not self.file.is_file():
             return Forgotten()
         with self._store.writing() as db:
-            forgotten = forget(db, documents)
+            forgotten = forget(db, documents, shown)
         self._store.shrink()
         return forgotten
 

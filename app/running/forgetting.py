@@ -7,12 +7,13 @@ and stays so. Of other answers the trace goes, as far as it names what is gone.
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 ERASED = "(erased: a document it rested on was deleted / 已清除：它所依据的文档已被删除)"
 
+_SHORT = 20  # characters
 Record = dict[str, Any]  # an `Answer` as JSON has it
 
 
@@ -37,6 +38,7 @@ class Forgotten:
 
     answers: tuple[tuple[str, int], ...] = ()
     traces: int = 0
+    prompts: tuple[tuple[str, int], ...] = ()  # answers whose prompt was erased, since it showed what is gone
 
     @property
     def conversations(self) -> int:
@@ -53,19 +55,28 @@ class _Row:
     own: bool  # whether it may rest on the knowledge base
 
 
-def forget(db: sqlite3.Connection, documents: Documents) -> Forgotten:
-    """Erase what rests on documents that are gone, in the transaction that is open."""
+def forget(db: sqlite3.Connection, documents: Documents, shown: Collection[str] = ()) -> Forgotten:
+    """Erase what rests on documents that are gone, in the transaction that is open.
+
+    `shown` are texts of demonstrations that are gone: prompts that hold one are erased too.
+    """
     rows = {message: row for message, row in _rows(db, documents)}
     unknown = {message for message, row in rows.items() if row.own and row.reply}  # cut short: no record says on what
     gone: set[int] = set()
     scrubbed: list[tuple[str, int]] = []
+    prompts: set[int] = set()
     for message, text in db.execute("SELECT message, record FROM answers UNION ALL SELECT message, record FROM found"):
         unknown.discard(message)
         record = json.loads(text)
         sources = [source for source in record["sources"] if source["hit"]["kb"] == documents.kb]
         if not all(documents.holds(source) for source in sources):
             gone.add(message)
-        elif message in rows and rows[message].own and _scrub(record, documents):
+            continue
+        if any(_shows(said, text) for _, said in record.get("prompt", ()) for text in shown):
+            record["prompt"] = []
+            prompts.add(message)
+        traced = message in rows and rows[message].own and _scrub(record, documents)
+        if traced or message in prompts:
             scrubbed.append((json.dumps(record, ensure_ascii=False), message))
     gone |= unknown
     erased = [message for message in rows if rows[message].reply and _below(message, rows, gone)]
@@ -73,9 +84,16 @@ def forget(db: sqlite3.Connection, documents: Documents) -> Forgotten:
     for table in ("answers", "found"):
         db.executemany(f"DELETE FROM {table} WHERE message = ?", [(message,) for message in {*erased, *gone}])
     scrubbed = [(record, message) for record, message in scrubbed if message not in erased]
-    db.executemany("UPDATE answers SET record = ? WHERE message = ?", scrubbed)
+    for table in ("answers", "found"):
+        db.executemany(f"UPDATE {table} SET record = ? WHERE message = ?", scrubbed)
     said = tuple((rows[message].chat, message) for message in erased if rows[message].said)
-    return Forgotten(said, len(scrubbed))
+    of = tuple((rows[message].chat, message) for message in prompts.difference(erased) if message in rows)
+    return Forgotten(said, len(scrubbed), of)
+
+
+def _shows(said: str, text: str) -> bool:
+    """Whether a message shows a text; a short one, such as a yes, may stand in many and is looked for as a whole."""
+    return said == text or (len(text) > _SHORT and text in said)
 
 
 def _rows(db: sqlite3.Connection, documents: Documents) -> Iterator[tuple[int, _Row]]:

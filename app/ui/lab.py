@@ -12,10 +12,13 @@ from app.messages.texts import tongue
 from app.ui import lab_edit, lab_runs
 from app.ui.choice import choice
 from app.ui.knowledge_job import noted, opened, shown, told
+from app.ui.lab_seen import marked_by, seen_by
 from app.ui.lab_show import standing
 from app.ui.lab_texts import TEXTS
 from app.ui.markup import markup
 from app.ui.together import Together, on_load
+from core.errors import PromptError
+from prompts.resting import inherited
 from prompts.versions import read_file, take_over
 
 if TYPE_CHECKING:
@@ -71,7 +74,7 @@ def build(state: "State", say: Any, kb: str) -> None:
     together.wire()
     timer.tick(poll, [base, seen, turn], watched, **_QUIETLY)
     back.click(_roller(state), [base, turn], turn, **_QUIETLY)
-    importing.click(_importer(state), [given, turn], [taken, turn], **_QUIETLY)
+    importing.click(_importer(state), [given, base, turn], [taken, turn], **_QUIETLY)
     exporting.click(_exporter(state), exported, packed, **_QUIETLY)
 
 
@@ -83,9 +86,10 @@ def _choices(state: "State", kb: str) -> Any:
             return tuple(gr.skip() for _ in range(5))
         names = user.seen(state.bases.names())
         base = next((name for name in (chosen, kb, *names) if name in names), None)
-        there = lab_edit.labels(state)
+        there = lab_edit.labels(state, request)
         if label not in there:
-            label = present(state.cfg, state.bases.data / base).label.partition(" ")[0] if base else there[0]
+            label = present(state.cfg, state.bases.data / base).label.partition(" ")[0] if base else ""
+            label = label if label in there else there[0]
         lists = [gr.Dropdown(choices=there), gr.Dropdown(choices=there)]
         return (
             gr.Dropdown(choices=names, value=base),
@@ -122,12 +126,22 @@ def _roller(state: "State") -> Any:
 
 
 def _importer(state: "State") -> Any:
-    def take(file: str | None, turn: int, request: gr.Request) -> Any:
-        state.users.require(request, "editor")
+    def take(file: str | None, kb: str | None, turn: int, request: gr.Request) -> Any:
+        user = state.users.require(request, "editor")
         texts = TEXTS[tongue(request)]
         if not file:
             raise shown(texts["no_file"])
-        found = take_over(Path(state.cfg.prompts.library), read_file(Path(file)))
+        library = Path(state.cfg.prompts.library)
+        given = [marked_by(state, inherited(library, prompt), kb, request) for prompt in read_file(Path(file))]
+        if hidden := [prompt for prompt in given if not seen_by(state, user)(prompt)]:
+            raise PromptError(
+                f"prompt {hidden[0].label} quotes documents of a knowledge base that you do not see here",
+                "have somebody import it who does, or choose a knowledge base first",
+            )
+        found = take_over(library, given)
+        for prompt, is_new in found:
+            if is_new:
+                noted(state, request, "prompt.import", prompt.label)
         Path(file).unlink(missing_ok=True)  # the copy that Gradio received
         new = sum(is_new for _, is_new in found)
         names = ", ".join(prompt.label for prompt, _ in found)

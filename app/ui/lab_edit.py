@@ -11,13 +11,16 @@ from app.answering.promotions import Choice, chosen, promote
 from app.messages.errors_zh import says
 from app.messages.texts import tongue
 from app.prompting.compare import scores_of
+from app.running.users import User
 from app.ui.choice import choice
 from app.ui.knowledge_job import noted, shown, told
+from app.ui.lab_seen import marked_by, seen_by
 from app.ui.lab_show import about, differences, messages, problem
 from app.ui.lab_texts import TEXTS
 from app.ui.markup import markup
 from core.errors import ConfigError, PromptError
 from prompts.load import Prompt, load, parent_of, versions
+from prompts.resting import demonstrated, resting
 from prompts.versions import demos_toml, diff, names, save, with_demos
 
 if TYPE_CHECKING:
@@ -27,24 +30,26 @@ _LANGUAGES = ("en", "zh")
 _ROLES = {"system": "system", "human": "user", "ai": "assistant"}
 
 
-def labels(state: "State") -> list[str]:
-    """All versions of the library."""
-    library = Path(state.cfg.prompts.library)
-    return [f"{name}/v{number:03d}" for name in names(library) for number in versions(library, name)]
+def labels(state: "State", request: gr.Request) -> list[str]:
+    """All versions of the library that an editor may see. Raises `AccessError`."""
+    library, sees = Path(state.cfg.prompts.library), seen_by(state, state.users.require(request, "editor"))
+    prompts = (load(library, name, number) for name in names(library) for number in versions(library, name))
+    return [prompt.label for prompt in prompts if sees(prompt)]
 
 
 def read(state: "State", label: str | None, request: gr.Request) -> Prompt:
-    """A version by its label, for an editor. Raises `AccessError`, `PromptError`."""
-    state.users.require(request, "editor")
+    """A version by its label, for an editor who may see it. Raises `AccessError`, `PromptError`."""
+    user = state.users.require(request, "editor")
     if not label:
         raise shown(TEXTS[tongue(request)]["pick_version"])
-    return of_label(state, label)
+    return of_label(state, label, user)
 
 
-def of_label(state: "State", label: str) -> Prompt:
-    """The version that a label such as answer/v001 names. Raises `PromptError`."""
-    choice = chosen(Path(state.cfg.prompts.library), label)
-    return load(Path(state.cfg.prompts.library), choice.name, choice.version)
+def of_label(state: "State", label: str, user: User) -> Prompt:
+    """The version that a label such as answer/v001 names, as far as a user may see it. Raises `PromptError`."""
+    library, sees = Path(state.cfg.prompts.library), seen_by(state, user)
+    choice = chosen(library, label, sees)
+    return load(library, choice.name, choice.version)
 
 
 def build(state: "State", say: Any, kb: Any, turn: Any) -> tuple[Any, Any]:
@@ -79,7 +84,7 @@ def build(state: "State", say: Any, kb: Any, turn: Any) -> tuple[Any, Any]:
     other.input(_differ(state), [version, other], difference, **quietly)
     gr.on([box.change for box in (*boxes, demos)], _checker(state), form, [wrong, preview],
           trigger_mode="always_last", **quietly)  # fmt: skip
-    saving.click(_saver(state), [*form, turn], [version, said, turn], **quietly)
+    saving.click(_saver(state), [*form, kb, turn], [version, said, turn], **quietly)
     promoting.click(_promoter(state), [version, kb, settings, turn], [said, turn], **quietly)
     return version, other
 
@@ -96,7 +101,7 @@ def _picker(state: "State", count: int) -> Any:
             scores = scores_of(state.bases.get(kb).home)
         above = parent_of(prompt)
         parent = f"{above[0]}/v{above[1]:03d}" if above else ""
-        there = labels(state)
+        there = labels(state, request)
         parent = parent if parent in there else ""
         texts = [text for language in _LANGUAGES for text in prompt.parts.get(language, ("", ""))]
         return (
@@ -160,15 +165,23 @@ def _checker(state: "State") -> Any:
 
 def _saver(state: "State") -> Any:
     def keep(
-        label: str | None, a: str, b: str, c: str, d: str, demos: str, notes: str, turn: int, request: gr.Request
-    ) -> Any:
+        label: str | None, a: str, b: str, c: str, d: str, demos: str, notes: str, kb: str | None, turn: int,
+        request: gr.Request,
+    ) -> Any:  # fmt: skip
         texts = TEXTS[tongue(request)]
-        saved = save(Path(state.cfg.prompts.library), _draft(read(state, label, request), (a, b, c, d, demos, notes)))
+        parent = read(state, label, request)
+        draft = _draft(parent, (a, b, c, d, demos, notes))
+        if resting(parent) == "":
+            new = not demonstrated(draft) <= demonstrated(parent)
+            draft = replace(draft, rests_on=None if new else "")
+        saved = save(Path(state.cfg.prompts.library), marked_by(state, draft, kb, request))
+        noted(state, request, "prompt.save", saved.label)
         roles = ("answer", "rewrite", "variants", "judge")
         prompts = state.cfg.prompts
         live = any((getattr(prompts, r), getattr(prompts, f"{r}_version")) == (saved.name, 0) for r in roles)
-        line = texts["saved"].format(saved.label) + (f" {texts['newest']}" if live else "")
-        return gr.Dropdown(choices=labels(state), value=saved.label), html.escape(line), turn + 1
+        said = [texts["saved"].format(saved.label)] + [texts["newest"]] * live + [texts["rests"]] * bool(resting(saved))
+        line = " ".join(said)
+        return gr.Dropdown(choices=labels(state, request), value=saved.label), html.escape(line), turn + 1
 
     return told(keep)
 
@@ -189,8 +202,10 @@ def _promoter(state: "State") -> Any:
 
 
 def promote_for(state: "State", kb: str, choice: Choice, request: gr.Request) -> None:
-    """Answer a knowledge base by a choice. Raises `ConfigError` where promotions do not count."""
-    promote(Path(state.cfg.prompts.library), state.bases.get(kb).home, choice, state.users.of(request).name)
+    """Answer a knowledge base by a choice. Raises `ConfigError` where promotions do not count, `PromptError`."""
+    index, user = state.bases.get(kb), state.users.of(request)
+    of_label(state, f"{choice.name}/v{choice.version}", user)
+    promote(Path(state.cfg.prompts.library), index.home, choice, user.name, base=index.identity)
     noted(state, request, "prompt.promote", kb, choice.label)
     if not state.cfg.prompts.promoted:
         raise ConfigError("it is promoted, but prompts.promoted is false: the configuration decides", "set it to true")

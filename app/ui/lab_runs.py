@@ -13,14 +13,18 @@ from app.messages.texts import tongue
 from app.prompting.compare import Asked, check_model, compare, golden_questions, read_questions, remember
 from app.prompting.study import Request
 from app.prompting.tune import studies, tune
+from app.running.audit import record_study
 from app.running.jobs import Job
 from app.ui.choice import choice
-from app.ui.knowledge_job import key, opened, shown, told
+from app.ui.knowledge_job import key, noted, opened, shown, told
 from app.ui.lab_edit import promote_for
+from app.ui.lab_seen import seen_by
 from app.ui.lab_show import job_panel, study
 from app.ui.lab_texts import TEXTS
 from app.ui.markup import markup
 from app.ui.together import Together
+from prompts.load import load
+from prompts.resting import check_for
 
 if TYPE_CHECKING:
     from app.running.bases import State
@@ -73,7 +77,10 @@ def _comparer(state: "State") -> Any:
         question, cfg = question.strip(), state.cfg
         if len(variants or []) < (1 if question else 2):
             raise shown(TEXTS[tongue(request)]["two"])
-        choices = [chosen(Path(cfg.prompts.library), text) for text in variants or []]
+        sees, library = seen_by(state, state.users.of(request)), Path(cfg.prompts.library)
+        choices = [chosen(library, text, sees) for text in variants or []]
+        for each in choices:
+            check_for(load(library, each.name, each.version), index.identity, index.name)
         asked = [Asked("", question, None)] if question else read_questions(Path(own)) if own else None
         backend = _backend(state)
 
@@ -125,7 +132,14 @@ def _starter(state: "State") -> Any:
             raise shown(f"1 – {_MOST_TRIALS}, 0 – 20, 0 – 8")
         asked, backend = golden_questions(index), _backend(state)
         wanted = Request(trials=int(trials), propose=int(propose), demos=int(demos), judged=judge)
-        work = lambda progress: tune(index, asked, wanted, state.cfg, backend, progress)  # noqa: E731
+        who = state.users.of(request).name or "page"
+
+        def work(progress: Any) -> dict[str, Any]:
+            report = tune(index, asked, wanted, state.cfg, backend, progress)
+            record_study(state.bases.data, who, report)
+            return report
+
+        noted(state, request, "prompt.tune", index.name, f"{wanted.trials} trials")
         state.jobs.start(key(state, TUNE, index.name), TUNE, state.users.of(request).name, work)
 
     return told(start)

@@ -241,9 +241,9 @@ def _add_routes(api: "FastAPI", state: "State") -> None:
     @api.get("/prompts.toml", response_model=None)
     def prompts(request: Request) -> Response:
         """Versions of prompts as one file, `?label=answer/v001&label=...`."""
-        state.users.require(request, "editor")
+        user = state.users.require(request, "editor")
         try:
-            chosen = [lab_edit.of_label(state, label) for label in request.query_params.getlist("label")]
+            chosen = [lab_edit.of_label(state, label, user) for label in request.query_params.getlist("label")]
         except PromptError as error:
             return JSONResponse(error_body(404, str(error)), 404)
         return PlainTextResponse(pack(chosen), media_type="application/toml; charset=utf-8")

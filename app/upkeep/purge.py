@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from app.running.chats import Chats
 from app.running.forgetting import Forgotten
 from app.training import votes
 from app.upkeep.backup import now
+from app.upkeep.quoting import Quoting, forget_versions
 from core.errors import CatalogError
 from core.sources import in_bucket
 from ingest.correct import lost_note
@@ -59,13 +60,14 @@ class Receipt:
         return asdict(self)
 
 
-def purge(data: Path, kb: str, embedder: Embedder, database: str = "") -> Receipt:
+def purge(data: Path, kb: str, embedder: Embedder, database: str = "", library: Path | None = None) -> Receipt:
     """Write every file of a knowledge base anew, so that none holds the text of what was removed from it.
 
     Earlier generations and unfinished ones go, unused embeddings, golden questions whose evidence is gone, votes and
-    answers of all conversations that rest on it or follow one that does, studies of prompts; SQLite is vacuumed and its
-    journal emptied, both caches are built again. Raises `CatalogError` where another process holds on to an old state
-    for long.
+    answers of all conversations that rest on it or follow one that does, studies of prompts, and of the prompts in
+    `library` those that quote it; SQLite is vacuumed and its journal emptied, both caches are built again. Raises
+    `CatalogError` where another process holds on to an old state for long, `PromptError` where the library cannot be
+    written.
     """
     index = Index.open(data, kb, embedder, database)
     before = _sizes(index)
@@ -78,7 +80,9 @@ def purge(data: Path, kb: str, embedder: Embedder, database: str = "") -> Receip
         if (studies := index.home / STUDIES).is_dir():  # their reports and demonstrations quote documents
             shutil.rmtree(studies)
             removed.append(STUDIES)
-        forgotten = _forget_conversations(data, index)
+        quoting = forget_versions(library, index, database) if library else Quoting()
+        removed += quoting.removed
+        forgotten = _forget_conversations(data, index, quoting.texts)
         removed += _forget_votes(data, index, database, paths, forgotten)
         dropped = index.catalog.vacuum()
         index.store.rebuild()
@@ -93,10 +97,10 @@ def purge(data: Path, kb: str, embedder: Embedder, database: str = "") -> Receip
     )  # fmt: skip
 
 
-def _forget_conversations(data: Path, index: Index) -> Forgotten:
+def _forget_conversations(data: Path, index: Index, shown: Collection[str]) -> Forgotten:
     chats = Chats(data)
     try:
-        return chats.forget(Held(index))
+        return chats.forget(Held(index), shown)
     finally:
         chats.close()
 
@@ -106,7 +110,7 @@ def _forget_votes(data: Path, index: Index, database: str, paths: set[str], forg
 
     A vote on an answer from several knowledge bases lies in one of them.
     """
-    erased = {f"{chat}:{message}" for chat, message in forgotten.answers}
+    erased = {f"{chat}:{message}" for chat, message in (*forgotten.answers, *forgotten.prompts)}
     for name in Index.names(data, database):
         known = paths if name == index.name else _with_documents(data, name, database, paths)
         yield from (f"{votes.FILE}: {vote}" for vote in votes.forget(data / name / votes.FILE, known, erased))
