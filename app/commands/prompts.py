@@ -4,7 +4,7 @@ import asyncio
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -54,7 +54,7 @@ def list_(ctx: typer.Context, kb: Kb = None, as_json: AsJson = False) -> None:
     library, home = Path(cfg.prompts.library), _home(ctx.obj, kb)
     now, scored = present(cfg, home), scores_of(home)
     bases = bases_by_id(cfg)
-    rows = [
+    rows: list[dict[str, Any]] = [
         version_row(prompt, scored, now.label.partition(" ")[0]) | {"rests_on": quoted_base(prompt, bases)}
         for name in library_of.names(library)
         for prompt in (load(library, name, number) for number in versions(library, name))
