@@ -98,7 +98,7 @@ def _candidates(library: Path, request: Request, now: Choice, base: str) -> list
         name, _, version = text.partition("/v")
         if version and not version.isdecimal():
             raise PromptError(f"{text!r} names no prompt", "e.g. answer or answer/v002")
-        found.append(check_answers(load(library, name, int(version or 0))))
+        found.append(check_answers(load(library, name, int(version or 0), None if version else fits)))
     if not request.prompts:
         found += filter(fits, (load(library, now.name, number) for number in versions(library, now.name)))
         for name in names(library):

@@ -58,10 +58,13 @@ def _is_of(prompt: Prompt, held: Held) -> bool:
 
 
 def _identities(index: Index, database: str) -> set[str]:
-    """The ids of all knowledge bases of a data folder; none where one of them cannot be told."""
+    """The ids of all knowledge bases of a data folder, those that were carried into a database included; none where one
+    of them cannot be told.
+    """
     data = index.home.parent
     try:
-        return {Index.identity_in(data, name, database) for name in Index.names(data, database)}
+        homes = [(name, where) for where in {"", database} for name in Index.names(data, where)]
+        return {Index.identity_in(data, name, where) for name, where in homes}
     except CatalogError:
         return set()
 

@@ -12,6 +12,7 @@ from core.config import Config
 from core.errors import ConfigError, EvalError
 from prompts.load import Prompt, load
 from prompts.marks import spans
+from prompts.resting import resting
 from retrieval.index import Index
 from tests.app.allowances import THINGS, cfg, fact, index, stub
 from tests.app.prompt_lab import FACT, SOURCE, asked_for, library, with_library
@@ -68,6 +69,7 @@ def test_a_prompt_is_shown_reasoning_that_ended_rightly_with_the_sources_it_name
     shown = made(index, told, list(THINGS[:12]))
     prompt = load(Path(told.prompts.library), "answer-reasoned-shown")
     assert prompt == shown.prompt
+    assert resting(prompt) == index.identity
     assert (prompt.parent, len(prompt.demos["en"])) == ("answer-reasoned/v001", len(shown.chosen))
     assert {question for question, _, _ in demos(prompt)} == set(shown.chosen)
     assert 1 <= len(shown.chosen) <= 3

@@ -17,7 +17,8 @@ from core.config import Config
 from core.errors import ConfigError, EvalError, ModelError
 from core.text import digest
 from prompts.load import load
-from prompts.versions import names
+from prompts.resting import resting
+from prompts.versions import names, save
 from retrieval.index import Index
 from tests.app.allowances import THINGS, cfg, index, stub
 from tests.app.prompt_lab import asked_for, library, reader, told_to_cite, with_library
@@ -145,6 +146,7 @@ def test_a_wording_of_the_model_is_kept_with_its_parent_only_where_it_gains(
     assert report["command"].startswith("ragstone prompts promote poor-tuned/v001 --kb kb")
     new = load(Path(poor.prompts.library), "poor-tuned")
     assert (new.parent, new.parts["en"][1]) == ("poor/v001", "{question}")
+    assert resting(new) == index.identity  # the model had read what it failed at
     assert new.notes == "Proposed by stub-model: asks for numbers"
     assert new.render("en", {"sources": "S", "question": "?"})[0].content == f"{WORDING}\n\nS"
     assert "Say something about this." in asked[0]
@@ -160,10 +162,17 @@ def test_demonstrations_come_from_questions_that_are_not_scored(index: Index, po
     stub.thinks = reader(shown)
     golden = [(each, each.gold) for each in golden_questions(index)[:20]]
     asked = [replace(each, gold=Gold(gold.evidence[0], gold.evidence)) for each, gold in golden if gold]
+    library = Path(poor.prompts.library)
+    for name in ("poor", "answer"):
+        save(library, replace(load(library, name), notes="marker-31: of another one", rests_on="0ther"))
     request = Request(trials=4, prompts=("poor",), demos=2, seed=3)
     report = tune(index, asked, request, poor, asyncio.run(resolve(poor.llm)))
     assert (report["verdict"], report["sizes"]["pool"]) == ("gain", 2)
-    prompt = load(Path(poor.prompts.library), "poor-tuned")
+    prompt = load(library, "poor-tuned")
+    assert resting(prompt) == index.identity
+    copied = [file.read_text("utf-8") for file in (study(index, report) / "library").rglob("*.toml")]
+    assert not any("marker-31" in text for text in copied)
+    assert len(copied) > 10
     pool = set(json.loads((study(index, report) / "settings.json").read_text("utf-8"))["sides"]["pool"])
     things = {each.question for each in asked if each.id in pool}
     for demo in prompt.demos["en"]:

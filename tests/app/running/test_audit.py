@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 from app.cli import app
 from app.running import audit
 from core.errors import CatalogError
+from prompts.load import Prompt
+from prompts.versions import furnish, to_toml
 
 
 @settings(deadline=None)  # a disk may be slow
@@ -81,3 +83,25 @@ def test_commands_leave_their_deeds_and_no_secret(tmp_path: Path, monkeypatch: p
     assert key not in written
     assert password not in written
     assert "user.remove" in run("audit", "--count", "1")
+
+
+def test_prompts_that_are_saved_imported_and_studied_leave_a_line_without_their_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAGSTONE_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("RAGSTONE_PROMPTS__LIBRARY", str(tmp_path / "library"))
+    furnish(tmp_path / "library")
+    marked = Prompt("greet", 0, "", ("question",), {"en": ("marker-3c", "{question}")}, notes="marker-3c")
+    (tmp_path / "greet.toml").write_bytes(to_toml(marked))
+    for args in (("new", "greet", "--file"), ("import", "--name", "other")):
+        done = CliRunner().invoke(app, ["prompts", *args, str(tmp_path / "greet.toml")])
+        assert done.exit_code == 0, done.output
+    best = {"name": "greet-tuned", "version": 2}
+    report = {"kb": "hr", "id": "abc", "verdict": "gain", "choice": best, "rows": ["marker-3c"]}
+    audit.record_study(tmp_path / "data", "ann", report)
+    audit.record_study(tmp_path / "data", "ann", report | {"verdict": "no gain", "choice": None})
+    assert [(row.what, row.on, row.detail) for row in reversed(audit.entries(tmp_path / "data"))] == [
+        ("prompt.save", "greet/v001", ""), ("prompt.import", "other/v001", ""),
+        ("prompt.study", "hr", "abc: gain; greet-tuned/v002"), ("prompt.study", "hr", "abc: no gain"),
+    ]  # fmt: skip
+    assert "marker-3c" not in (tmp_path / "data" / audit.FILE).read_text("utf-8")

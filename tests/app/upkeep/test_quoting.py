@@ -55,15 +55,14 @@ def test_versions_that_quote_what_is_gone_go_with_their_promotions_and_the_promp
     others = save(library, quoting("o.md", "What is not there", other, "others"))
     for version in (kept, gone):
         promote(library, data / "kb", Choice(name="shown", version=version.version), base=base.partition("@")[0])
-    chats, reader = Chats(data), Reader({"kb": identity(data / "kb")}, "")
-    chat = chats.start(reader, ["kb"])
+    chats, reader = Chats(data), Reader("", {"kb": identity(data / "kb")})
+    chat = chats.begin(reader, ["kb"]).id
     sent = tuple(
         (message.type, str(message.content)) for message in gone.render("en", {"sources": "", "question": "?"})
     )
     answer = Answer("Yes.", True, (), (), "b", "m", "q", 0.0, prompt=sent)
-    reply = chats.reply(
-        reader, chat, chats.ask(reader, chat, None, "question"), "Yes.", answer, {"kb": identity(data / "kb")}
-    )
+    question = chats.ask(reader, chat, None, "question")
+    reply = chats.reply(reader, chat, question, "Yes.", answer, [identity(data / "kb")])
     (tmp_path / "docs" / "gone.md").unlink()
     run(cfg, "kb")
 
