@@ -107,9 +107,10 @@ def load(library: Path, name: str, version: int = 0, among: Callable[[Prompt], b
     A version that is not `among` those that count is one that is not there.
     """
     found = versions(library, check_name(name))
-    if among and version in found and among(_read(library, name, version)):
-        return _read(library, name, version)
     if among:
+        for number in [version] if version in found else found[::-1] if not version else []:
+            if among(prompt := _read(library, name, number)):
+                return prompt
         found = [number for number in found if among(_read(library, name, number))]
     if not found:
         raise PromptError(f"there is no prompt {name!r} in {str(library)!r}", "check prompts.library in config.toml")

@@ -12,7 +12,7 @@ from app.messages.texts import tongue
 from app.ui import lab_edit, lab_runs
 from app.ui.choice import choice
 from app.ui.knowledge_job import noted, opened, shown, told
-from app.ui.lab_seen import marked_by, seen_by
+from app.ui.lab_seen import marked_by, seen_by, sees_all
 from app.ui.lab_show import standing
 from app.ui.lab_texts import TEXTS
 from app.ui.markup import markup
@@ -132,7 +132,9 @@ def _importer(state: "State") -> Any:
         if not file:
             raise shown(texts["no_file"])
         library = Path(state.cfg.prompts.library)
-        given = [marked_by(state, inherited(library, prompt), kb, request) for prompt in read_file(Path(file))]
+        given = [inherited(library, prompt) for prompt in read_file(Path(file))]
+        if not sees_all(user):  # who does sees what says nothing
+            given = [marked_by(state, prompt, kb, request) for prompt in given]
         if hidden := [prompt for prompt in given if not seen_by(state, user)(prompt)]:
             raise PromptError(
                 f"prompt {hidden[0].label} quotes documents of a knowledge base that you do not see here",

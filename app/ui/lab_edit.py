@@ -31,10 +31,17 @@ _ROLES = {"system": "system", "human": "user", "ai": "assistant"}
 
 
 def labels(state: "State", request: gr.Request) -> list[str]:
-    """All versions of the library that an editor may see. Raises `AccessError`."""
+    """All versions of the library that an editor may see, and damaged ones, which say so. Raises `AccessError`."""
     library, sees = Path(state.cfg.prompts.library), seen_by(state, state.users.require(request, "editor"))
-    prompts = (load(library, name, number) for name in names(library) for number in versions(library, name))
-    return [prompt.label for prompt in prompts if sees(prompt)]
+
+    def listed(name: str, number: int) -> bool:
+        try:
+            return sees(load(library, name, number))
+        except PromptError:
+            return True
+
+    every = [(name, number) for name in names(library) for number in versions(library, name)]
+    return [f"{name}/v{number:03d}" for name, number in every if listed(name, number)]
 
 
 def read(state: "State", label: str | None, request: gr.Request) -> Prompt:
@@ -174,7 +181,8 @@ def _saver(state: "State") -> Any:
         if resting(parent) == "":
             new = not demonstrated(draft) <= demonstrated(parent)
             draft = replace(draft, rests_on=None if new else "")
-        saved = save(Path(state.cfg.prompts.library), marked_by(state, draft, kb, request))
+            draft = marked_by(state, draft, kb, request)
+        saved = save(Path(state.cfg.prompts.library), draft)
         noted(state, request, "prompt.save", saved.label)
         roles = ("answer", "rewrite", "variants", "judge")
         prompts = state.cfg.prompts

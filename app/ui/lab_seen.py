@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def seen_by(state: "State", user: User) -> Callable[[Prompt], bool]:
     """Whether a user may see a version. An admin who sees all knowledge bases does, whatever it rests on."""
-    if user.may("admin") and user.bases is None:
+    if sees_all(user):
         return lambda prompt: True
     seen: set[str] = set()
 
@@ -25,6 +25,11 @@ def seen_by(state: "State", user: User) -> Callable[[Prompt], bool]:
         return rests_on == "" or rests_on in seen
 
     return sees
+
+
+def sees_all(user: User) -> bool:
+    """Whether a user sees every version: an admin of all knowledge bases."""
+    return user.may("admin") and user.bases is None
 
 
 def marked_by(state: "State", prompt: Prompt, kb: str | None, request: Any) -> Prompt:

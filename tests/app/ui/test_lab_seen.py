@@ -175,7 +175,10 @@ def test_what_is_edited_of_it_is_as_hidden_and_new_demonstrations_rest_on_what_i
         saved = load_prompt(prompts, "poor")
         assert resting(saved) == base
         assert sue.exported(saved.label).status_code == (404 if base else 200)
-    lines = [(row.who, row.what, row.on) for row in audit.entries(app.data, 2)]
+    ann, told = Sender(app, "ann"), f'[[en.demos]]\nquestion = "How much?"\nsources = "s"\nanswer = "{OLD}"'
+    assert ann.done(ann.of("lab-save", "click"), form("old/v001", "handbook", **{"lab-demos": told}))["success"]
+    assert [who.exported("old/v002").status_code for who in (ann, hal)] == [200, 404]
+    lines = [(row.who, row.what, row.on) for row in audit.entries(app.data, 3)][1:]
     assert lines == [("hal", "prompt.save", saved.label), ("hal", "prompt.save", f"poor/v{saved.version - 1:03d}")]
     assert "marker-5e" not in (app.data / audit.FILE).read_text("utf-8")
 
