@@ -108,9 +108,9 @@ def load(library: Path, name: str, version: int = 0, among: Callable[[Prompt], b
     """
     found = versions(library, check_name(name))
     if among:
-        for number in [version] if version in found else found[::-1] if not version else []:
-            if among(prompt := _read(library, name, number)):
-                return prompt
+        wanted = (_read(library, name, number) for number in reversed(found) if version in (0, number))
+        if fit := next(filter(among, wanted), None):
+            return fit
         found = [number for number in found if among(_read(library, name, number))]
     if not found:
         raise PromptError(f"there is no prompt {name!r} in {str(library)!r}", "check prompts.library in config.toml")

@@ -36,12 +36,17 @@ def test_the_newest_is_the_newest_of_those_that_count(tmp_path: Path) -> None:
     first = save(tmp_path, replace(SHOWN, demos={}))
     second = save(tmp_path, replace(SHOWN, rests_on=SECRET))
     assert load(tmp_path, "greet", 0, open_to("other")) == first
+    assert load(tmp_path, "greet", 1, open_to("other")) == first
     assert load(tmp_path, "greet", 0, open_to(SECRET)) == second
     with pytest.raises(PromptError, match=r"no version 2 \(there: 1\)"):
         load(tmp_path, "greet", 2, open_to("other"))
     with pytest.raises(PromptError, match="another knowledge base than 'hr'"):
         check_for(second, "other", "hr")
     assert check_for(second, SECRET, "secret") == second
+    (tmp_path / "greet" / "v001.toml").write_text("damaged", "utf-8")
+    assert load(tmp_path, "greet", 0, open_to(SECRET)) == second
+    with pytest.raises(PromptError, match="not valid TOML"):
+        load(tmp_path, "greet", 0, open_to("other"))
 
 
 def test_a_version_rests_on_what_its_parent_does_unless_it_says_otherwise(tmp_path: Path) -> None:
