@@ -196,13 +196,13 @@ class Reading(Listing):
 
 
 def _hit(row: tuple[Any, ...]) -> Hit:
-    *whence, headings, start, end, text, language, ordinal, document_id, tokens, stale, corrections = row
+    chunk_id, folder, path, title, page, headings, start, end, text, *rest, corrections = row
     changed = {
         line.strip()
         for _, was, now in json.loads(corrections or "[]")
         for line in {*now.split("\n")} - {*was.split("\n")}
     }
     return Hit(
-        0, 0.0, *whence, tuple(json.loads(headings)), start, end, text, language, ordinal, document_id, tokens, stale,
+        0, 0.0, chunk_id, folder, path, title, page, tuple(json.loads(headings)), start, end, text, *rest,
         corrected=any(line and line in text for line in changed),
     )  # fmt: skip
