@@ -38,7 +38,7 @@ from tests.llm import hellaswag
 from tests.needs import needs
 
 needs("trl", "peft")
-pytestmark = [pytest.mark.vllm, pytest.mark.compressor, pytest.mark.slow]
+pytestmark = [pytest.mark.vllm, pytest.mark.compressor, pytest.mark.slow, pytest.mark.timeout(2400)]
 
 KB = "handbook"
 LONGEST = 360  # tokens of a row that is trained on

@@ -53,7 +53,7 @@ def test_questions_that_are_asked_at_once_stand_in_one_conversation(ui: App, stu
     stub.reply = Reply(("An answer [1].",))
     seen = visit(ui)
     held: list[Route] = []  # what the page asks: sent when both are asked, one after the other
-    seen.page.route("**/queue/join*", held.append)
+    seen.page.route("**/queue/join*", lambda route: held.append(route))
     for question in ("First, up to what turbidity does it measure?", "Second, how is the LT-300 calibrated?"):
         with seen.page.expect_request(lambda request, asked=question: asked in (request.post_data or "")):
             seen.page.fill("#question textarea", question)
