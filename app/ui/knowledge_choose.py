@@ -74,16 +74,25 @@ def choice_of(index: "Index", row: FileRow) -> Choice:
     return index.catalog.choices(row.folder).get(row.path, Choice())
 
 
+def still_there(row: Row, request: Any, kb: str | None, file: str) -> FileRow | None:
+    """The chosen file, for a reader; None where none is, it left meanwhile, or is of the knowledge base before."""
+    import gradio as gr
+
+    if not kb or not file:
+        return None
+    try:
+        return row(request, kb, file, "reader")
+    except gr.Error:
+        return None
+
+
 def _offers(state: "State", row: Row) -> Any:
     import gradio as gr
 
     def offer(kb: str | None, file: str, request: gr.Request) -> Any:
         """What can be chosen for a file, as it is now."""
-        if not kb or not file:
-            return [gr.update(visible=False)] * 4
-        try:
-            found = row(request, kb, file, "reader")
-        except gr.Error:  # it left meanwhile, or is of the knowledge base that was shown before
+        found = still_there(row, request, kb, file)
+        if not kb or found is None:
             return [gr.update(visible=False)] * 4
         choice = choice_of(state.bases.get(kb), found)
         paged = found.card is not None and bool(found.card.pages) and found.path.lower().endswith(".pdf")
@@ -141,13 +150,9 @@ def _locked(state: "State", row: Row) -> Any:
 
     def look(kb: str | None, file: str, request: gr.Request) -> Any:
         """Whether the chosen file waits for its password; admins may keep it."""
-        hidden = [gr.update(visible=False), gr.update(visible=False, value=False), ""]
-        if not kb or not file:
-            return hidden
-        try:
-            found = row(request, kb, file, "reader")
-        except gr.Error:  # it left meanwhile, or is of the knowledge base that was shown before
-            return hidden
+        found = still_there(row, request, kb, file)
+        if found is None:
+            return [gr.update(visible=False), gr.update(visible=False, value=False), ""]
         user = state.users.of(request)
         waits = found.failure is not None and found.failure.hint.startswith(ASK) and user.may("editor")
         return gr.update(visible=waits), gr.update(visible=waits and user.may("admin"), value=False), ""

@@ -8,7 +8,7 @@ from app.keeping.naming import date_of, tags_of
 from app.messages.texts import Tongue, tongue
 from app.running.library import correct, name, take_back
 from app.ui import pressed
-from app.ui.knowledge_choose import Row, choice_of
+from app.ui.knowledge_choose import Row, choice_of, still_there
 from app.ui.knowledge_job import begin, for_editors, noted, opened, told
 from app.ui.markup import markup
 from app.ui.together import Together
@@ -97,13 +97,9 @@ def _shower(state: "State", row: Row) -> Any:
 
     def show(kb: str | None, file: str, request: gr.Request) -> Any:
         """The tags and the date of the chosen file, and its corrections."""
-        hidden = [gr.update(visible=False), "", "", gr.update(visible=False), ""]
-        if not kb or not file:
-            return hidden
-        try:
-            found = row(request, kb, file, "reader")
-        except gr.Error:  # it left meanwhile, or is of the knowledge base that was shown before
-            return hidden
+        found = still_there(row, request, kb, file)
+        if not kb or found is None:
+            return [gr.update(visible=False), "", "", gr.update(visible=False), ""]
         choice, editor = choice_of(state.bases.get(kb), found), state.users.of(request).may("editor")
         chosen = choice.tags is not None or choice.date is not None
         tags = found.card.tags if found.card else choice.tags or ()
