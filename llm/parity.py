@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigError, ModelError
 from core.text import tokens
+from llm.bf16 import multiply_in_float32
 
 if TYPE_CHECKING:
     import torch
@@ -201,6 +202,7 @@ class Reference:
         from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM
 
+        multiply_in_float32()
         try:
             model: Any = AutoModelForCausalLM.from_pretrained(
                 str(base), dtype="auto", local_files_only=True, trust_remote_code=False, use_safetensors=True

@@ -41,6 +41,7 @@ _HEAVY = {  # lanes of `--quick`, and what their files name
     "gradio": re.compile(r"\b(?:gradio|app\.ui)\b"),
     "frameworks": re.compile(r"\b(?:langchain_core|llama_index)\b"),
 }
+_SERVES = re.compile(r"mark\.vllm|\bvllm_(?:server|cfg)\b")
 _ALL_LONG = re.compile(rf"^pytestmark = .*\bmark\.(?:{'|'.join(_LONG)})\b", re.MULTILINE)
 _LONGEST = "tests/app/test_model_path_real.py"  # trains most of the time
 _BY_DAY = "not nightly"  # -m, by default
@@ -101,7 +102,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @cache
 def _lane(file: str, quick: bool) -> str:
     text = (ROOT / file).read_text("utf-8")
-    if "mark.vllm" in text and file != _LONGEST:
+    if _SERVES.search(text) and file != _LONGEST:
         return "vllm"
     heavy = (lane for lane, named in _HEAVY.items() if named.search(text)) if quick else ()
     return next(iter(heavy), file)

@@ -21,6 +21,7 @@ from app.ui.markup import markup
 from app.ui.render import LATEX, plain, safe_markdown
 from app.ui.speaker import speaker
 from app.ui.suggest import suggestions
+from app.ui.together import on_load
 from app.ui.views import Views
 from core.errors import AccessError
 
@@ -86,7 +87,7 @@ def build(state: "State", say: Any, kb: str) -> None:
     new.click(talk.new, [search], [*view, box], **quiet)
     for part in (bases, mode):
         part.input(talk.settle, [chat, bases, mode], None, **quiet)
-    gr.on(None, talk.opened, None, [*view, bases, mode, status, missing], api_visibility="private")
+    on_load(talk.opened, [], [*view, bases, mode, status, missing])
     gr.Timer(5).tick(speaker(state), None, [status, missing], **quiet)
 
 

@@ -184,6 +184,11 @@ def _blocks(state: "State", kb: str, i18n: gr.I18n) -> gr.Blocks:
         shown[TABS.index(setup)].select(opens, None, fills, **quietly)
         go.change(_goer(state), go, tabs, **quietly)
         blocks.load(opened, None, [head, *shown], api_visibility="private", show_progress="hidden")
+    for event in blocks.fns.values():
+        if event.show_progress == "hidden":
+            # Gradio (6.31) tells each output how far each event is, shown or not: three times an event, for each of them
+            # the whole page is searched and what stands below it copied.
+            event.show_progress_on = []
     return blocks
 
 

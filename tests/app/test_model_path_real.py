@@ -42,7 +42,7 @@ pytestmark = [pytest.mark.vllm, pytest.mark.compressor, pytest.mark.slow, pytest
 
 KB = "handbook"
 LONGEST = 360  # tokens of a row that is trained on
-STEPS = 20
+STEPS = 8
 
 
 @contextmanager
@@ -88,7 +88,7 @@ def test_a_pretrained_model_is_tuned_on_the_handbook_made_smaller_proven_and_ser
     data = Path(cfg.app.data)
     with timed("index and data set"):
         index_run(cfg, KB, [ROOT / "examples" / "handbook"])
-        made = dataset.run(cfg, dataset.Request(KB, "hr", drafted=40, without_gold=0.1))
+        made = dataset.run(cfg, dataset.Request(KB, "hr", drafted=18, without_gold=0.1))
     assert made["counts"]["train"] > 10
     assert made["counts"]["test"] > 2
     with timed(f"LoRA, {STEPS} steps"):
@@ -101,7 +101,7 @@ def test_a_pretrained_model_is_tuned_on_the_handbook_made_smaller_proven_and_ser
     assert told["after"]["train_loss"] < 0.7 * told["before"]["train_loss"]
 
     with timed("W8A8"):
-        small = quantize.run(cfg, quantize.Request("tuned", "w8a8", "hr", name="small", samples=4))
+        small = quantize.run(cfg, quantize.Request("tuned", "w8a8", "hr", name="small", samples=2))
     found, folder = small["metrics"], data / "models" / "small"
     assert found["perplexity_after"] < 1.15 * found["perplexity_before"]
     # tied embeddings stay one matrix in 16 bits: written twice, they would outweigh what quantizing saves
@@ -114,7 +114,7 @@ def test_a_pretrained_model_is_tuned_on_the_handbook_made_smaller_proven_and_ser
     assert "small" not in json.dumps(registry.promotions(data))
 
     with timed("parity"):
-        report = parity.run(cfg, parity.Request("small", "hr", samples=4), say=lambda line: None)
+        report = parity.run(cfg, parity.Request("small", "hr", samples=2), say=lambda line: None)
     told = {name: check["found"] for name, check in report["checks"].items()}
     sys.stderr.write(f"{json.dumps([tuned['metrics'], found, told, report['notes']], indent=1)}\n")
     assert report["passed"], json.dumps(report, indent=1)
