@@ -1,5 +1,7 @@
-"""Products of bf16 matrices on a CPU that has no instruction for them. Imports nothing of the app: llm-compressor's
-environment, which does not hold it, loads this file too."""
+"""Products of bf16 matrices on a CPU that has no instruction for them.
+
+Imports nothing of the app: llm-compressor's environment, which does not hold it, loads this file too.
+"""
 
 from typing import Any
 
@@ -9,8 +11,8 @@ _DONE = "_ragstone_in_float32"
 def multiply_in_float32() -> None:
     """Have this process sum up products of bf16 matrices in float32 and round the sums, as a GPU does.
 
-    Does nothing where there is an accelerator, or where oneDNN multiplies bf16. PyTorch's own way elsewhere (2.13, AVX2)
-    takes eight times as long as float32 does: hours become a day. Weights stay as they are, in 16 bits.
+    Does nothing where there is an accelerator, or where oneDNN multiplies bf16. PyTorch's own way elsewhere (2.13 on
+    AVX2) takes eight times as long as float32 does. Weights stay as they are, in 16 bits.
     """
     import torch
 

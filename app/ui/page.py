@@ -186,8 +186,8 @@ def _blocks(state: "State", kb: str, i18n: gr.I18n) -> gr.Blocks:
         blocks.load(opened, None, [head, *shown], api_visibility="private", show_progress="hidden")
     for event in blocks.fns.values():
         if event.show_progress == "hidden":
-            # Gradio (6.31) tells each output how far each event is, shown or not: three times an event, for each of them
-            # the whole page is searched and what stands below it copied.
+            # Gradio's page (6.31) tells each output how far each event is, shown or not: some times an event, and each
+            # time it searches the whole page for it and copies what stands below it.
             event.show_progress_on = []
     return blocks
 

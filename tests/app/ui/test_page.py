@@ -258,7 +258,7 @@ def test_conversations_are_kept_found_renamed_exported_and_deleted(
     download.value.save_as(tmp_path / "chat.md")
     exported = (tmp_path / "chat.md").read_text("utf-8")
     assert exported.startswith("# Sensors\n")
-    assert f"> {QUESTION}\n\nForty-two NTU [1].\n\n- [1] `products/lt-300-manual.pdf`, p. 1: " in exported
+    assert f"> {QUESTION}\n\nForty-two NTU [1].\n\n- [1] products/lt-300-manual.pdf, p. 1: " in exported
 
     row.locator("[data-act=unpin]").click()
     seen.page.remove_listener("dialog", answer)
@@ -290,8 +290,9 @@ def test_statements_are_marked_as_supported_or_not_and_the_prompt_is_shown(
     expect(seen.page.locator("#chat .rs-supported")).to_have_count(1)
     expect(seen.page.locator("#chat .rs-unsupported")).to_have_count(1)
     seen.page.click(".rs-prompt summary")
-    expect(seen.page.locator(".rs-prompt pre").last).to_have_text(QUESTION)
-    expect(seen.page.locator(".rs-prompt pre").first).to_contain_text('<source n="1" path="products/lt-300-manual.pdf"')
+    asked = seen.page.locator(".rs-prompt pre").last
+    expect(asked).to_contain_text('<source n="1" path="products/lt-300-manual.pdf"')
+    expect(asked).to_contain_text(QUESTION)
     assert re.search(r"find [\d.]+ ms · pack [\d.]+ ms", seen.page.inner_text(".rs-stages"))
     seen.page.locator("#source-1 .rs-view summary").click()  # the page of the PDF, drawn by this app
     seen.until("document.querySelector('#source-1 img')?.naturalWidth > 300")
