@@ -42,7 +42,7 @@ def test_a_promoted_prompt_answers_with_its_settings_and_nothing_else_changes(
     assert settings_for(cfg, home) is cfg
     promote(lib, home, chosen(lib, "poor/v001,temperature=0,k=3"))
     now = settings_for(cfg, home)
-    assert request(now, "Why?", "S")[0].content == "Say something about this.\n\nS"
+    assert request(now, "Why?", "S")[0].content == "Say something about this."
     assert (now.llm.temperature, now.llm.top_p, now.retrieval.k) == (0.0, cfg.llm.top_p, 3)
     assert now.retrieval.context_tokens == cfg.retrieval.context_tokens
     assert settings_for(now, home) == now
