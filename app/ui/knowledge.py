@@ -86,6 +86,7 @@ def build(state: "State", say: Any, kb: str) -> None:
     def follow(event: Any) -> None:
         event.success(poll, [chosen, shown], watched, **quietly)
 
+    keeping = knowledge_overview.build(state, say, chosen, shown, together)
     with gr.Tabs(elem_id="knowledge-parts") as parts:
         with gr.Tab(say("sources"), elem_id="knowledge-tab-sources"):
             knowledge_sources.build(state, say, chosen, shown, together, follow)
@@ -99,8 +100,7 @@ def build(state: "State", say: Any, kb: str) -> None:
             knowledge_search.build(state, say, chosen, together)
         with gr.Tab(say("golden"), elem_id="knowledge-tab-golden"):
             knowledge_golden.build(state, say, chosen, shown, together, follow)
-        knowledge_overview.build(state, say, chosen, shown, together)
-    for_editors(state, making)
+    for_editors(state, making, keeping)
     choices = _choices(state, kb)
     on_load(choices, [chosen], [chosen, summary])
     again = refresh.click(choices, chosen, [chosen, summary], **quietly)

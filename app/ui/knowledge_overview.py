@@ -11,7 +11,7 @@ from app.messages.errors_zh import says
 from app.messages.texts import TEXTS as CHAT_TEXTS
 from app.messages.texts import Tongue, tongue
 from app.ui import pressed
-from app.ui.knowledge_job import for_editors, noted, opened, told
+from app.ui.knowledge_job import noted, opened, told
 from app.ui.knowledge_result import table
 from app.ui.markup import markup
 from app.ui.together import Together
@@ -23,7 +23,8 @@ _ALL = "all"
 
 TEXTS: dict[Tongue, dict[str, str]] = {
     "en": {
-        "overview": "Overview", "o_parts": "Languages and formats", "o_language": "language", "o_format": "format",
+        "overview": "What is in it, twice, old or missing",
+        "o_parts": "Languages and formats", "o_language": "language", "o_format": "format",
         "o_files": "files", "o_passages": "passages", "o_pages": "pages", "o_unread": "Could not be read: {}",
         "o_more": "and {} more", "o_alike": "Near-identical files: {}", "o_superseded": "of {} a newer one is there",
         "o_compared": "Compared are the {} files that came last.", "o_same": "{:.0%} the same", "o_older": "older",
@@ -38,7 +39,8 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "o_colon": ": ", "o_add": "A document that answers it would help; ask again once it is indexed.",
     },
     "zh": {
-        "overview": "概览", "o_parts": "语言和格式", "o_language": "语言", "o_format": "格式",
+        "overview": "概览：内容、重复、旧文件和缺少的内容",
+        "o_parts": "语言和格式", "o_language": "语言", "o_format": "格式",
         "o_files": "文件", "o_passages": "段落", "o_pages": "页", "o_unread": "无法读取：{} 个",
         "o_more": "还有 {} 个", "o_alike": "近乎相同的文件：{} 个", "o_superseded": "其中 {} 个已有更新的版本",
         "o_compared": "只比较了最近收录的 {} 个文件。", "o_same": "{:.0%} 相同", "o_older": "较旧",
@@ -55,18 +57,24 @@ TEXTS: dict[Tongue, dict[str, str]] = {
 }  # fmt: skip
 
 
-def build(state: "State", say: Any, chosen: Any, turn: Any, together: Together) -> None:
-    """The part of the tab. It is filled when it is opened, and from then on as `chosen` or `turn` changes."""
+def build(state: "State", say: Any, chosen: Any, turn: Any, together: Together) -> Any:
+    """The part of the tab. It is filled when it is opened, and from then on as `chosen` or `turn` changes.
+
+    Returns what is to be shown to editors alone.
+    """
     import gradio as gr
 
     quietly: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    with gr.Tab(say("overview"), visible=False, elem_id="knowledge-tab-overview") as part:
+    with (
+        gr.Column(visible=False) as keeping,
+        gr.Accordion(say("overview"), open=False, elem_id="knowledge-overview-part") as part,
+    ):
         shown, what = markup("knowledge-overview"), pressed.box("knowledge-overview")
     seen = gr.State(False)  # whether it was opened
-    for_editors(state, part)
-    part.select(_opener(state), chosen, [shown, seen], **quietly)
+    part.expand(_opener(state), chosen, [shown, seen], **quietly)
     together.when([chosen, turn], _follower(state), [chosen, seen], [shown])
     what.change(_forgetter(state), [chosen, what], shown, **quietly)
+    return keeping
 
 
 def _opener(state: "State") -> Any:

@@ -25,15 +25,15 @@ from retrieval.index import Index
 MANIFEST = "manifest.json"
 SEAL = "manifest.sha256"
 CATALOG = "catalog.sqlite"
-KEPT = (golden.FILE, dictionary.FILE, tuning.FILE, promotions.FILE, unanswered.FILE)  # what people wrote, found or asked
+KEPT = (golden.FILE, dictionary.FILE, tuning.FILE, promotions.FILE, unanswered.FILE)  # what people left
 FORM = 1  # of a backup
 
 
 def backup(index: Index, target: Path) -> dict[str, Any]:
     """Write a knowledge base to one tar file while it is in use; returns its manifest.
 
-    It holds the catalog as of one moment, the uploaded files, golden set, dictionary, calibration and the questions that
-    nothing was found for; both caches are built again from the catalog.
+    It holds the catalog as of one moment, the uploaded files, golden set, dictionary, calibration and the
+    questions that nothing was found for; both caches are built again from the catalog.
     Raises `CatalogError` where the target is there already or cannot be written, and where the catalog is damaged: a
     backup that cannot be restored is none. Then there is no file.
     """

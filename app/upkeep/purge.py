@@ -64,11 +64,11 @@ class Receipt:
 def purge(data: Path, kb: str, embedder: Embedder, database: str = "", library: Path | None = None) -> Receipt:
     """Write every file of a knowledge base anew, so that none holds the text of what was removed from it.
 
-    Earlier generations and unfinished ones go, unused embeddings, questions that nothing was found for, golden questions
-    whose evidence is gone, votes and answers of all conversations that rest on it or follow one that does, studies of prompts, and of the prompts in
-    `library` those that quote it; SQLite is vacuumed and its journal emptied, both caches are built again. Raises
-    `CatalogError` where another process holds on to an old state for long, `PromptError` where the library cannot be
-    written.
+    Earlier generations and unfinished ones go, unused embeddings, questions that nothing was found for, golden
+    questions whose evidence is gone, votes and answers of all conversations that rest on it or follow one that does,
+    studies of prompts, and of the prompts in `library` those that quote it; SQLite is vacuumed and its journal emptied,
+    both caches are built again. Raises `CatalogError` where another process holds on to an old state for long,
+    `PromptError` where the library cannot be written.
     """
     index = Index.open(data, kb, embedder, database)
     before = _sizes(index)
