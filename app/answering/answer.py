@@ -149,7 +149,7 @@ async def answer(
     if not answered:
         text = NOT_COVERED[tongue]
         yield Text(text)
-        if cfg.app.keep_unanswered and reply.finish != "length":
+        if cfg.app.keep_unanswered:
             whole = [place.home for place, limit in [(index, where), *also] if limit is None or limit.empty]
             await asyncio.to_thread(unanswered.keep, whole, query)
     cited = await asyncio.to_thread(context.cite, text, sources)

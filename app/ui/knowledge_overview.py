@@ -70,9 +70,10 @@ def build(state: "State", say: Any, chosen: Any, turn: Any, together: Together) 
         gr.Accordion(say("overview"), open=False, elem_id="knowledge-overview-part") as part,
     ):
         shown, what = markup("knowledge-overview"), pressed.box("knowledge-overview")
-    seen = gr.State(False)  # whether it was opened
+    seen, due = gr.State(False), gr.State("")  # whether it was opened; changes when it is to be made anew
     part.expand(_opener(state), chosen, [shown, seen], **quietly)
-    together.when([chosen, turn], _follower(state), [chosen, seen], [shown])
+    together.when([chosen, turn], _follower, [seen], [shown, due])
+    due.change(_looker(state), chosen, shown, **quietly)
     what.change(_forgetter(state), [chosen, what], shown, **quietly)
     return keeping
 
@@ -86,13 +87,20 @@ def _opener(state: "State") -> Any:
     return told(look)
 
 
-def _follower(state: "State") -> Any:
+def _follower(seen: bool, _: Any) -> Any:
+    """What was shown goes at once; what takes its place is an event of its own, for which nothing else waits."""
     import gradio as gr
 
-    def follow(kb: str | None, seen: bool, request: gr.Request) -> Any:
-        return _look(state, kb, request) if seen else gr.skip()
+    return ("", str(time.time())) if seen else (gr.skip(), gr.skip())
 
-    return told(follow)
+
+def _looker(state: "State") -> Any:
+    import gradio as gr
+
+    def look(kb: str | None, request: gr.Request) -> str:
+        return _look(state, kb, request)
+
+    return told(look)
 
 
 def _forgetter(state: "State") -> Any:

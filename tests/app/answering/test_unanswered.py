@@ -15,6 +15,7 @@ from app.answering.answer import Done, answer
 from app.answering.find import Scope
 from app.answering.plan import planned
 from core.config import Config
+from core.errors import ModelError
 from core.types import Turn
 from retrieval.embed import Embedder
 from retrieval.filters import Filter
@@ -77,12 +78,13 @@ def test_what_is_not_covered_is_counted_by_its_wording_and_what_is_answered_is_n
     assert {key for line in lines for key in json.loads(line)} == {"question", "count", "first", "last"}
 
 
-def test_a_models_refusal_counts_and_an_answer_that_was_cut_does_not(index: Index, cfg: Config, stub: Stub) -> None:
+def test_a_models_refusal_counts_and_what_it_failed_at_does_not(index: Index, cfg: Config, stub: Stub) -> None:
     on = keeping(cfg, backend="openai", base_url=stub.base_url)
     stub.reply = Reply(("NO_ANSWER",))
     assert not ask(index, "Is annual leave paid out in May?", on)
     stub.reply = Reply(("<think>leave",), finish="length")
-    assert not ask(index, "Is sick leave paid out in May?", on)
+    with pytest.raises(ModelError):
+        ask(index, "Is sick leave paid out in May?", on)
     assert kept(index) == [("Is annual leave paid out in May?", 1)]
 
 
