@@ -14,8 +14,9 @@ from core.types import F32, I64, Card, Choice, FileEntry, FileError, Hit, KnownF
 from retrieval.allowed import Allowed
 from retrieval.dictionary import Dictionary
 from retrieval.filters import Filter
-from retrieval.listing import Extent, FileRow, FileState, Listed, Unchanged
-from retrieval.reading import Counts, Heading, Manifest, Neighbours, Sketched, Spot, Version
+from retrieval.listing import FileRow, FileState, Listed
+from retrieval.reading import Counts, Heading, Manifest, Neighbours, Spot, Version
+from retrieval.survey import Survey
 from retrieval.transaction import ChunkRow, Indexed
 
 Limit = Filter | Allowed | None  # None lets every chunk through
@@ -146,14 +147,6 @@ class Documents(Protocol):
         """The path of every document, in order; one that two folders have stands there twice."""
         ...
 
-    def extents(self) -> Iterator[Extent]:
-        """How much each document is."""
-        ...
-
-    def unchanged(self, since_ns: int, count: int) -> tuple[list[Unchanged], int]:
-        """The so many documents whose files have not changed since then for longest, and how many there are."""
-        ...
-
     def last_read(self) -> float | None:
         """When a document was read last, in seconds since 1970; None where there is none."""
         ...
@@ -196,10 +189,6 @@ class Documents(Protocol):
 
     def near(self, document_ids: Collection[int]) -> Iterator[tuple[Version, list[Version]]]:
         """Each of the documents, and those that share a band of the sketch with it."""
-        ...
-
-    def sketched(self, count: int) -> list[Sketched]:
-        """The so many documents that came last, the latest first, each with its sketch."""
         ...
 
     def dated(self, since: str, until: str, beginnings: Sequence[str] = ("",)) -> Iterator[tuple[int, str, str]]:
@@ -267,7 +256,7 @@ class Chunks(Protocol):
         ...
 
 
-class Catalog(Documents, Chunks, Protocol):
+class Catalog(Documents, Chunks, Survey, Protocol):
     """All that one generation of a knowledge base knows. Safe to share between threads."""
 
     def close(self) -> None:
