@@ -57,7 +57,8 @@ def _show(found: Overview) -> None:
         if row.hint:
             out.print(f"    → {escape(row.hint)}", highlight=False)
     among = f" among the {found.compared} that came last" if found.compared < found.documents else ""
-    out.print(f"near-identical: {found.duplicates} files{among}; of {found.superseded} a newer one is there")
+    newer = f"; of {found.superseded} a newer one is there" if found.superseded else ""
+    out.print(f"near-identical: {found.duplicates} files{among}{newer}")
     for group in found.alike:
         _show_alike(group)
     out.print(f"not changed for {found.months} months: {found.old_files} files")
@@ -88,7 +89,7 @@ def _show_alike(group: Alike) -> None:
 def _show_missing(found: Overview) -> None:
     out.print(f"questions that nothing was found for: {found.wordings}")
     if not found.kept:
-        out.print("  none are kept now: app.keep_unanswered is off")
+        out.print("  no more are kept now: app.keep_unanswered is off")
     for group in found.missing:
         _show_group(group)
 
