@@ -151,7 +151,7 @@ async def answer(
         yield Text(text)
         if cfg.app.keep_unanswered:
             whole = [place.home for place, limit in [(index, where), *also] if limit is None or limit.empty]
-            await asyncio.to_thread(unanswered.keep, whole, query)
+            await asyncio.to_thread(unanswered.keep, whole, query, make=bool(cfg.app.database))
     cited = await asyncio.to_thread(context.cite, text, sources)
     stages = tuple((name, round(1000 * (at - before), 2)) for (_, before), (name, at) in pairwise(clock))
     yield Done(

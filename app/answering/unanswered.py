@@ -46,18 +46,19 @@ class Unanswered:
         return hashlib.blake2b(_key(self.question).encode(), digest_size=8).hexdigest()
 
 
-def keep(homes: Collection[Path], question: str) -> None:
+def keep(homes: Collection[Path], question: str, *, make: bool = False) -> None:
     """Count a question to the knowledge bases of these folders. Where it cannot be written, that is logged.
 
-    A folder that is away is not made anew.
+    A folder that is away is not made anew, unless (`make`) what the knowledge base is lies elsewhere, in a database.
     """
     wording, now = _plain(question), round(time.time(), 3)
     if not _key(wording):
         return
     for home in homes:
-        if not home.is_dir():
+        if not home.is_dir() and not (make and home.parent.is_dir()):
             continue
         try:
+            home.mkdir(0o700, exist_ok=True)
             with _alone(home):
                 rows = {row.id: row for row in read(home)}
                 new = Unanswered(wording, 1, now, now)

@@ -165,11 +165,18 @@ def test_a_folder_that_is_away_is_not_made_and_stops_no_answer(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     unanswered.keep([tmp_path / "away"], "Where?")
+    unanswered.keep([tmp_path / "away" / "kb"], "Where?", make=True)
     assert not (tmp_path / "away").exists()
     (tmp_path / unanswered.FILE).mkdir()
     unanswered.keep([tmp_path], "A marker question?")
     assert "was not counted" in caplog.text
     assert "marker" not in caplog.text
+
+
+def test_where_the_knowledge_base_lies_in_a_database_its_folder_is_made(tmp_path: Path, open_umask: None) -> None:
+    unanswered.keep([tmp_path / "kb"], "Where?", make=True)
+    assert [row.question for row in unanswered.read(tmp_path / "kb")] == ["Where?"]
+    assert stat.S_IMODE((tmp_path / "kb").stat().st_mode) == 0o700
 
 
 def test_a_follow_up_is_kept_as_it_was_searched_for(index: Index, cfg: Config) -> None:
