@@ -27,7 +27,8 @@ NIANJIA = "# 年假\n\n" + "".join(f"第{n}条：第{n}类年假每年为{n + 20
 
 
 def aged(file: Path, days: float) -> Path:
-    os.utime(file, (time.time() - days * DAY,) * 2)
+    then = time.time() - days * DAY
+    os.utime(file, (then, then))
     return file
 
 
