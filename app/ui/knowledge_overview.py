@@ -36,7 +36,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "o_asked": "asked {} times, last on {}", "o_once": "asked once, on {}", "o_wordings": "other wordings",
         "o_nearest": "Nearest is {}, which does not answer it.", "o_since": "Nearest is {}, which was read since.",
         "o_nothing": "Nothing comes near it.", "o_forget": "Forget", "o_forget_all": "Forget all of these questions",
-        "o_colon": ": ", "o_add": "A document that answers it would help; ask again once it is indexed.",
+        "o_colon": ": ", "o_add": "Add documents that answer them, and forget what is answered.",
     },
     "zh": {
         "overview": "概览：内容、重复、旧文件和缺少的内容",
@@ -52,7 +52,7 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "o_asked": "问过 {} 次，最近一次在 {}", "o_once": "问过一次，在 {}", "o_wordings": "其他问法",
         "o_nearest": "最接近的是 {}，但它没有回答这个问题。", "o_since": "最接近的是 {}，它在提问之后才读取。",
         "o_nothing": "没有接近的内容。", "o_forget": "忘掉", "o_forget_all": "忘掉所有这些问题",
-        "o_colon": "：", "o_add": "请补充能回答它的文档，收录后再问一次。",
+        "o_colon": "：", "o_add": "请补充能回答它们的文档；已能回答的，可以忘掉。",
     },
 }  # fmt: skip
 
@@ -201,6 +201,8 @@ def _old(found: Overview, said: Tongue) -> str:
 def _missing(found: Overview, said: Tongue) -> Iterable[str]:
     texts = TEXTS[said]
     yield _note(texts["o_kept" if found.kept else "o_off"])
+    if found.missing:
+        yield _note(texts["o_add"])
     if found.kept and not found.missing:
         yield _note(texts["o_none"])
     yield _list(_group(group, said) for group in found.missing)
@@ -224,8 +226,6 @@ def _group(group: Missing, said: Tongue) -> str:
     else:
         place = " › ".join([near.path, *near.headings])
         lines.append(texts["o_since" if near.read_since else "o_nearest"].format(place))
-    if near is None or not near.read_since:
-        lines.append(texts["o_add"])
     forget = _button(",".join(group.ids), texts["o_forget"], f"{texts['o_forget']}{texts['o_colon']}{first}")
     return f"<b><bdi>{html.escape(first)}</bdi></b> · {html.escape(asked)} {forget}{''.join(map(_note, lines))}"
 
