@@ -5,7 +5,7 @@ Imports nothing of the app: llm-compressor's environment, which does not hold it
 
 from typing import Any
 
-_DONE = "_ragstone_in_float32"
+DONE = "_ragstone_in_float32"  # an attribute of torch, once it is so
 
 
 def multiply_in_float32() -> None:
@@ -16,9 +16,9 @@ def multiply_in_float32() -> None:
     """
     import torch
 
-    if torch.accelerator.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported() or hasattr(torch, _DONE):
+    if torch.accelerator.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported() or hasattr(torch, DONE):
         return
-    setattr(torch, _DONE, True)
+    setattr(torch, DONE, True)
     for place, name in ((torch.nn.functional, "linear"), (torch, "matmul")):
         setattr(place, name, _wide(getattr(place, name)))
 

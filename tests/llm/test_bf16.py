@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from llm.bf16 import multiply_in_float32
+from llm.bf16 import DONE, multiply_in_float32
 from tests.needs import needs
 
 needs("torch")
@@ -20,8 +20,8 @@ def torch(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(place, name, getattr(place, name))
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    monkeypatch.setattr(torch, "_ragstone_in_float32", True, raising=False)
-    del torch._ragstone_in_float32  # what is set in the test goes with it
+    monkeypatch.setattr(torch, DONE, True, raising=False)
+    delattr(torch, DONE)  # what is set in the test goes with it
     multiply_in_float32()
     multiply_in_float32()  # once is enough
     return torch
