@@ -1,7 +1,7 @@
 """The whole model path: documents -> data set -> LoRA -> merged -> quantized -> proven -> promoted -> served.
 
-On a tiny model that is known to have learnt what the documents say, with tied embeddings, as small pretrained ones have.
-By day one of those goes this way, in test_model_path_real.py.
+On a tiny model that is known to have learnt what the documents say, with tied embeddings, as small pretrained ones
+have. By day one of those goes this way, in test_model_path_real.py.
 """
 
 import asyncio
