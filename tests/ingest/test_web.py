@@ -1,7 +1,10 @@
 import ipaddress
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +12,7 @@ from core.errors import ReadError
 from core.sections import IngestConfig
 from ingest import web
 from ingest.read import supported
+from tests.app.office import certificates
 
 PAGE = b"<!doctype html><html><body><h1>Leave</h1><p>26 days a year.</p></body></html>"
 Answer = tuple[int, dict[str, str], bytes]
@@ -31,8 +35,9 @@ class Site:
                 self.end_headers()
                 self.wfile.write(body)
                 if "Endless" in headers:
-                    self.wfile.flush()
-                    site.over.wait(60)
+                    with suppress(OSError):
+                        while not site.over.wait(0.05):
+                            self.wfile.write(b" ")
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
@@ -160,6 +165,21 @@ def test_a_public_address_is_told(address: str) -> None:
 
 def found(*addresses: str) -> Callable[..., object]:
     return lambda *_, **__: [(2, 1, 6, "", (address, 80)) for address in addresses]
+
+
+def test_a_certificate_counts_for_its_host_alone(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificates(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    monkeypatch.setattr(web, "looked_up", lambda host, port: ["127.0.0.1"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    site.server.socket = context.wrap_socket(site.server.socket, server_side=True)
+    site.pages["/leave"] = (200, {"Content-Type": "text/html"}, PAGE)
+    page = had(f"https://localhost:{site.port}/leave")
+    assert page is not None
+    assert page.data == PAGE
+    with pytest.raises(ReadError, match=r"certificate of host 'site\.example'"):
+        had(f"https://site.example:{site.port}/leave")
 
 
 def test_a_host_is_refused_for_one_of_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
