@@ -59,6 +59,7 @@ class _Hand:
     address: str
     threads: int
     turns: "Room"  # what is asked at a time; what a worker went away over before is asked alone
+    gone: bool = False  # one of its connections broke
     tasks: "list[asyncio.Task[None]]" = field(default_factory=list)
 
 
@@ -257,24 +258,28 @@ class Team:
         """Ask one worker for one thing after another, until it is gone."""
         job: Job | None = None
         comm = None
+        asked = False
         try:
             comm = await self._connect(hand.address)
-            while True:
+            while not hand.gone:
                 job = await self._queues[operation].get()
                 alone = hand.turns.most if job.over else 1
                 async with hand.turns.of(alone), self._room.of(job.size):
-                    await self._do(comm, job)
-                job = None
+                    if asked := not hand.gone:
+                        await self._do(comm, job, hand)
+                if asked:
+                    job = None
         except OSError:  # it went away
             pass
         finally:
             if job and not job.future.done():
-                job.over.add(hand.address)  # once, however many of its connections broke
+                if asked:  # what waited for its turn is not the reason
+                    job.over.add(hand.address)  # once, however many of its connections broke
                 self._again(job)
             if comm:
                 comm.abort()
 
-    async def _do(self, comm: Any, job: Job) -> None:
+    async def _do(self, comm: Any, job: Job, hand: _Hand) -> None:
         """Ask for one thing. Raises `OSError` where the worker goes away meanwhile."""
         try:
             message = await job.message()
@@ -283,6 +288,9 @@ class Team:
             return
         try:
             reply = await _asked(comm, {"op": job.operation} | message)
+        except OSError:
+            hand.gone = True  # before another has its turn
+            raise
         except WorkersError as error:
             job.future.set_exception(error)
             return

@@ -14,9 +14,10 @@ from tests.app.app_process import ROOT, command, environment, running
 QUESTION = "How many days of annual leave do I have?"
 
 
-def run(data: Path, *args: str) -> None:
+def run(data: Path, *args: str, embedder: str = "auto") -> None:
     """One command, which must be done."""
-    done = subprocess.run(command(*args), env=environment(data), cwd=ROOT, capture_output=True, text=True, check=False)
+    env = environment(data, {"RAGSTONE_RETRIEVAL__EMBEDDER": embedder})
+    done = subprocess.run(command(*args), env=env, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (args, done.stderr)
 
 
@@ -34,7 +35,9 @@ def main(data: Path, model: str) -> None:
         run(data, "index", str(ROOT / "examples" / "handbook"), "--kb", "handbook")
         run(data, "ask", QUESTION, "--kb", "handbook")
         run(data, "doctor")
-        run(data, "finetune", "embedder", "--kb", "handbook", "--drafted", "40", "--max-steps", "1")
+        run(data, "index", str(ROOT / "examples" / "handbook"), "--kb", "trained", embedder="english")  # small
+        tuning = ("--kb", "trained", "--drafted", "40", "--max-steps", "1")
+        run(data, "finetune", "embedder", *tuning, embedder="english")
         with running("ui", data, data.parent / "ui.log", anew=True) as app:
             assert "gradio_config" in urllib.request.urlopen(app.url, timeout=60).read().decode()
             assert "days" in ask(app.url)

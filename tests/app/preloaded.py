@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 _OWN = ("RAGSTONE_", "GRADIO_TEMP_DIR", "PYTEST_")
+_OF_LIBRARIES = ("HF_XET_", "KMP_", "LD_LIBRARY_PATH", "TORCHINDUCTOR_")  # torch, lm_eval and cv2 set them in the tests
 _IMPORTED = (
     "app.cli", "app.serving", "app.ui.page", "faiss", "mcp.server.mcpserver", "retrieval.light", "retrieval.search",
     "tantivy", "tokenizers", "uvicorn.lifespan.on", "uvicorn.loops.auto", "uvicorn.protocols.websockets.auto", "uvloop",
@@ -28,7 +29,7 @@ _POLL_S = 0.02
 
 
 def _seen_by_imports(env: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in env.items() if not name.startswith(_OWN)}
+    return {name: value for name, value in env.items() if not name.startswith((*_OWN, *_OF_LIBRARIES))}
 
 
 class Forks:

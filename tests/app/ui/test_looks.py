@@ -68,6 +68,7 @@ def troubles(seen: Visit, part: str = "") -> list[Any]:
     found = []
     for dark, rule in ((False, ""), (True, CONTRAST)):
         seen.page.evaluate("dark => document.body.classList.toggle('dark', dark)", dark)
+        seen.until("document.getAnimations().every(one => one.playState !== 'running')")  # colours change bit by bit
         found += [(dark, trouble) for trouble in seen.page.evaluate(RUN, [part, rule])]
     return found
 

@@ -139,7 +139,7 @@ for version in range(1, 1000):  # eight files are committed together; the embedd
         writer.communicate()
     seen: list[str] = []
     for n in range(6):
-        restore(tmp_path / "other", f"kb{n}", tmp_path / f"{n}.tar")
+        restore(tmp_path / "other", f"kb{n}", tmp_path / f"{n}.tar", maps=[f"{docs}={docs}"])  # all changed since
         copy = Index.open(tmp_path / "other", f"kb{n}", embedder)
         assert copy.verify() == []
         assert copy.counts().documents == 8
