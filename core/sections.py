@@ -34,6 +34,8 @@ class AppConfig(_Section):
     max_upload_mb: Annotated[int, Field(ge=1)] = 100
     pending_uploads_mb: Annotated[int, Field(ge=1)] = 1000
     folders: list[str] = []
+    keep_unanswered: bool = False
+    stale_months: Annotated[int, Field(ge=1, le=1200)] = 24
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
 
 

@@ -56,6 +56,23 @@ class Listed(NamedTuple):
     indexed_at: float
 
 
+class Extent(NamedTuple):
+    """How much a document is; `pages` is None where its format has none."""
+
+    path: str
+    language: str
+    chunks: int
+    pages: int | None
+
+
+class Unchanged(NamedTuple):
+    """A document whose file has not changed since `mtime_ns`, in nanoseconds since 1970."""
+
+    folder: str
+    path: str
+    mtime_ns: int
+
+
 @dataclass(frozen=True, slots=True)
 class FileRow:
     """A file of a knowledge base: its report card where it was read, and why it could not be (the last time).
@@ -94,6 +111,18 @@ class Listing(Rows):
     def paths(self) -> list[str]:
         """The path of every document, in order; one that two folders have stands there twice."""
         return [path for (path,) in self._rows("SELECT path FROM documents ORDER BY path")]
+
+    def extents(self) -> Iterator[Extent]:
+        """How much each document is."""
+        for rows in self._batches("SELECT path, language, chunks, pages FROM documents ORDER BY id", [], 1_000):
+            yield from map(Extent._make, rows)
+
+    def unchanged(self, since_ns: int, count: int) -> tuple[list[Unchanged], int]:
+        """The so many documents whose files have not changed since then for longest, and how many there are."""
+        sql = "FROM documents d JOIN folders f ON f.id = d.folder_id WHERE mtime_ns < ?"
+        ((total,),) = self._rows(f"SELECT count(*) {sql}", [since_ns])
+        rows = self._rows(f"SELECT f.path, d.path, mtime_ns {sql} ORDER BY mtime_ns, d.id LIMIT ?", [since_ns, count])
+        return list(map(Unchanged._make, rows)), total
 
     def last_read(self) -> float | None:
         """When a document was read last, in seconds since 1970; None where there is none."""

@@ -71,6 +71,14 @@ class Version(NamedTuple):
     sketch: bytes
 
 
+class Sketched(NamedTuple):
+    """A document as far as others may say the same: its file's hash, and what it is as a version."""
+
+    folder: str
+    hash: str
+    version: Version
+
+
 class Reading(Listing):
     """The chunks of one knowledge base."""
 
@@ -189,6 +197,13 @@ class Reading(Listing):
         for own, others in pairs.items():
             if own in found:  # else: gone since the search
                 yield found[own], [found[other] for other in others if other in found]
+
+    def sketched(self, count: int) -> list[Sketched]:
+        """The so many documents that came last, the latest first, each with its sketch."""
+        sql = """SELECT f.path, d.hash, d.id, d.path, d.mtime_ns, d.sketch FROM documents d
+                 JOIN folders f ON f.id = d.folder_id ORDER BY d.id DESC LIMIT ?"""
+        rows = self._rows(sql, [count])
+        return [Sketched(folder, known, Version._make(own)) for folder, known, *own in rows]
 
     def to_be_read_again(self) -> int:
         """How many documents `mend` left for the next run to read."""

@@ -16,6 +16,7 @@ from retrieval.dictionary import Dictionary
 from retrieval.filters import Filter
 from retrieval.listing import FileRow, FileState, Listed
 from retrieval.reading import Counts, Heading, Manifest, Neighbours, Spot, Version
+from retrieval.survey import Survey
 from retrieval.transaction import ChunkRow, Indexed
 
 Limit = Filter | Allowed | None  # None lets every chunk through
@@ -255,7 +256,7 @@ class Chunks(Protocol):
         ...
 
 
-class Catalog(Documents, Chunks, Protocol):
+class Catalog(Documents, Chunks, Survey, Protocol):
     """All that one generation of a knowledge base knows. Safe to share between threads."""
 
     def close(self) -> None:

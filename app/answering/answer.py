@@ -13,7 +13,7 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from app.answering import steps, summary
+from app.answering import steps, summary, unanswered
 from app.answering.agreed import agreed, not_chosen, settings_of
 from app.answering.backend import Backend
 from app.answering.find import Scope, StepName, find
@@ -149,6 +149,9 @@ async def answer(
     if not answered:
         text = NOT_COVERED[tongue]
         yield Text(text)
+        if cfg.app.keep_unanswered:
+            whole = [place.home for place, limit in [(index, where), *also] if limit is None or limit.empty]
+            await asyncio.to_thread(unanswered.keep, whole, query, make=bool(cfg.app.database))
     cited = await asyncio.to_thread(context.cite, text, sources)
     stages = tuple((name, round(1000 * (at - before), 2)) for (_, before), (name, at) in pairwise(clock))
     yield Done(

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from app.commands.overview import viewing
 from app.commands.terminal import AsJson, Kb, base_of, err, opened, out, print_json, progress_bars
 from core.config import Settings
 from core.errors import EvalError
@@ -23,6 +24,7 @@ golden = typer.Typer(help="Keep the golden set of a knowledge base: questions wi
 assess.add_typer(golden, name="golden")
 tune = typer.Typer(help="Calibrate a knowledge base on questions.")
 assess.add_typer(tune, name="tune")
+assess.add_typer(viewing)
 
 Ids = Annotated[list[str], typer.Argument(help="Ids of questions, as `golden list` shows them.")]
 _SHOWN = 20  # questions that moved, in a terminal

@@ -15,6 +15,7 @@ from app.http.login import add_login
 from app.http.models_api import add_models
 from app.http.openai_api import add_openai
 from app.http.openai_form import error_body
+from app.http.overview_api import add_overview
 from app.http.sign_on import add_sign_on
 from app.running.bases import State
 from app.running.metrics import CONTENT_TYPE
@@ -69,6 +70,7 @@ def build(state: State) -> FastAPI:
 
     add_sign_on(api, state, add_login(api, state))
     add_models(api, state)
+    add_overview(api, state)
     add_openai(api, state)  # the last one, which says what there is not
     api.add_middleware(Gate, state=state)
     api.add_middleware(SecurityHeaders)

@@ -192,10 +192,14 @@ async def _in_turn(
 
 
 def _fixed(cfg: Config) -> Config:
-    """The configuration, whatever is promoted, without the wordings of a model, which differ each time."""
+    """The configuration, whatever is promoted, without the wordings of a model, which differ each time.
+
+    What is asked to measure is no question of a person, so that none of it is kept.
+    """
+    app = cfg.app.model_copy(update={"keep_unanswered": False})
     retrieval = cfg.retrieval.model_copy(update={"variants": 0})
     prompts = cfg.prompts.model_copy(update={"promoted": False})
-    return cfg.model_copy(update={"retrieval": retrieval, "prompts": prompts})
+    return cfg.model_copy(update={"app": app, "retrieval": retrieval, "prompts": prompts})
 
 
 async def _outcome(index: Index, asked: Asked, cfg: Config, backend: Backend, judged: bool) -> Outcome:

@@ -14,6 +14,7 @@ from app.ui import (
     knowledge_golden,
     knowledge_marked,
     knowledge_name,
+    knowledge_overview,
     knowledge_search,
     knowledge_sources,
     knowledge_troubles,
@@ -56,7 +57,7 @@ _TEXTS: dict[Tongue, dict[str, str]] = {
 }  # fmt: skip
 _PARTS = (
     knowledge_troubles, knowledge_sources, knowledge_files, knowledge_choose, knowledge_marked, knowledge_name,
-    knowledge_view, knowledge_search, knowledge_golden,
+    knowledge_view, knowledge_search, knowledge_golden, knowledge_overview,
 )  # fmt: skip
 TEXTS: dict[Tongue, dict[str, str]] = {
     "en": {key: text for texts in (_TEXTS, *(part.TEXTS for part in _PARTS)) for key, text in texts["en"].items()},
@@ -85,6 +86,7 @@ def build(state: "State", say: Any, kb: str) -> None:
     def follow(event: Any) -> None:
         event.success(poll, [chosen, shown], watched, **quietly)
 
+    keeping = knowledge_overview.build(state, say, chosen, shown, together)
     with gr.Tabs(elem_id="knowledge-parts") as parts:
         with gr.Tab(say("sources"), elem_id="knowledge-tab-sources"):
             knowledge_sources.build(state, say, chosen, shown, together, follow)
@@ -98,7 +100,7 @@ def build(state: "State", say: Any, kb: str) -> None:
             knowledge_search.build(state, say, chosen, together)
         with gr.Tab(say("golden"), elem_id="knowledge-tab-golden"):
             knowledge_golden.build(state, say, chosen, shown, together, follow)
-    for_editors(state, making)
+    for_editors(state, making, keeping)
     choices = _choices(state, kb)
     on_load(choices, [chosen], [chosen, summary])
     again = refresh.click(choices, chosen, [chosen, summary], **quietly)

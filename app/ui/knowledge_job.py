@@ -82,11 +82,12 @@ def pressable(value: object, label: str, chosen: bool = False) -> str:
     )
 
 
-def for_editors(state: "State", part: Any) -> None:
-    """Show a part of the tab to those only who may change a knowledge base; its callbacks check that anyway."""
+def for_editors(state: "State", *parts: Any) -> None:
+    """Show parts of the tab to those only who may change a knowledge base; their callbacks check that anyway."""
     import gradio as gr
 
     def show(request: gr.Request) -> Any:
-        return gr.update(visible=state.users.of(request).may("editor"))
+        shown = [gr.update(visible=state.users.of(request).may("editor")) for _ in parts]
+        return shown if len(shown) > 1 else shown[0]
 
-    gr.on(None, told(show), None, part, api_visibility="private", show_progress="hidden")
+    gr.on(None, told(show), None, list(parts), api_visibility="private", show_progress="hidden")

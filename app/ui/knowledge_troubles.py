@@ -2,9 +2,9 @@
 
 import html
 import re
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from app.measuring.overview import grouped
 from app.messages.errors_zh import says
 from app.messages.texts import Tongue
 from app.running.library import files
@@ -43,7 +43,7 @@ def troubles(index: "Index", said: Tongue, *, admin: bool) -> str:
     body = ""
     if failures:
         head = texts["t_failed_one" if len(failures) == 1 else "t_failed"].format(len(failures))
-        groups = _grouped(failures)
+        groups = grouped(failures)
         rows = [_row(group, said, admin=admin) for group in groups[:_GROUPS]]
         if rest := sum(map(len, groups[_GROUPS:])):
             rows.append(f"<li>{html.escape(texts['t_groups'].format(rest))}</li>")
@@ -53,14 +53,6 @@ def troubles(index: "Index", said: Tongue, *, admin: bool) -> str:
     if left_out := files(index, "left_out", "", 0, 0)[1]:
         body += f"<div>{html.escape(texts['t_left_out'].format(left_out))} {_shows('left_out', said)}</div>"
     return f'<div class="rs-troubles">{body}</div>' if body else ""
-
-
-def _grouped(failures: Iterable[FileError]) -> list[list[FileError]]:
-    """Failures by what is to be done, the most common first; each group by its first file's reason."""
-    groups: dict[str, list[FileError]] = {}
-    for failure in failures:
-        groups.setdefault(failure.hint or failure.error, []).append(failure)
-    return sorted(groups.values(), key=len, reverse=True)
 
 
 def _row(group: list[FileError], said: Tongue, *, admin: bool) -> str:

@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from app.answering import promotions
+from app.answering import promotions, unanswered
 from app.measuring import golden
 from core.errors import CatalogError
 from core.files import sync_folder
@@ -25,15 +25,15 @@ from retrieval.index import Index
 MANIFEST = "manifest.json"
 SEAL = "manifest.sha256"
 CATALOG = "catalog.sqlite"
-KEPT = (golden.FILE, dictionary.FILE, tuning.FILE, promotions.FILE)  # what people wrote or found
+KEPT = (golden.FILE, dictionary.FILE, tuning.FILE, promotions.FILE, unanswered.FILE)  # what people left
 FORM = 1  # of a backup
 
 
 def backup(index: Index, target: Path) -> dict[str, Any]:
     """Write a knowledge base to one tar file while it is in use; returns its manifest.
 
-    It holds the catalog as of one moment, the uploaded files, golden set, dictionary and calibration; both caches are
-    built again from the catalog.
+    It holds the catalog as of one moment, the uploaded files, golden set, dictionary, calibration and the
+    questions that nothing was found for; both caches are built again from the catalog.
     Raises `CatalogError` where the target is there already or cannot be written, and where the catalog is damaged: a
     backup that cannot be restored is none. Then there is no file.
     """

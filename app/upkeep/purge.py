@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from app.answering import unanswered
 from app.keeping.held import Held
 from app.measuring import golden
 from app.prompting.tune import STUDIES
@@ -63,11 +64,11 @@ class Receipt:
 def purge(data: Path, kb: str, embedder: Embedder, database: str = "", library: Path | None = None) -> Receipt:
     """Write every file of a knowledge base anew, so that none holds the text of what was removed from it.
 
-    Earlier generations and unfinished ones go, unused embeddings, golden questions whose evidence is gone, votes and
-    answers of all conversations that rest on it or follow one that does, studies of prompts, and of the prompts in
-    `library` those that quote it; SQLite is vacuumed and its journal emptied, both caches are built again. Raises
-    `CatalogError` where another process holds on to an old state for long, `PromptError` where the library cannot be
-    written.
+    Earlier generations and unfinished ones go, unused embeddings, questions that nothing was found for, golden
+    questions whose evidence is gone, votes and answers of all conversations that rest on it or follow one that does,
+    studies of prompts, and of the prompts in `library` those that quote it; SQLite is vacuumed and its journal emptied,
+    both caches are built again. Raises `CatalogError` where another process holds on to an old state for long,
+    `PromptError` where the library cannot be written.
     """
     index = Index.open(data, kb, embedder, database)
     before = _sizes(index)
@@ -75,6 +76,9 @@ def purge(data: Path, kb: str, embedder: Embedder, database: str = "", library: 
         leftovers = _leftovers(index.home) if index.where is None else ()
         removed = [*index.forget_generations(), *leftovers, *_forgotten(index)]
         removed += _forget_corrections(index)
+        if (index.home / unanswered.FILE).exists():  # they may quote what was removed
+            unanswered.forget(index.home)
+            removed.append(unanswered.FILE)
         removed += discard_others(index.home, filter(in_bucket, index.catalog.folders()))
         paths = set(index.catalog.paths())
         if (studies := index.home / STUDIES).is_dir():  # their reports and demonstrations quote documents

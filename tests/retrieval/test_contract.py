@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from retrieval.changes import LexicalRow
 from retrieval.filters import Filter
 from retrieval.index import Index
 from retrieval.lexical import words_of
+from retrieval.minhash import similarity
 from retrieval.transaction import Indexed
 from tests.retrieval.homes import DIMENSION, HOMES, Given, Home, document, elsewhere, embed, held, ids_of, put, vector
 from tests.retrieval.pg import Cluster
@@ -448,6 +450,25 @@ def test_a_catalog_says_what_was_written(index: Index) -> None:
     assert catalog.counts() == (type(catalog.counts()))(2, 4, 4)
     assert catalog.missing([b"b.md 1", b"none"]) == {b"none"}
     assert catalog.problems() + index.store.problems() == []
+
+
+def test_how_much_each_document_is_since_when_and_what_it_resembles_is_read_back(index: Index) -> None:
+    made = [document(f"{n}.md", {n: f"text {n}", n + 9: "more"}) for n in range(4)]
+    put(index, *(replace(one, entry=replace(one.entry, mtime_ns=10**18 + n)) for n, one in enumerate(made)))
+    catalog = index.catalog
+    assert [(row.path, row.language, row.chunks, row.pages) for row in catalog.extents()] == [
+        (f"{n}.md", "en", 2, None) for n in range(4)
+    ]
+    rows, total = catalog.unchanged(10**18 + 3, 2)
+    assert ([(row.folder, row.path, row.mtime_ns - 10**18) for row in rows], total) == (
+        [("/docs", "0.md", 0), ("/docs", "1.md", 1)], 3,
+    )  # fmt: skip
+    assert catalog.unchanged(0, 9) == ([], 0)
+    latest = catalog.sketched(2)
+    assert [(row.folder, row.hash, row.version.path) for row in latest] == [
+        ("/docs", f"hash of {n}.md", f"{n}.md") for n in (3, 2)
+    ]
+    assert [similarity(row.version.sketch, row.version.sketch) for row in latest] == [0.0, 0.0]  # too short for one
 
 
 WHOLE = Choice(False, (2, 5), ("差旅", "travel"), "2025-03", (Correction("be\x00fore\n", "was", "jetzt 🦉\ud800"),))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from app.answering import unanswered
 from app.answering.answer import Done, answer
 from app.answering.backend import EXTRACTIVE, resolve
 from app.answering.plan import planned
@@ -56,6 +57,15 @@ def test_prompts_are_set_side_by_side_with_wins_losses_and_an_interval(
     # A question each that does not count, four by each, and the last by both in the other order: so times compare.
     assert [call.body["temperature"] for call in stub.calls] == [one, two, *4 * [one], *4 * [two], two, one]
     assert stub.varied == []  # the same passages for both
+
+
+def test_what_is_asked_to_measure_is_no_question_of_a_person(index: Index, told: Config, lib: Path, stub: Stub) -> None:
+    stub.thinks = reader(told_to_cite)
+    on = told.model_copy(update={"app": told.app.model_copy(update={"keep_unanswered": True})})
+    asked = [Asked("none", "How much is the yacht allowance?", Gold())]
+    result = compare(index, asked, [chosen(lib, "answer")], on, asyncio.run(resolve(on.llm)))
+    assert result["rows"][0]["answers"][0]["refused"]
+    assert unanswered.read(index.home) == []
 
 
 def test_a_search_in_steps_is_set_beside_the_ordinary_one_with_what_it_cost(

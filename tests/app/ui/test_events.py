@@ -306,6 +306,7 @@ def at(client: httpx.Client, part: str, trigger: str) -> tuple[int, list[str]]:
         ("knowledge-marked-again", "click"), ("knowledge-marked-leave", "click"), ("knowledge-marked-take", "click"),
         ("knowledge-name-save", "click"), ("knowledge-name-own", "click"), ("knowledge-corrections-pressed", "change"),
         ("knowledge-correct", "click"), ("knowledge-correct-save", "click"), ("knowledge-unlock", "click"),
+        ("knowledge-overview-part", "expand"), ("knowledge-overview-pressed", "change"),
     ],
 )  # fmt: skip
 def test_a_reader_changes_nothing_of_files_by_an_event_sent_by_hand(sender: Any, part: str, trigger: str) -> None:

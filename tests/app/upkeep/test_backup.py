@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from app.answering import unanswered
 from app.keeping.index import run
 from app.running.bases import Bases
 from app.upkeep.backup import backup
@@ -90,6 +91,13 @@ def test_a_restored_backup_answers_under_another_name_in_another_data_folder(
     copy.close()
     report = run(elsewhere(cfg, tmp_path / "other"), "copy")
     assert (report.unchanged, report.added, report.changed, report.deleted, report.failed) == (3, 0, 0, 0, [])
+
+
+def test_questions_that_nothing_was_found_for_come_along(base: Index, data: Path, tmp_path: Path) -> None:
+    unanswered.keep([base.home], "Who won the football cup?")
+    backup(base, tmp_path / "kb.tar")
+    restore(tmp_path / "other", "copy", tmp_path / "kb.tar")
+    assert unanswered.read(tmp_path / "other" / "copy") == unanswered.read(base.home) != []
 
 
 def test_a_data_folder_with_odd_characters_is_backed_up_and_restored(

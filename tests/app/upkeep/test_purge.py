@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from app.answering import unanswered
 from app.keeping.index import run, sync
 from app.running.bases import Bases
 from app.running.chats import Chats, Reader
@@ -114,6 +115,15 @@ def test_the_receipt_lists_every_file_as_it_is_afterwards(secrets: Path, embedde
     assert listed == files
     assert {"CURRENT", "g0002/catalog.sqlite", "g0002/vectors.faiss"} <= listed.keys()
     assert receipt["kb"] == "kb"
+
+
+def test_questions_that_nothing_was_found_for_are_forgotten(secrets: Path, embedder: Embedder) -> None:
+    unanswered.keep([secrets / "kb"], f"Who are {BODY}?")
+    assert unanswered.FILE in traces(secrets / "kb", BODY)
+    receipt = purge(secrets, "kb", embedder)
+    assert traces(secrets / "kb", BODY) == set()
+    assert unanswered.FILE in receipt.removed
+    assert not (secrets / "kb" / unanswered.FILE).exists()
 
 
 def test_what_interrupted_work_left_behind_goes_too(secrets: Path, cfg: Config, embedder: Embedder) -> None:
