@@ -359,7 +359,7 @@ def _show_citations(answer: Answer) -> None:
     out.print("\n")
     for c in answer.citations:
         place = f", p. {c.page}" if c.page else ""
-        out.print(f"\\[{c.n}] [bold]{escape(c.path)}[/bold]{place}: {escape(c.quote)}", highlight=False)
+        out.print(f"\\[{c.n}] [bold]{escape(c.source)}[/bold]{place}: {escape(c.quote)}", highlight=False)
     for note in (*answer.notes, *answer.trace.notes):
         err.print(f"note: {escape(note)}", highlight=False)
 

@@ -271,12 +271,21 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A checked `[n]` of an answer: the source exists; `quote` is its sentence nearest to the claim."""
+    """A checked `[n]` of an answer: the source exists; `quote` is its sentence nearest to the claim.
+
+    `url`: where the page of the web stands that it is from, "" for a file.
+    """
 
     n: int
     path: str
     page: int | None
     quote: str
+    url: str = ""
+
+    @property
+    def source(self) -> str:
+        """What a person is shown: the address of a page of the web, else the path."""
+        return self.url or self.path
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Timer
 from typing import NamedTuple
-from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 from urllib.robotparser import RobotFileParser
 
 from core.errors import ReadError
+from core.sources import checked
 from ingest.kind import kind_of, suffix_of
 
 AGENT = "Ragstone"
@@ -25,7 +26,6 @@ _REDIRECTS = 5
 _MOVED = (301, 302, 303, 307, 308)
 _ROBOTS = 500_000  # characters of a host's rules that are looked at
 _BLOCK = 1 << 16
-_SAFE = "/%:@!$&'()*+,;=~-._?"
 _OFFICE = "application/vnd.openxmlformats-officedocument."
 _OPEN = "application/vnd.oasis.opendocument."
 SUFFIXES = {
@@ -51,34 +51,14 @@ class Page(NamedTuple):
     modified: str
 
 
+class GoneError(ReadError):
+    """There is no page at an address any more."""
+
+
 class _Answer(NamedTuple):
     status: int
     headers: http.client.HTTPMessage
     data: bytes
-
-
-def checked(text: str) -> str:
-    """The one form of a web address, in ASCII and without a fragment. Raises `ReadError`.
-
-    What is wrong is never repeated: somebody may have put a password into it.
-
-    >>> checked("HTTPS://Example.org/a b#top")
-    'https://example.org/a%20b'
-    """
-    hint = "write https://host/path, without a name and a password"
-    try:
-        parts = urlsplit(text.strip())
-        host = (parts.hostname or "").rstrip(".")
-        host = host if ":" in host else host.encode("idna").decode("ascii")
-        port = f":{parts.port}" if parts.port is not None else ""
-    except ValueError:
-        raise ReadError("this is no web address", hint) from None
-    if parts.scheme not in ("http", "https") or not host or any(ord(c) < 33 for c in host):
-        raise ReadError("this is no web address", hint)
-    if "@" in parts.netloc:
-        raise ReadError("this web address has a name or a password in it, which is not sent", hint)
-    netloc = f"[{host}]{port}" if ":" in host else host.lower() + port
-    return urlunsplit((parts.scheme, netloc, quote(parts.path or "/", _SAFE), quote(parts.query, _SAFE), ""))
 
 
 def public(address: Address) -> bool:
@@ -115,7 +95,8 @@ def fetch(address: str, *, most: int, seconds: float, etag: str = "", modified: 
     """What lies at an address, of at most `most` bytes, had within `seconds`; None where it is unchanged.
 
     `etag`, `modified`: what its server said of the version that is had already. The look-up of a name takes as long as
-    the system lets it. Raises `ReadError` where it cannot be had, or is in no format that is read.
+    the system lets it. Raises `GoneError` where there is no page (404, 410), `ReadError` where it cannot be had, or is
+    in no format that is read.
     """
     until, here, rules = time.monotonic() + seconds, checked(address), dict[str, RobotFileParser]()
     asked = {"If-None-Match": etag, "If-Modified-Since": modified}
@@ -138,7 +119,8 @@ def _page(address: str, answer: _Answer, conditional: bool) -> Page | None:
     if answer.status == 304 and conditional:
         return None
     if answer.status != 200:
-        raise ReadError(f"host {host!r} answers with status {answer.status}", "open the address in a browser")
+        error = GoneError if answer.status in (404, 410) else ReadError
+        raise error(f"host {host!r} answers with status {answer.status}", "open the address in a browser")
     headers = answer.headers
     suffix = _suffix(headers, address, answer.data)
     data = _unicode(headers, answer.data) if suffix in (".html", *_PLAIN) else answer.data

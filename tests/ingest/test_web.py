@@ -1,9 +1,6 @@
 import ipaddress
 import ssl
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,53 +10,13 @@ from core.sections import IngestConfig
 from ingest import web
 from ingest.read import supported
 from tests.app.office import certificates
-
-PAGE = b"<!doctype html><html><body><h1>Leave</h1><p>26 days a year.</p></body></html>"
-Answer = tuple[int, dict[str, str], bytes]
-
-
-class Site:
-    def __init__(self) -> None:
-        self.pages: dict[str, Answer] = {}
-        self.asked: list[tuple[str, dict[str, str]]] = []
-        self.over = threading.Event()  # a page that never ends does, with the test
-        site = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                site.asked.append((self.path, dict(self.headers)))
-                status, headers, body = site.pages.get(self.path, (404, {}, b""))
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
-                if "Endless" in headers:
-                    with suppress(OSError):
-                        while not site.over.wait(0.05):
-                            self.wfile.write(b" ")
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self.server.server_address[1]
-
-    def at(self, path: str) -> str:
-        return f"http://site.example:{self.port}{path}"
+from tests.site import PAGE, Answer, Site, running
 
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    made, real = Site(), web.looked_up
-    thread = threading.Thread(target=made.server.serve_forever, args=(0.01,))
-    thread.start()
-    monkeypatch.setattr(web, "looked_up", lambda h, p: ["127.0.0.1"] if h == "site.example" else real(h, p))
-    yield made
-    made.over.set()
-    made.server.shutdown()
-    thread.join()
-    made.server.server_close()
+    with running(monkeypatch) as made:
+        yield made
 
 
 def had(address: str, most: int = 10_000, seconds: float = 30.0, etag: str = "") -> web.Page | None:
