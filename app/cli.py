@@ -352,7 +352,8 @@ def _show_sources(sources: Sequence[Source]) -> None:
     from prompts.context import shortened
 
     for source in sources:
-        err.print(f"[{source.n}] {source.hit.path}\n{shortened(source.text, 300)}\n", markup=False, highlight=False)
+        said = f"[{source.n}] {source.hit.url or source.hit.path}\n{shortened(source.text, 300)}\n"
+        err.print(said, markup=False, highlight=False)
 
 
 def _show_citations(answer: Answer) -> None:

@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from core.sources import in_web
+
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 SearchMode = Literal["dense", "lexical", "hybrid"]
@@ -211,6 +213,11 @@ class Hit:
     newer: tuple[str, ...] = ()
     kb: str = ""
     corrected: bool = False
+
+    @property
+    def url(self) -> str:
+        """Where the page of the web stands that it is from; "" of a file."""
+        return self.folder if in_web(self.folder) else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from core.sources import in_web
 from core.text import language, query_tokens, sentences, tokens
 from core.types import Citation, Hit, Source
 from prompts.delimiters import in_line, inert
@@ -98,8 +97,7 @@ def cite(text: str, sources: Sequence[Source]) -> Cited:
         unknown += piece.unknown
         for n in piece.numbers:
             hit = by_number[n].hit
-            said_there, url = quote(said, by_number[n].text), hit.folder if in_web(hit.folder) else ""
-            citations.setdefault(n, Citation(n, hit.path, hit.page, said_there, url))
+            citations.setdefault(n, Citation(n, hit.path, hit.page, quote(said, by_number[n].text), hit.url))
     return Cited("".join(shown), tuple(citations[n] for n in sorted(citations)), tuple(dict.fromkeys(unknown)))
 
 

@@ -300,4 +300,4 @@ def _watch(settings: Settings, kb: str) -> None:
     with opened(settings, kb) as index_:
         err.print(f"watching {escape(', '.join(index_.catalog.folders()))} (Ctrl-C ends)")
         tell = teller(kb, index_.catalog.folders)
-        keep_following(lambda: index_, settings.config, tell, threading.Event())
+        keep_following(lambda: index_, lambda: settings.config, tell, threading.Event())

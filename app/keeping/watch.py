@@ -43,14 +43,14 @@ class _Pending:
 
 def follow(
     index: Index, cfg: IngestConfig, stop: threading.Event | None = None, in_step: Callable[[], None] = lambda: None,
-    pages: Asking | None = None,
+    pages: Callable[[], Asking | None] = lambda: None,
 ) -> Iterator[Report]:  # fmt: skip
     """Keep all folders of a knowledge base up to date; a report whenever something was done or failed.
 
-    `in_step` is called each time that all folders have been compared, also where nothing was to be done. Ends when
-    `stop` is set. A folder that is away, or a knowledge base that another process writes, is tried again; folders that
-    are added meanwhile are followed too, and so is the generation that a rebuild put in the place of this. Raises
-    `ReadError` where the system allows no more watches.
+    `in_step` is called each time that all folders have been compared, also where nothing was to be done. `pages` says
+    each time whether pages of the web are asked for. Ends when `stop` is set. A folder that is away, or a knowledge
+    base that another process writes, is tried again; folders that are added meanwhile are followed too, and so is the
+    generation that a rebuild put in the place of this. Raises `ReadError` where the system allows no more watches.
     """
     from watchfiles import watch
 
@@ -75,7 +75,7 @@ def follow(
             for folder, waiting in pending.items():
                 if not mirrored(folder) and not Path(folder).is_dir():
                     there[folder] = 0  # nobody watches what will be there next
-                report = _catch_up(index, folder, waiting, cfg, pages)
+                report = _catch_up(index, folder, waiting, cfg, pages())
                 if report is None or report.empty:
                     continue
                 told = folder in away
@@ -89,13 +89,14 @@ def follow(
 
 
 def keep_following(
-    opened: Callable[[], Index], cfg: Config, tell: Callable[[Report | Exception], None], stop: threading.Event
-) -> None:
+    opened: Callable[[], Index], cfg: Callable[[], Config], tell: Callable[[Report | Exception], None],
+    stop: threading.Event,
+) -> None:  # fmt: skip
     """Follow until `stop` is set, whatever fails on the way: `tell` is given each report, and each error.
 
-    `opened` gives the knowledge base, which may not be there yet. After an error, of the embedder for instance, all
-    folders are compared anew, a second later at first and a minute later at last, so that nothing is missed; once they
-    are in step again, an empty report says so where nothing had to be done.
+    `opened` gives the knowledge base, which may not be there yet; `cfg` the settings, which may change meanwhile. After
+    an error, of the embedder for instance, all folders are compared anew, a second later at first and a minute later at
+    last, so that nothing is missed; once they are in step again, an empty report says so where nothing had to be done.
     """
     wait_s, failing = _FIRST_WAIT_S, False
 
@@ -107,7 +108,7 @@ def keep_following(
 
     while not stop.is_set():
         try:
-            for report in follow(opened(), cfg.ingest, stop, in_step, asking(cfg, whole_run=False)):
+            for report in follow(opened(), cfg().ingest, stop, in_step, lambda: asking(cfg(), whole_run=False)):
                 failing = False
                 tell(report)
         except Exception as error:  # nobody is above a thread that is meant to run for months

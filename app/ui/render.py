@@ -11,7 +11,6 @@ from app.answering.view import has_picture
 from app.messages.errors_zh import says
 from app.messages.texts import TEXTS, Tongue, timed, version_notes
 from app.ui.passage import TURNS_ROUND, laid_out, quotes_of
-from core.sources import in_web
 from core.text import keywords
 from core.types import Answer, Candidate, Hit, Source, Trace
 from prompts.context import bodies, without_marks
@@ -335,9 +334,9 @@ def _card(
 
 def named(hit: Hit) -> str:
     """What a passage is from, as HTML: the path of its file, or a link to the page of the web."""
-    if not in_web(hit.folder):
+    if not hit.url:
         return f"<bdi>{html.escape(hit.path)}</bdi>"
-    address = html.escape(hit.folder, quote=True)
+    address = html.escape(hit.url, quote=True)
     return f'<a href="{address}" target="_blank" rel="noopener noreferrer"><bdi>{address}</bdi></a>'
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from app.answering.exported import Written, as_markdown
 from app.keeping.folders import add_folder, folders_of, remove_folder, shower
 from app.keeping.index import Report, chunker, run
 from app.keeping.plan import forecast
 from app.keeping.watch import follow
+from app.running.audit import entries
 from app.running.bases import Bases
 from app.running.library import read_again
 from app.upkeep.backup import backup
@@ -19,9 +21,12 @@ from app.upkeep.restore import restore
 from core.config import Config
 from core.errors import AccessError, ConfigError, ReadError
 from core.sources import mirror
+from core.types import Source
+from prompts.context import cite
 from retrieval.embed import Embedder
 from retrieval.index import Index
 from retrieval.search import search
+from tests.app.commands.test_manage import Cli
 from tests.site import Site, running
 
 
@@ -152,12 +157,12 @@ def test_watching_asks_for_a_page_when_it_is_due(site: Site, on: Config, embedde
         if len(looked) == 3:
             stop.set()
 
-    assert list(follow(opened(on, embedder), ingest, stop, in_step, "due")) == []
+    assert list(follow(opened(on, embedder), ingest, stop, in_step, lambda: "due")) == []
     assert looked[:3] == [1, 1, 1]  # a day is not over
     known = mirror(Path(on.app.data) / "kb", site.at("/leave")) / "known.json"
     known.write_text(json.dumps(json.loads(known.read_text()) | {"asked": 1e9}))  # long ago
     stop = threading.Event()
-    reports = follow(opened(on, embedder), ingest, stop, pages="due")
+    reports = follow(opened(on, embedder), ingest, stop, pages=lambda: "due")
     assert next(reports).changed == 1
     stop.set()
     assert list(reports) == []
@@ -195,3 +200,29 @@ def test_a_backup_names_the_page_and_holds_no_copy_and_nothing_is_lost_before_it
 def test_a_page_below_another_is_another_page(site: Site, on: Config) -> None:
     sources = [site.at("/leave"), site.at("/leave/vpn")]
     assert folders_of(on, "kb", sources, rebuild=False) == sources
+
+
+def test_an_answer_names_the_page_and_leads_to_it(site: Site, on: Config, embedder: Embedder) -> None:
+    run(on, "kb", [site.at("/leave")], embedder=embedder)
+    (hit,) = search(opened(on, embedder), ["annual leave"], on.retrieval)
+    sources = [Source(1, hit, hit.text)]
+    (citation,) = cite("Annual leave is 25 days [1].", sources).citations
+    assert (hit.url, citation.url, citation.source, citation.path) == (site.at("/leave"),) * 3 + ("leave.html",)
+    assert site.at("/leave") in as_markdown(Written("?", "25 days [1].", (citation,), ""), "en")
+
+
+def test_the_command_takes_an_address_where_it_takes_a_folder(site: Site, tmp_path: Path) -> None:
+    cli, page = Cli(tmp_path / "data"), site.at("/leave")
+    assert "app.web_pages" in cli.error("index", page, "--kb", "kb").hint
+    assert [
+        row["folder"]
+        for row in cli.json("index", page, "--kb", "kb", "--plan", RAGSTONE_APP__WEB_PAGES="true")["added"]
+    ] == [page]
+    assert cli.json("index", page, "--kb", "kb", RAGSTONE_APP__WEB_PAGES="true")["added"] == 1
+    assert [row.on + row.detail for row in entries(cli.data) if row.what == "folder.add"] == [f"kb{page}"]
+    listed = cli.json("files", "--kb", "kb")
+    assert (listed["folders"], listed["failed"]) == ([page], [])
+    site.pages["/leave"] = (500, {}, b"")
+    assert "answers with status 500" in cli("index", "--kb", "kb", code=1, RAGSTONE_APP__WEB_PAGES="true").output
+    assert f"1 documents of {page} left 'kb'" in cli("remove", page, "--kb", "kb").output
+    assert not mirror(cli.data / "kb", page).exists()
