@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 from core.config import IngestConfig
 from core.errors import ReadError
 from core.files import make_folder, name_whole, write_whole
-from core.sources import mirror, place
+from core.sources import checked, mirror, place
 from core.types import FileError
 from ingest import web
 from ingest.mirror import held, told
@@ -100,9 +100,9 @@ def _is_due(before: Row, cfg: IngestConfig) -> bool:
 
 def _fetched(source: str, objects: Path, before: Row, there: bool, cfg: IngestConfig) -> Row:
     """Ask for a page; returns what is known of it from now on."""
-    _wait(urlsplit(source).hostname or "")
     asked = time.time()
     try:
+        _wait(urlsplit(checked(source)).hostname or "")  # a catalog from elsewhere may name what is none
         page = web.fetch(
             source, most=cfg.max_file_mb * 1_000_000, seconds=cfg.web_seconds, etag=before.etag,
             modified=before.modified,

@@ -109,6 +109,12 @@ def test_a_page_that_never_came_is_an_error(site: Site, tmp_path: Path) -> None:
             had(tmp_path, site.at("/none"))
 
 
+@pytest.mark.parametrize("source", ["http://[x", "https://", "http://me:hidden@site.example/", "http://a:b/"])
+def test_what_a_catalog_from_elsewhere_names_and_is_no_address_is_an_error(tmp_path: Path, source: str) -> None:
+    with pytest.raises(ReadError, match=r"no web address|a password"):
+        had(tmp_path, source)
+
+
 def test_a_page_that_is_gone_leaves_no_file_and_may_come_back(site: Site, tmp_path: Path) -> None:
     source = site.at("/a")
     site.says("/a", "one", ETag='"1"')
