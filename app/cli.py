@@ -352,14 +352,15 @@ def _show_sources(sources: Sequence[Source]) -> None:
     from prompts.context import shortened
 
     for source in sources:
-        err.print(f"[{source.n}] {source.hit.path}\n{shortened(source.text, 300)}\n", markup=False, highlight=False)
+        said = f"[{source.n}] {source.hit.url or source.hit.path}\n{shortened(source.text, 300)}\n"
+        err.print(said, markup=False, highlight=False)
 
 
 def _show_citations(answer: Answer) -> None:
     out.print("\n")
     for c in answer.citations:
         place = f", p. {c.page}" if c.page else ""
-        out.print(f"\\[{c.n}] [bold]{escape(c.path)}[/bold]{place}: {escape(c.quote)}", highlight=False)
+        out.print(f"\\[{c.n}] [bold]{escape(c.source)}[/bold]{place}: {escape(c.quote)}", highlight=False)
     for note in (*answer.notes, *answer.trace.notes):
         err.print(f"note: {escape(note)}", highlight=False)
 

@@ -98,7 +98,7 @@ def _follow(state: State, kb: str, stop: threading.Event) -> None:
         for failure in what.failed:
             log.warning("%s: %s", failure.path, failure.error)
 
-    keep_following(lambda: state.bases.get(kb), state.cfg.ingest, tell, stop)
+    keep_following(lambda: state.bases.get(kb), lambda: state.cfg, tell, stop)
 
 
 def _start_vllm(state: State) -> None:

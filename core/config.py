@@ -29,7 +29,7 @@ from core.sections import (
     PromptsConfig,
     RetrievalConfig,
 )
-from core.sources import in_bucket
+from core.sources import mirrored
 
 __all__ = [
     "AppConfig", "Config", "IngestConfig", "LdapConfig", "LlmConfig", "OidcConfig", "PromptsConfig", "RetrievalConfig",
@@ -144,7 +144,7 @@ def _absolute(value: Any, base: Path) -> Any:
     """A path, or each of a list of them, relative to a folder; what is none stays for the check of types."""
     if isinstance(value, list):
         return [_absolute(one, base) for one in value]
-    if isinstance(value, str) and in_bucket(value):
+    if isinstance(value, str) and mirrored(value):
         return value
     return str(base / Path(value).expanduser()) if isinstance(value, str) and value else value
 

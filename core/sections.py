@@ -34,6 +34,7 @@ class AppConfig(_Section):
     max_upload_mb: Annotated[int, Field(ge=1)] = 100
     pending_uploads_mb: Annotated[int, Field(ge=1)] = 1000
     folders: list[str] = []
+    web_pages: bool = False
     keep_unanswered: bool = False
     stale_months: Annotated[int, Field(ge=1, le=1200)] = 24
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
@@ -49,6 +50,8 @@ class IngestConfig(_Section):
     max_file_mb: Annotated[int, Field(ge=1)] = 100
     unreadable: Literal["keep", "drop"] = "keep"
     rescan_minutes: Annotated[float, Field(gt=0.0, le=10080.0)] = 10.0
+    web_every_s: Annotated[float, Field(ge=60.0, le=31_536_000.0)] = 86_400.0
+    web_seconds: Annotated[float, Field(gt=0.0, le=600.0)] = 30.0
     workers: str = ""
     workers_ca: str = ""
     workers_cert: str = ""

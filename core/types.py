@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from core.sources import in_web
+
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 SearchMode = Literal["dense", "lexical", "hybrid"]
@@ -212,6 +214,11 @@ class Hit:
     kb: str = ""
     corrected: bool = False
 
+    @property
+    def url(self) -> str:
+        """Where the page of the web stands that it is from; "" of a file."""
+        return self.folder if in_web(self.folder) else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -271,12 +278,21 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A checked `[n]` of an answer: the source exists; `quote` is its sentence nearest to the claim."""
+    """A checked `[n]` of an answer: the source exists; `quote` is its sentence nearest to the claim.
+
+    `url`: where the page of the web stands that it is from, "" for a file.
+    """
 
     n: int
     path: str
     page: int | None
     quote: str
+    url: str = ""
+
+    @property
+    def source(self) -> str:
+        """What a person is shown: the address of a page of the web, else the path."""
+        return self.url or self.path
 
 
 @dataclass(frozen=True, slots=True)

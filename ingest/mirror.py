@@ -66,7 +66,7 @@ def refresh(home: Path, source: str, cfg: IngestConfig, progress: Progress) -> P
     """
     bucket, result = Bucket(source), Plan()
     folder = mirror(home, source)
-    with _told(source), _held(folder):
+    with told(source), held(folder):
         objects = place(home, source)
         make_folder(objects)
         wanted = _chosen(bucket.listed(), cfg, result, folds(objects))
@@ -84,14 +84,14 @@ def refresh(home: Path, source: str, cfg: IngestConfig, progress: Progress) -> P
 
 
 def discard(home: Path, source: str) -> None:
-    """Remove the mirror of a bucket that is not followed any more."""
+    """Remove the mirror of a bucket, or of a page, that is not followed any more."""
     shutil.rmtree(mirror(home, source), ignore_errors=True)
 
 
 def discard_others(home: Path, sources: Iterable[str]) -> list[str]:
     """Remove what was downloaded of other sources than these, and what is half there; returns the names."""
     followed = {mirror(home, source) for source in sources}
-    gone = [folder for folder in (home / MIRRORS).glob("*") if folder not in followed]
+    gone = [folder for kind in MIRRORS for folder in (home / kind).glob("*") if folder not in followed]
     gone += [parts for folder in followed if (parts := folder / "parts").is_dir()]
     for folder in gone:
         shutil.rmtree(folder)
@@ -266,7 +266,7 @@ def _line(known: tuple[str, Row]) -> str:
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def held(folder: Path) -> Iterator[None]:
     """One process at a time brings a mirror up to date. Raises `CatalogError` where another one is at it."""
     make_folder(folder)
     try:
@@ -274,13 +274,14 @@ def _held(folder: Path) -> Iterator[None]:
             yield
     except filelock.Timeout:
         raise CatalogError(
-            "another process is downloading from the same bucket for this knowledge base",
+            "another process is downloading the same for this knowledge base",
             "wait for it to end, then run it again",
         ) from None
 
 
 @contextmanager
-def _told(source: str) -> Iterator[None]:
+def told(source: str) -> Iterator[None]:
+    """What the disk refuses is told. Raises `ReadError`."""
     try:
         yield
     except OSError as error:

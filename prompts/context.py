@@ -97,7 +97,7 @@ def cite(text: str, sources: Sequence[Source]) -> Cited:
         unknown += piece.unknown
         for n in piece.numbers:
             hit = by_number[n].hit
-            citations.setdefault(n, Citation(n, hit.path, hit.page, quote(said, by_number[n].text)))
+            citations.setdefault(n, Citation(n, hit.path, hit.page, quote(said, by_number[n].text), hit.url))
     return Cited("".join(shown), tuple(citations[n] for n in sorted(citations)), tuple(dict.fromkeys(unknown)))
 
 

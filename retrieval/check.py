@@ -63,7 +63,8 @@ _WRONG = (  # what is counted, in which table, and where it is wrong
      SELECT 1 FROM json_each(tags) tag WHERE tag.type != 'text')"""),
     ("dates are none", "choices", f"date != '' AND {' AND '.join(f'date NOT GLOB {day!r}' for day in _DAYS)}"),
     ("folders have no absolute path", "folders",
-     "path != '' AND ((path NOT LIKE '/%' AND path NOT LIKE 's3://_%') OR path || '/' LIKE '%/../%')"),
+     "path != '' AND path NOT LIKE 'http://_%' AND path NOT LIKE 'https://_%' AND "
+     "((path NOT LIKE '/%' AND path NOT LIKE 's3://_%') OR path || '/' LIKE '%/../%')"),
     ("vectors have another length", "embeddings",
      "length(vector) IS NOT 2 * (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'dimension')"),
     ("numbers are none", "meta", f"key IN {_NUMBERS} AND (value = '' OR value GLOB '*[^0-9]*')"),

@@ -157,7 +157,7 @@ def _parser() -> "MarkdownIt":
 
 def _source(citation: Citation, said: Tongue) -> str:
     page = f", {_WORDS[said]['page'].format(citation.page)}" if citation.page else ""
-    return f"[{citation.n}] {citation.path}{page}"
+    return f"[{citation.n}] {citation.source}{page}"
 
 
 def _made(written: Written, said: Tongue) -> str:

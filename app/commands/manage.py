@@ -15,7 +15,7 @@ from app.commands.shell import EXIT_CODES, bases
 from app.commands.terminal import AsJson, Kb, base_of, err, noted, opened, out, print_json, progress_bars
 from core.config import Settings
 from core.errors import CatalogError, ConfigError
-from core.sources import in_bucket, named
+from core.sources import mirrored, named
 from core.types import FileError
 
 manage = typer.Typer()
@@ -26,7 +26,7 @@ def index(
     ctx: typer.Context,
     folders: Annotated[
         list[str] | None,
-        typer.Argument(help="Folders of documents, or s3://bucket/prefix; default: all it has."),
+        typer.Argument(help="Folders of documents, s3://bucket/prefix, or https://host/page; default: all it has."),
     ] = None,
     kb: Kb = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only show what would be done, and what it would cost.")] = False,
@@ -105,7 +105,7 @@ def files(
     failures += [
         FileError(folder, f"folder {folder!r} does not exist", "what it said last goes on answering", folder=folder)
         for folder in folders
-        if folder and not in_bucket(folder) and not Path(folder).is_dir()
+        if folder and not mirrored(folder) and not Path(folder).is_dir()
     ]
     if as_json:
         failed = [{key: value for key, value in asdict(f).items() if key != "known"} for f in failures]
@@ -227,7 +227,7 @@ def restore(
     for folder in followed:
         out.print(
             f"it follows {escape(folder)}"
-            + ("" if in_bucket(folder) or Path(folder).is_dir() else ", which is not there")
+            + ("" if mirrored(folder) or Path(folder).is_dir() else ", which is not there")
         )
 
 
@@ -300,4 +300,4 @@ def _watch(settings: Settings, kb: str) -> None:
     with opened(settings, kb) as index_:
         err.print(f"watching {escape(', '.join(index_.catalog.folders()))} (Ctrl-C ends)")
         tell = teller(kb, index_.catalog.folders)
-        keep_following(lambda: index_, settings.config.ingest, tell, threading.Event())
+        keep_following(lambda: index_, lambda: settings.config, tell, threading.Event())

@@ -69,9 +69,8 @@ def _keep(held: "Bases", name: str, stop: threading.Event) -> None:
         err.print(f"{escape(name)}: watching {escape(', '.join(filter(None, folders))) or 'no folder yet'}")
     except RagstoneError:  # it is told and tried again below
         pass
-    keep_following(
-        lambda: held.get(name), held.cfg.ingest, teller(name, lambda: held.get(name).catalog.folders()), stop
-    )
+    tell = teller(name, lambda: held.get(name).catalog.folders())
+    keep_following(lambda: held.get(name), lambda: held.cfg, tell, stop)
 
 
 def teller(kb: str, folders: "Callable[[], list[str]]") -> "Callable[[Report | Exception], None]":

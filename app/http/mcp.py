@@ -50,6 +50,7 @@ class Passage(BaseModel):
     headings: list[str]
     text: str
     score: float
+    url: str = ""  # of a page of the web
 
 
 class Passages(BaseModel):
@@ -67,6 +68,7 @@ class Citation(BaseModel):
     path: str
     page: int | None
     quote: str
+    url: str = ""  # of a page of the web
 
 
 class Cited(BaseModel):
@@ -216,7 +218,7 @@ async def _search(state: "State", kb: str, query: str, k: int, where: "Filter | 
     searched, result = await lookup(index, query, plan, where=where)
     passages = [
         Passage(path=hit.path, page=hit.page or None, headings=list(hit.headings), text=hit.text,
-                score=round(hit.score, 4))
+                score=round(hit.score, 4), url=hit.url)
         for hit in without_superseded(result.hits)
     ]  # fmt: skip
     return Passages(kb=kb, query=searched, passages=passages)
@@ -238,7 +240,9 @@ async def _ask(state: "State", kb: str, question: str, check: Callable[[], None]
         async for event in events:
             if isinstance(event, Done):
                 done = event.answer
-                citations = [Citation(n=c.n, path=c.path, page=c.page or None, quote=c.quote) for c in done.citations]
+                citations = [
+                    Citation(n=c.n, path=c.path, page=c.page or None, quote=c.quote, url=c.url) for c in done.citations
+                ]
                 return Cited(
                     kb=kb, answer=done.text, answered=done.answered, citations=citations, notes=list(done.notes)
                 )

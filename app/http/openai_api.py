@@ -113,7 +113,11 @@ def _add_errors(api: FastAPI) -> None:
 def extension(done: Answer) -> dict[str, Any]:
     """What an answer carries beyond the OpenAI form: citations, whether it was answered, who wrote it."""
     home = {source.n: source.hit.kb for source in done.sources}
-    citations = [{"n": c.n, "kb": home[c.n], "path": c.path, "page": c.page, "quote": c.quote} for c in done.citations]
+    citations = [
+        {"n": c.n, "kb": home[c.n], "path": c.path, "page": c.page, "quote": c.quote}
+        | ({"url": c.url} if c.url else {})
+        for c in done.citations
+    ]
     return {
         "answered": done.answered, "citations": citations, "backend": done.backend, "model": done.model,
         "query": done.query, "notes": list(done.notes), "trace": _trace(done.trace),

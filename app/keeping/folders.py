@@ -1,4 +1,4 @@
-"""Which folders a run is about, and whether what they say can be meant."""
+"""Which folders, buckets and pages a run is about, and whether what they say can be meant."""
 
 import logging
 import os
@@ -9,10 +9,12 @@ from pathlib import Path
 
 from core.config import Config, IngestConfig
 from core.errors import AccessError, CatalogError, ConfigError, ReadError
-from core.sources import address, in_bucket, named, place
+from core.sources import address, in_bucket, in_web, mirrored, named, place
 from core.types import FileError
 from ingest.bucket import check_bucket
 from ingest.mirror import discard, refresh
+from ingest.pages import Asking, check_page
+from ingest.pages import refresh as refresh_page
 from ingest.read import supported
 from ingest.scan import Plan, check_folder
 from retrieval import check
@@ -39,7 +41,7 @@ def folders_of(cfg: Config, kb: str, given: Sequence[Path | str], *, rebuild: bo
     home = data / check_name(kb)
     chosen = list(dict.fromkeys(map(named, given)))
     for folder, path in zip(given, map(named, given), strict=True):
-        if not in_bucket(path):
+        if not mirrored(path):
             check_folder(Path(folder))
             if Path(path).is_relative_to(data) and Path(path) != home / "files":
                 raise ConfigError(
@@ -49,11 +51,13 @@ def folders_of(cfg: Config, kb: str, given: Sequence[Path | str], *, rebuild: bo
     lost = rebuild and given and not cfg.app.database
     known = _known_or_lost(home) if lost else known_folders(home, cfg.app.database)
     for path in chosen:
-        if in_bucket(path) and path not in known:
-            check_bucket(path)
+        if mirrored(path) and path not in known:
+            _check_new(path, cfg)
     every = chosen + [other for other in known if other not in chosen]
     for inner in every:
         for outer in every:
+            if in_web(inner):  # one page, which holds no other
+                continue
             if inner.startswith(outer.rstrip("/") + "/") and not Path(inner).is_relative_to(data):
                 which = inner if inner in known else outer
                 hint = f"leave it out, or `ragstone remove {which} --kb {kb}` first" if known else "give one of them"
@@ -63,13 +67,35 @@ def folders_of(cfg: Config, kb: str, given: Sequence[Path | str], *, rebuild: bo
     return every if rebuild or not chosen else chosen
 
 
-def brought(home: Path, source: str, cfg: IngestConfig, progress: Callable[[str, int, int], None]) -> tuple[Path, Plan]:
-    """Where the files of a source lie: of a bucket once its mirror is up to date; and what failed on the way.
+def _check_new(source: str, cfg: Config) -> None:
+    """Raise `ReadError` where a bucket or a page cannot be had, `ConfigError` while pages are switched off."""
+    if in_bucket(source):
+        check_bucket(source)
+    elif not cfg.app.web_pages:
+        raise ConfigError(
+            "web pages are not followed: app.web_pages is off",
+            "an admin sets app.web_pages to true in the settings, or in config.toml",
+        )
+    else:
+        check_page(source)
+
+
+def asking(cfg: Config, *, whole_run: bool = True) -> Asking:
+    """Whether pages of the web are asked for: never where they are switched off, while watching those that are due."""
+    return "off" if not cfg.app.web_pages else "now" if whole_run else "due"
+
+
+def brought(
+    home: Path, source: str, cfg: IngestConfig, progress: Callable[[str, int, int], None], pages: Asking | None = None
+) -> tuple[Path, Plan]:
+    """Where the files of a source lie: of a bucket or a page once its mirror is up to date; and what failed on the way.
 
     Raises `ReadError` where the source as a whole cannot be read, `CatalogError` where another process downloads it.
     """
     if in_bucket(source):
         return place(home, source), refresh(home, source, cfg, progress)
+    if in_web(source):
+        return place(home, source), refresh_page(home, source, cfg, pages)
     check_no_link(Path(source))
     return Path(source), Plan()
 
@@ -101,13 +127,15 @@ def _known_or_lost(home: Path) -> list[str]:
 
 
 def add_folder(cfg: Config, index: Index, folder: Path | str, *, anywhere: bool) -> str:
-    """Have a knowledge base follow a folder or a bucket from its next run on; returns its absolute path or address.
+    """Have a knowledge base follow a folder, a bucket or a page from its next run on; returns its path or address.
 
-    Without `anywhere`, only one that lies in a folder of `app.folders`, as the disk has them (links followed); of
-    another nothing is told, not even whether it exists. Raises `AccessError` then, else as `folders_of` does, and
-    `CatalogError` while somebody else writes.
+    Without `anywhere`, only one that lies in a folder of `app.folders`, as the disk has them (links followed), and no
+    page; of another nothing is told, not even whether it exists. Raises `AccessError` then, else as `folders_of` does,
+    and `CatalogError` while somebody else writes.
     """
-    if in_bucket(folder):
+    if in_web(folder) and not anywhere:
+        raise AccessError("only admins have pages of the web followed", "ask one to add it")
+    if mirrored(folder):
         folder = named(folder)
     elif anywhere:  # of others nobody learns by `~name` which accounts there are
         folder = os.path.expanduser(folder)
@@ -124,6 +152,8 @@ def add_folder(cfg: Config, index: Index, folder: Path | str, *, anywhere: bool)
 
 
 def _allowed(cfg: Config, folder: str) -> bool:
+    if in_web(folder):
+        return False
     if in_bucket(folder):
         buckets = (address(one) for one in cfg.app.folders if in_bucket(one))
         return any((folder + "/").startswith(one + "/") for one in buckets)
@@ -143,8 +173,8 @@ def check_no_link(folder: Path) -> None:
 def remove_folder(index: Index, folder: str) -> int:
     """Take a source, as the catalog names it, and its documents out of a knowledge base; how many they were.
 
-    The files themselves stay where they are; what was downloaded of a bucket goes. Raises `CatalogError` for a folder
-    that it does not follow.
+    The files themselves stay where they are; what was downloaded of a bucket or a page goes. Raises
+    `CatalogError` for a folder that it does not follow.
     """
     known = index.catalog.folders()
     if folder not in known:
@@ -153,7 +183,7 @@ def remove_folder(index: Index, folder: str) -> int:
         with catalog.transaction() as write:
             count = write.remove_folder(catalog.folder_id(folder))
         catalog.drop_unused_embeddings()
-        if in_bucket(folder):
+        if mirrored(folder):
             discard(index.home, folder)
     return count
 
@@ -200,9 +230,18 @@ def _emptied(folder: str, count: int, kb: str) -> FileError:
 
 
 def shower(folders: Sequence[str]) -> Callable[[str, str], str]:
-    """How (folder, path) is shown: with the folder's name in front where there are several, or all of its path."""
+    """How (folder, path) is shown: with the folder's name in front where there are several, or all of its path.
+
+    A page of the web is shown by its address.
+    """
     if len(folders) < 2:
-        return lambda folder, path: path
-    names = {folder: Path(folder).name for folder in folders}
+        return lambda folder, path: folder if in_web(folder) else path
+    names = {folder: Path(folder).name for folder in folders if not in_web(folder)}
     alike = len(set(names.values())) < len(names)
-    return lambda folder, path: f"{folder if alike else names.get(folder, folder)}/{path}" if folder else path
+
+    def shown(folder: str, path: str) -> str:
+        if not folder or in_web(folder):
+            return folder or path
+        return f"{folder if alike else names.get(folder, folder)}/{path}"
+
+    return shown

@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from core.sources import in_bucket
+from core.sources import mirrored
 from retrieval.index import Index
 
 _REMEMBERED = 64  # documents, whose passages many answers quote
@@ -41,7 +41,7 @@ class Held:
 
     def _folder(self, folder: str) -> str:
         """Where a folder is now: the data folder with the uploads may have been moved."""
-        return self._uploads if not in_bucket(folder) and Path(folder).parts[-2:] == (self.kb, "files") else folder
+        return self._uploads if not mirrored(folder) and Path(folder).parts[-2:] == (self.kb, "files") else folder
 
     def _read(self, document: int) -> str:
         """All that a document says, of which the chunks may overlap and only white space lies between them."""

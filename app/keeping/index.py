@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from app.keeping.choices import choices_of, keep_left_out, take_over
-from app.keeping.folders import brought, check_rebuilt, emptied, folders_of
+from app.keeping.folders import asking, brought, check_rebuilt, emptied, folders_of
 from app.keeping.languages import language_notes
 from app.keeping.work import HEADER_TOKENS, Hands, Local, Work, hands_of, prepare
 from core.config import Config, IngestConfig
@@ -20,6 +20,7 @@ from core.errors import BusyError, ConfigError, ReadError
 from core.sources import named, place
 from core.types import Document, FileEntry, FileError, KnownFile
 from ingest import plugged
+from ingest.pages import Asking
 from ingest.read import supported
 from ingest.readers.package import ASK
 from ingest.scan import Past, Plan, failed_before, plan
@@ -119,7 +120,8 @@ def run(
     for path in todo:
         try:
             more = path != todo[-1]
-            syncs = partial(sync, index, path, cfg.ingest, progress, more=more, allow_empty=allow_empty)
+            pages = asking(cfg)
+            syncs = partial(sync, index, path, cfg.ingest, progress, more=more, allow_empty=allow_empty, pages=pages)
             report = report + turn(syncs)
         except ReadError as error:
             if rebuild or folders:  # a folder that is away must not be missing from what answers next
@@ -157,13 +159,14 @@ def _in_turn(cfg: Config, progress: Progress, does: Callable[[], T]) -> T:
 
 def look(
     index: Index, folder: Path | str, cfg: IngestConfig, only: Iterable[str] | None = None, *,
-    allow_empty: bool = False, progress: Progress = quiet,
+    allow_empty: bool = False, progress: Progress = quiet, pages: Asking | None = None,
 ) -> Plan:  # fmt: skip
     """What a sync of one folder would do. `only`: paths in it, files or folders, to which the comparison is limited.
 
     Unless `allow_empty`, a folder that had many documents and has none left is a failure, and nothing is deleted.
+    `pages`: whether a page of the web is asked for; by default it is what it was.
     """
-    here, before = brought(index.home, str(folder), cfg, progress)
+    here, before = brought(index.home, str(folder), cfg, progress, pages)
     catalog, root, reader = index.catalog, str(folder), reader_identity(cfg)
     failures = {
         path: failure
@@ -188,13 +191,13 @@ def look(
 
 def sync(
     index: Index, folder: Path | str, cfg: IngestConfig, progress: Progress = quiet, *,
-    only: Iterable[str] | None = None, more: bool = False, allow_empty: bool = False,
+    only: Iterable[str] | None = None, more: bool = False, allow_empty: bool = False, pages: Asking | None = None,
 ) -> Report:  # fmt: skip
-    """Bring one folder, or bucket, of a knowledge base up to date. Files of its other folders are left alone.
+    """Bring one folder, bucket or page of a knowledge base up to date. Files of its other folders are left alone.
 
-    `only` and `allow_empty` as for `look`. `more` folders will follow: vectors that no chunk uses are kept, they may be
-    wanted there. Raises `ReadError` for the folder itself, `CatalogError` where it is locked or the disk fails,
-    `ConfigError` where chunks would not fit the embedder; one bad file is a row of `Report.failed`.
+    `only`, `allow_empty` and `pages` as for `look`. `more` folders will follow: vectors that no chunk uses are kept,
+    they may be wanted there. Raises `ReadError` for the folder itself, `CatalogError` where it is locked or the disk
+    fails, `ConfigError` where chunks would not fit the embedder; one bad file is a row of `Report.failed`.
     """
     started, report = time.monotonic(), Report()
     with index.writing() as catalog:
@@ -203,7 +206,7 @@ def sync(
         if catalog.manifest().chunker != chunker(cfg):  # of an earlier version, else it could not be written
             with catalog.transaction() as write:
                 write.read_all_again(chunker(cfg))
-        todo = look(index, folder, cfg, only, allow_empty=allow_empty, progress=progress)
+        todo = look(index, folder, cfg, only, allow_empty=allow_empty, progress=progress, pages=pages)
         report.skipped, report.failed = todo.skipped, list(todo.failed)
         report.unchanged, report.moved, report.deleted = todo.unchanged, len(todo.moved), len(todo.deleted)
         if todo.moved or todo.touched or todo.deleted:

@@ -1,6 +1,6 @@
 """Recipe: what `ragstone index` would do and what it would cost, on this machine; nothing is written.
 
-But what changed in a bucket is downloaded, as any run would, and is there for the next one.
+But what changed in a bucket or on a page of the web is downloaded, as any run would, and is there for the next one.
 """
 
 import math
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from app.keeping.folders import brought, folders_of
+from app.keeping.folders import asking, brought, folders_of
 from app.keeping.index import Progress, check_fits, chunker, look, quiet
 from app.keeping.work import Work, read_one
 from core.config import Config
@@ -135,9 +135,9 @@ def _plan(
 ) -> Plan:  # fmt: skip
     if index is None:
         read = partial(supported, cfg=cfg.ingest)
-        here, before = brought(home, folder, cfg.ingest, progress)
+        here, before = brought(home, folder, cfg.ingest, progress, asking(cfg))
         return plan(here, cfg.ingest, read, lambda below: (), apart=home.parent.resolve(), before=before)
-    return look(index, folder, cfg.ingest, allow_empty=allow_empty, progress=progress)
+    return look(index, folder, cfg.ingest, allow_empty=allow_empty, progress=progress, pages=asking(cfg))
 
 
 def _leave_out(todo: Plan, failed: Sequence[FileError]) -> None:

@@ -2,7 +2,7 @@
 
 Of folders, events say where to look; what is there is then compared as in any run, so that an event too many costs
 nothing. Events too few (a full queue, a network drive) are made good by comparing whole folders now and then, and
-so are the changes of a bucket, which tells of none.
+so are the changes of a bucket, which tells of none. Pages of the web are asked for when they are due.
 """
 
 import logging
@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from app.keeping.folders import asking
 from app.keeping.index import Report, sync
-from core.config import IngestConfig
+from core.config import Config, IngestConfig
 from core.errors import CatalogError, ReadError
-from core.sources import in_bucket
+from core.sources import mirrored
 from core.types import FileError
+from ingest.pages import Asking
 from retrieval.index import Index
 
 log = logging.getLogger(__name__)
@@ -40,14 +42,15 @@ class _Pending:
 
 
 def follow(
-    index: Index, cfg: IngestConfig, stop: threading.Event | None = None, in_step: Callable[[], None] = lambda: None
-) -> Iterator[Report]:
+    index: Index, cfg: IngestConfig, stop: threading.Event | None = None, in_step: Callable[[], None] = lambda: None,
+    pages: Callable[[], Asking | None] = lambda: None,
+) -> Iterator[Report]:  # fmt: skip
     """Keep all folders of a knowledge base up to date; a report whenever something was done or failed.
 
-    `in_step` is called each time that all folders have been compared, also where nothing was to be done. Ends when
-    `stop` is set. A folder that is away, or a knowledge base that another process writes, is tried again; folders that
-    are added meanwhile are followed too, and so is the generation that a rebuild put in the place of this. Raises
-    `ReadError` where the system allows no more watches.
+    `in_step` is called each time that all folders have been compared, also where nothing was to be done. `pages` says
+    each time whether pages of the web are asked for. Ends when `stop` is set. A folder that is away, or a knowledge
+    base that another process writes, is tried again; folders that are added meanwhile are followed too, and so is the
+    generation that a rebuild put in the place of this. Raises `ReadError` where the system allows no more watches.
     """
     from watchfiles import watch
 
@@ -70,9 +73,9 @@ def follow(
                 for waiting in pending.values():
                     waiting.whole = True
             for folder, waiting in pending.items():
-                if not in_bucket(folder) and not Path(folder).is_dir():
+                if not mirrored(folder) and not Path(folder).is_dir():
                     there[folder] = 0  # nobody watches what will be there next
-                report = _catch_up(index, folder, waiting, cfg)
+                report = _catch_up(index, folder, waiting, cfg, pages())
                 if report is None or report.empty:
                     continue
                 told = folder in away
@@ -86,13 +89,14 @@ def follow(
 
 
 def keep_following(
-    opened: Callable[[], Index], cfg: IngestConfig, tell: Callable[[Report | Exception], None], stop: threading.Event
-) -> None:
+    opened: Callable[[], Index], cfg: Callable[[], Config], tell: Callable[[Report | Exception], None],
+    stop: threading.Event,
+) -> None:  # fmt: skip
     """Follow until `stop` is set, whatever fails on the way: `tell` is given each report, and each error.
 
-    `opened` gives the knowledge base, which may not be there yet. After an error, of the embedder for instance, all
-    folders are compared anew, a second later at first and a minute later at last, so that nothing is missed; once they
-    are in step again, an empty report says so where nothing had to be done.
+    `opened` gives the knowledge base, which may not be there yet; `cfg` the settings, which may change meanwhile. After
+    an error, of the embedder for instance, all folders are compared anew, a second later at first and a minute later at
+    last, so that nothing is missed; once they are in step again, an empty report says so where nothing had to be done.
     """
     wait_s, failing = _FIRST_WAIT_S, False
 
@@ -104,7 +108,7 @@ def keep_following(
 
     while not stop.is_set():
         try:
-            for report in follow(opened(), cfg, stop, in_step):
+            for report in follow(opened(), cfg().ingest, stop, in_step, lambda: asking(cfg(), whole_run=False)):
                 failing = False
                 tell(report)
         except Exception as error:  # nobody is above a thread that is meant to run for months
@@ -125,8 +129,8 @@ def _told(events: Iterator[set[tuple[Any, str]]]) -> Iterator[set[tuple[Any, str
 
 
 def _folders(index: Index) -> dict[str, int]:
-    """The sources of a knowledge base with the inodes of folders; 0 where one is away, -1 for a bucket."""
-    return {source: -1 if in_bucket(source) else _inode(Path(source)) for source in index.catalog.folders()}
+    """The sources of a knowledge base with the inodes of folders; 0 where one is away, -1 for a bucket or a page."""
+    return {source: -1 if mirrored(source) else _inode(Path(source)) for source in index.catalog.folders()}
 
 
 def _inode(folder: Path) -> int:
@@ -134,7 +138,7 @@ def _inode(folder: Path) -> int:
 
 
 def _is_away(source: str, report: Report) -> bool:
-    if in_bucket(source):
+    if mirrored(source):
         return any(error.path == source for error in report.failed)
     return not Path(source).is_dir()
 
@@ -145,7 +149,7 @@ def _note(pending: dict[str, _Pending], paths: Iterable[Path], data: Path) -> No
     for path in paths:
         for source, waiting in pending.items():
             folder = Path(source)
-            if in_bucket(source) or (path.is_relative_to(data) and not folder.is_relative_to(data)):
+            if mirrored(source) or (path.is_relative_to(data) and not folder.is_relative_to(data)):
                 continue
             if path == folder:
                 waiting.whole = True
@@ -155,7 +159,7 @@ def _note(pending: dict[str, _Pending], paths: Iterable[Path], data: Path) -> No
         waiting.whole = waiting.whole or len(waiting.paths) > _MANY
 
 
-def _catch_up(index: Index, folder: str, waiting: _Pending, cfg: IngestConfig) -> Report | None:
+def _catch_up(index: Index, folder: str, waiting: _Pending, cfg: IngestConfig, pages: Asking | None) -> Report | None:
     """Look at what is ready; what is not, and what cannot be done now, goes on waiting."""
     ready = (
         list(waiting.paths)
@@ -165,7 +169,7 @@ def _catch_up(index: Index, folder: str, waiting: _Pending, cfg: IngestConfig) -
     if not ready and not waiting.whole:
         return None
     try:
-        report = sync(index, folder, cfg, only=None if waiting.whole else ready)
+        report = sync(index, folder, cfg, only=None if waiting.whole else ready, pages=pages)
     except ReadError as error:
         waiting.paths.clear()
         waiting.whole = False

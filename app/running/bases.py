@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from app.keeping.folders import check_upload
+from app.keeping.folders import asking, check_upload
 from app.keeping.index import Progress, Report, chunker, quiet, sync
 from app.running.chats import Chats
 from app.running.jobs import Jobs
@@ -113,7 +113,8 @@ class Bases:
         report = Report(chunks=index.counts().chunks)
         for folder in folders:
             try:
-                report += sync(index, folder, self.cfg.ingest, progress, more=folder != folders[-1])
+                more = folder != folders[-1]
+                report += sync(index, folder, self.cfg.ingest, progress, more=more, pages=asking(self.cfg))
             except ReadError as error:
                 report.failed.append(FileError(folder, error.message, error.hint, folder=folder))
         return report

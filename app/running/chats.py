@@ -276,7 +276,7 @@ class Chats:
             parts.append(_HIDDEN if message.hidden else inert(message.text))
             for citation in message.answer.citations if message.answer else ():
                 page = f", p. {citation.page}" if citation.page else ""
-                name, quote = inert_line(citation.path), inert(" ".join(citation.quote.split()))
+                name, quote = inert_line(citation.source), inert(" ".join(citation.quote.split()))
                 parts.append(f"- [{citation.n}] {name}{page}: {quote}")
         return "\n\n".join(parts) + "\n"
 

@@ -13,7 +13,7 @@ from app.ui.knowledge_job import begin, for_editors, noted, opened, shown, told
 from app.ui.knowledge_result import table
 from app.ui.markup import markup
 from app.ui.together import Together
-from core.sources import in_bucket
+from core.sources import in_bucket, in_web
 
 if TYPE_CHECKING:
     from app.running.bases import State
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 TEXTS: dict[Tongue, dict[str, str]] = {
     "en": {
         "folder": "Folder", "in_it": "documents", "where": "on disk", "there": "there", "away": "not there",
-        "bucket": "in a bucket",
+        "bucket": "in a bucket", "web": "on the web",
         "uploaded": "uploaded files", "no_folder": "It follows no folder yet: add one, or upload files.",
         "plan": "Compare with the folders", "add": "Add folder",
-        "add_path": "Path of a folder on the server, or s3://bucket/prefix",
+        "add_path": "Path of a folder on the server, s3://bucket/prefix, or https://host/page",
         "remove_which": "Folder to remove", "remove": "Remove…", "keep": "Keep it", "really": "Yes, remove it",
         "ask_remove": "Remove “{}”? Its {} documents leave the knowledge base; the files stay where they are.",
         "upload_files": "Files to add", "upload": "Upload and index", "upload_none": "Choose at least one file first.",
@@ -33,9 +33,10 @@ TEXTS: dict[Tongue, dict[str, str]] = {
     },
     "zh": {
         "folder": "文件夹", "in_it": "文档数", "where": "磁盘上", "there": "存在", "away": "不存在",
-        "bucket": "在存储桶中",
+        "bucket": "在存储桶中", "web": "在网上",
         "uploaded": "上传的文件", "no_folder": "尚未跟踪任何文件夹：请添加一个，或上传文件。",
-        "plan": "与文件夹比较", "add_path": "服务器上文件夹的路径，或 s3://存储桶/前缀", "add": "添加文件夹",
+        "plan": "与文件夹比较", "add": "添加文件夹",
+        "add_path": "服务器上文件夹的路径、s3://存储桶/前缀，或 https://主机/网页",
         "remove_which": "要移除的文件夹", "remove": "移除……", "keep": "保留", "really": "确定移除",
         "ask_remove": "移除“{}”？其中 {} 个文档将离开知识库；文件本身保留在原处。",
         "upload_files": "要添加的文件", "upload": "上传并建立索引", "upload_none": "请先选择至少一个文件。",
@@ -87,13 +88,12 @@ def _folders(state: "State") -> Any:
         if not kb:
             return "", gr.Dropdown(choices=[], value=None), hidden
         index, own = opened(state, request, kb), str(state.bases.uploads(kb))
-        there, away = texts["there"], f"⚠️ {texts['away']}"
         known = [folder for folder in index.catalog.folders() if folder]
         rows = [
             (
                 texts["uploaded"] if folder == own else folder,
                 index.catalog.documents_of(folder),
-                texts["bucket"] if in_bucket(folder) else there if Path(folder).is_dir() else away,
+                _where(folder, texts),
             )
             for folder in known
         ]
@@ -102,6 +102,12 @@ def _folders(state: "State") -> Any:
         return shown_rows or none, gr.Dropdown(choices=known, value=None), hidden
 
     return told(look)
+
+
+def _where(source: str, texts: dict[str, str]) -> str:
+    if in_bucket(source) or in_web(source):
+        return texts["bucket" if in_bucket(source) else "web"]
+    return texts["there"] if Path(source).is_dir() else f"⚠️ {texts['away']}"
 
 
 def _again(look: Any) -> Any:

@@ -9,6 +9,7 @@ from app.messages.errors_zh import says
 from app.messages.texts import Tongue, tongue, version_notes
 from app.ui.knowledge_job import opened, told
 from app.ui.markup import markup
+from app.ui.render import named
 from app.ui.together import Together
 from core.errors import ReadError
 from core.types import Hit
@@ -95,7 +96,7 @@ def described(state: "State", index: "Index", hit: Hit, said: Tongue) -> str:
     around = passage_text(index, hit)
     notes = "".join(f'<div class="rs-note">{html.escape(note)}</div>' for note in version_notes(hit, said))
     return (
-        f'<div class="rs-passage"><div class="rs-view-head"><bdi>{html.escape(hit.path)}</bdi> · '
+        f'<div class="rs-passage"><div class="rs-view-head">{named(hit)} · '
         f'{html.escape(" · ".join(facts))}</div><div class="rs-heading">{html.escape(heading)}</div>{notes}'
         f'<div class="rs-view-both">{_picture(state, index, hit, said)}<div class="rs-text">'
         f'<span class="rs-around">{html.escape(around.before)}</span><mark>{html.escape(around.text)}</mark>'

@@ -325,11 +325,19 @@ def _card(
     return (
         f'<details class="rs-card{" rs-cited" if cited else ""}" id="source-{source.n}"'
         f"{' open' if focus or cited or source.n <= 3 else ''}>"
-        f"<summary><b>[{source.n}]</b> <bdi>{html.escape(hit.path)}</bdi>{page} {shown}</summary>"
+        f"<summary><b>[{source.n}]</b> {named(hit)}{page} {shown}</summary>"
         f'<div class="rs-heading">{html.escape(heading)}</div>{notes}'
         f'<div class="rs-text">{laid_out(source.text, hit.path, terms, quotes)}</div>{_in_place(source, tongue)}'
         f'<div class="rs-heading">{html.escape(found)}</div>{_scores(hit, texts)}</details>'
     )
+
+
+def named(hit: Hit) -> str:
+    """What a passage is from, as HTML: the path of its file, or a link to the page of the web."""
+    if not hit.url:
+        return f"<bdi>{html.escape(hit.path)}</bdi>"
+    address = html.escape(hit.url, quote=True)
+    return f'<a href="{address}" target="_blank" rel="noopener noreferrer"><bdi>{address}</bdi></a>'
 
 
 def _in_place(source: Source, tongue: Tongue) -> str:

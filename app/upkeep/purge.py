@@ -18,7 +18,7 @@ from app.training import votes
 from app.upkeep.backup import now
 from app.upkeep.quoting import Quoting, forget_versions
 from core.errors import CatalogError
-from core.sources import in_bucket
+from core.sources import mirrored
 from ingest.correct import lost_note
 from ingest.mirror import discard_others
 from retrieval.embed import Embedder
@@ -79,7 +79,7 @@ def purge(data: Path, kb: str, embedder: Embedder, database: str = "", library: 
         if (index.home / unanswered.FILE).exists():  # they may quote what was removed
             unanswered.forget(index.home)
             removed.append(unanswered.FILE)
-        removed += discard_others(index.home, filter(in_bucket, index.catalog.folders()))
+        removed += discard_others(index.home, filter(mirrored, index.catalog.folders()))
         paths = set(index.catalog.paths())
         if (studies := index.home / STUDIES).is_dir():  # their reports and demonstrations quote documents
             shutil.rmtree(studies)

@@ -18,7 +18,7 @@ from app.upkeep.backup import CATALOG, FORM, KEPT, MANIFEST, SEAL, kept
 from core.config import Config
 from core.errors import CatalogError, ReadError
 from core.files import make_folder, sync_folder
-from core.sources import address, in_bucket
+from core.sources import address, checked, in_bucket, in_web, mirrored
 from core.types import KnownFile
 from ingest.bucket import check_bucket
 from ingest.mirror import holds_some
@@ -244,14 +244,19 @@ def _map_folders(catalog: Catalog, home: Path, uploads: str, maps: Sequence[str]
     followed = [folder for folder in new.values() if folder not in ("", own)]
     for folder in followed:
         others = [other for other in followed if other is not folder]
-        inside = not in_bucket(folder) and Path(folder).is_relative_to(data)
-        if inside or any(folder == other or folder.startswith(other.rstrip("/") + "/") for other in others):
+        inside = not mirrored(folder) and Path(folder).is_relative_to(data)
+        if inside or any(_lies_in(folder, other) for other in others):
             raise CatalogError(
                 f"{folder!r} would be followed twice, or lies in the data folder", "give each folder one of its own"
             )
     catalog.rename_folders(new)
     catalog.set_meta("vectors_saved", "0")  # the caches are built anew
     return followed
+
+
+def _lies_in(inner: str, outer: str) -> bool:
+    """Whether two sources are one, or one is within the other: a page of the web holds no other."""
+    return inner == outer or (not in_web(inner) and inner.startswith(outer.rstrip("/") + "/"))
 
 
 def _mapped(folders: Sequence[str], maps: Sequence[str]) -> dict[str, str]:
@@ -268,6 +273,8 @@ def _mapped(folders: Sequence[str], maps: Sequence[str]) -> dict[str, str]:
         if new != old and in_bucket(new):
             new = address(new)
             check_bucket(new)
+        elif new != old and in_web(new):
+            new = checked(new)
         elif new != old:
             check_folder(Path(new).expanduser())
             new = str(Path(new).expanduser().resolve())
@@ -281,6 +288,8 @@ def _is_here(catalog: Catalog, folder: str) -> bool:
     One without a name is none: its documents came from a program.
     """
     known = list(islice(catalog.known_files(folder), _SAMPLE))
+    if in_web(folder):  # the address is all that is known of it; the next run asks for it
+        return True
     if in_bucket(folder):
         return bool(known) and _holds_some(folder, {file.path for file in known})
     return not folder or any(_is_unchanged(Path(folder) / file.path, file) for file in known)

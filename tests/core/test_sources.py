@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import ReadError
-from core.sources import address, in_bucket, mirror, named, place
+from core.sources import address, in_bucket, in_web, mirror, mirrored, named, place
 
 
 @pytest.mark.parametrize("text", ["s3://papers", "s3://papers/2026/讲义", "s3://a-b.c_d/x y/#?%20"])
@@ -46,3 +46,15 @@ def test_a_folder_is_known_by_its_absolute_path(tmp_path: Path, monkeypatch: pyt
     assert named("docs") == named(Path("docs")) == str(tmp_path.resolve() / "docs")
     assert not in_bucket("S3://papers")
     assert not in_bucket(Path("s3:/papers"))
+
+
+def test_a_page_of_the_web_is_known_by_one_form_and_mirrored_apart_from_buckets(tmp_path: Path) -> None:
+    page = named("HTTPS://Example.org/a b#top")
+    assert page == named(page) == "https://example.org/a%20b"
+    assert in_web(page)
+    assert mirrored(page)
+    assert not in_bucket(page)
+    assert place(tmp_path, page).is_relative_to(tmp_path / "web")
+    assert not any(map(mirrored, ["/https://x", "ftp://x/a", "file:///a", "javascript:https://x", str(tmp_path)]))
+    with pytest.raises(ReadError, match="a password"):
+        named("https://me:hidden@example.org/")

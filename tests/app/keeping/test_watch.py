@@ -318,7 +318,7 @@ def test_watching_goes_on_after_an_error_of_the_embedder_and_tells_it(
             time.sleep(0.05)
 
     broken.set()
-    args = (lambda: index, cfg.ingest, told.append, stop)
+    args = (lambda: index, lambda: cfg, told.append, stop)
     thread = threading.Thread(target=keep_following, args=args, daemon=True)
     thread.start()
     (folders[0] / "english.md").write_text("The boiler is in the cellar.", encoding="utf-8")
@@ -338,7 +338,7 @@ def test_a_knowledge_base_that_is_not_there_yet_is_followed_once_it_is(
     monkeypatch.setattr("app.keeping.watch._FIRST_WAIT_S", 0.05)
     told: list[Report | Exception] = []
     stop = threading.Event()
-    args = (lambda: Index.open(Path(cfg.app.data), "kb", embedder), cfg.ingest, told.append, stop)
+    args = (lambda: Index.open(Path(cfg.app.data), "kb", embedder), lambda: cfg, told.append, stop)
     thread = threading.Thread(target=keep_following, args=args, daemon=True)
     thread.start()
     end = time.monotonic() + 30

@@ -71,6 +71,9 @@ def test_a_folder_is_added_planned_applied_and_removed(ui: App, page: Page, tmp_
     write(page, "knowledge-path", str(docs / "nowhere"))
     page.click("#knowledge-add")
     told(page, "nowhere")  # the error names it
+    write(page, "knowledge-path", "https://example.org/leave")
+    page.click("#knowledge-add")
+    told(page, "app.web_pages to true")  # off by default; the error says how to switch it on
     write(page, "knowledge-path", str(docs))
     page.click("#knowledge-add")
     expect(page.locator("#knowledge-folders")).to_contain_text(str(docs))

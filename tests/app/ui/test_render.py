@@ -2,6 +2,7 @@
 
 import html
 import re
+from dataclasses import replace
 
 import pytest
 from markdown_it import MarkdownIt
@@ -202,6 +203,21 @@ def test_what_turns_the_order_of_characters_round_does_not_reach_what_stands_beh
     shown = evidence([source("pay \u202e001 now", path="bill\u202efdp.md")], "pay", "en")
     assert "<mark>pay</mark> 001 now" in shown
     assert "<bdi>bill\u202efdp.md</bdi>" in shown
+
+
+def test_a_page_of_the_web_is_named_by_its_address_and_linked_and_nothing_else_is() -> None:
+    def shown(folder: str) -> str:
+        one = source("text")
+        return evidence([replace(one, hit=replace(one.hit, folder=folder))], "leave", "en")
+
+    address = 'https://example.org/a?b=1&c="><script>x'
+    page = shown(address)
+    assert f'<a href="{html.escape(address)}" target="_blank" rel="noopener noreferrer">' in page
+    assert "<script" not in page
+    assert f"<bdi>{html.escape(address)}</bdi>" in page
+    for other in ("/d", "s3://papers/2026", "javascript:alert(1)//https://x", " https://x", "data:text/html,x"):
+        assert "<a " not in shown(other)
+        assert "<bdi>a.md</bdi>" in shown(other)
 
 
 def test_evidence_marks_the_words_of_the_question() -> None:
