@@ -1,7 +1,7 @@
 """The whole model path: documents -> data set -> LoRA -> merged -> quantized -> proven -> promoted -> served.
 
-On a tiny model that is known to have learnt what the documents say, with tied embeddings, as small pretrained ones
-have. By day one of those goes this way, in test_model_path_real.py.
+On a tiny model that is known to have learnt, with tied embeddings, as small pretrained ones have; at night on one of
+those, in test_model_path_real.py.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from tests.fixtures_vllm import free_port
 from tests.needs import needs
 
 needs("trl", "peft")
-pytestmark = [pytest.mark.nightly, pytest.mark.vllm, pytest.mark.compressor, pytest.mark.slow]
+pytestmark = [pytest.mark.vllm, pytest.mark.compressor, pytest.mark.slow]
 
 _COLOURS = {
     "sand": "yellow", "rust": "red", "moss": "green", "milk": "white", "coal": "black", "plum": "purple",

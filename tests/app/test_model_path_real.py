@@ -38,7 +38,7 @@ from tests.llm import hellaswag
 from tests.needs import needs
 
 needs("trl", "peft")
-pytestmark = [pytest.mark.vllm, pytest.mark.compressor, pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.nightly, pytest.mark.vllm, pytest.mark.compressor, pytest.mark.slow]
 
 KB = "handbook"
 LONGEST = 360  # tokens of a row that is trained on
@@ -78,6 +78,7 @@ def asked(settings: Settings, question: str) -> Done:
         index.close()
 
 
+@pytest.mark.timeout(2400)
 def test_a_pretrained_model_is_tuned_on_the_handbook_made_smaller_proven_and_served(
     settings: Settings, smollm: Path, tmp_path: Path
 ) -> None:
