@@ -36,10 +36,7 @@ _AGAIN_S = 3600.0  # after a failure
 _PAUSE_S = 1.0  # between two pages of one host
 _SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}$")
 _LONGEST = 60  # characters of a name, of which each may take four bytes
-_OFF = (
-    "web pages are not asked for again: app.web_pages is off",
-    "an admin sets app.web_pages to true in the settings, or in config.toml",
-)
+SWITCH_ON = "an admin sets app.web_pages to true in the settings, or in config.toml"
 _asked: dict[str, float] = {}  # hosts, and when this process may ask them next
 _asking = threading.Lock()
 
@@ -59,8 +56,7 @@ class Row(NamedTuple):
 
 def check_page(address: str) -> None:
     """Raise `ReadError` where the host of an address is not found, or is not on the public network."""
-    parts = urlsplit(address)
-    web.looked_up(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+    web.looked_up(*web.endpoint(urlsplit(address)))
 
 
 def refresh(home: Path, source: str, cfg: IngestConfig, asking: Asking | None) -> Plan:
@@ -78,7 +74,7 @@ def refresh(home: Path, source: str, cfg: IngestConfig, asking: Asking | None) -
             row = _fetched(source, objects, before if there else before._replace(etag="", modified=""), there, cfg)
             write_whole(folder / _KNOWN, json.dumps(row._asdict()))
         elif asking == "off":
-            row = before._replace(error=_OFF[0], hint=_OFF[1])
+            row = before._replace(error="web pages are not asked for again: app.web_pages is off", hint=SWITCH_ON)
             write_whole(folder / _KNOWN, json.dumps(row._asdict()))
         else:
             row = before

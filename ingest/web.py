@@ -76,6 +76,11 @@ def public(address: Address) -> bool:
     )
 
 
+def endpoint(parts: SplitResult) -> tuple[str, int]:
+    """The host and the port that an address names."""
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
 def looked_up(host: str, port: int) -> list[str]:
     """The addresses of a host, all of which are public. Raises `ReadError`."""
     try:
@@ -173,8 +178,7 @@ def _rules(origin: str, most: int, until: float) -> RobotFileParser:
 
 def _ask(parts: SplitResult, most: int, until: float, headers: dict[str, str]) -> _Answer:
     """Ask one address once, without following where it leads. Raises `ReadError`."""
-    host = parts.hostname or ""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    host, port = endpoint(parts)
     addresses = looked_up(host, port)
     path = urlunsplit(("", "", parts.path, parts.query, ""))
     sent = {"User-Agent": AGENT, "Accept-Encoding": "identity", "Accept": "*/*", "Connection": "close", **headers}

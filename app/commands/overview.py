@@ -1,6 +1,5 @@
 """The command `overview`: how a collection is, as a person reads it."""
 
-import time
 from typing import Annotated
 
 import typer
@@ -8,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.commands.terminal import AsJson, Kb, noted, opened, out, print_json
-from app.measuring.overview import Alike, Missing, Overview, Share
+from app.measuring.overview import Alike, Missing, Overview, Share, day
 
 viewing = typer.Typer()
 
@@ -109,8 +108,4 @@ def _show_group(group: Missing) -> None:
 
 
 def _day(seconds: float) -> str:
-    """A day in local time; "-" for a time that is none."""
-    try:
-        return time.strftime("%Y-%m-%d", time.localtime(seconds))
-    except (OverflowError, ValueError, OSError):
-        return "-"
+    return day(seconds) or "-"

@@ -13,7 +13,7 @@ from core.sources import address, in_bucket, in_web, mirrored, named, place
 from core.types import FileError
 from ingest.bucket import check_bucket
 from ingest.mirror import discard, refresh
-from ingest.pages import Asking, check_page
+from ingest.pages import SWITCH_ON, Asking, check_page
 from ingest.pages import refresh as refresh_page
 from ingest.read import supported
 from ingest.scan import Plan, check_folder
@@ -72,10 +72,7 @@ def _check_new(source: str, cfg: Config) -> None:
     if in_bucket(source):
         check_bucket(source)
     elif not cfg.app.web_pages:
-        raise ConfigError(
-            "web pages are not followed: app.web_pages is off",
-            "an admin sets app.web_pages to true in the settings, or in config.toml",
-        )
+        raise ConfigError("web pages are not followed: app.web_pages is off", SWITCH_ON)
     else:
         check_page(source)
 

@@ -261,14 +261,15 @@ class Team:
         asked = False
         try:
             comm = await self._connect(hand.address)
-            while not hand.gone:
-                job = await self._queues[operation].get()
+            while True:
+                asked, job = False, await self._queues[operation].get()
                 alone = hand.turns.most if job.over else 1
                 async with hand.turns.of(alone), self._room.of(job.size):
-                    if asked := not hand.gone:
-                        await self._do(comm, job, hand)
-                if asked:
-                    job = None
+                    if hand.gone:
+                        return
+                    asked = True
+                    await self._do(comm, job, hand)
+                job = None
         except OSError:  # it went away
             pass
         finally:

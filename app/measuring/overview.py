@@ -180,6 +180,14 @@ def grouped(failures: Iterable[FileError]) -> list[list[FileError]]:
     return sorted(groups.values(), key=len, reverse=True)
 
 
+def day(seconds: float) -> str:
+    """A day in local time; "" for a time that is none."""
+    try:
+        return time.strftime("%Y-%m-%d", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return ""
+
+
 def _shares(index: Index) -> tuple[tuple[Share, ...], tuple[Share, ...]]:
     """Languages and formats, the most files first."""
     found: tuple[dict[str, list[int]], ...] = (defaultdict(lambda: [0, 0, 0]), defaultdict(lambda: [0, 0, 0]))

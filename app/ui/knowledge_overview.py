@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from app.answering import unanswered
-from app.measuring.overview import Alike, Missing, Overview, Share, Unread, overview
+from app.measuring.overview import Alike, Missing, Overview, Share, Unread, day, overview
 from app.messages.errors_zh import says
 from app.messages.texts import TEXTS as CHAT_TEXTS
 from app.messages.texts import Tongue, tongue
@@ -238,8 +238,4 @@ def _button(value: str, label: str, name: str) -> str:
 
 
 def _day(seconds: float) -> str:
-    """A day in local time; "–" for a time that is none."""
-    try:
-        return time.strftime("%Y-%m-%d", time.localtime(seconds))
-    except (OverflowError, ValueError, OSError):
-        return "–"
+    return day(seconds) or "–"
