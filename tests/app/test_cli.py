@@ -72,7 +72,7 @@ def test_ask_json_answers_with_citations(home: Path) -> None:
     assert result["answered"] is True
     assert "14 characters" in result["answer"]
     assert result["backend"] == "extractive"
-    assert {"n", "path", "page", "quote"} == set(result["citations"][0])
+    assert {"n", "path", "url", "page", "quote"} == set(result["citations"][0])
     assert f"[{result['citations'][0]['n']}]" in result["answer"]
 
 
