@@ -42,8 +42,11 @@ compressor: $(VENV)/.app
 	$(BIN)/python -m llm.quantize
 
 browser:
-	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
-	  (command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium fonts-noto-cjk >/dev/null) || \
+	@command -v chromium-headless-shell >/dev/null || \
+	  (command -v apt-get >/dev/null && apt-get update -qq && \
+	  apt-get install -y -qq chromium-headless-shell fonts-noto-cjk) >/dev/null 2>&1 || \
+	  command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	  (command -v apt-get >/dev/null && apt-get install -y -qq chromium fonts-noto-cjk >/dev/null) || \
 	  (echo "The UI tests need Chromium: install it (Debian: apt-get install chromium) and run make test again." >&2; exit 1)
 	@command -v strace >/dev/null && command -v ip >/dev/null || \
 	  (command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq strace iproute2 >/dev/null) || \

@@ -88,6 +88,7 @@
       event.stopImmediatePropagation();
       return;
     }
+    if (event.target.closest('#question .submit-button, #chat-new')) sent(box());
     const control = event.target.closest('[data-page]');
     if (control?.dataset.page === 'theme') {
       document.body.classList.toggle('dark');
@@ -159,9 +160,24 @@
     if (look) { document.querySelector(`#${look.dataset.look} input`)?.focus(); look.dataset.look = ''; }
   }).observe(document.documentElement, { childList: true, subtree: true });
 
+  const box = () => document.querySelector('#question textarea');
+  // The app empties the box of what was asked. What was typed since then stays.
+  let draft = '';
+  const { get, set } = Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value');
+  const sent = (field) => {
+    draft = '';
+    if (!field || Object.hasOwn(field, 'value')) return;
+    Object.defineProperty(field, 'value', {
+      get,
+      set(text) {
+        if (text || !draft) set.call(field, text);
+        else queueMicrotask(() => field.dispatchEvent(new Event('input', { bubbles: true }))); // else it counts as empty
+      },
+    });
+  };
+
   // `#` offers knowledge bases and files.
   let offers = null, chosen = 0, latest = 0;
-  const box = () => document.querySelector('#question textarea');
   const typed = () => {
     const field = box();
     return field && field === document.activeElement
@@ -212,7 +228,11 @@
     mark(0);
   };
   // While an input method composes, its keys are its own, and what stands in the box is not yet what was meant.
-  addEventListener('input', (event) => { if (event.target === box() && !event.isComposing) offer(); });
+  addEventListener('input', (event) => {
+    if (event.target !== box()) return;
+    draft = event.target.value;
+    if (!event.isComposing) offer();
+  }, true);
   addEventListener('compositionend', (event) => { if (event.target === box()) offer(); });
   addEventListener('keydown', (event) => {
     if (event.isComposing) return;
@@ -224,6 +244,8 @@
       else return;
       event.preventDefault();
       event.stopImmediatePropagation();
+    } else if (event.key === 'Enter' && !event.shiftKey && event.target === box()) {
+      sent(event.target);
     } else if (event.key === 'Escape') {
       if (document.getElementById('rs-keys')?.open) return; // which closes by itself
       if (pane) shut();

@@ -111,6 +111,8 @@ def mount(api: "FastAPI", state: "State", kb: str) -> "FastAPI":
     uploads = _uploads(state)
     blocks = _blocks(state, kb, i18n)
     blocks.has_launched = True  # else Gradio's own check of the files that an event names is left out
+    # After each event Gradio (6.31) reckons how long its last 10,000 took, for a page that nobody sees: 50 ms.
+    blocks._queue.ANAYLTICS_CACHE_FREQUENCY, blocks._queue.ANALYTICS_MAX_EVENTS = sys.maxsize, 1
     sessions = Sessions(blocks)
     guard = Middleware(Events, uploads=uploads, inputs=_inputs(blocks), sessions=sessions)
     api = gr.mount_gradio_app(

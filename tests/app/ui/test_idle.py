@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from gradio.queueing import Queue
 from playwright.sync_api import Browser, expect
 from starlette.routing import Mount
 
@@ -36,6 +37,7 @@ class Here:
         api = mount(build(state), state, "handbook")
         inner: Any = next(route.app for route in api.routes if isinstance(route, Mount))
         self.sessions: Sessions = inner.state_holder
+        self.queue: Queue = inner.get_blocks()._queue
         self.url = f"http://127.0.0.1:{port}"
         self.server = uvicorn.Server(
             uvicorn.Config(api, port=port, log_level="warning", timeout_graceful_shutdown=3, http=patient())
@@ -74,6 +76,15 @@ def test_a_page_is_kept_while_it_is_open_and_forgotten_once_it_is_closed(
     assert here.sessions.session_data[page.session] is kept
     page.close()
     until(lambda: page.session not in here.sessions)
+
+
+def test_an_event_is_not_counted_anew_with_all_before_it(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+    monkeypatch.setattr(Queue, "_get_df", lambda *of: counted.append(len(of)))
+    page = Page(here, httpx.get(f"{here.url}/config").json())  # type: ignore[arg-type]
+    page.close()
+    assert here.queue.events_recorded
+    assert (counted, len(here.queue.event_analytics)) == ([], 1)
 
 
 def test_a_page_that_was_forgotten_goes_on_where_it_was(here: Here, browser: Browser, visit: Visiting) -> None:

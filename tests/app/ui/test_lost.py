@@ -49,3 +49,23 @@ def test_an_app_that_was_killed_in_the_middle_of_an_answer_shows_what_came_when_
         expect(seen.page.locator("#chat [data-testid=user]")).to_have_text(QUESTION)
         expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("word5 ")
         expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text("(stopped)")
+
+
+def test_what_is_typed_while_the_box_is_emptied_of_a_question_stays_and_can_be_sent(
+    ui: App, stub: Stub, visit: Visiting
+) -> None:
+    stub.reply = Reply(("An answer [1].",))
+    seen = visit(ui)
+    box, asked, typed = seen.page.locator("#question textarea"), [QUESTION, "How is it calibrated?"], "And what does"
+    for text in asked:
+        box.fill(text)
+        box.press("Enter")
+    box.fill(typed)
+    expect(seen.page.locator("#chat [data-testid=user]")).to_have_text(asked)
+    expect(seen.page.locator("#chat [data-testid=bot]")).to_contain_text(["An answer", "An answer"])
+    seen.finished()
+    expect(box).to_have_value(typed)
+    box.press("Enter")
+    expect(seen.page.locator("#chat [data-testid=user]")).to_have_text([*asked, typed])
+    seen.finished()
+    expect(box).to_have_value("")
