@@ -5,8 +5,10 @@ its host is looked up once, every address that it has must be public, and the co
 looked at. Nothing is sent that tells who asks: no cookie, no password, no key.
 """
 
+import codecs
 import http.client
 import ipaddress
+import re
 import socket
 import ssl
 import time
@@ -36,6 +38,12 @@ SUFFIXES = {
     _OPEN + "text": ".odt", _OPEN + "spreadsheet": ".ods", _OPEN + "presentation": ".odp",
 }  # fmt: skip
 _PLAIN = (".md", ".csv", ".txt")  # what a server may call plain text
+# Python's codecs of text that pages are written in. Of others some take the square of the length, such as that of names
+# of hosts, and this process, which no limit on time ends, would be at it for hours.
+_OF_PAGES = re.compile(
+    r"ascii|utf_(?:7|8|8_sig|16|16_[bl]e|32|32_[bl]e)|iso8859_\d+|cp\d+|koi8_[rtu]|mac_\w+|gb2312|gbk|gb18030|hz"
+    r"|big5(?:hkscs)?|euc_(?:jp|kr|jis_2004|jisx0213)|shift_jis(?:_2004|x0213)?|iso2022_\w+|johab|tis_620|kz1048|ptcp154"
+)
 _NETWORKS_64 = ipaddress.ip_network("64:ff9b::/96")  # IPv4 addresses as IPv6 ones
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -153,8 +161,9 @@ def _unicode(headers: http.client.HTTPMessage, data: bytes) -> bytes:
     if charset is None or data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         return data
     try:
-        return data.decode(charset).encode("utf-8-sig")
-    except (LookupError, UnicodeError):
+        name = codecs.lookup(charset).name.replace("-", "_")
+        return data.decode(name).encode("utf-8-sig") if _OF_PAGES.fullmatch(name) else data
+    except (LookupError, ValueError):
         return data
 
 

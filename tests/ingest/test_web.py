@@ -46,6 +46,16 @@ def test_text_is_kept_in_unicode_where_only_the_header_tells_its_encoding(site: 
     assert (page.data.decode("utf-8-sig"), page.suffix) == ("年假", ".txt")
 
 
+@pytest.mark.parametrize("charset", ["punycode", "idna", "unicode_escape", "raw-unicode-escape", "undefined"])
+def test_no_codec_that_pages_are_not_written_in_is_tried(site: Site, charset: str) -> None:
+    """Some take the square of the length, in a process that nothing ends."""
+    text = b"leave \\u0041 xn--a-"
+    site.pages["/a.txt"] = (200, {"Content-Type": f"text/plain; charset={charset}"}, text)
+    page = had(site.at("/a.txt"))
+    assert page is not None
+    assert page.data == text
+
+
 def test_a_redirect_is_followed_and_the_page_is_named_after_where_it_ends(site: Site) -> None:
     site.pages["/old"] = (301, {"Location": "/leave"}, b"")
     site.pages["/leave"] = (200, {"Content-Type": "text/html"}, PAGE)
