@@ -14,7 +14,7 @@ from app.ui.markup import markup
 from core import plugins
 from core.config import PATHS, SECRETS, allowed, load
 from core.edit import default, parsed
-from core.errors import ConfigError
+from core.errors import ConfigError, without_login
 
 if TYPE_CHECKING:
     from app.running.bases import State
@@ -162,7 +162,7 @@ def _writer(state: "State", *, back: bool = False) -> Any:
         value = default(known) if back else _value(state, known, typed)
         file, emptied = write_apart(state.settings, known, value)
         shown = "***" if known in SECRETS else _as_typed(value)
-        noted(state, request, "setting", known, shown)
+        noted(state, request, "setting", known, without_login(shown))
         lines = [f"✅ {TEXTS[said]['saved'].format(file)}"]
         if emptied:
             noted(state, request, "setting", emptied, "***")
