@@ -146,13 +146,14 @@ class Server:
         """A new connection, for its caller to close. Raises `CatalogError` where the server cannot be reached."""
         try:
             import psycopg
+            from psycopg.conninfo import conninfo_to_dict
         except ImportError:
             raise ConfigError(
                 "app.database needs the package psycopg, which is not installed",
                 "install it: pip install 'ragstone[postgresql]'",
             ) from None
         try:
-            psycopg.conninfo.conninfo_to_dict(self._url)
+            conninfo_to_dict(self._url)
         except psycopg.Error:  # whose message quotes what it cannot read
             raise _unreadable() from None
         with told():

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,9 @@ def test_who_asks_for_much_that_takes_long_holds_nobody_else_up(
     assert eves in (409, 502)  # its turn came: whatever the end is told as
 
 
-async def _ended(tasks: list["asyncio.Task[httpx.Response]"], count: int) -> Any:
+async def _ended(
+    tasks: list["asyncio.Task[httpx.Response]"], count: int
+) -> AsyncIterator["asyncio.Task[httpx.Response]"]:
     """The first so many that end."""
     left = set(tasks)
     while count:
