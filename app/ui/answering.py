@@ -74,7 +74,7 @@ class Answering:
                 await asyncio.to_thread(self.state.usage.count, reader.owner, "page", named)
                 (index, where), *also = await asyncio.to_thread(mention.scopes, self.state.bases, named)
                 put = asked.question or text
-                plan = await planned(self._settings(chat_id), index.home, Manner(open_mode))
+                plan = await planned(self._settings(chat_id), index.home, Manner(open_mode, before=frozenset(needed)))
                 events = answer(index, put, plan, history, where, also=also)
                 events = guarded(self.state, request, reader.owner, needed, events)
                 async with aclosing(self._streamed(events, own, writing, said)) as stream:
