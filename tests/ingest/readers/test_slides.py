@@ -1,7 +1,7 @@
 """PowerPoint presentations."""
 
 from copy import deepcopy
-from datetime import datetime
+from datetime import date, datetime
 from io import BytesIO
 from typing import Any
 
@@ -297,3 +297,12 @@ def test_transparent_letters_are_left_out(alpha: str, seen: bool) -> None:
     document = saved(presentation)
     assert ("MARKER" in document.text) == seen
     assert bool(document.notes) != seen
+
+
+def test_the_points_of_a_chart_read_as_they_are_shown() -> None:
+    presentation, slide = blank()
+    data = CategoryChartData(number_format="#,##0")
+    data.categories = [date(2025, 1, 1), date(2025, 2, 1)]
+    data.add_series("Load", (12450, 980))
+    slide.shapes.add_chart(XL_CHART_TYPE.LINE, Inches(1), Inches(1), Inches(4), Inches(3), data)
+    assert saved(presentation).text.split("\n")[-2:] == ["| 2025-01-01 | 12,450 |", "| 2025-02-01 | 980 |"]

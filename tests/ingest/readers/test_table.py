@@ -465,3 +465,26 @@ def test_what_stands_over_the_cells_of_an_opendocument_sheet_is_read() -> None:
     )
     lines = read_sheets(ods_of(tables), CFG).text.split("\n\n")
     assert lines == ["Item | Price", "Prices in CNY", "Pump with two valves", "Valid until May"]
+
+
+@pytest.mark.parametrize(("value", "code", "text"), [
+    (1.25, "# ?/4", "1 1/4"), (-1.375, "# ?/8", "-1 3/8"), (2.5, "# ??/16", "2 8/16"), (202425, '0000"/"00', "2024/25"),
+    (3, "# ?/2", "3"),
+])  # fmt: skip
+def test_fractions_of_a_given_kind_keep_their_whole_part(value: float, code: str, text: str) -> None:
+    memory = BytesIO()
+    with xlsxwriter.Workbook(memory) as workbook:
+        workbook.add_worksheet("A").write(0, 0, value, workbook.add_format({"num_format": code}))
+    assert read_sheets(memory.getvalue(), CFG).text == text
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_characters_that_xml_cannot_hold_are_read_as_they_are(in_memory: bool) -> None:
+    memory = BytesIO()
+    with xlsxwriter.Workbook(memory, {"constant_memory": in_memory}) as workbook:
+        sheet = workbook.add_worksheet("A")
+        sheet.write(0, 0, "东京")
+        sheet.write(1, 0, "Tokyo\rbranch _x0041_")
+    text = changed(memory.getvalue(), "xl/worksheets/sheet1.xml" if in_memory else "xl/sharedStrings.xml",
+                   "东京".encode(), "东京_x000D_支店".encode())  # fmt: skip
+    assert read_sheets(text, CFG).text.split("\n") == ["东京 支店", "Tokyo branch _x0041_"]
