@@ -40,28 +40,33 @@ def layout(words: Words, drawn: Callable[[], list[Frame]]) -> list[Item]:
         ordered = np.arange(len(words.texts)) < _MOST
         return [*layout(words.some(ordered), drawn), " ".join(words.some(~ordered).texts)]
     outside = words
+    askew = words.askew
     lines = rows(outside)
     if all(len(row) == 1 for row in lines) and all(_over(a[0], b[0]) for a, b in pairwise(lines)):
-        return [row[0].text for row in lines]
+        return [*(row[0].text for row in lines), *(word.text for word in askew)]
     placed: list[tuple[float, Table]] = []
     for frame in drawn():
         x, y = outside.middles.T
         inside = frame.hold(x, y)
-        if inside.sum() < 2 or is_part(outside, inside) or not (table := ruled(frame, outside.some(inside))):
+        if inside.sum() < 2 or is_part(outside, inside):
             continue
-        if is_headless(table, frame, outside):
+        turned = [word for word in askew if frame.hold(*np.array([[(word.left + word.right) / 2], [word.middle]]))[0]]
+        table = ruled(frame, outside.some(inside).more(turned))
+        if not table or is_headless(table, frame, outside):
             continue
         outside = outside.some(~inside)
+        askew = [word for word in askew if word not in turned]
         placed.append((frame.top, table))
+    beside = [word.text for word in askew]  # what runs in another direction belongs between no two lines
     if not placed:
-        return _flow(lines)
+        return [*_flow(lines), *beside]
     items: list[Item] = []
     for top, table in sorted(placed, key=lambda entry: -entry[0]):
         above = outside.middles[:, 1] > top
         items += _flow(rows(outside.some(above)))
         items.append(table)
         outside = outside.some(~above)
-    return items + _flow(rows(outside))
+    return [*items, *_flow(rows(outside)), *beside]
 
 
 def _over(a: Segment, b: Segment) -> bool:
@@ -121,13 +126,18 @@ def _gutter(lines: _Lines) -> tuple[float, bool, bool] | None:
     changes = np.bincount(np.maximum((lines.left - low).astype(int), 0), minlength=size)
     changes = changes - np.bincount(np.minimum((lines.right - low).astype(int) + 1, size), minlength=size + 1)[:size]
     best: tuple[float, float, bool, bool] | None = None
-    for start, end in free_stretches(changes, int(CROSSING * len(lines.segments))):
-        if start > 0 and end < size and end - start >= _GUTTER:
-            middle = low + (start + end) / 2
-            found = _sides(lines, middle)
-            if found and (best is None or found[0] > best[0]):
-                best = (found[0], middle, found[1], found[2])
-    return best[1:] if best else None
+    for allowed in dict.fromkeys(
+        (int(CROSSING * len(lines.segments)), 0)
+    ):  # a few notes cover no more than what crosses
+        for start, end in free_stretches(changes, allowed):
+            if start > 0 and end < size and end - start >= _GUTTER:
+                middle = low + (start + end) / 2
+                found = _sides(lines, middle)
+                if found and (allowed or found[1] or found[2]) and (best is None or found[0] > best[0]):
+                    best = (found[0], middle, found[1], found[2])
+        if best:
+            return best[1:]
+    return None
 
 
 def _sides(lines: _Lines, x: float) -> tuple[float, bool, bool] | None:
@@ -138,11 +148,11 @@ def _sides(lines: _Lines, x: float) -> tuple[float, bool, bool] | None:
     overlap = min(left.top.max(), right.top.max()) - max(left.bottom.min(), right.bottom.min())
     if overlap < 1.2 * np.median(left.heights):
         return None
-    if (_is_text(left) or _gutter(left)) and (_is_text(right) or _gutter(right)):
-        return float(count), False, False
     for notes, body, at_left in ((left, right, True), (right, left, False)):
         if _are_notes(notes, body):
             return 0.5, at_left, not at_left
+    if (_is_text(left) or _gutter(left)) and (_is_text(right) or _gutter(right)):
+        return float(count), False, False
     return None
 
 
@@ -239,4 +249,5 @@ def _wrapped(rows: list[Row], last: int) -> bool:
         return False
     row, above = rows[last + 1][0], rows[last]
     near = above[0].bottom - row.top < 0.4 * row.height
-    return near and any(abs(row.left - s.left) < 2 for s in above[1:])
+    label = row.text[:1].islower() and len(above) > 1 and abs(row.left - above[0].left) < 2
+    return near and (label or any(abs(row.left - s.left) < 2 for s in above[1:]))
