@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ingest.readers.alternative import informative, picture_text
 from ingest.readers.equation_field import shown_by
-from ingest.readers.equations import linear
+from ingest.readers.equations import beside, linear
 from ingest.readers.raised import lowered, raised
 from ingest.readers.symbols import TICKED, UNTICKED, symbolic, unicode_of
 from ingest.readers.word_numbers import value
@@ -92,7 +92,8 @@ class _Line:
         elif tag in ("sym", "symEx"):
             self.say(self.plain(_char(child), _own(child, "font")), height)
         elif tag in ("oMath", "oMathPara"):
-            self.say(linear(child))
+            self.settle()
+            self.say(beside("".join(self.pieces[-1:]), linear(child)))
         elif tag == "AlternateContent":
             self.walk(chosen(child))
         elif tag == "chart":

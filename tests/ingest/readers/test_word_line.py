@@ -215,3 +215,8 @@ def test_a_choice_that_is_written_as_text_too_is_read_once() -> None:
         f'<w:r><w:fldChar w:fldCharType="separate"/></w:r>{run("Graz")}<w:r><w:fldChar w:fldCharType="end"/></w:r>'
     )
     assert of(run("City: ") + inner + run(".")).text == "City: Graz."
+
+
+def test_a_fraction_behind_a_figure_is_no_part_of_it() -> None:
+    above, below = (f"<m:{name}><m:r><m:t>{n}</m:t></m:r></m:{name}>" for name, n in (("num", 3), ("den", 4)))
+    assert of(run("by 2") + f"<m:oMath><m:f>{above}{below}</m:f></m:oMath>" + run(" hours")).text == "by 2 3/4 hours"
