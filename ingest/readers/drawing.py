@@ -30,6 +30,10 @@ def chart_lines(root: "Element") -> list[str]:
         for name in ("cat", "xVal"):
             points |= {i: said for i, said in _points(each.find(f"{_C}{name}")).items() if i not in points}
     columns = [_points(each.find(f"{_C}val")) or _points(each.find(f"{_C}yVal")) for each in series]
+    for name, each in zip(tuple(names), series, strict=True):
+        if sizes := _points(each.find(f"{_C}bubbleSize")):
+            names.append(f"{name}: size")
+            columns.append(sizes)
     places = sorted({i for column in columns for i in column} | points.keys())[:_MOST_POINTS]
     if not any(columns):
         return lines

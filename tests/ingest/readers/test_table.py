@@ -488,3 +488,8 @@ def test_characters_that_xml_cannot_hold_are_read_as_they_are(in_memory: bool) -
     text = changed(memory.getvalue(), "xl/worksheets/sheet1.xml" if in_memory else "xl/sharedStrings.xml",
                    "东京".encode(), "东京_x000D_支店".encode())  # fmt: skip
     assert read_sheets(text, CFG).text.split("\n") == ["东京 支店", "Tokyo branch _x0041_"]
+
+
+def test_codes_that_are_written_as_formulas_of_texts_and_spaces_before_quotes_are_none() -> None:
+    assert csv('No.,Name\n="00123",Bolt\n="00124",Nut\n').text.split("\n")[1] == "No.: 00123 | Name: Bolt"
+    assert csv('Name, City\nAnn, "Rome, Italy"\nBo, "Pisa"\n').text.split("\n")[1] == "Name: Ann | City: Rome, Italy"
