@@ -493,3 +493,21 @@ def test_characters_that_xml_cannot_hold_are_read_as_they_are(in_memory: bool) -
 def test_codes_that_are_written_as_formulas_of_texts_and_spaces_before_quotes_are_none() -> None:
     assert csv('No.,Name\n="00123",Bolt\n="00124",Nut\n').text.split("\n")[1] == "No.: 00123 | Name: Bolt"
     assert csv('Name, City\nAnn, "Rome, Italy"\nBo, "Pisa"\n').text.split("\n")[1] == "Name: Ann | City: Rome, Italy"
+
+
+@pytest.mark.parametrize(("stated", "text"), [
+    ('float" office:value="4.2', "4.2"), ('currency" office:currency="EUR" office:value="9.5', "9.5 EUR"),
+    ('percentage" office:value="0.125', "12.5%"), ('date" office:date-value="2025-03-01T00:00:00', "2025-03-01"),
+    ('boolean" office:boolean-value="true', "TRUE"), ('string" office:string-value="Rope', "Rope"),
+])  # fmt: skip
+def test_a_value_that_no_text_stands_beside_is_read(stated: str, text: str) -> None:
+    rows = f'<table:table-row><table:table-cell office:value-type="{stated}"/></table:table-row>'
+    assert read_sheets(ods_of(f'<table:table table:name="A">{rows}</table:table>'), CFG).text == text
+
+
+def test_raised_characters_in_a_cell_of_an_opendocument_sheet_are_exponents() -> None:
+    style = '<style:style style:name="U" style:family="text"><style:text-properties style:text-position="super 58%"/>'
+    cell = "<table:table-cell><text:p>10<text:span text:style-name='U'>6</text:span> l</text:p></table:table-cell>"
+    data = ods_of(f'<table:table table:name="A"><table:table-row>{cell}</table:table-row></table:table>',
+                  f"{style}</style:style>")  # fmt: skip
+    assert read_sheets(data, CFG).text == "10^6 l"
