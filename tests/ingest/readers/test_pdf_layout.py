@@ -453,3 +453,47 @@ def test_a_label_of_two_lines_stands_before_the_figures_of_the_second() -> None:
     text = text_of(columns_of([(row[0] or [""], *(cell or [""] for cell in row[1:])) for row in rows], 0))
     assert "| Impairment of property, plant and equipment | 120 | 98 |" in text
     assert "| of which cash | 40 | 38 |" in text
+
+
+def a_form(puts: Sequence[Put], *fields: tuple[float, float, str | Dictionary]) -> Document:
+    """A page with fields: from the left, from below, and a value or all that the field says of itself."""
+    pdf = pdf_of(puts)
+    made = []
+    for number, (x, y, said) in enumerate(fields):
+        about = Dictionary(FT=Name.Tx, V=String(said)) if isinstance(said, str) else said
+        about.Type, about.Subtype, about.T, about.F = Name.Annot, Name.Widget, String(f"f{number}"), 4
+        about.Rect = Array([x, y - 4, x + 60, y + 14])
+        made.append(pdf.make_indirect(about))
+    pdf.pages[0].Annots = Array(made)
+    pdf.Root.AcroForm = Dictionary(Fields=Array(made))
+    return read(pdf)
+
+
+def test_a_value_stands_behind_its_label() -> None:
+    box = Dictionary(FT=Name.Btn, V=Name.Yes, AS=Name.Yes)
+    document = a_form(
+        [(60, 700, "Surname"), (60, 670, "Vegan"), (60, 640, "Born:"), (60, 600, "Given name"), (300, 600, "Town")],
+        (160, 700, "Okonkwo"),
+        (160, 670, box),
+        (160, 640, "1990"),
+        (60, 580, "Marta"),
+        (300, 580, "Ulm"),
+    )
+    said = " ".join(document.text.split())
+    assert said == "Surname: Okonkwo Vegan: ☑ Born: 1990 Given name: Marta Town: Ulm"
+
+
+def test_fields_under_the_names_of_columns_are_a_table() -> None:
+    puts = [(60, 700, "Item"), (200, 700, "Qty")]
+    fields = [(60, 675, "Rope"), (200, 675, "2"), (60, 651, "Hook"), (200, 651, "7")]
+    assert a_form(puts, *fields).text.split("\n") == ["| Item | Qty |", "| --- | --- |", "| Rope | 2 |", "| Hook | 7 |"]
+
+
+def test_a_choice_reads_as_it_is_shown() -> None:
+    options = Array([Array([String("1"), String("North")]), Array([String("2"), String("South")])])
+    one = Dictionary(FT=Name.Ch, Ff=1 << 17, Opt=options, V=String("2"))
+    days = Array([String(day) for day in ("Mon", "Tue", "Wed")])
+    several = Dictionary(FT=Name.Ch, Ff=1 << 21, Opt=days, V=Array([String("Mon"), String("Wed")]), I=Array([0, 2]))
+    assert a_form([(60, 700, "Region"), (60, 660, "Days")], (160, 700, one), (160, 660, several)).text.split("\n") == [
+        "Region: South", "Days: Mon, Wed",
+    ]  # fmt: skip
