@@ -28,6 +28,7 @@ from ingest.readers.pdf_words import Words
 
 _ROW_GAP = 3.0  # heights between the middles of two rows of a table
 _GUTTER = 6.0  # points between columns of text
+_INITIAL = 1.7  # height of a large first letter, of that of the others
 _MOST = 20_000  # words of a page that are put in order
 
 
@@ -39,7 +40,7 @@ def layout(words: Words, drawn: Callable[[], list[Frame]]) -> list[Item]:
     if len(words.texts) > _MOST:  # the others follow as the file has them
         ordered = np.arange(len(words.texts)) < _MOST
         return [*layout(words.some(ordered), drawn), " ".join(words.some(~ordered).texts)]
-    outside = words
+    outside = _without_large_initials(words)
     askew = words.askew
     lines = rows(outside)
     if all(len(row) == 1 for row in lines) and all(_over(a[0], b[0]) for a, b in pairwise(lines)):
@@ -67,6 +68,27 @@ def layout(words: Words, drawn: Callable[[], list[Frame]]) -> list[Item]:
         items.append(table)
         outside = outside.some(~above)
     return [*items, *_flow(rows(outside)), *beside]
+
+
+def _without_large_initials(words: Words) -> Words:
+    """The words, a large first letter that reaches down over several lines put before the word that it begins."""
+    heights = words.boxes[:, 3] - words.boxes[:, 1]
+    if len(heights) < 4:
+        return words
+    large = np.flatnonzero(heights > _INITIAL * np.median(heights))
+    found = words
+    for place in large.tolist():
+        letter = words.texts[place]
+        _, bottom, right, top = words.boxes[place].tolist()
+        left, low, _, high = found.boxes.T
+        beside = (left >= right - 1) & (left - right < 0.35 * heights[place]) & (high <= top + 1) & (low >= bottom - 1)
+        beside &= heights < 0.7 * heights[place]
+        if len(letter) > 1 or not letter.isalpha() or beside.sum() < 2:
+            continue
+        first = int(np.argmax(np.where(beside, low, -np.inf)))
+        found.texts[first] = letter + found.texts[first]
+        found.texts[place] = ""
+    return found if all(found.texts) else found.some(np.array(list(map(bool, found.texts))))
 
 
 def _over(a: Segment, b: Segment) -> bool:

@@ -497,3 +497,11 @@ def test_a_choice_reads_as_it_is_shown() -> None:
     assert a_form([(60, 700, "Region"), (60, 660, "Days")], (160, 700, one), (160, 660, several)).text.split("\n") == [
         "Region: South", "Days: Mon, Wed",
     ]  # fmt: skip
+
+
+def test_a_large_first_letter_belongs_to_its_word() -> None:
+    lines = [(84.0, 700.0, "he contract ends on 31 March"), (84.0, 687.0, "and may be extended once by"),
+             (60.0, 674.0, "twelve months if both sides do")]  # fmt: skip
+    text = read(pdf_of(lines, drawn="BT /F1 32 Tf 60 686 Td (T) Tj ET")).text
+    said = " ".join(text.split())
+    assert said == "The contract ends on 31 March and may be extended once by twelve months if both sides do"
