@@ -251,7 +251,9 @@ def _digits(value: Decimal, pattern: str) -> str:
 
 def _below(tokens: Sequence[_Token]) -> str:
     """What stands below the stroke of a fraction: placeholders, or the digits of the only one that there may be."""
-    return re.match(r"[\d#?]*", "".join(token.text for token in tokens if token.kind in ("number", "text")).strip())[0]
+    said = "".join(token.text for token in tokens if token.kind in ("number", "text")).strip()
+    found = re.match(r"[\d#?]+", said)
+    return found[0] if found else ""
 
 
 def _fraction(value: Decimal, below: str, *, whole: bool) -> str:

@@ -111,7 +111,8 @@ def _replaced(glyphs: Glyphs, drawn: Drawn, chars: NDArray[np.int64], covers: ND
     width = np.minimum(own[..., 2], others[..., 2]) - np.maximum(own[..., 0], others[..., 0])
     height = np.minimum(own[..., 3], others[..., 3]) - np.maximum(own[..., 1], others[..., 1])
     upon = (width > 0.2 * (own[..., 2] - own[..., 0])) & (height > 0.5 * (own[..., 3] - own[..., 1]))
-    return (upon & (drawing[later][None] > covers[:, None])).any(axis=1)
+    upon &= drawing[later][None] > covers[:, None]
+    return np.any(upon, axis=1, keepdims=True)[:, 0]
 
 
 def _core(box: Sequence[float]) -> Sequence[float]:

@@ -84,7 +84,7 @@ def test_the_numbers_of_a_chart_are_no_file_on_the_slide() -> None:
     data.categories = ["North"]
     data.add_series("Sales", (410,))
     place = Inches(1), Inches(1), Inches(4), Inches(3)
-    slide.shapes.add_chart(XL_CHART_TYPE.COLUMN_CLUSTERED, *place, data)
+    slide.shapes.add_chart(XL_CHART_TYPE.COLUMN_CLUSTERED, *place, data)  # pyright: ignore[reportArgumentType]
     slide.shapes.add_ole_object(BytesIO(costs()), "Excel.Sheet.12", *place[:2])
     memory = BytesIO()
     presentation.save(memory)
