@@ -28,6 +28,8 @@ from ingest.readers.pdf_words import Words
 
 _ROW_GAP = 3.0  # heights between the middles of two rows of a table
 _GUTTER = 6.0  # points between columns of text
+_ZONE, _SAYING = 3, 100  # lines and characters at least of a column of text on a part of a page
+_FAR_LINE = 1.5  # heights between lines of a text
 _INITIAL = 1.7  # height of a large first letter, of that of the others
 _MOST = 20_000  # words of a page that are put in order
 
@@ -222,8 +224,14 @@ def _columns(rows: list[Row], x: float, left_notes: bool, right_notes: bool, dep
 
 
 def _blocks(rows: list[Row]) -> Iterator[Item]:
-    at = 0
+    at = tried = 0
     while at < len(rows):
+        end, x = _text_beside(rows, at) if at >= tried else (at, None)
+        tried = max(tried, end)
+        if x is not None:
+            yield from _columns(rows[at:end], x, False, False, 3)
+            at = end
+            continue
         end = _table_end(rows, at)
         table = unruled(rows[at:end]) if end - at > 1 else None
         if table:
@@ -235,6 +243,39 @@ def _blocks(rows: list[Row]) -> Iterator[Item]:
             at = max(end, at + 1)
 
 
+def _text_beside(rows: list[Row], at: int) -> tuple[int, float | None]:
+    """Where rows end that begin at `at` and may be two columns of text, and where these divide; None: they are not."""
+    begun = [segment for row in rows[at : at + 3] for segment in row]
+    pairs = ((a, b) for a in begun[:4] for b in begun if a.right + _GUTTER <= b.left)
+    first = next(pairs, None) if len(rows[at]) < 3 else None
+    if first is None:
+        return at + 1, None
+    low, high = first[0].right, first[1].left
+    end = at
+    while end < len(rows) and len(rows[end]) < 3:
+        row = rows[end]
+        if end > at and min(s.bottom for s in rows[end - 1]) - max(s.top for s in row) > _FAR_LINE * row[0].height:
+            break
+        lefts = [s.right for s in row if s.right <= high]
+        rights = [s.left for s in row if s.right > high]
+        if max(lefts, default=low) > min(rights, default=high) or len(lefts) > 1 or len(rights) > 1:
+            break
+        if min([high, *rights]) - max([low, *lefts]) < _GUTTER:
+            break
+        low, high = max([low, *lefts]), min([high, *rights])
+        end += 1
+    if end - at < _ZONE:
+        return max(end, at + 1), None
+    lines, x = _Lines([segment for row in rows[at:end] for segment in row]), (low + high) / 2
+    left, right = lines.some(lines.right <= x), lines.some(lines.left >= x)
+    if not all(len(side.segments) >= _ZONE and side.sizes.sum() > _SAYING and _is_text(side) for side in (left, right)):
+        return end, None
+    gaps = [(above[0].bottom - row[0].top) / row[0].height for above, row in pairwise(rows[at:end])]
+    if all(len(row) == 2 for row in rows[at:end]) and max(gaps) - min(gaps) > 0.3:  # rows of a table, set apart
+        return end, None
+    return end, x
+
+
 def _table_end(rows: list[Row], at: int) -> int:
     """Where rows end that may be a table which begins at `at`."""
     if len(rows[at]) < 2 or _is_sentence(rows[at], rows[at][-1].right - rows[at][0].left):
@@ -243,8 +284,8 @@ def _table_end(rows: list[Row], at: int) -> int:
     last = at
     while end < len(rows):
         above, row = rows[last], rows[end]
-        height = max(above[0].height, row[0].height)
-        if rows[end - 1][0].bottom - row[0].top > (_ROW_GAP - 1) * height:
+        height = max(segment.height for segment in (*above, *row))  # a first cell may be flat: 一
+        if min(s.bottom for s in rows[end - 1]) - max(s.top for s in row) > (_ROW_GAP - 1) * height:
             break
         width = above[-1].right - above[0].left
         if len(row) > 1 and _is_sentence(row, max(width, row[-1].right - row[0].left)):
@@ -257,7 +298,7 @@ def _table_end(rows: list[Row], at: int) -> int:
         elif end - last > (6 if abs(row[0].left - rows[at][0].left) < 2 else 2) or row[0].width > 0.6 * width:
             break
         end += 1
-    return last + 1 if not _wrapped(rows, last) else last + 2
+    return last + 1 if not _wrapped(rows, last, last > at) else last + 2
 
 
 def _is_sentence(row: Row, width: float) -> bool:
@@ -265,11 +306,11 @@ def _is_sentence(row: Row, width: float) -> bool:
     return len(row) == 2 and bool(ITEM.fullmatch(row[0].text)) and row[1].width > 0.6 * width
 
 
-def _wrapped(rows: list[Row], last: int) -> bool:
-    """Whether the row below the last is the rest of one of its later cells."""
+def _wrapped(rows: list[Row], last: int, labelled: bool) -> bool:
+    """Whether the row below the last is the rest of one of its later cells, or, where rows have labels, of its own."""
     if last + 1 >= len(rows) or len(rows[last + 1]) != 1:
         return False
     row, above = rows[last + 1][0], rows[last]
     near = above[0].bottom - row.top < 0.4 * row.height
-    label = row.text[:1].islower() and len(above) > 1 and abs(row.left - above[0].left) < 2
+    label = labelled and row.text[:1].islower() and len(above) > 1 and abs(row.left - above[0].left) < 2
     return near and (label or any(abs(row.left - s.left) < 2 for s in above[1:]))

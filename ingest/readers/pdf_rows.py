@@ -105,8 +105,17 @@ def _parted(row: list[Word]) -> list[list[Word]]:
     if not level:
         return [row]
     tallest = max(word.height for word in row)
+    others = [word for word in row if word.height >= _NOTE * tallest]
+    small = [word for word in level if word.height < _NOTE * tallest]
+    if not small or not (
+        max(word.right for word in small) < min(word.left for word in others)
+        or min(word.left for word in small) > max(word.right for word in others)
+    ):
+        return [row]
+    if any(right.left - left.right > _GAP * tallest for left, right in pairwise(others)):  # cells of a table
+        return [row]
     levels = sorted({word.bottom for word in level if word.height < _NOTE * tallest}, reverse=True)
-    lines: list[list[Word]] = [[word for word in row if word.height >= _NOTE * tallest]]
+    lines: list[list[Word]] = [others]
     rest = [word for word in row if word.height < _NOTE * tallest]
     for bottom in levels:
         line = [word for word in rest if abs(word.bottom - bottom) < 1]

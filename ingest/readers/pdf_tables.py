@@ -180,7 +180,7 @@ def _merge_wrapped(
     rows: list[Row], cells: list[list[str]], head: int, columns: Sequence[tuple[float, float]]
 ) -> list[list[str]]:  # fmt: skip
     """Lines that go on in the row above are put into it, and a label before the figures of its last line."""
-    gaps = [(above[0].bottom - row[0].top) / above[0].height for above, row in pairwise(rows)]
+    gaps = [_gap(above, row) for above, row in pairwise(rows)]
     padded = gaps[head - 1] if 0 < head < len(rows) else 0.0
     merged = [cells[0]]
     for number in range(1, len(cells)):
@@ -194,6 +194,12 @@ def _merge_wrapped(
         else:
             merged.append(row)
     return merged
+
+
+def _gap(above: Row, below: Row) -> float:
+    """The space between two rows, in heights of the upper one."""
+    height = max(segment.height for segment in above)
+    return (min(segment.bottom for segment in above) - max(segment.top for segment in below)) / max(height, 0.1)
 
 
 def _is_begun(row: Sequence[str]) -> bool:

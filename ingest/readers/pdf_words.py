@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _SMALL = 0.82  # height of raised characters, of that of their line
 _LIFT = 0.12  # how far they stand above it
 _LESS_SMALL, _MORE_LIFT = 0.88, 0.25  # the same of those that are set less small: browsers take five sixths
+_LIGATURES = frozenset(("fi", "fl", "ff", "ffi", "ffl"))  # one glyph, whose box may be that of its ink
 _TOUCHING = 0.1  # heights between a word and what is raised beside it
 _ASKEW = 0.15  # radians
 _IDEOGRAPHS = 0x2E80  # and other characters of Chinese and Japanese, of which some are flat
@@ -226,7 +227,8 @@ def _mark_raised(
     sizes = (ends - starts)[chosen]
     begins = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     indices = np.arange(sizes.sum()) + np.repeat(starts[chosen] - begins, sizes)
-    small = _are_raised(_turned(glyphs.boxes(indices.tolist()), turn), np.repeat(lines[chosen], sizes, axis=0))
+    own = _turned(glyphs.boxes(indices.tolist()), turn)
+    small = _are_raised(own, np.repeat(_whole_line(own, lines[chosen], begins, sizes), sizes, axis=0))
     if not glyphs.whole.isascii():
         codes = glyphs.codes[indices]
         small &= (codes < _IDEOGRAPHS) | (codes == ord("注"))
@@ -237,6 +239,17 @@ def _mark_raised(
         marks = small[begins[at] : begins[at] + sizes[at]].tolist()
         found.texts[number] = _written(found.texts[number], marks, before)
         found.raised = True
+
+
+def _whole_line(own: "Boxes", lines: "Boxes", begins: NDArray[np.int64], sizes: NDArray[np.int64]) -> "Boxes":
+    """The lines of words, as high as the highest of their characters: in some fonts boxes are those of the ink."""
+    heights = own[:, 3] - own[:, 1]
+    highest = np.maximum.reduceat(heights, begins)
+    lowest = np.minimum.reduceat(np.where(heights >= 0.97 * np.repeat(highest, sizes), own[:, 1], np.inf), begins)
+    found = lines.copy()
+    higher = highest > lines[:, 3] - lines[:, 1]
+    found[higher, 1], found[higher, 3] = lowest[higher], (lowest + highest)[higher]
+    return found
 
 
 def _touches(left: NDArray[np.float64], right: NDArray[np.float64]) -> bool:
@@ -253,7 +266,9 @@ def _written(text: str, small: Sequence[bool], before: str) -> str:
         while end < len(text) and small[end] == small[at]:
             end += 1
         piece = text[at:end]
-        written += raised(before + written, piece) if small[at] and may_be_raised(piece) else piece
+        written += (
+            raised(before + written, piece) if small[at] and may_be_raised(piece) and piece not in _LIGATURES else piece
+        )
         at = end
     return written
 

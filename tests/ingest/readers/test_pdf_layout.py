@@ -505,3 +505,29 @@ def test_a_large_first_letter_belongs_to_its_word() -> None:
     text = read(pdf_of(lines, drawn="BT /F1 32 Tf 60 686 Td (T) Tj ET")).text
     said = " ".join(text.split())
     assert said == "The contract ends on 31 March and may be extended once by twelve months if both sides do"
+
+
+WIDE = "This line runs over the whole width of the page, as the others of its text do, here."
+
+
+@pytest.mark.parametrize("shift", [0.0, 7.0])
+def test_two_columns_on_a_part_of_a_page_are_read_one_after_the_other(shift: float) -> None:
+    table = [(60.0 + 130 * x, 740.0 - 16 * y, text) for y, row in enumerate(
+        (("Part", "Fee", "Term"), ("Rent", "900", "31 May"), ("Heat", "85", "31 May"), ("Lift", "12", "30 June"))
+    ) for x, text in enumerate(row)]  # fmt: skip
+    wide = [(60.0, 660.0 - 14 * i, WIDE) for i in range(8)]
+    left = [(60.0, 520.0 - 14 * i, line) for i, line in enumerate(LEFT)]
+    right = [(330.0, 520.0 + shift - 14 * i, line) for i, line in enumerate(RIGHT)]
+    said = " ".join(text_of([*table, *wide, *left, *right]).split())
+    assert said.endswith(" ".join([*LEFT, *RIGHT]))
+    assert "| Heat | 85 | 31 May |" in said
+
+
+def test_a_table_of_texts_set_apart_row_by_row_is_none_of_columns() -> None:
+    rows = [(["Risk of the whole works"], ["Measure that is taken"])]
+    for i in range(6):
+        left = [f"Supply of part {i} stops for", "more than two weeks"]
+        rows.append((left, [f"Keep part {i} in the store for", "six weeks"]))
+    below = [(x, y - 150, text) for x, y, text in columns_of(rows, 8)]
+    text = text_of([*((60.0, 700.0 - 14 * i, WIDE) for i in range(9)), *below])
+    assert "| Supply of part 5 stops for more than two weeks | Keep part 5 in the store for six weeks |" in text
