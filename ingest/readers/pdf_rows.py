@@ -20,6 +20,7 @@ _CLOSE = 0.45  # of a line's height: what surely sets none apart
 _TIGHT = 0.08  # of a line's height: no space
 _LINES, _OVER = 0.5, 0.5  # of the height of words that lie over each other: how far up, and across
 _NOTE = 0.9  # height of notes beside a text, of that of its letters
+_TEXT = 35  # letters of a line that has notes beside it
 _APART = 1e6  # points between groups
 SIGN = frozenset("$€£¥￥")
 _CLOSING = frozenset(("%", ")", ")%", "%)", "‰"))
@@ -112,7 +113,9 @@ def _parted(row: list[Word]) -> list[list[Word]]:
         or min(word.left for word in small) > max(word.right for word in others)
     ):
         return [row]
-    if any(right.left - left.right > _GAP * tallest for left, right in pairwise(others)):  # cells of a table
+    if sum(len(word.text) for word in others) < _TEXT or any(
+        right.left - left.right > _GAP * tallest for left, right in pairwise(others)
+    ):  # cells of a table
         return [row]
     levels = sorted({word.bottom for word in level if word.height < _NOTE * tallest}, reverse=True)
     lines: list[list[Word]] = [others]
