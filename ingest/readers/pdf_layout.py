@@ -150,21 +150,19 @@ def _gutter(lines: _Lines) -> tuple[float, bool, bool] | None:
     changes = np.bincount(np.maximum((lines.left - low).astype(int), 0), minlength=size)
     changes = changes - np.bincount(np.minimum((lines.right - low).astype(int) + 1, size), minlength=size + 1)[:size]
     best: tuple[float, float, bool, bool] | None = None
-    for allowed in dict.fromkeys(
-        (int(CROSSING * len(lines.segments)), 0)
-    ):  # a few notes cover no more than what crosses
+    for again, allowed in enumerate(dict.fromkeys((int(CROSSING * len(lines.segments)), 0))):
         for start, end in free_stretches(changes, allowed):
             if start > 0 and end < size and end - start >= _GUTTER:
                 middle = low + (start + end) / 2
-                found = _sides(lines, middle)
-                if found and (allowed or found[1] or found[2]) and (best is None or found[0] > best[0]):
+                found = _sides(lines, middle, notes_only=again > 0)  # of which a few are no more than what crosses
+                if found and (best is None or found[0] > best[0]):
                     best = (found[0], middle, found[1], found[2])
         if best:
             return best[1:]
     return None
 
 
-def _sides(lines: _Lines, x: float) -> tuple[float, bool, bool] | None:
+def _sides(lines: _Lines, x: float, *, notes_only: bool) -> tuple[float, bool, bool] | None:
     left, right = lines.some(lines.right <= x + 1), lines.some(lines.left >= x - 1)
     count = min(len(left.segments), len(right.segments))
     if count < 2:
@@ -175,7 +173,7 @@ def _sides(lines: _Lines, x: float) -> tuple[float, bool, bool] | None:
     for notes, body, at_left in ((left, right, True), (right, left, False)):
         if _are_notes(notes, body):
             return 0.5, at_left, not at_left
-    if (_is_text(left) or _gutter(left)) and (_is_text(right) or _gutter(right)):
+    if not notes_only and (_is_text(left) or _gutter(left)) and (_is_text(right) or _gutter(right)):
         return float(count), False, False
     return None
 
@@ -193,9 +191,10 @@ def _is_text(side: _Lines) -> bool:
 
 def _are_notes(notes: _Lines, body: _Lines) -> bool:
     """Whether narrow lines stand beside the running text, in smaller letters."""
+    if len(body.segments) < 4 or notes.width >= 0.4 * body.width:
+        return False
     smaller = np.median(notes.heights) < 0.93 * np.median(body.heights)
-    narrow = notes.width < 0.4 * body.width
-    return bool(narrow and smaller and len(body.segments) > 3 and _is_text(body) and not notes.figures())
+    return bool(smaller and _is_text(body) and not notes.figures())
 
 
 def _columns(rows: list[Row], x: float, left_notes: bool, right_notes: bool, depth: int) -> list[Item]:
