@@ -20,6 +20,7 @@ from ingest.readers.archive import Contents, budget_of, read_zip
 from ingest.readers.captions import read_captions, read_translations
 from ingest.readers.cards import read_cards
 from ingest.readers.code import read_code
+from ingest.readers.embedded import with_embedded
 from ingest.readers.epub import read_epub
 from ingest.readers.image import read_image
 from ingest.readers.latex import read_latex
@@ -140,6 +141,7 @@ _TEXTS = frozenset(
         read_cards, read_translations,
     ) or suffix in (".eml", ".mbox")
 )  # fmt: skip
+_PACKAGES = (read_docx, read_pptx, read_sheets)  # that may hold files as objects
 _RESTORE = "restore it from a copy, or leave it out with ingest.exclude"
 
 
@@ -195,6 +197,7 @@ def _read(data: bytes, suffix: str, contents: Contents) -> Document:
             document = plugged.read(data, suffix, others, cfg)
         elif suffix not in _HOLDING:
             document = _PLAIN[suffix](data, cfg)
+            document = with_embedded(data, document, contents) if _PLAIN[suffix] in _PACKAGES else document
         elif suffix == ".pdf" or contents.depth <= cfg.archive_depth:  # the pages of one are there at any depth
             document = _HOLDING[suffix](data, cfg, contents)
         else:

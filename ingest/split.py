@@ -17,7 +17,7 @@ from core.types import Chunk, Document, Section
 if TYPE_CHECKING:
     from llama_index.core.node_parser import SentenceSplitter
 
-SPLITTER = "sections-sentences-5"
+SPLITTER = "sections-sentences-6"
 
 # llama-index drops what its clause expression does not match, so this one matches every character.
 _CLAUSE = r"[^,，、;；:：]+[,，、;；:：]*|[,，、;；:：]+"
@@ -77,7 +77,7 @@ def _above(before: str, text: str, headings: tuple[str, ...]) -> tuple[str, ...]
         found += [numbers[-1]] if numbers and not any(numbers[-1] in heading for heading in headings) else []
     if text.startswith("|") and (title := _title_of_table(before)) and title not in headings:
         found.append(title)
-    if _ITEM.match(text) and (lead := _lead_in(before)) and lead not in headings:
+    if (_ITEM.match(text) or _goes_on(before)) and (lead := _lead_in(before)) and lead not in headings:
         found.append(lead)
     return tuple(found)
 
@@ -103,8 +103,14 @@ def _lead_in(before: str) -> str:
     for line in reversed(before.split("\n")):
         if line.strip() and not _ITEM.match(line) and not line.startswith((" ", "\t")):
             lead = line.strip()
-            return lead if lead.endswith((":", "：")) and len(lead) <= _LONGEST_LEAD else ""
+            return "" if lead.endswith(_ENDS) or len(lead) > _LONGEST_LEAD else lead  # a sentence of its own
     return ""
+
+
+def _goes_on(before: str) -> bool:
+    """Whether what follows goes on in an item of a list, set in as its lines are."""
+    lines = before.rsplit("\n", 3)
+    return len(lines) > 2 and bool(lines[-1]) and not lines[-1].strip() and any(map(_ITEM.match, lines[-3:-1]))
 
 
 def _merge_small(document: Document, chunk_tokens: int, count_tokens: Callable[[str], int]) -> Iterator[Section]:

@@ -30,7 +30,7 @@ from core.errors import ConfigError, ReadError
 from core.types import Document, Section
 from ingest import plugged
 
-_READERS = 7  # raised when readers learn to read what they could not
+_READERS = 8  # raised when readers learn to read what they could not
 _ROOT = Path(__file__).resolve().parent.parent
 # `-P` and no `-m`: a module in the working folder, which may hold hostile documents, is never imported.
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from ingest.workers import main; main()"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ingest.readers.grid import plain_table
+from ingest.readers.number_format import shown
 from ingest.readers.text import collapse
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ def chart_lines(root: "Element") -> list[str]:
         for name in ("cat", "xVal"):
             points |= {i: said for i, said in _points(each.find(f"{_C}{name}")).items() if i not in points}
     columns = [_points(each.find(f"{_C}val")) or _points(each.find(f"{_C}yVal")) for each in series]
+    for name, each in zip(tuple(names), series, strict=True):
+        if sizes := _points(each.find(f"{_C}bubbleSize")):
+            names.append(f"{name}: size")
+            columns.append(sizes)
     places = sorted({i for column in columns for i in column} | points.keys())[:_MOST_POINTS]
     if not any(columns):
         return lines
@@ -78,7 +83,7 @@ def _points(source: "Element | None") -> dict[int, str]:
     for point in source.iter(f"{_C}pt"):
         place = point.get("idx", "")
         if place.isdecimal() and len(place) < 7:
-            found[int(place)] = _shown(collapse(point.findtext(f"{_C}v") or ""), code)
+            found[int(place)] = shown(collapse(point.findtext(f"{_C}v") or ""), point.get("formatCode") or code)
     return found
 
 
@@ -94,18 +99,6 @@ def _nested(levels: "list[Element]") -> dict[int, str]:
             last = outer.get(place, last)
             inner[place] = f"{last} {inner[place]}".strip()
     return inner
-
-
-def _shown(text: str, code: str) -> str:
-    """A number as its format shows it, as far as percentages go; without the noise of binary fractions."""
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    if code.rstrip().endswith("%"):
-        digits = len(code.rpartition(".")[2].rstrip("% ")) if "." in code else 0
-        return f"{number * 100:.{min(digits, 10)}f}%"
-    return f"{number:.15g}" if "." in text or "e" in text.lower() else text
 
 
 def diagram_lines(root: "Element") -> list[str]:

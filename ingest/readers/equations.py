@@ -50,7 +50,25 @@ def _read(element: "Element", depth: int) -> str:
 
 
 def _row(element: "Element", depth: int) -> str:
-    return "".join(_read(child, depth + 1) for child in element)
+    """What stands side by side: `2 3/4` and `3/4 x`, where the one would else be part of the other."""
+    written, whole = "", False
+    for child in element:
+        text = _read(child, depth + 1)
+        composed = isinstance(child.tag, str) and child.tag.rpartition("}")[2] in _COMPOSED
+        if (whole and text[:1].isalnum()) or (composed and written[-1:].isdigit() and text[:1].isdigit()):
+            written += " "
+        written += text
+        whole = composed and text[-1:].isalnum()
+    return written
+
+
+def beside(before: str, text: str) -> str:
+    """An equation in a line of text, apart from a figure that stands before it.
+
+    >>> beside("by 2", "3/4"), beside("by ", "3/4"), beside("log", "2")
+    (' 3/4', '3/4', '2')
+    """
+    return f" {text}" if before[-1:].isdigit() and text[:1].isdigit() else text
 
 
 def _token(text: str) -> str:
@@ -260,6 +278,7 @@ def _mathml_function(element: "Element", depth: int) -> str:
     return f"{name} " if len(name) > 1 and name.isalpha() and follows else name
 
 
+_COMPOSED = frozenset("f sSup sSub sSubSup rad mfrac msup msub msubsup msqrt mroot".split())
 _TOKENS = frozenset(("t", "mn", "mtext", "ms"))
 _NOTHING = frozenset(
     "rPr ctrlPr mphantom annotation annotation-xml none mprescripts maligngroup malignmark oMathParaPr "

@@ -77,7 +77,7 @@ def _spread(rows: list[list[Cell]]) -> tuple[list[list[str]], int]:
             _fill(cells, below)
             alone = len(row) == 1 and cell.across >= whole > 1
             across = min(cell.across, max(_MOST_COLUMNS - len(cells), 1))
-            down = min(cell.down, _MOST_ROWS)
+            down = min(cell.down, _MOST_ROWS, len(rows) - len(grid))
             for number in range(across):
                 again = number > 0 or down > 1
                 shown = text if number == 0 or (not alone and len(text) <= spare) else ""

@@ -145,6 +145,8 @@ def _best(part: Message, cfg: IngestConfig, contents: Contents) -> Iterator[Docu
     for child in sorted(_children(part), key=lambda child: forms.get(child.get_content_type(), 2)):
         form = forms.get(child.get_content_type(), 2)
         if chosen and (form == 2 or form == rank):
+            if child.get_content_type() == "text/calendar":  # when and where, which the others need not say
+                list(_bodies(child, cfg, contents))
             continue
         bodies = [body for body in _bodies(child, cfg, contents) if body.text.strip()]
         if bodies and (not chosen or is_fuller(bodies, chosen)):

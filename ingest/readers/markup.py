@@ -1,6 +1,7 @@
 """HTML and XML -> text that keeps headings, lists, code and tables. Nothing is fetched, no entity is expanded."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from ingest.readers.encoding import decode, decode_as
 from ingest.readers.grid import Cell, markdown_table
 from ingest.readers.page_lists import BULLET, ListNumbers
 from ingest.readers.page_marks import write_marks
+from ingest.readers.page_tables import write_tables
 from ingest.readers.prose_xml import as_page, is_prose
 from ingest.readers.styles import leave_unseen
 from ingest.readers.text import (
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
 _DROPPED = (
     "script", "svg", "iframe", "object", "embed", "canvas", "audio", "video", "datalist", "rt", "rp", "ix:header",
 )  # fmt: skip
-_ASIDE = "//nav|//footer|//*[@role='navigation' or @role='contentinfo' or @role='search']"
+_PARTS = "ancestor::article or ancestor::section or ancestor::blockquote or ancestor::td or ancestor::figure"
+_ASIDE = f"//nav|//footer[not({_PARTS})]|//*[@role='navigation' or @role='contentinfo' or @role='search']"
 _PARAGRAPHS = frozenset(
     "address article blockquote body center details dialog dl fieldset figure form h1 h2 h3 h4 h5 h6 hr main ol p pre "
     "section table ul".split()
@@ -177,6 +180,7 @@ def _unfold(root: "Element", depth: int = 0) -> None:
 def _text_of(root: "Element", title: str, unseen: Unseen, encoding: str, source: str, quotes: bool = False) -> Document:
     """The text of a page of which only what is seen is left; `title` is what it states."""
     write_marks(root)
+    write_tables(root)
     tops = [name for name in map(_flat, root.iter("h1")) if name]
     main = _main(root)
     if main is not root:
@@ -261,19 +265,32 @@ def _is_data(table: "Element") -> bool:
 
 def _rows(table: "Element") -> list[str]:
     """The lines of a table, merged cells in each place that they cover."""
+    found = sorted(table.iter("tr"), key=_is_last)
+    left: Counter[Element | None] = Counter(
+        row.getparent() for row in found
+    )  # of a group, over whose end no cell reaches
     rows: list[list[Cell]] = []
-    for row in table.iter("tr"):
+    for row in found:
         parent = row.getparent()
         head = parent is not None and parent.tag == "thead"
         rows.append([
-            Cell(_flat(cell), _span(cell, "colspan"), _span(cell, "rowspan"), head or cell.tag == "th")
+            Cell(_flat(cell), _span(cell, "colspan"), min(_span(cell, "rowspan") or _MAX_SPAN, left[parent]),
+                 head or cell.tag == "th")
             for cell in row.iterchildren("td", "th")
         ])  # fmt: skip
+        left[parent] -= 1
     return markdown_table(rows)
+
+
+def _is_last(row: "Element") -> bool:
+    parent = row.getparent()
+    return parent is not None and parent.tag == "tfoot"
 
 
 def _span(cell: "Element", name: str) -> int:
     value = cell.get(name, "1").strip()
+    if name == "rowspan" and value == "0":
+        return 0  # all rows that are left
     return min(max(int(value), 1), _MAX_SPAN) if value.isdecimal() and len(value) < 6 else 1
 
 

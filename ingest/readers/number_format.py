@@ -36,6 +36,8 @@ _TOKEN = re.compile(
 )
 _CONDITION = re.compile(r"(<=|>=|<>|<|>|=)\s*(-?\d+(?:\.\d+)?)")
 _SPAN = re.compile(r"h+|m+|s+", re.I)
+_SIGNS = {"%": "percent", "/": "slash"}  # where they stand for themselves, and not as words
+_WORDS = ("text", "slash")
 _HAN = "〇一二三四五六七八九"
 _FORMAL = "零壹贰叁肆伍陆柒捌玖"
 _MOST_DIGITS = 400  # of a format, and of what it shows
@@ -112,7 +114,7 @@ def shown_text(text: str, code: str) -> str:
     section = sections[3] if len(sections) > 3 else next((s for s in sections[-1:] if place in s.tokens), None)
     if section is None:
         return text
-    return "".join(text if token == place else token.text for token in section.tokens if token.kind == "text").strip()
+    return "".join(text if token == place else token.text for token in section.tokens if token.kind in _WORDS).strip()
 
 
 @lru_cache(maxsize=500)
@@ -136,7 +138,7 @@ def _sections(code: str) -> tuple[_Section, ...]:
                 tokens.append(_Token("numerals", text[5:6]))
         elif kind in ("quoted", "escaped", "other", "pad"):
             tokens.append(
-                _Token("percent" if kind == "other" and text == "%" else "text", " " if kind == "pad" else text)
+                _Token(_SIGNS.get(text, "text") if kind == "other" else "text", " " if kind == "pad" else text)
             )
         elif kind != "fill":
             tokens.append(_Token(kind, text))
@@ -164,9 +166,9 @@ def _section(sections: Sequence[_Section], value: Decimal) -> tuple[_Section | N
 def _number(value: Decimal, section: _Section) -> str:
     tokens = section.tokens
     places = [i for i, token in enumerate(tokens) if token.kind == "number"]
-    slash = next((i for i, token in enumerate(tokens) if token == _Token("text", "/")), None)
-    if slash is not None and len(places) > 1 and places[-1] > slash:
-        return _fraction(value, tokens, places, slash)
+    slash = next((i for i, token in enumerate(tokens) if token.kind == "slash"), None)
+    if slash is not None and places and places[0] < slash and (below := _below(tokens[slash + 1 :])):
+        return _fraction(value, below, whole=sum(place < slash for place in places) > 1)
     value = value.scaleb(2 * sum(token.kind == "percent" for token in tokens))
     written = _by_patterns(value, [tokens[i].text for i in places])
     pieces: list[str] = []
@@ -177,7 +179,7 @@ def _number(value: Decimal, section: _Section) -> str:
             pieces.append(general(value))
         elif token.kind == "percent":
             pieces.append("%")
-        elif token.kind == "text":
+        elif token.kind in _WORDS:
             pieces.append(token.text)
     text = "".join(pieces).strip()
     numerals = next((token.text for token in tokens if token.kind == "numerals"), "")
@@ -247,19 +249,26 @@ def _digits(value: Decimal, pattern: str) -> str:
     )
 
 
-def _fraction(value: Decimal, tokens: tuple[_Token, ...], places: list[int], slash: int) -> str:
+def _below(tokens: Sequence[_Token]) -> str:
+    """What stands below the stroke of a fraction: placeholders, or the digits of the only one that there may be."""
+    said = "".join(token.text for token in tokens if token.kind in ("number", "text")).strip()
+    found = re.match(r"[\d#?]+", said)
+    return found[0] if found else ""
+
+
+def _fraction(value: Decimal, below: str, *, whole: bool) -> str:
+    """A number as a fraction, `whole`: behind its whole part: `1 1/4`."""
     from fractions import Fraction
 
-    below = "".join(token.text for token in tokens[slash + 1 :] if token.kind in ("number", "text")).strip()
     fixed = int(below) if below.isdigit() and int(below) else 0
-    whole = int(value) if len([place for place in places if place < slash]) > 1 else 0
-    rest = Fraction(value - whole)
+    number = int(value) if whole else 0
+    rest = Fraction(value - number)
     limit = min(10 ** max(len(below), 1) - 1, 9999)
     part = Fraction(round(rest * fixed), fixed) if fixed else rest.limit_denominator(limit)
     over, under = (round(rest * fixed), fixed) if fixed else (part.numerator, part.denominator)
     if part == 1 and whole:
-        whole, over = whole + 1, 0
-    pieces = [str(whole)] if whole or not over else []
+        number, over = number + 1, 0
+    pieces = [str(number)] if number or not over else []
     return " ".join([*pieces, f"{over}/{under}"] if over else pieces)
 
 
@@ -289,7 +298,7 @@ def _moment(value: Decimal, section: _Section, since_1904: bool) -> str:
         elif token.kind == "noon":
             before, after = token.text.split("/")
             pieces.append(before if moment.hour < 12 else after)
-        elif token.kind == "text" and token.text != "@":
+        elif token.kind in _WORDS and token.text != "@":
             pieces.append(token.text)
     numerals = next((token.text for token in tokens if token.kind == "numerals"), "")
     text = "".join(pieces).strip()
@@ -349,6 +358,6 @@ def _span(seconds: float, tokens: tuple[_Token, ...]) -> str:
             left -= count * units[letter]
             fraction = f"{left:.{len(part)}f}"[1:] if part else ""
             pieces.append(f"{int(count):0{len(whole)}}{fraction}")
-        elif token.kind == "text":
+        elif token.kind in _WORDS:
             pieces.append(token.text)
     return "".join(pieces).strip()

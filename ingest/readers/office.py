@@ -41,6 +41,7 @@ class _Style:
     level: int | None = None  # of a heading, from 1
     title: bool = False
     number: tuple[str, int | None] | None = None  # list and level
+    line: tuple[str, ...] = ()  # its id, and those of what it is based on
 
 
 def read_docx(data: bytes, cfg: IngestConfig) -> Document:
@@ -76,6 +77,7 @@ def _styles(document: "WordDocument") -> dict[str, _Style]:
             next((level for level in levels if level), None),
             any(value(style, "name").casefold() in _TITLE_STYLES for style in chain),
             next((number for style in chain if (number := _style_number(style))), None),
+            tuple(style.get(f"{_W}styleId", "") for style in chain),
         )
     return styles
 
@@ -174,8 +176,11 @@ class _Body(Outline):
             remarks.append(_NO_CHARACTER.format(self.beside.strange))
         return joined((*remarks, *self.unseen.notes()))
 
-    def line(self, element: "Element") -> str:
-        """The text of a paragraph with its number; empty where it goes on in the next."""
+    def line(self, element: "Element", *, bare: bool = False) -> str:
+        """The text of a paragraph with its number; empty where it goes on in the next.
+
+        `bare`: a number counts where no text stands behind it, as in a column of a table.
+        """
         text = line_of(element, self.beside)
         properties = element.find(f"{_W}pPr")
         mark = properties.find(f"{_W}rPr") if properties is not None else None
@@ -188,20 +193,20 @@ class _Body(Outline):
             return ""
         text, self.carried = (self.carried + text).strip(), ""
         label = self.label(properties, text or (mark is None or mark.find(f"{_W}vanish") is None))
-        return label + text if text else ""
+        return label + text if text or (bare and label != BULLET) else ""
 
     def label(self, properties: "Element | None", counts: object) -> str:
         """The number of a paragraph. Each is asked once, in order; one that is not seen does not count."""
-        key = value(properties, "pStyle")
+        style = self.styles.get(value(properties, "pStyle"), _Style())
         stated = properties.find(f"{_W}numPr") if properties is not None else None
-        number, level = self.styles.get(key, _Style()).number or ("", None)
+        number, level = style.number or ("", None)
         if stated is not None:
             number = value(stated, "numId") or number
             own = value(stated, "ilvl")
             level = int(own) if own.isdecimal() else level if level is not None else 0
         if not number or not counts:
             return ""
-        return self.numbers.label(number, self.numbers.level_of(number, key) if level is None else level)
+        return self.numbers.label(number, self.numbers.level_of(number, style.line) if level is None else level)
 
     def paragraph(self, element: "Element") -> None:
         text = self.line(element)
@@ -254,7 +259,7 @@ class _Body(Outline):
         for element in cell:
             tag = _tag(element)
             if tag == "p":
-                pieces.append(self.line(element))
+                pieces.append(self.line(element, bare=True))
                 boxes, self.beside.boxes = self.beside.boxes, []
                 pieces += [self.cell(box) for box in boxes]
             elif tag == "tbl":

@@ -14,10 +14,12 @@ from core.config import IngestConfig
 from core.errors import ReadError
 from core.types import Document
 from ingest.readers.alternative import informative
-from ingest.readers.grid import plain_table
+from ingest.readers.grid import Cell, markdown_table
 from ingest.readers.opendocument_numbers import BULLET
+from ingest.readers.opendocument_objects import show_objects
 from ingest.readers.opendocument_unseen import Looks, Sight, attribute
 from ingest.readers.package import check_package, locked, parse_xml, stated_in
+from ingest.readers.raised import written
 from ingest.readers.text import Outline, Part, assemble, clean, collapse, meaningful
 from ingest.readers.unseen import NOT_DISPLAYED, Colour, Unseen
 
@@ -35,7 +37,7 @@ _MAX_REPEAT = 1000  # of spaces, cells and merged rows, which a file states once
 
 
 def read_odt(data: bytes, cfg: IngestConfig) -> Document:
-    """A text document; footnotes and comments follow at the end, deleted text is left out."""
+    """A text document; notes and comments stand below what they belong to, deleted text is left out."""
     content, meta, styles = _content(data)
     body = content.find("{*}body/{*}text")
     if body is None:
@@ -88,6 +90,7 @@ def _content(data: bytes) -> "tuple[Element, Element | None, Element | None]":
     """The root element of the content, that of the document's properties, and that of its styles, where it is apart."""
     if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):  # the flat form
         content = parse_xml(data)
+        show_objects(content, None)
         return content, content.find("{*}meta"), None
     check_package(data, "OpenDocument")
     with ZipFile(BytesIO(data)) as archive:
@@ -97,7 +100,9 @@ def _content(data: bytes) -> "tuple[Element, Element | None, Element | None]":
         meta, styles = (
             parse_xml(archive.read(name)) if name in members else None for name in ("meta.xml", "styles.xml")
         )
-        return parse_xml(archive.read("content.xml")), meta, styles
+        content = parse_xml(archive.read("content.xml"))
+        show_objects(content, archive)
+        return content, meta, styles
 
 
 def _property_title(meta: "Element | None") -> str:
@@ -135,30 +140,44 @@ def _frame_title(frame: "Element", looks: Looks) -> str:
     if attribute(frame, "class") not in ("title", "subtitle"):
         return ""
     counted = Unseen()  # with the text of the slide, once more
-    lines = (_flow(p, [], [], Sight.of_paragraph(looks, counted, None, p)) for p in frame.iter("{*}p"))
-    return collapse(clean("\n".join(map("".join, lines))))
+    lines = (_line(p, [], [], Sight.of_paragraph(looks, counted, None, p)) for p in frame.iter("{*}p"))
+    return collapse(clean("\n".join(lines)))
 
 
-def _flow(node: "Element", frames: "list[Element]", notes: "list[Element]", sight: Sight) -> Iterator[str]:
-    """The text in a paragraph, as far as it is seen; frames and shapes anchored in it go to `frames`, notes and
+def _line(node: "Element", frames: "list[Element]", notes: "list[Element]", sight: Sight) -> str:
+    """The text of a paragraph, as far as it is seen; frames and shapes anchored in it go to `frames`, notes and
     comments to `notes`.
     """
-    yield sight.passes(re.sub(r"\s+", " ", node.text or ""))
+    return written(_flow(node, frames, notes, sight))
+
+
+def _flow(
+    node: "Element", frames: "list[Element]", notes: "list[Element]", sight: Sight
+) -> Iterator[tuple[str, str]]:  # fmt: skip
+    """The texts in a part of a paragraph, each with its height."""
+    yield sight.passes(re.sub(r"\s+", " ", node.text or "")), sight.height
     for child in node:
         tag = _tag(child)
         if tag == "s":
-            yield " " * _count(child, "c")
+            yield " " * _count(child, "c"), sight.height
         elif tag == "tab":
-            yield "\t"
+            yield "\t", ""
         elif tag == "line-break":
-            yield "\n"
+            yield "\n", ""
         elif tag in ("note", "annotation"):
             notes.append(child)
+            yield (f" [{mark}]" if (mark := _mark(child)) else ""), ""
         elif ":drawing:" in str(child.tag) and tag != "a":
             frames.append(child)
         elif tag not in _SKIPPED:
             yield from _flow(child, frames, notes, sight.within(child))
-        yield sight.passes(re.sub(r"\s+", " ", child.tail or ""))
+        yield sight.passes(re.sub(r"\s+", " ", child.tail or "")), sight.height
+
+
+def _mark(note: "Element") -> str:
+    """The mark of a foot- or endnote; comments have none."""
+    citation = note.find("{*}note-citation")
+    return collapse("".join(citation.itertext())) if citation is not None else ""
 
 
 def _table_rows(table: "Element") -> "Iterator[Element]":
@@ -177,6 +196,7 @@ class _Writer(Outline):
         self.parents, self.looks, self.unseen = parents, looks, unseen
         self.ground = ground  # the colour behind the text, where that is known
         self.notes: list[str] = []
+        self.inner = False  # it writes what stands in a cell or below a slide
         self.bullet = ""
         self.lists: list[str] = []  # styles of the lists around
 
@@ -224,7 +244,7 @@ class _Writer(Outline):
         frames: list[Element] = []
         notes: list[Element] = []
         sight = Sight.of_paragraph(self.looks, self.unseen, self.ground, element)
-        text = "".join(_flow(element, frames, notes, sight)).strip()
+        text = _line(element, frames, notes, sight).strip()
         style = attribute(element, "style-name")
         style = self.parents.get(style) or style
         heading = _HEADING_STYLE.fullmatch(style)
@@ -245,6 +265,13 @@ class _Writer(Outline):
         self.ground = ground
         for note in notes:
             self.note(note)
+        self.stand_below()
+
+    def stand_below(self) -> None:
+        """Write the notes of a paragraph or a table below it; those of a cell wait for the end of the table."""
+        if not self.inner:
+            self.lines += self.notes
+            self.notes.clear()
 
     def picture(self, about: "Element") -> None:
         """What somebody wrote of a picture or an object for those who cannot see it."""
@@ -256,11 +283,16 @@ class _Writer(Outline):
             self.lines.append(said)
 
     def note(self, note: "Element") -> None:
-        text = "\n".join(
-            "".join(_flow(one, [], [], Sight.of_paragraph(self.looks, self.unseen, self.ground, one)))
+        said = collapse(clean("\n".join(
+            _line(one, [], [], Sight.of_paragraph(self.looks, self.unseen, self.ground, one))
             for one in note.iter("{*}p", "{*}h")
-        )
-        self.notes.append(collapse(clean(text)))
+        )))  # fmt: skip
+        mark = _mark(note)
+        if _tag(note) == "annotation":
+            author = collapse("".join(note.findtext("{*}creator") or ""))
+            mark = f"comment by {author}" if author else "comment"
+        if said:
+            self.notes.append(f"[{mark}] {said}" if mark else said)
 
     def table(self, table: "Element") -> None:
         ground = self.looks.ground(table, "table", self.ground)
@@ -271,27 +303,30 @@ class _Writer(Outline):
             for row in rows:  # a frame around paragraphs
                 self.walk(row[0])
             return
-        below: dict[int, tuple[int, str]] = {}  # column -> rows that a merged cell still goes on for, its text
-        lines = plain_table(self.cells(row, below, ground) for row in rows)
+        lines = markdown_table(self.cells(row, ground) for row in rows)
         self.lines += ["", *lines, ""]
         self.tables += bool(lines)
+        self.stand_below()
 
-    def cells(self, row: "list[Element]", below: dict[int, tuple[int, str]], ground: Colour | None) -> list[str]:
-        """The texts of a row. A cell merged over rows is repeated in each: every row can be understood alone."""
-        texts: list[str] = []
+    def cells(self, row: "list[Element]", ground: Colour | None) -> list[Cell]:
+        """The cells of a row but those that another covers."""
+        cells: list[Cell] = []
         for cell in row:
-            left, text = below.pop(len(texts), (0, ""))
-            if _tag(cell) == "table-cell":
-                behind = self.looks.ground(cell, "table-cell", ground)
-                left, text = _count(cell, "number-rows-spanned"), collapse(clean("\n".join(self.within(cell, behind))))
-            if left > 1:
-                below[len(texts)] = (left - 1, text)
-            texts += [text] * min(_count(cell, "number-columns-repeated"), max(_MAX_REPEAT - len(texts), 1))
-        return texts
+            if _tag(cell) != "table-cell":
+                continue
+            group = next(cell.iterancestors("{*}table-header-rows", "{*}table"), cell)
+            named = _tag(group) == "table-header-rows"
+            behind = self.looks.ground(cell, "table-cell", ground)
+            text = collapse(clean("\n".join(self.within(cell, behind))))
+            across, down = _count(cell, "number-columns-spanned"), _count(cell, "number-rows-spanned")
+            repeats = min(_count(cell, "number-columns-repeated"), max(_MAX_REPEAT - len(cells), 1))
+            cells += [Cell(text, across, down, named)] * repeats
+        return cells
 
     def within(self, element: "Element", ground: Colour | None) -> list[str]:
         """The lines of what lies in an element, whatever it is made of, before a ground."""
         inner = _Writer(self.parents, self.looks, self.unseen, ground)
+        inner.inner = True
         inner.walk(element)
         inner.close()
         self.notes += inner.notes

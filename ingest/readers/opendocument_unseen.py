@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 _COLOUR = re.compile(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})")
 _POINTS = re.compile(r"(\d{1,4}(?:\.\d{1,4})?)pt")
 _TINY = 1.0  # points
+_MOVED = 10.0  # percent of the height of letters that text stands off its line
 _READ = ("display", "color", "use-window-font-color", "background-color", "font-size", "text-line-through-style",
-         "text-line-through-type")  # fmt: skip
+         "text-line-through-type", "text-position")  # fmt: skip
 Look = Mapping[str, str]  # of a run: formatting properties by their local names
 
 
@@ -121,6 +122,13 @@ class Sight:
             return replace(self, why=NOT_DISPLAYED, hidden=True)
         name = attribute(span, "style-name")
         return self._with(self.looks.of("text", name)) if name else self
+
+    @property
+    def height(self) -> str:
+        """`super` or `sub` where the text stands higher or lower than its line; else nothing."""
+        stated = self.look.get("text-position", "").split(" ")[0]
+        off = float(stated[:-1]) if re.fullmatch(r"-?\d{1,3}(?:\.\d{1,9})?%", stated) else 0.0
+        return stated if stated in ("super", "sub") else "super" if off >= _MOVED else "sub" if off <= -_MOVED else ""
 
     def passes(self, text: str) -> str:
         """A text as far as it is seen; the rest is counted."""

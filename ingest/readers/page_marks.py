@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ingest.readers.alternative import says_nothing
-from ingest.readers.equations import linear
+from ingest.readers.equations import beside, linear
 from ingest.readers.raised import lowered, raised
 from ingest.readers.symbols import TICKED, UNTICKED
 from ingest.readers.text import collapse
@@ -22,6 +22,7 @@ _SHOWING_VALUE = frozenset(
 )
 _TEX = re.compile(r"\s*\{\\displaystyle (.*)\}\s*", re.S)
 _NOTE = re.compile(r"(?:foot|end)?note|reference|\bfn|\bref\b|cite|citation", re.I)
+_FIELDS = frozenset(("input", "select", "textarea"))
 _INLINE = frozenset(("a", "abbr", "b", "em", "font", "i", "span", "strong", "u", "code", "small"))
 _BESIDE = 50  # pieces of text beside a picture that are compared
 _LONGEST = 2000  # characters of an alternative text
@@ -40,10 +41,12 @@ def write_marks(root: "Element") -> None:
         else:
             said = _field(element, tag)
         tail = element.tail
-        if tag == "textarea" or (tag == "select" and said):
+        if said and tag in _FIELDS:
             said = f" {said} "
         element.clear()
         element.tag, element.text, element.tail = "span", said, tail
+    for button in root.iter("button"):  # it has an edge, whatever stands beside it
+        button.text, button.tail = f" {button.text or ''}", f" {button.tail or ''}"
     for katex in root.xpath("//*[contains(concat(' ', @class, ' '), ' katex-html ')]"):
         before = katex.getprevious()
         if before is not None and "katex-mathml" in before.get("class", "") and collapse("".join(before.itertext())):
@@ -51,7 +54,7 @@ def write_marks(root: "Element") -> None:
 
 
 def _equation(math: "Element") -> str:
-    return linear(math) or collapse(math.get("alttext", ""))
+    return beside(_before(math), linear(math) or collapse(math.get("alttext", "")))
 
 
 def _shifted(element: "Element", tag: str) -> str:

@@ -9,7 +9,7 @@ _WRAPPED = re.compile(r"(?<=[^\W\d_]|[,;])\n(?=[a-z])|(?<=[a-z,;])\n(?=[A-Z\d(\"
 _FULL_LINE = 0.8  # of the longest lines of a page
 _LAST_WORD, _FIRST_WORD = re.compile(r"[^\W_]*\Z"), re.compile(r"\A[^\W_]*")
 _LONGEST = 64  # characters of a word
-_KEPT_APART = frozenset({"self", "well", "half"})  # which stand before a hyphen that is their own
+_KEPT_APART = frozenset("self well half long short non".split())  # which stand before a hyphen that is their own
 _ENDING = 3  # letters at most of "-ish", "-ing"
 _CAPITALS = 4  # letters at least of each part of a cut word of a title in capitals; those of codes are shorter
 _SHORT_LINES = 32  # columns: shorter lines are those of lists and narrow tables

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from ctypes import c_ushort
 from typing import TYPE_CHECKING, Any
 
+from ingest.readers.pdf_form import Filled
 from ingest.readers.pdf_words import Word
 from ingest.readers.text import collapse
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from pypdfium2 import PdfDocument, PdfPage
 
 TICKED, UNTICKED = "☑", "☐"
+_BOXES = (TICKED, UNTICKED)
 _MOST = 5000  # annotations of a page
 _LINE = 14.0  # points: a field may be higher than its first line
 _HIDDEN = 0x02 | 0x20  # flags
@@ -33,7 +35,8 @@ def marks(pdf: "PdfDocument", page: "PdfPage") -> tuple[list[Word], list[str]]:
                 continue
             if kind == raw.FPDF_ANNOT_WIDGET:
                 value = _value(raw, pdf, annotation) if pdf.formenv else ""
-                words += _placed(raw, annotation, value)
+                filled = _placed(raw, annotation, value)
+                words += [Filled(w.text, w.left, w.bottom, w.right, w.top, value in _BOXES) for w in filled]
                 continue
             said = _string(raw, annotation, b"Contents")
             if kind == raw.FPDF_ANNOT_FREETEXT:
@@ -63,6 +66,14 @@ def _value(raw: Any, pdf: "PdfDocument", annotation: Any) -> str:
         return ""
     if raw.FPDFAnnot_GetFormFieldFlags(form, annotation) & _PASSWORD:
         return ""
+    if kind in (raw.FPDF_FORMFIELD_COMBOBOX, raw.FPDF_FORMFIELD_LISTBOX):
+        chosen = [
+            _wide(lambda buffer, size, at=at: raw.FPDFAnnot_GetOptionLabel(form, annotation, at, buffer, size))
+            for at in range(min(raw.FPDFAnnot_GetOptionCount(form, annotation), _MOST))
+            if raw.FPDFAnnot_IsOptionSelected(form, annotation, at)
+        ]
+        if any(chosen):  # as they are shown, which may be by other words than the file keeps
+            return ", ".join(filter(None, chosen))
     return _wide(lambda buffer, size: raw.FPDFAnnot_GetFormFieldValue(form, annotation, buffer, size))
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ingest.readers.paragraphs import CUT_MARK
 from ingest.readers.pdf_drawn import FORM, IMAGE, Drawn, drawn_on
+from ingest.readers.pdf_form import beside_labels
 from ingest.readers.pdf_glyphs import Box, Glyphs
 from ingest.readers.pdf_layout import Item, layout
 from ingest.readers.pdf_marks import marks
@@ -85,7 +86,7 @@ def read_page(pdf: "PdfDocument", page: "PdfPage", unseen: Unseen, off: Callable
         items = list[Item](without(glyphs, unread, Unseen()).splitlines() if unread else glyphs.whole.splitlines())
         items += [word.text for word in put]
     else:
-        items = layout(found.more(put), lambda: frames(drawn()))
+        items = layout(found.more(beside_labels(found, put)), lambda: frames(drawn()))
     if _UNTIDY.search(glyphs.whole) or put:
         items = [tidy(item) if isinstance(item, str) else item for item in items]
     layer = Layer(items, False, comments, len(put), len(garbled))

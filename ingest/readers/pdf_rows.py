@@ -6,6 +6,7 @@ looked at one by one.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from ingest.readers.raised import may_be_raised, raised
 _GAP = 0.85  # of a line's height: what sets two cells apart
 _CLOSE = 0.45  # of a line's height: what surely sets none apart
 _TIGHT = 0.08  # of a line's height: no space
+_LINES, _OVER = 0.5, 0.5  # of the height of words that lie over each other: how far up, and across
+_NOTE = 0.9  # height of notes beside a text, of that of its letters
+_TEXT = 35  # letters of a line that has notes beside it
 _APART = 1e6  # points between groups
 SIGN = frozenset("$€£¥￥")
 _CLOSING = frozenset(("%", ")", ")%", "%)", "‰"))
@@ -84,12 +88,44 @@ def grouped_rows(words: Words, groups: NDArray[np.int64] | None) -> list[tuple[i
     for group, count, start, end, mixed in lines:
         if mixed:
             boxes = words.boxes[order[start:end]].tolist()
-            row = _segments([Word(text, *box) for text, box in zip(texts[start:end], boxes, strict=True)])
+            line = [Word(text, *box) for text, box in zip(texts[start:end], boxes, strict=True)]
+            found += [(group, _segments(part)) for part in _parted(line)]
         else:
-            row = _even(texts, cut[at : at + count], seams)
+            found.append((group, _even(texts, cut[at : at + count], seams)))
         at += count
-        found.append((group, row))
     return found
+
+
+def _parted(row: list[Word]) -> list[list[Word]]:
+    """The lines of a row: where words lie over each other, the smaller ones are lines of notes beside a larger one."""
+    level: list[Word] = []
+    for left, right in pairwise(row):
+        apart = abs(left.bottom - right.bottom) > _LINES * min(left.height, right.height)
+        if apart and left.right - right.left > _OVER * min(left.height, right.height):
+            level += [left, right]
+    if not level:
+        return [row]
+    tallest = max(word.height for word in row)
+    others = [word for word in row if word.height >= _NOTE * tallest]
+    small = [word for word in level if word.height < _NOTE * tallest]
+    if not small or not (
+        max(word.right for word in small) < min(word.left for word in others)
+        or min(word.left for word in small) > max(word.right for word in others)
+    ):
+        return [row]
+    if sum(len(word.text) for word in others) < _TEXT or any(
+        right.left - left.right > _GAP * tallest for left, right in pairwise(others)
+    ):  # cells of a table
+        return [row]
+    levels = sorted({word.bottom for word in level if word.height < _NOTE * tallest}, reverse=True)
+    lines: list[list[Word]] = [others]
+    rest = [word for word in row if word.height < _NOTE * tallest]
+    for bottom in levels:
+        line = [word for word in rest if abs(word.bottom - bottom) < 1]
+        rest = [word for word in rest if word not in line]
+        lines.append(line)
+    lines[0] = sorted([*lines[0], *rest], key=lambda word: word.left)
+    return sorted(filter(None, lines), key=lambda line: -max(word.middle for word in line))
 
 
 def _labels(middle: NDArray[np.float64], bottom: NDArray[np.float64], top: NDArray[np.float64]) -> NDArray[np.int64]:

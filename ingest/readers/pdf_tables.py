@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from ingest.readers.pdf_words import Words
 CROSSING = 0.15  # of the lines, that may run over a gap between columns
 _DATED = re.compile(r"\b(?:19|20)\d\d\b|[一二三四1-4]季度|\bQ[1-4]\b")
 _SENTENCE = 60  # characters
+_NEAR = 0.35  # heights between two lines of a cell
+_LONG = 16  # letters of a line of a cell that goes on in the next
 WIDEST = 30_000  # points: nothing is looked for in what is wider
 _CUT = re.compile("[\x02\ufffe]\\s*|\xad\\s+")  # where pdfium saw a word cut by a line's end
 _RUN = re.compile(rb"\x01+")
@@ -74,7 +77,7 @@ def unruled(rows: list[Row]) -> Table | None:
     head = _head(cells)
     for number in range(head - 1):
         cells[number] = _over_groups(rows[number], cells[head - 1], columns) or cells[number]
-    merged = _merge_wrapped(rows, cells, head)
+    merged = _merge_wrapped(rows, cells, head, columns)
     return Table(merged, head, edges) if len(merged) > 1 else None
 
 
@@ -173,18 +176,48 @@ def _head(cells: list[list[str]]) -> int:
     return 1
 
 
-def _merge_wrapped(rows: list[Row], cells: list[list[str]], head: int) -> list[list[str]]:
-    """Lines that go on in the row above are put into it."""
+def _merge_wrapped(
+    rows: list[Row], cells: list[list[str]], head: int, columns: Sequence[tuple[float, float]]
+) -> list[list[str]]:  # fmt: skip
+    """Lines that go on in the row above are put into it, and a label before the figures of its last line."""
+    gaps = [_gap(above, row) for above, row in pairwise(rows)]
+    padded = gaps[head - 1] if 0 < head < len(rows) else 0.0
     merged = [cells[0]]
     for number in range(1, len(cells)):
-        row, above = cells[number], rows[number - 1]
-        near = above[0].bottom - rows[number][0].top < 0.35 * above[0].height
-        goes_on = number > head and not row[0] and near and not any(figures(text) for text in row if text)
-        if goes_on and all(merged[-1][i] for i, text in enumerate(row) if text):
-            merged[-1] = [f"{a} {b}".strip() for a, b in zip(merged[-1], row, strict=True)]
+        row, last, gap = cells[number], merged[-1], gaps[number - 1]
+        goes_on = number > head and gap < _NEAR and not any(figures(text) for text in row if text)
+        goes_on = goes_on and all(last[i] for i, text in enumerate(row) if text)
+        if goes_on and (not row[0] or (padded > gap + 0.3 and _fill(rows[number - 1], rows[number], columns))):
+            merged[-1] = [f"{a} {b}".strip() for a, b in zip(last, row, strict=True)]
+        elif number > head and gap < 1 and row[0][:1].islower() and any(row[1:]) and _is_begun(last):
+            merged[-1] = [f"{last[0]} {row[0]}", *row[1:]]
         else:
             merged.append(row)
     return merged
+
+
+def _gap(above: Row, below: Row) -> float:
+    """The space between two rows, in heights of the upper one."""
+    height = max(segment.height for segment in above)
+    return (min(segment.bottom for segment in above) - max(segment.top for segment in below)) / max(height, 0.1)
+
+
+def _is_begun(row: Sequence[str]) -> bool:
+    """Whether a row is the first line of a label."""
+    return bool(row[0]) and not any(row[1:]) and row[0][-1] not in ":.：。;；"
+
+
+def _fill(above: Row, below: Row, columns: Sequence[tuple[float, float]]) -> bool:
+    """Whether all cells of a line go on in the next, whose first words had no room behind them."""
+    for segment in below:
+        last = next((each for each in above if abs(each.left - segment.left) < 2), None)
+        word = segment.text.split()[0] if segment.text.isascii() else segment.text[0]
+        if last is None or len(last.text) < (_LONG if last.text.isascii() else _LONG / 2):
+            return False
+        end = max(end for start, end in columns if start <= last.right)
+        if last.right + segment.width * (len(word) + 0.5) / len(segment.text) < end:
+            return False
+    return True
 
 
 def ruled(frame: Frame, words: Words) -> Table | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.readers.pdf_drawn import Drawn, over_text
+from ingest.readers.pdf_drawn import TEXT, Drawn, over_text
 from ingest.readers.pdf_glyphs import Boxes, Glyphs
 from ingest.readers.pdf_texts import TINY_PT, Doubt
 from ingest.readers.unseen import COVERED, NOT_DISPLAYED, OUTSIDE, SAME_COLOUR, TINY, TRANSPARENT, Unseen
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _CONTRAST = 8  # of 255, in any channel, within the box of a character
 _OBJECTS = 1000  # pictures of a page that are looked at
+_PAIRS = 4_000_000  # of characters that are held against each other
 _AROUND = 3.0  # points
 _SIDE = 3000  # pixels of a page that is drawn
 
@@ -59,7 +60,10 @@ def unseen_characters(
 
 
 def covered_characters(page: "PdfPage", glyphs: Glyphs, drawn: Drawn) -> dict[int, str]:
-    """The characters that a shape or a picture of one colour, drawn later, covers: nothing can be told apart there."""
+    """The characters that a shape or a picture of one colour, drawn later, covers.
+
+    Nothing can be told apart there, or what can is text that was written upon it in their place.
+    """
     width, height = page.get_size()
     covers = over_text(drawn, width * height)
     if not covers:
@@ -71,20 +75,44 @@ def covered_characters(page: "PdfPage", glyphs: Glyphs, drawn: Drawn) -> dict[in
     chosen = np.concatenate([order[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)])
     boxes = glyphs.boxes(chosen.tolist())
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2
-    covered = np.zeros(glyphs.count, bool)
+    covered = np.zeros(glyphs.count, np.int64)  # the first place in the order of drawing that covers each, plus one
     at = 0
     for start, end, places in zip(starts.tolist(), ends.tolist(), covers.values(), strict=True):
         chars = order[start:end]
         x, y = middles[at : at + len(chars)].T[:, :, None]
         left, bottom, right, top = drawn.boxes[places].T
         at += len(chars)
-        covered[chars] |= ((left <= x) & (x <= right) & (bottom <= y) & (y <= top)).any(axis=1)
+        over = (left <= x) & (x <= right) & (bottom <= y) & (y <= top)
+        covered[chars] = np.where(over.any(axis=1), np.array(places)[over.argmax(axis=1)] + 1, covered[chars])
     found = [index for index in np.flatnonzero(covered).tolist() if not glyphs.is_gap(index)]
     if not found:
         return {}
     boxes = glyphs.boxes(found)
     ground = _Ground(page, boxes)
-    return {i: COVERED for i, box in zip(found, boxes.tolist(), strict=True) if not ground.shows(_core(box))}
+    shown = np.array([ground.shows(_core(box)) for box in boxes.tolist()], bool)
+    if shown.any():
+        asked = np.array(found)[shown]
+        shown[shown] = ~_replaced(glyphs, drawn, asked, covered[asked] - 1)
+    return dict.fromkeys(np.array(found)[~shown].tolist(), COVERED)
+
+
+def _replaced(glyphs: Glyphs, drawn: Drawn, chars: NDArray[np.int64], covers: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Of characters, each with the place of what covers it, those in whose place others are written upon the cover."""
+    texts = drawn.of_kind(TEXT)
+    addresses = np.array([drawn.pointers[place].value for place in texts.tolist()], np.uint64)
+    order = np.argsort(addresses)
+    at = np.minimum(np.searchsorted(addresses[order], glyphs.drawing), len(order) - 1)
+    drawing = np.where(addresses[order][at] == glyphs.drawing, texts[order][at], -1)
+    later = np.flatnonzero(drawing > covers.min())
+    later = later[[not glyphs.is_gap(index) for index in later.tolist()]] if len(later) else later
+    if not len(later) or len(later) * len(chars) > _PAIRS:
+        return np.zeros(len(chars), bool)
+    own, others = glyphs.boxes(chars.tolist())[:, None], glyphs.boxes(later.tolist())[None]
+    width = np.minimum(own[..., 2], others[..., 2]) - np.maximum(own[..., 0], others[..., 0])
+    height = np.minimum(own[..., 3], others[..., 3]) - np.maximum(own[..., 1], others[..., 1])
+    upon = (width > 0.2 * (own[..., 2] - own[..., 0])) & (height > 0.5 * (own[..., 3] - own[..., 1]))
+    upon &= drawing[later][None] > covers[:, None]
+    return np.any(upon, axis=1, keepdims=True)[:, 0]
 
 
 def _core(box: Sequence[float]) -> Sequence[float]:

@@ -5,7 +5,7 @@ in several lines, all of its characters are asked for. Source: fpdf_text.h.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from math import pi
 from typing import TYPE_CHECKING
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 _SMALL = 0.82  # height of raised characters, of that of their line
 _LIFT = 0.12  # how far they stand above it
 _LESS_SMALL, _MORE_LIFT = 0.88, 0.25  # the same of those that are set less small: browsers take five sixths
+_LIGATURES = frozenset(("fi", "fl", "ff", "ffi", "ffl"))  # one glyph, whose box may be that of its ink
 _TOUCHING = 0.1  # heights between a word and what is raised beside it
+_ASKEW = 0.15  # radians
 _IDEOGRAPHS = 0x2E80  # and other characters of Chinese and Japanese, of which some are flat
 _SPACE, _DIGIT, _POINT, _MARK = 1, 2, 4, 8
 
@@ -54,6 +56,7 @@ class Words:
     texts: list[str]
     boxes: "Boxes"
     raised: bool = False  # whether one of them holds raised characters
+    askew: list[Word] = field(default_factory=list)  # lines that run in another direction than those of the page
 
     @property
     def middles(self) -> NDArray[np.float64]:
@@ -62,14 +65,16 @@ class Words:
 
     def some(self, chosen: NDArray[np.bool_]) -> "Words":
         """Those that are chosen."""
-        return Words([self.texts[i] for i in np.flatnonzero(chosen).tolist()], self.boxes[chosen], self.raised)
+        texts = [self.texts[i] for i in np.flatnonzero(chosen).tolist()]
+        return Words(texts, self.boxes[chosen], self.raised, self.askew)
 
     def more(self, words: Sequence[Word]) -> "Words":
         """These and others."""
         if not words:
             return self
         boxes = np.array([(word.left, word.bottom, word.right, word.top) for word in words])
-        return Words([*self.texts, *(word.text for word in words)], np.concatenate([self.boxes, boxes]), self.raised)
+        texts = [*self.texts, *(word.text for word in words)]
+        return Words(texts, np.concatenate([self.boxes, boxes]), self.raised, self.askew)
 
 
 @lru_cache(maxsize=1)
@@ -110,22 +115,79 @@ def words(glyphs: "Glyphs", left_out: Collection[int]) -> Words:
     apart = (ends - starts > 1) & (apart | (last[:, 2] < first[:, 0]))
     found = Words(texts, boxes)
     _mark_raised(glyphs, found, (starts, ends, kinds, ~apart), (first, last), turn)
-    return _put_apart(glyphs, found, starts, apart, turn) if apart.any() else found
+    return _put_apart(glyphs, found, (starts, ends), apart, turn) if apart.any() else found
 
 
-def _put_apart(glyphs: "Glyphs", found: Words, starts: NDArray[np.int64], apart: NDArray[np.bool_], turn: int) -> Words:
-    """The words, those whose characters stand in several lines in pieces."""
+def _put_apart(
+    glyphs: "Glyphs", found: Words, places: tuple[NDArray[np.int64], NDArray[np.int64]], apart: NDArray[np.bool_],
+    turn: int,
+) -> Words:  # fmt: skip
+    """The words, those whose characters stand in several lines in pieces, and those that run askew by themselves."""
     texts: list[str] = []
     boxes: list[Boxes] = []
+    askew: list[_Askew] = []
+    starts, ends = places
     done = 0
     for number in np.flatnonzero(apart).tolist():
+        if number < done:  # it went on in a line that runs askew
+            continue
         texts += found.texts[done:number]
         boxes.append(found.boxes[done:number])
-        pieces = list(_scattered(glyphs, found.texts[number], int(starts[number]), turn))
+        done = number + 1
+        start = int(starts[number])
+        if _is_askew(glyphs, start, turn):
+            line = _Askew(found.texts[number], _turned(glyphs.boxes((start, int(ends[number]) - 1)), turn))
+            if not (askew and askew[-1].end == number and askew[-1].joins(line)):
+                askew.append(line)
+            askew[-1].end = done
+            while done < len(starts) and not apart[done] and _is_askew(glyphs, int(starts[done]), turn):
+                single = _Askew(
+                    found.texts[done], _turned(glyphs.boxes((int(starts[done]), int(ends[done]) - 1)), turn)
+                )
+                if not askew[-1].joins(single):
+                    break
+                done += 1
+                askew[-1].end = done
+            continue
+        pieces = list(_scattered(glyphs, found.texts[number], start, turn))
         texts += [piece.text for piece in pieces]
         boxes.append(np.array([(piece.left, piece.bottom, piece.right, piece.top) for piece in pieces]))
-        done = number + 1
-    return Words([*texts, *found.texts[done:]], np.concatenate([*boxes, found.boxes[done:]]), found.raised)
+    rest = np.concatenate([*boxes, found.boxes[done:]])
+    return Words([*texts, *found.texts[done:]], rest, found.raised, [line.word() for line in askew])
+
+
+def _is_askew(glyphs: "Glyphs", index: int, turn: int) -> bool:
+    """Whether a character is turned otherwise than most of its page."""
+    off = (glyphs.angles((index,))[0] - turn * pi / 2) % (2 * pi)
+    return _ASKEW < off < 2 * pi - _ASKEW
+
+
+class _Askew:
+    """A line that runs in a direction of its own: its text, and the boxes (n, 4) of some of its characters in order."""
+
+    def __init__(self, text: str, boxes: "Boxes") -> None:
+        self.text, self.boxes = text, boxes
+        self.end = 0  # the number of the word behind it
+
+    def joins(self, other: "_Askew") -> bool:
+        """Put a line that goes on where this one ends behind it; whether it does."""
+        middles = (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
+        along = middles[-1] - middles[0]
+        length = float(np.hypot(*along))
+        size = float((self.boxes[:, 2:] - self.boxes[:, :2]).min(axis=1).max())
+        if not length or not size:
+            return False
+        step = (other.boxes[0, :2] + other.boxes[0, 2:]) / 2 - middles[-1]
+        across = float(along[0] * step[1] - along[1] * step[0]) / length
+        if abs(across) > 0.5 * size or not 0 < float(along @ step) / length < 3 * size:
+            return False
+        self.text, self.boxes = f"{self.text} {other.text}", np.concatenate([self.boxes, other.boxes])
+        return True
+
+    def word(self) -> Word:
+        """All of it as one word."""
+        lowest, highest = self.boxes.min(axis=0), self.boxes.max(axis=0)
+        return Word(self.text, float(lowest[0]), float(lowest[1]), float(highest[2]), float(highest[3]))
 
 
 def _scattered(glyphs: "Glyphs", text: str, start: int, turn: int) -> Iterator[Word]:
@@ -165,7 +227,8 @@ def _mark_raised(
     sizes = (ends - starts)[chosen]
     begins = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     indices = np.arange(sizes.sum()) + np.repeat(starts[chosen] - begins, sizes)
-    small = _are_raised(_turned(glyphs.boxes(indices.tolist()), turn), np.repeat(lines[chosen], sizes, axis=0))
+    own = _turned(glyphs.boxes(indices.tolist()), turn)
+    small = _are_raised(own, np.repeat(_whole_line(own, lines[chosen], begins, sizes), sizes, axis=0))
     if not glyphs.whole.isascii():
         codes = glyphs.codes[indices]
         small &= (codes < _IDEOGRAPHS) | (codes == ord("注"))
@@ -176,6 +239,17 @@ def _mark_raised(
         marks = small[begins[at] : begins[at] + sizes[at]].tolist()
         found.texts[number] = _written(found.texts[number], marks, before)
         found.raised = True
+
+
+def _whole_line(own: "Boxes", lines: "Boxes", begins: NDArray[np.int64], sizes: NDArray[np.int64]) -> "Boxes":
+    """The lines of words, as high as the highest of their characters: in some fonts boxes are those of the ink."""
+    heights = own[:, 3] - own[:, 1]
+    highest = np.maximum.reduceat(heights, begins)
+    lowest = np.minimum.reduceat(np.where(heights >= 0.97 * np.repeat(highest, sizes), own[:, 1], np.inf), begins)
+    found = lines.copy()
+    higher = highest > lines[:, 3] - lines[:, 1]
+    found[higher, 1], found[higher, 3] = lowest[higher], (lowest + highest)[higher]
+    return found
 
 
 def _touches(left: NDArray[np.float64], right: NDArray[np.float64]) -> bool:
@@ -192,7 +266,9 @@ def _written(text: str, small: Sequence[bool], before: str) -> str:
         while end < len(text) and small[end] == small[at]:
             end += 1
         piece = text[at:end]
-        written += raised(before + written, piece) if small[at] and may_be_raised(piece) else piece
+        written += (
+            raised(before + written, piece) if small[at] and may_be_raised(piece) and piece not in _LIGATURES else piece
+        )
         at = end
     return written
 

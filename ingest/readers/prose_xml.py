@@ -50,7 +50,7 @@ _DIVISIONS = re.compile(r"sect[1-5]|div[1-7]|refsect[1-3]")
 _DROPPED = (
     "{*}journal-meta", "{*}permissions", "{*}counts", "{*}article-id", "{*}pub-date", "{*}history", "{*}xref-group",
     "{*}indexterm", "{*}figDesc", "{*}encodingDesc", "{*}revisionDesc", "{*}orig", "{*}sic", "{*}abbr", "{*}fw",
-    "{*}graphic", "{*}inline-graphic", "{*}annotation", "{*}annotation-xml", "{*}tex-math", "{*}colspec", "{*}email",
+    "{*}graphic", "{*}inline-graphic", "{*}annotation", "{*}annotation-xml", "{*}colspec", "{*}email",
     "{*}self-uri", "{*}custom-meta-group", "{*}contrib-id", "{*}issn", "{*}elocation-id", "{*}related-article",
 )  # fmt: skip
 _ROOTS = {
@@ -67,6 +67,7 @@ _ROOTS = {
     "set",
     "FictionBook",
 }
+_TEX = re.compile(r"\\documentclass.*?\\begin\{document\}|\\end\{document\}", re.S)
 _PARAGRAPHS = ("{*}p", "{*}para", "{*}simpara", "{*}ab", "{*}l")
 
 
@@ -81,6 +82,7 @@ def as_page(root: "Element") -> "Element":
 
     if _local(root) == "FictionBook":
         _open_book(root)
+    _write_tex(root)
     etree.strip_elements(root, *_DROPPED, with_tail=False)
     names = {element: _local(element) for element in root.iter() if isinstance(element.tag, str)}
     title = next(
@@ -98,6 +100,18 @@ def as_page(root: "Element") -> "Element":
         else:
             _translate(element, name, above, parent is not None and mixed[parent])
     return root
+
+
+def _write_tex(root: "Element") -> None:
+    """Equations of which there is but the source in TeX stay, without what only sets them."""
+    for tex in list(root.iter("{*}tex-math")):
+        formula = next((up for up in tex.iterancestors() if _local(up) in ("disp-formula", "inline-formula")), None)
+        source = "".join(tex.itertext())
+        if formula is not None and next(formula.iter("{*}math"), None) is not None:
+            source = ""
+        tail = tex.tail
+        tex.clear()
+        tex.text, tex.tail = _TEX.sub(" ", source).replace("$", "").strip(), tail
 
 
 def _open_book(root: "Element") -> None:

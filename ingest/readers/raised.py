@@ -4,6 +4,7 @@
 """
 
 import re
+from collections.abc import Iterable
 
 from ingest.readers.text import collapse
 
@@ -69,6 +70,22 @@ def lowered(before: str, text: str) -> str:
         return f"_({said})" if len(said) <= 24 else f" {said} "
     alone = re.search(r"(?:^|[^A-Za-z])[A-Za-z]$", before)
     return f"_{said}" if before[-1:].isdigit() or (alone and said.isalpha() and len(said) == 1) else said
+
+
+def written(pieces: Iterable[tuple[str, str]]) -> str:
+    """A line of pieces, each a text and its height: `super`, `sub`, or nothing where it stands on the line.
+
+    >>> written([("10", ""), ("-", "super"), ("6", "super"), (" mol", "")])
+    '10^-6 mol'
+    """
+    said, held, height = "", "", ""
+    for text, level in pieces:
+        if held and text and level != height:
+            said += (raised if height == "super" else lowered)(said[-60:], held)
+            held = ""
+        height = level if text else height
+        held, said = (held + text, said) if level else (held, said + text)
+    return said + (raised if height == "super" else lowered)(said[-60:], held) if held else said
 
 
 def _is_power(before: str, said: str) -> bool:

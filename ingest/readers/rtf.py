@@ -1,4 +1,4 @@
-"""Rich Text Format -> text by heading, with tables, notes after the text, and bytes in the code page of their font.
+"""Rich Text Format -> text by heading: tables, notes below their paragraphs, bytes in the code page of their font.
 
 Microsoft's RTF specification 1.9.1. Runs of bytes are decoded together: of a Chinese or Japanese character the second
 byte often stands there as a plain letter, brace or backslash.
@@ -12,11 +12,14 @@ from core.errors import ReadError
 from core.types import Document
 from ingest.readers.encoding import code_page, signature
 from ingest.readers.equation_field import shown_by
-from ingest.readers.grid import plain_table
+from ingest.readers.raised import written
+from ingest.readers.rtf_table import Layout, table_lines
 from ingest.readers.rtf_unseen import Colours, Look
+from ingest.readers.symbols import TICKED, UNTICKED, symbolic, unicode_of
 from ingest.readers.text import HeadingPath, Part, assemble, clean, collapse, descend, meaningful, names
 from ingest.readers.unseen import NOT_DISPLAYED, Unseen
 
+Piece = tuple[str, str]  # a text, and its height
 _TOKEN = re.compile(
     rb"\\([A-Za-z]{1,32})(-?\d{1,10})? ?|\\'([0-9A-Fa-f]{2})|\\([^A-Za-z])|([{}])|[\r\n\0]+|([^\\{}\r\n\0]+)", re.S
 )
@@ -26,10 +29,10 @@ _SKIPPED = frozenset(
     "listoverridetable revtbl rsidtbl generator themedata datastore latentstyles filetbl nonshppict shprslt sp panose "
     "falt template private tc tcn xe rxe txe ftnsep ftnsepc ftncn aftnsep aftnsepc aftncn bkmkstart bkmkend".split()
 )
-_KEPT = frozenset(("annotation", "shpinst", "fldinst"))  # bear the mark and hold text all the same
+_KEPT = frozenset(("annotation", "shpinst", "fldinst", "formfield", "ffl"))  # bear the mark and hold text all the same
 _TARGETS = {
     "info": "info", "title": "title", "fonttbl": "fonts", "stylesheet": "styles", "footnote": "note",
-    "annotation": "note", "colortbl": "colours", "fldinst": "instruction",
+    "annotation": "note", "colortbl": "colours", "fldinst": "instruction", "formfield": "form", "ffl": "choice",
 }  # fmt: skip
 _CHARACTERS = {
     "tab": "\t", "line": "\n", "lquote": "‘", "rquote": "’", "ldblquote": "“", "rdblquote": "”", "bullet": "•",
@@ -83,8 +86,12 @@ class _Reader:
     to_skip: int = 0
     starred: bool = False
     raw: bytearray = field(default_factory=bytearray)
-    text: list[str] = field(default_factory=list)  # of the present paragraph or cell
-    aside: list[str] = field(default_factory=list)  # of a note, title, or definition
+    text: list[Piece] = field(default_factory=list)  # of the present paragraph or cell
+    aside: list[Piece] = field(default_factory=list)  # of a note, title, or definition
+    symbols: dict[int, str] = field(default_factory=dict)  # names of fonts by number
+    marked: int = 0  # notes so far
+    form: list[str] = field(default_factory=list)  # the choices of a form field
+    stated: dict[str, int] = field(default_factory=dict)  # what it says of itself
     code: list[str] = field(default_factory=list)  # of a field
     cells: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
@@ -93,7 +100,8 @@ class _Reader:
     path: HeadingPath = ()
     title: str = ""
     tables: int = 0
-    rows: list[list[str]] = field(default_factory=list)  # of the present table
+    rows: list[tuple[list[str], Layout]] = field(default_factory=list)  # of the present table
+    layout_of_row: Layout = field(default_factory=Layout)
     colours: Colours = field(default_factory=Colours)
     unseen: Unseen = field(default_factory=Unseen)
 
@@ -128,6 +136,9 @@ class _Reader:
             raw = bytes(self.raw)
             self.raw.clear()
             font = self.default_font if self.state.font is None else self.state.font
+            if self.state.target in ("body", "note") and symbolic(name := self.symbols.get(font, "").strip(" ;")):
+                self.put(unicode_of(raw.decode("latin-1"), name))
+                return
             codec = self.fonts.get(font, self.default)
             if self.state.font is None and self.default in _WIDE:  # the title, or a program that names no fonts
                 codec = self.default
@@ -140,9 +151,11 @@ class _Reader:
         if target in ("body", "note") and (why := self.colours.why(self.state.look, self.state.in_table)):
             self.unseen.leave(text, why)
         elif target == "body":
-            self.text.append(text)
-        elif target in ("title", "styles", "note"):
-            self.aside.append(text)
+            self.text.append((text, self.state.look.height))
+        elif target in ("title", "styles", "note", "choice"):
+            self.aside.append((text, self.state.look.height if target == "note" else ""))
+        elif target == "fonts":
+            self.symbols[self.number] = self.symbols.get(self.number, "") + text
         elif target == "instruction":
             self.code.append(text)
         elif target == "colours":
@@ -167,18 +180,39 @@ class _Reader:
         elif ended.target == "instruction" != self.state.target:
             code = "".join(self.code)
             self.code.clear()
-            self.put(shown_by(code))
-        elif ended.target != self.state.target and ended.target in ("title", "note"):
-            text = "".join(self.aside)
+            self.put(self.filled() or shown_by(code))
+        elif ended.target != self.state.target and ended.target in ("title", "note", "choice"):
+            text = written(self.aside).strip()
             self.aside.clear()
             if ended.target == "title":
                 self.title = meaningful(text)
+            elif ended.target == "choice":
+                self.form.append(text)
             else:
                 self.notes.append(collapse(clean(text)))
 
+    def filled(self) -> str:
+        """The value of a form field that is a box or a choice from a list, whose text says it not."""
+        stated, choices = self.stated, self.form
+        self.stated, self.form = {}, []
+        kind = stated.get("fftype", 0)
+        value = stated.get("ffres", 25)
+        value = stated.get("ffdefres", 0) if value == 25 else value  # that of the field as it was made
+        if kind == 1:
+            return TICKED if value else UNTICKED
+        return choices[value] if kind == 2 and 0 <= value < len(choices) else ""
+
+    def mark(self) -> None:
+        """The mark of a note: where it is referred to it counts, and the note itself begins with it."""
+        if self.state.target == "body":
+            self.marked += 1
+            self.text.append((f" [{self.marked}]", ""))
+        elif self.state.target == "note":
+            self.aside.append((f"[{self.marked}] ", ""))
+
     def define_style(self) -> None:
         """The end of a style's definition, which is its name."""
-        found = _HEADING.match("".join(self.aside).strip(" ;"))
+        found = _HEADING.match(written(self.aside).strip(" ;"))
         if found:
             self.styles.setdefault(self.number, int(found[1]))
         self.aside.clear()
@@ -202,7 +236,7 @@ class _Reader:
             self.state.target = "skip"
         elif self.state.target == "skip":
             return
-        elif word in _TARGETS and self.state.target != "instruction":
+        elif word in _TARGETS and (self.state.target != "instruction" or word == "formfield"):
             self.state.target = _TARGETS[word]
         elif word in _CHARACTERS:
             if self.to_skip:
@@ -210,8 +244,14 @@ class _Reader:
             else:
                 self.put(_CHARACTERS[word])
         elif word == "u" and number is not None:
-            self.put(chr(number & 0xFFFF))
+            name = self.symbols.get(self.default_font if self.state.font is None else self.state.font, "").strip(" ;")
+            text = chr(number & 0xFFFF)
+            self.put(unicode_of(text, name) if symbolic(name) else text)
             self.to_skip = self.state.fallback
+        elif word in ("fftype", "ffres", "ffdefres") and self.state.target == "form":
+            self.stated[word] = number or 0
+        elif word == "chftn":
+            self.mark()
         elif self.state.target == "instruction":
             self.state.font = number if word == "f" else self.state.font
         elif self.state.target == "colours":
@@ -219,6 +259,7 @@ class _Reader:
         elif not self.layout(word):
             self.state.look = self.state.look.after(word, number)
             self.colours.cell(word, number)
+            self.layout_of_row = self.layout_of_row.word(word, number)
             self.format(word, number)
 
     def layout(self, word: str) -> bool:
@@ -226,7 +267,7 @@ class _Reader:
         if word in ("par", "sect", "page", "column"):
             self.paragraph()
         elif word == "cell" and self.state.target == "body":
-            self.cells.append("".join(self.text))
+            self.cells.append(written(self.text))
             self.text.clear()
         elif word == "row" and self.state.target == "body":
             self.row()
@@ -269,7 +310,7 @@ class _Reader:
         if self.state.target != "body" or self.state.in_table:
             self.put("\n")
             return
-        text = "".join(self.text).strip()
+        text = written(self.text).strip()
         self.text.clear()
         if text:
             self.table()
@@ -280,22 +321,30 @@ class _Reader:
             self.lines.append(name)
         elif text:
             self.lines.append(text)
+        if not self.rows:
+            self.stand_below()
+
+    def stand_below(self) -> None:
+        """Write the notes of a paragraph or a table below it."""
+        self.lines += filter(None, self.notes)
+        self.notes.clear()
 
     def row(self) -> None:
         cells, self.cells = self.cells, []
         if self.colours.row_hidden:
             self.unseen.leave(" ".join(cells), NOT_DISPLAYED)
         elif len(cells) > 1:
-            self.rows.append([clean(cell) for cell in cells])
+            self.rows.append(([clean(cell) for cell in cells], self.layout_of_row))
         elif line := "".join(cells).strip():
             self.table()
             self.lines.append(line)
 
     def table(self) -> None:
         rows, self.rows = self.rows, []
-        if lines := plain_table(rows):
+        if lines := table_lines(rows):
             self.lines += ["", *lines, ""]
             self.tables += 1
+            self.stand_below()
 
     def end_part(self) -> None:
         self.table()

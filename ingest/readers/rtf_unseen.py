@@ -20,7 +20,9 @@ from ingest.readers.unseen import (
 
 _TINY = 2  # half points
 _GROUNDS = frozenset(("cb", "chcbpat", "highlight"))
-_WORDS = frozenset("plain pard v deleted strike striked fs cf cbpat".split()) | _GROUNDS
+_HEIGHTS = {"super": "super", "sub": "sub", "nosupersub": "", "up": "super", "dn": "sub"}
+_MOVED = 5  # half points off the line, from which on characters count as raised or lowered
+_WORDS = frozenset("plain pard v deleted strike striked fs cf cbpat".split()) | _GROUNDS | _HEIGHTS.keys()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Look:
     colour: int = 0
     ground: int = 0
     paragraph: int = 0  # its ground
+    height: str = ""  # super, sub
 
     def after(self, word: str, number: int | None) -> "Look":
         """The look behind a control word."""
@@ -54,6 +57,9 @@ class Look:
             return replace(self, half_points=24 if number is None else value)
         if word == "cf":
             return replace(self, colour=value)
+        if word in _HEIGHTS:
+            moves = word not in ("up", "dn") or (6 if number is None else value) >= _MOVED
+            return replace(self, height=_HEIGHTS[word] if on and moves else "")
         if word in _GROUNDS:
             return replace(self, ground=value)
         return replace(self, paragraph=value)

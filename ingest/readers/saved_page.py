@@ -34,6 +34,9 @@ def read_saved_page(data: bytes, cfg: IngestConfig) -> Document:
     sheets = {
         name: _text(part, cfg) for part in leaves if part.get_content_type() == "text/css" for name in _names(part)
     }
+    folders = {place[: place.rfind("/") + 1] for page in pages for place in _names(page) if "/" in place}
+    sheets |= {name[len(folder) :]: text for name, text in sheets.items() for folder in folders
+               if name.startswith(folder)}  # fmt: skip
     start = str(message.get_param("start") or "").strip("<> ")
     pages.sort(key=lambda page: bool(start) and start not in _names(page))
     documents = [read_page(_bytes(page), cfg, _charset(page), sheets) for page in pages]

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ingest.readers.alternative import informative
+from ingest.readers.number_format import GENERAL, shown
 from ingest.readers.opendocument_unseen import WHITE, Looks, Sight
+from ingest.readers.raised import written
 from ingest.readers.sheet import Sheet
 from ingest.readers.text import clean
 
@@ -91,21 +93,36 @@ class _Filling:
         """The lines of a cell as far as they are seen; the rest is counted, once for a cell that is repeated."""
         paragraphs = [*cell.iterchildren("{*}p")]
         if not paragraphs:
-            yield _attribute(cell, "string-value")
+            yield _value(cell)
             return
         style = _attribute(cell, "style-name") or _attribute(row, "default-cell-style-name")
         style = style or next((name for end, name in self.columns if column < end), "")
         unsure = self.conditions or self.looks.depends("table-cell", style)
         sight = None if unsure else Sight.of_cell(self.looks, self.sheet.characters, style)
         for paragraph in paragraphs:
-            yield "".join(_flow(paragraph, sight))
+            yield written(_flow(paragraph, sight))
+
+
+def _value(cell: "Element") -> str:
+    """The value of a cell whose file says not how it is shown."""
+    kind, raw = _attribute(cell, "value-type"), _attribute(cell, "value")
+    if kind == "percentage":
+        return shown(raw, "0.##%")
+    if kind == "boolean":
+        return _attribute(cell, "boolean-value").upper()
+    if raw:
+        return f"{shown(raw, GENERAL)} {_attribute(cell, 'currency')}".strip()
+    for name in ("string-value", "date-value", "time-value"):
+        if stated := _attribute(cell, name):
+            return stated.replace("T00:00:00", "").replace("T", " ") if name == "date-value" else stated
+    return ""
 
 
 def _drawn(drawn: "Element", looks: Looks, sheet: Sheet) -> str:
     """What a shape over the cells says: its text, or what somebody wrote of a picture for those who cannot see it."""
     paragraphs = [*drawn.iterchildren("{*}p"), *(p for box in drawn.iterchildren("{*}text-box") for p in box)]
     lines = (
-        "".join(_flow(p, Sight.of_paragraph(looks, sheet.characters, WHITE, p)))
+        written(_flow(p, Sight.of_paragraph(looks, sheet.characters, WHITE, p)))
         for p in paragraphs
         if _tag(p) in ("p", "h")
     )
@@ -119,15 +136,17 @@ def _drawn(drawn: "Element", looks: Looks, sheet: Sheet) -> str:
     return next((text for text in said if text), "")
 
 
-def _flow(node: "Element", sight: Sight | None) -> Iterator[str]:
-    yield _seen(node.text, sight)
+def _flow(node: "Element", sight: Sight | None, height: str = "") -> Iterator[tuple[str, str]]:
+    """The texts of a paragraph, each with its height."""
+    yield _seen(node.text, sight), height
     for child in node:
         tag = _tag(child)
         if tag in ("s", "tab", "line-break"):
-            yield " "
+            yield " ", ""
         elif tag not in ("annotation", "ruby-text", "frame", "custom-shape"):  # shapes are read apart
-            yield from _flow(child, sight.within(child) if sight and tag == "span" else sight)
-        yield _seen(child.tail, sight)
+            within = sight.within(child) if sight and tag == "span" else sight
+            yield from _flow(child, within, within.height if within else height)
+        yield _seen(child.tail, sight), height
 
 
 def _seen(text: str | None, sight: Sight | None) -> str:

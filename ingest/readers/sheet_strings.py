@@ -1,5 +1,6 @@
 """The strings that the cells of an .xlsx share (ISO/IEC 29500-1, 18.4), and what of them nobody sees."""
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
@@ -15,6 +16,9 @@ PARSING: dict[str, Any] = {
     "resolve_entities": False, "load_dtd": False, "no_network": True, "recover": True, "remove_comments": True,
     "remove_pis": True,
 }  # fmt: skip
+
+
+_ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,8 @@ def string_of(item: "Element", colours: Colours) -> String:
     struck: list[str] = []
     tiny: list[str] = []
     sized = False
+    for text in item.iter("{*}t"):
+        text.text = unescaped(text.text or "")
     for child in item:
         tag = str(child.tag).rpartition("}")[2]
         if tag == "t":
@@ -59,6 +65,15 @@ def string_of(item: "Element", colours: Colours) -> String:
     return String(
         "".join(text for text, *_ in runs), " ".join(struck), tuple(runs) if own else (), " ".join(tiny), sized
     )
+
+
+def unescaped(text: str) -> str:
+    r"""A string without the escapes of characters that XML cannot hold or would change (22.9.2.19).
+
+    >>> unescaped("Tokyo_x000D_"), unescaped("_x005F_x0041_")
+    ('Tokyo\r', '_x0041_')
+    """
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text) if "_x" in text else text
 
 
 def forget(element: "Element") -> None:

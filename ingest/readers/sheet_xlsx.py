@@ -20,7 +20,7 @@ from ingest.readers.number_format import GENERAL, general, shown, shown_text
 from ingest.readers.package import parse_xml, transitional
 from ingest.readers.sheet import Sheet
 from ingest.readers.sheet_pictures import picture_texts
-from ingest.readers.sheet_strings import PARSING, String, forget, string_of
+from ingest.readers.sheet_strings import PARSING, String, forget, string_of, unescaped
 from ingest.readers.sheet_strings import strings as shared_strings
 from ingest.readers.sheet_styles import CHECK_BOX, CellStyle, Colours, cell_styles
 from ingest.readers.slide_text import alternative, body_lines, leave_unseen, shapes_in
@@ -214,7 +214,7 @@ class _Filling:
         if kind == b"s":
             known = raw.isdecimal() and int(raw) < len(self.strings)
             return self.rich(place, self.strings[int(raw)], look) if known else ""
-        return self.seen(place, self.formatted(raw, kind, look.code), look)
+        return self.seen(place, self.formatted(unescaped(raw) if kind == b"str" else raw, kind, look.code), look)
 
     def look(self, style: bytes | None) -> CellStyle:
         number = int(style) if style and style.isdigit() else 0
@@ -313,7 +313,7 @@ def _comments(archive: ZipFile, members: dict[str, str], links: Sequence[tuple[s
             text = comment.find("{*}text")
             if place is None or text is None:
                 continue
-            words = (text.text or "").strip() or "".join(t.text or "" for t in text.iter("{*}t"))
+            words = (text.text or "").strip() or unescaped("".join(t.text or "" for t in text.iter("{*}t")))
             if not words.startswith(_THREADED):
                 sheet.comment(*place, words)
 

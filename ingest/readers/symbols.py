@@ -45,8 +45,14 @@ def symbolic(font: str) -> bool:
 def unicode_of(text: str, font: str) -> str:
     r"""A text in a symbol font as Unicode; U+FFFD stands for a picture that has no character here.
 
+    What is no letter of such a font, as Chinese is, is shown in another font and stays.
+
     >>> unicode_of("\uf0fe", "Wingdings"), unicode_of("o", "Wingdings"), unicode_of("m", "Symbol")
     ('☑', '☐', 'μ')
     """
     chart = _FONTS[font.strip().casefold()]
-    return "".join(chart.get(ord(char) - 0xF000 if ord(char) >= 0xF000 else ord(char), "\ufffd") for char in text)
+    return "".join(chart.get(ord(char) & 0xFF, "\ufffd") if _is_letter(ord(char)) else char for char in text)
+
+
+def _is_letter(code: int) -> bool:
+    return code < 0x100 or 0xF000 <= code < 0xF100

@@ -23,6 +23,7 @@ Cell = int | float | str | bool | time | date | datetime | timedelta
 
 _LOOK_AHEAD = 40  # lines by which the separator is judged
 _OLE = b"\xd0\xcf\x11\xe0"
+_AS_TEXT = re.compile(r'(?:(?<=[,;\t|])|^)=("[^"\n]*")(?=[,;\t|]|$)', re.M)  # so that Excel leaves a code as it is
 _STATED = re.compile(r'"?sep=([,;\t|])"?\n', re.I)  # as Excel has it in a first line
 
 
@@ -52,7 +53,8 @@ def read_delimited(data: bytes, cfg: IngestConfig) -> Document:
     stated_one = _STATED.match(text)
     if stated_one:
         text = text[stated_one.end() :]
-    rows = csv.reader(StringIO(text), delimiter=stated_one[1] if stated_one else _delimiter(text))
+    delimiter = stated_one[1] if stated_one else _delimiter(text)
+    rows = csv.reader(StringIO(_AS_TEXT.sub(r"\1", text)), delimiter=delimiter, skipinitialspace=True)
     part = Part("\n".join(lines(enumerate(rows))))
     return assemble([part], encoding=encoding, tables=1, notes=shapeless(written))
 

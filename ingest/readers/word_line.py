@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ingest.readers.alternative import informative, picture_text
 from ingest.readers.equation_field import shown_by
-from ingest.readers.equations import linear
+from ingest.readers.equations import beside, linear
 from ingest.readers.raised import lowered, raised
 from ingest.readers.symbols import TICKED, UNTICKED, symbolic, unicode_of
 from ingest.readers.word_numbers import value
@@ -89,10 +89,11 @@ class _Line:
             self.note(child, _NOTES[tag])
         elif tag in ("fldChar", "instrText", "fldSimple"):
             self.field(child, tag)
-        elif tag == "sym":
-            self.say(self.plain(_char(child), child.get(f"{_W}font", "")), height)
+        elif tag in ("sym", "symEx"):
+            self.say(self.plain(_char(child), _own(child, "font")), height)
         elif tag in ("oMath", "oMathPara"):
-            self.say(linear(child))
+            self.settle()
+            self.say(beside("".join(self.pieces[-1:]), linear(child)))
         elif tag == "AlternateContent":
             self.walk(chosen(child))
         elif tag == "chart":
@@ -124,7 +125,8 @@ class _Line:
     def note(self, reference: "Element", kind: str) -> None:
         key = (kind, reference.get(f"{_W}id", ""))
         self.beside.notes.append(key)
-        if kind != "comment" and (mark := self.beside.marks.get(key)) and not reference.get(f"{_W}customMarkFollows"):
+        mark = self.beside.marks.get(key)  # none where the note has one of its own
+        if kind != "comment" and mark:
             self.say(f" [{mark}]")
 
     def field(self, element: "Element", tag: str) -> None:
@@ -136,10 +138,11 @@ class _Line:
             if not (self.beside.margin and _OF_PAGE.match(element.get(f"{_W}instr", ""))):
                 self.walk(element)
         elif kind == "begin":
-            self.say(_filled(element))
-            self.fields.append(_Field())
+            self.say(state := _filled(element))
+            self.fields.append(_Field(said=bool(state)))
         elif self.fields and kind == "separate":
-            self.fields[-1].shown = not (self.beside.margin and _OF_PAGE.match(self.fields[-1].code))
+            here = self.fields[-1]
+            here.shown = not here.said and not (self.beside.margin and _OF_PAGE.match(here.code))
         elif self.fields and kind == "end":
             ended = self.fields.pop()
             self.say("" if ended.shown else shown_by(ended.code))
@@ -151,6 +154,7 @@ class _Field:
 
     code: str = ""
     shown: bool = False
+    said: bool = False  # its value was, by its state, which some programs write as text too
 
 
 def line_of(paragraph: "Element", beside: Beside) -> str:
@@ -182,11 +186,9 @@ def fill_controls(root: "Element") -> tuple[int, int]:
         box = about.find(f"{_W14}checkbox")
         texts = list(content.iter(f"{_W}t", f"{_W}sym"))
         if box is not None:
-            state = box.find(f"{_W14}checked")
-            ticked = state is not None and state.get(f"{_W14}val", "1") not in _OFF
-            _write(texts, TICKED if ticked else UNTICKED)
+            _write(texts, TICKED if _is_on(box.find(f"{_W14}checked")) else UNTICKED)
             filled += 1
-        elif about.find(f"{_W}showingPlcHdr") is not None:
+        elif _is_on(about.find(f"{_W}showingPlcHdr")):
             _write(texts, "")
             empty += 1
         elif any(about.find(f"{_W}{kind}") is not None for kind in ("text", "date", "comboBox", "dropDownList")):
@@ -219,6 +221,10 @@ def _write(texts: "list[Element]", said: str) -> None:
             fonts.getparent().remove(fonts)
 
 
+def _is_on(toggle: "Element | None") -> bool:
+    return toggle is not None and next(iter(toggle.attrib.values()), "1") not in _OFF
+
+
 def _filled(begin: "Element") -> str:
     """The value of a form field of the old kind whose value is no text: a box, or the choice from a list."""
     data = begin.find(f"{_W}ffData")
@@ -237,8 +243,13 @@ def _filled(begin: "Element") -> str:
 
 
 def _char(symbol: "Element") -> str:
-    code = symbol.get(f"{_W}char", "")
-    return chr(int(code, 16)) if re.fullmatch(r"[0-9A-Fa-f]{2,4}", code) else ""
+    code = _own(symbol, "char")
+    return chr(int(code, 16)) if re.fullmatch(r"0?[0-9A-Fa-f]{2,5}", code) else ""
+
+
+def _own(symbol: "Element", name: str) -> str:
+    """An attribute of a symbol in the name space of the symbol: that of 2015 has characters beyond the basic plane."""
+    return symbol.get(f"{str(symbol.tag).rpartition('}')[0]}}}{name}", "")
 
 
 def _font(run: "Element") -> str:

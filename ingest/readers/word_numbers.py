@@ -5,6 +5,7 @@ how far. Source: ISO/IEC 29500-1, 17.9 (numbering).
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -78,9 +79,11 @@ class Numbers:
             levels = {place: _level(level) for place, level in elements.items() if 0 <= place < _LEVELS}
             self._lists[key] = _List(levels, starts, counts.setdefault(kind, [None] * _LEVELS))
 
-    def level_of(self, number: str, style: str) -> int:
-        """The level of a list that a paragraph style stands for."""
-        return self._level_of_style.get((number, style), 0)
+    def level_of(self, number: str, styles: Iterable[str]) -> int:
+        """The level of a list that a paragraph style stands for, or the first of those that it is based on."""
+        return next(
+            (self._level_of_style[number, style] for style in styles if (number, style) in self._level_of_style), 0
+        )
 
     def label(self, number: str, level: int) -> str:
         """What stands before the next paragraph of this level of a list, with the gap behind it; empty for nothing."""

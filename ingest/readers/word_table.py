@@ -38,7 +38,8 @@ def rows_of(table: "Element") -> list[list[WordCell]]:
         about = row.find(f"{_W}trPr")
         if about is not None and about.find(f"{_W}del") is not None:
             continue
-        named = about is not None and (about.find(f"{_W}tblHeader") is not None)
+        header = about.find(f"{_W}tblHeader") if about is not None else None
+        named = header is not None and header.get(f"{_W}val", "1") not in ("0", "false", "off")
         cells = [WordCell([]) for _ in range(_count(about, "gridBefore", 0))]
         column = len(cells)
         grown: set[int] = set()

@@ -126,12 +126,22 @@ def test_a_part_of_an_article_keeps_its_number() -> None:
         assert number in chunk.text or number in chunk.headings
 
 
-def test_a_part_of_a_list_keeps_what_leads_into_it() -> None:
-    lead = "The following must be handed in:"
-    text = lead + "\n" + "\n".join(f"- paper number {i} of the office in the town hall" for i in range(20))
+@pytest.mark.parametrize("more", ["", "\n  with its copies"])
+@pytest.mark.parametrize(
+    "lead", ["The following must be handed in:", "The office asks for", "有下列情形之一的，不予办理"]
+)
+def test_a_part_of_a_list_keeps_what_leads_into_it(lead: str, more: str) -> None:
+    text = lead + "\n" + "\n".join(f"- paper number {i} of the office in the town hall{more}" for i in range(20))
     chunks = split(document(text), IngestConfig(chunk_tokens=50, chunk_overlap=0), words)
     assert len(chunks) > 3
     assert all(lead in chunk.text or lead in chunk.headings for chunk in chunks)
+
+
+def test_a_sentence_before_a_list_and_a_text_behind_it_have_no_lead() -> None:
+    items = "\n".join(f"- paper number {i} of the office in the town hall" for i in range(20))
+    for text in (f"It is closed.\n{items}", f"{items[2:]}\n\nThe hall is open from nine to five on all days. " * 2):
+        chunks = split(document(text), IngestConfig(chunk_tokens=50, chunk_overlap=0), words)
+        assert all(not chunk.headings for chunk in chunks[1:] if "paper" not in chunk.text or "closed" in text)
 
 
 def test_each_value_of_a_long_row_stays_with_its_name() -> None:

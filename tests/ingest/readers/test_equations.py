@@ -120,3 +120,11 @@ def test_parts_that_are_missing_are_nothing(name: str) -> None:
     assert "None" not in web(
         "".join(f"<{tag}/>" for tag in ("mfrac", "msup", "mroot", "mover", "mtable", "mmultiscripts"))
     )
+
+
+def test_what_is_no_part_of_the_figure_beside_it_stands_apart() -> None:
+    assert office(r("2") + fraction(r("3"), r("4"))) == "2 3/4"
+    assert office(fraction(r("1"), r("2")) + power(r("r"), r("2"))) == "1/2 r^2"
+    assert office(r("2") + power(r("10"), r("3")) + r("5")) == "2 10^3 5"
+    assert office(r("1") + r("2") + power(r("x"), r("2"))) == "12x^2"
+    assert web("<mn>2</mn><mfrac><mn>3</mn><mn>4</mn></mfrac><mi>x</mi>") == "2 3/4 x"

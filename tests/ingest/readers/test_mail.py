@@ -353,3 +353,15 @@ def test_two_forms_that_say_different_things_are_both_read() -> None:
     document = both("The code is 4711, keep it safe.", "<p>" + "Our summer offer begins on Monday. " * 4 + "</p>")
     assert "4711" in document.text
     assert "summer offer" in document.text
+
+
+def test_an_invitation_says_when_and_where() -> None:
+    stated = ("SUMMARY:Audit", "DTSTART:20250305T090000Z", "LOCATION:Room 4.12")
+    event = "\r\n".join(("BEGIN:VCALENDAR", "BEGIN:VEVENT", *stated, "END:VEVENT", "END:VCALENDAR"))
+    parts = (("text/plain", "Please come."), ("text/calendar; method=REQUEST", event))
+    body = "".join(f"--B\r\nContent-Type: {kind}\r\n\r\n{text}\r\n" for kind, text in parts)
+    head = "From: a@x.example\r\nSubject: Invitation\r\nContent-Type: multipart/alternative; boundary=B\r\n\r\n"
+    text = read_bytes("a.eml", f"{head}{body}--B--\r\n".encode(), IngestConfig()).text
+    assert "Please come." in text
+    assert "Room 4.12" in text
+    assert "2025-03-05" in text

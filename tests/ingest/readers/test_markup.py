@@ -167,3 +167,23 @@ def test_shadow_roots_and_written_out_frames_are_part_of_their_page() -> None:
       <iframe srcdoc="&lt;p&gt;Nobody sees it.&lt;/p&gt;" hidden></iframe><p>Thank you.</p></body>"""
     document = read_html(page.encode(), IngestConfig())
     assert document.text.split("\n\n") == ["Shop", "Delivery takes nine days.", "The price is 45 EUR.", "Thank you."]
+
+
+def test_a_cell_may_cover_all_rows_that_are_left_and_sums_stated_first_come_last() -> None:
+    rows = "<tr><th>Site<th>Units<tfoot><tr><td>Sum<td>3<tbody><tr><td rowspan=0>Lyon<td>1<tr><td>2"
+    assert html(f"<table><thead>{rows}</table>").text.split("\n") == [
+        "| Site | Units |", "| --- | --- |", "| Lyon | 1 |", "| Lyon | 2 |", "| Sum | 3 |",
+    ]  # fmt: skip
+
+
+def test_a_table_by_roles_is_one() -> None:
+    row = "<div role=row><span role={0}>{1}</span><span role={0}>{2}</span></div>"
+    rows = row.format("columnheader", "Plan", "Fee") + row.format("gridcell", "Basic", "12")
+    grid = f"<div role=grid><div role=rowgroup>{rows}</div></div>"
+    assert html(grid).text.split("\n") == ["| Plan | Fee |", "| --- | --- |", "| Basic | 12 |"]
+    wrapped = "<div role=table><div role=row><div><p role=cell>in a wrapper</p></div></div></div>"
+    assert html(wrapped).text == "in a wrapper"
+
+
+def test_the_foot_of_an_article_is_read() -> None:
+    assert html("<article><p>Text.</p><footer>Valid from May</footer></article>").text == "Text.\n\nValid from May"

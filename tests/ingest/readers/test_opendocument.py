@@ -82,7 +82,7 @@ def test_deleted_text_is_left_out_and_boxes_and_notes_are_read() -> None:
         "<svg:desc>alt</svg:desc></draw:frame>"
         "<text:note><text:note-citation>1</text:note-citation><text:note-body><text:p>a note</text:p></text:note-body>"
         "</text:note> after</text:p><text:section><text:p>last</text:p></text:section>"
-    ) == ["before after", "in a box", "last", "a note"]
+    ) == ["before [1] after", "in a box", "[1] a note", "last"]
 
 
 def test_slides_are_pages_with_their_titles_and_notes() -> None:
@@ -235,3 +235,68 @@ def test_hidden_slides_and_hidden_words_of_slides_are_left_out() -> None:
     assert document.notes == (
         "hidden slides were left out: 1", f"6 characters that nobody sees were left out: {DISPLAYED}"
     )  # fmt: skip
+
+
+STYLES = "".join(
+    f'<style:style style:name="{name}" style:family="text"><style:text-properties style:text-position="{place}"/>'
+    "</style:style>"
+    for name, place in (("U", "super 58%"), ("V", "33% 58%"), ("D", "sub 58%"), ("L", "3% 100%"))
+)
+
+
+def test_raised_and_lowered_text_is_told_apart_and_notes_have_their_marks() -> None:
+    spans = "".join(
+        f'{before}<text:span text:style-name="{style}">{text}</text:span>'
+        for before, style, text in (("10", "U", "-"), ("", "V", "6"), (" mol CO", "D", "2"), (" in 4", "L", "5 m"))
+    )
+    note = (
+        "<text:note><text:note-citation>1</text:note-citation><text:note-body><text:p>net</text:p></text:note-body>"
+        "</text:note>"
+    )
+    remark = "<office:annotation><dc:creator>Li</dc:creator><text:p>Check</text:p></office:annotation>"
+    cells = "".join(f"<table:table-cell><text:p>{text}</text:p></table:table-cell>" for text in (f"28{note} days", "b"))
+    table = f"<table:table><table:table-row>{cells}</table:table-row></table:table>"
+    body = f"<text:p>{spans}{remark}</text:p>{table}<text:p>after</text:p>"
+    source = flat(body).replace("<style:style", f"{STYLES}<style:style", 1)
+    source = source.replace("<office:document ", '<office:document xmlns:dc="http://purl.org/dc/elements/1.1/" ')
+    assert [line for line in read_odt(source.encode(), CFG).text.split("\n") if line and "---" not in line] == [
+        "10^-6 mol CO2 in 45 m", "[comment by Li] Check", "| 28 [1] days | b |", "[1] net", "after",
+    ]  # fmt: skip
+
+
+def test_equations_and_charts_are_read_where_they_are_shown() -> None:
+    frame = (
+        '<draw:frame><draw:object xlink:href="./{}"/><draw:image xlink:href="./ObjectReplacements/{}"/></draw:frame>'
+    )
+    body = f"<text:p>by 2{frame.format('Object 1', 'x')} hours</text:p><text:p>{frame.format('Object 2', 'y')}</text:p>"
+    body += f"<text:p>{frame.format('Object 3', 'z')}end</text:p>"
+    source = flat(body).replace("<office:document ", '<office:document xmlns:xlink="http://www.w3.org/1999/xlink" ')
+    math = '<math xmlns="http://www.w3.org/1998/Math/MathML"><mfrac><mn>3</mn><mn>4</mn></mfrac></math>'
+    row = "<table:table-row>{}</table:table-row>"
+    cell = "<table:table-cell><text:p>{}</text:p></table:table-cell>"
+    rows = "".join(row.format("".join(map(cell.format, each))) for each in (("", "Line 1"), ("Jan", "12")))
+    chart = (
+        f'<x:chart {SPACES} xmlns:x="urn:oasis:names:tc:opendocument:xmlns:chart:1.0"><x:title><text:p>Load</text:p>'
+        f"</x:title><table:table>{rows}</table:table></x:chart>"
+    )
+    memory = BytesIO(package(source))
+    with ZipFile(memory, "a") as archive:
+        archive.writestr("Object 1/content.xml", math)
+        archive.writestr("Object 2/content.xml", chart)
+    text = read_odt(memory.getvalue(), CFG).text
+    assert [line for line in text.split("\n") if line] == [
+        "by 2 3/4 hours", "Load", "|  | Line 1 |", "| --- | --- |", "| Jan | 12 |", "end",
+    ]  # fmt: skip
+
+
+def test_merged_names_of_columns_stand_over_each() -> None:
+    cell = "<table:table-cell{}><text:p>{}</text:p></table:table-cell>"
+    covered = "<table:covered-table-cell/>"
+    over = ' table:number-columns-spanned="2"'
+    rows = (
+        (cell.format(' table:number-rows-spanned="2"', "Site"), cell.format(over, "2024"), covered),
+        (covered, cell.format("", "Plan"), cell.format("", "Actual")),
+        tuple(cell.format("", text) for text in ("Lyon", "1", "2")),
+    )
+    written = "".join(f"<table:table-row>{''.join(row)}</table:table-row>" for row in rows)
+    assert lines(f"<table:table>{written}</table:table>")[0] == "| Site | 2024 Plan | 2024 Actual |"

@@ -114,6 +114,8 @@ def test_a_word_cut_at_the_end_of_a_line_is_joined(elsewhere: str, word: str) ->
         ("a picture by X-", "ray of the hand", "X-ray"),
         ("lunch from the self-", "service counter", "self-service"),
         ("she is not self-", "ish at all", "selfish"),
+        ("a plan for the long-", "term care of it", "long-term"),
+        ("there was a short-", "age of parts", "shortage"),
         ("THE DEPART-", "MENT OF TRADE", "DEPARTMENT"),
         ("an inter-", "national fee", "international"),
     ],

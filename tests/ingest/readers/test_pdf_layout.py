@@ -372,3 +372,162 @@ def test_no_word_of_a_crowded_page_is_lost() -> None:
     boxes = np.stack([up * 0, up, up * 0 + 20, up + 8], axis=1)
     said = " ".join(map(str, layout(Words(texts, boxes), list)))
     assert said.split() == texts
+
+
+def turned(x: float, y: float, text: str, across: float, up: float, size: float = 11) -> str:
+    """A text whose letters follow each other in the direction (across, up), for `drawn` of `pdf_of`."""
+    return f"BT /F1 {size} Tf {across} {up} {-up} {across} {x} {y} Tm ({text}) Tj ET"
+
+
+RUNNING = [(100.0, 700.0 - 15 * i, f"Line {i} of the text says more about the pumps of the works.") for i in range(20)]
+
+
+@pytest.mark.parametrize(("across", "up"), [(0, 1), (0, -1), (0.77, 0.64), (-1, 0)])
+def test_a_line_that_runs_askew_is_read_whole_and_between_no_two_others(across: float, up: float) -> None:
+    drawn = turned(60 if across == 0 else 300, 300, "Report 2501 A of 7 Jan 2025", across, up)
+    lines = read(pdf_of(RUNNING, drawn=drawn)).text.split("\n")
+    assert " ".join(lines).endswith("Report 2501 A of 7 Jan 2025")
+    assert " ".join(text for _, _, text in RUNNING) in " ".join(lines)
+
+
+def test_names_of_columns_that_stand_upright_name_them() -> None:
+    rows = [("", "", ""), ("Kitchen", "8", "6"), ("Garden", "3", "2")]
+    puts = [(64.0 + 80 * x, 680.0 - 18 * y, text) for y, row in enumerate(rows) for x, text in enumerate(row) if text]
+    rules = " ".join(f"55 {y} m 295 {y} l S" for y in (755, 676, 658, 640))
+    rules += " ".join(f" {x} 755 m {x} 640 l S" for x in (55, 135, 215, 295))
+    names = turned(180, 690, "Monday", 0, 1) + turned(260, 690, "Night shift", 0, 1)
+    assert read(pdf_of(puts, drawn=f"{rules} {names}")).text.split("\n") == [
+        "|  | Monday | Night shift |", "| --- | --- | --- |", "| Kitchen | 8 | 6 |", "| Garden | 3 | 2 |",
+    ]  # fmt: skip
+
+
+def test_notes_in_small_letters_beside_a_few_lines_do_not_mix_with_them() -> None:
+    body = [(180.0, 700.0 - 15 * i, f"Line {i} of the policy goes on and on here with its words.") for i in range(20)]
+    notes = [(60.0, 685.0 - 10 * i, text) for i, text in enumerate(("Note on scope:", "applies to staff", "of 2020"))]
+    drawn = " ".join(f"BT /F1 8 Tf {x} {y} Td ({text}) Tj ET" for x, y, text in notes)
+    text = " ".join(read(pdf_of(body, drawn=drawn)).text.split())
+    assert "Note on scope: applies to staff of 2020" in text
+    assert " ".join(text for _, _, text in body) in text
+
+
+def columns_of(rows: Sequence[Sequence[Sequence[str]]], gap: float) -> list[Put]:
+    """A table without rules, its cells of several lines each beginning at the top of their row."""
+    puts: list[Put] = []
+    y = 700.0
+    for row in rows:
+        puts += [(60.0 + 180 * x, y - 13 * i, line) for x, cell in enumerate(row) for i, line in enumerate(cell)]
+        y -= 13 * max(map(len, row)) + gap
+    return puts
+
+
+def test_cells_of_several_lines_are_one_cell_each_without_rules() -> None:
+    rows = [
+        (["Risk"], ["Measure"], ["Owner"]),
+        (
+            ["Supply of chips stops for", "more than two weeks"],
+            ["Keep stock for six weeks in", "the store"],
+            ["Buying"],
+        ),
+        (["Fire in hall four"], ["Sprinklers checked by an", "outside firm"], ["Safety office"]),
+        (["Loss of key staff in the", "design team"], ["Two people know each one"], ["Human resources"]),
+    ]
+    assert text_of(columns_of(rows, 8)).split("\n") == [
+        "| Risk | Measure | Owner |", "| --- | --- | --- |",
+        "| Supply of chips stops for more than two weeks | Keep stock for six weeks in the store | Buying |",
+        "| Fire in hall four | Sprinklers checked by an outside firm | Safety office |",
+        "| Loss of key staff in the design team | Two people know each one | Human resources |",
+    ]  # fmt: skip
+
+
+def test_rows_of_words_that_stand_close_stay_rows() -> None:
+    rows = [(["Name"], ["Role"], ["Town"]), (["Ann"], ["Clerk"], ["Rome"]), (["Bo"], ["Boss"], ["Pisa"])]
+    puts = columns_of(rows[:1], 8) + [(x, y - 22, text) for x, y, text in columns_of(rows[1:], 0)]
+    assert text_of(puts).split("\n")[2:] == ["| Ann | Clerk | Rome |", "| Bo | Boss | Pisa |"]
+
+
+def test_a_label_of_two_lines_stands_before_the_figures_of_the_second() -> None:
+    rows = [
+        (["Revenue"], ["12,450"], ["11,020"]), (["Impairment of property, plant"], [], []),
+        (["and equipment"], ["120"], ["98"]), (["Assets:"], [], []), (["of which cash"], ["40"], ["38"]),
+    ]  # fmt: skip
+    text = text_of(columns_of([(row[0] or [""], *(cell or [""] for cell in row[1:])) for row in rows], 0))
+    assert "| Impairment of property, plant and equipment | 120 | 98 |" in text
+    assert "| of which cash | 40 | 38 |" in text
+
+
+def a_form(puts: Sequence[Put], *fields: tuple[float, float, str | Dictionary]) -> Document:
+    """A page with fields: from the left, from below, and a value or all that the field says of itself."""
+    pdf = pdf_of(puts)
+    made = []
+    for number, (x, y, said) in enumerate(fields):
+        about = Dictionary(FT=Name.Tx, V=String(said)) if isinstance(said, str) else said
+        about.Type, about.Subtype, about.T, about.F = Name.Annot, Name.Widget, String(f"f{number}"), 4
+        about.Rect = Array([x, y - 4, x + 60, y + 14])
+        made.append(pdf.make_indirect(about))
+    pdf.pages[0].Annots = Array(made)
+    pdf.Root.AcroForm = Dictionary(Fields=Array(made))
+    return read(pdf)
+
+
+def test_a_value_stands_behind_its_label() -> None:
+    box = Dictionary(FT=Name.Btn, V=Name.Yes, AS=Name.Yes)
+    document = a_form(
+        [(60, 700, "Surname"), (60, 670, "Vegan"), (60, 640, "Born:"), (60, 600, "Given name"), (300, 600, "Town")],
+        (160, 700, "Okonkwo"),
+        (160, 670, box),
+        (160, 640, "1990"),
+        (60, 580, "Marta"),
+        (300, 580, "Ulm"),
+    )
+    said = " ".join(document.text.split())
+    assert said == "Surname: Okonkwo Vegan: ☑ Born: 1990 Given name: Marta Town: Ulm"
+
+
+def test_fields_under_the_names_of_columns_are_a_table() -> None:
+    puts = [(60, 700, "Item"), (200, 700, "Qty")]
+    fields = [(60, 675, "Rope"), (200, 675, "2"), (60, 651, "Hook"), (200, 651, "7")]
+    assert a_form(puts, *fields).text.split("\n") == ["| Item | Qty |", "| --- | --- |", "| Rope | 2 |", "| Hook | 7 |"]
+
+
+def test_a_choice_reads_as_it_is_shown() -> None:
+    options = Array([Array([String("1"), String("North")]), Array([String("2"), String("South")])])
+    one = Dictionary(FT=Name.Ch, Ff=1 << 17, Opt=options, V=String("2"))
+    days = Array([String(day) for day in ("Mon", "Tue", "Wed")])
+    several = Dictionary(FT=Name.Ch, Ff=1 << 21, Opt=days, V=Array([String("Mon"), String("Wed")]), I=Array([0, 2]))
+    assert a_form([(60, 700, "Region"), (60, 660, "Days")], (160, 700, one), (160, 660, several)).text.split("\n") == [
+        "Region: South", "Days: Mon, Wed",
+    ]  # fmt: skip
+
+
+def test_a_large_first_letter_belongs_to_its_word() -> None:
+    lines = [(84.0, 700.0, "he contract ends on 31 March"), (84.0, 687.0, "and may be extended once by"),
+             (60.0, 674.0, "twelve months if both sides do")]  # fmt: skip
+    text = read(pdf_of(lines, drawn="BT /F1 32 Tf 60 686 Td (T) Tj ET")).text
+    said = " ".join(text.split())
+    assert said == "The contract ends on 31 March and may be extended once by twelve months if both sides do"
+
+
+WIDE = "This line runs over the whole width of the page, as the others of its text do, here."
+
+
+@pytest.mark.parametrize("shift", [0.0, 7.0])
+def test_two_columns_on_a_part_of_a_page_are_read_one_after_the_other(shift: float) -> None:
+    table = [(60.0 + 130 * x, 740.0 - 16 * y, text) for y, row in enumerate(
+        (("Part", "Fee", "Term"), ("Rent", "900", "31 May"), ("Heat", "85", "31 May"), ("Lift", "12", "30 June"))
+    ) for x, text in enumerate(row)]  # fmt: skip
+    wide = [(60.0, 660.0 - 14 * i, WIDE) for i in range(8)]
+    left = [(60.0, 520.0 - 14 * i, line) for i, line in enumerate(LEFT)]
+    right = [(330.0, 520.0 + shift - 14 * i, line) for i, line in enumerate(RIGHT)]
+    said = " ".join(text_of([*table, *wide, *left, *right]).split())
+    assert said.endswith(" ".join([*LEFT, *RIGHT]))
+    assert "| Heat | 85 | 31 May |" in said
+
+
+def test_a_table_of_texts_set_apart_row_by_row_is_none_of_columns() -> None:
+    rows = [(["Risk of the whole works"], ["Measure that is taken"])]
+    for i in range(6):
+        left = [f"Supply of part {i} stops for", "more than two weeks"]
+        rows.append((left, [f"Keep part {i} in the store for", "six weeks"]))
+    below = [(x, y - 150, text) for x, y, text in columns_of(rows, 8)]
+    text = text_of([*((60.0, 700.0 - 14 * i, WIDE) for i in range(9)), *below])
+    assert "| Supply of part 5 stops for more than two weeks | Keep part 5 in the store for six weeks |" in text

@@ -202,3 +202,14 @@ def test_a_page_of_more_objects_than_are_walked_through_is_asked_for_those_of_it
     document = page(f"{rules} BT 3 Tr {LINE}")
     assert "MARKER" not in document.text
     assert document.text.startswith("Leave is twenty five days for everybody.")
+
+
+def test_text_that_was_painted_over_and_replaced_is_left_out() -> None:
+    later = f"{_LINE} {_NAME} 1 g 140 495 130 18 re f 0 g {_NAME.replace('Jane Roe of Basle', 'Anna Bell of Bonn')}"
+    assert "Jane Roe of Basle" in _NAME
+    document = read_pdf(saved(drawn_page(later)), IngestConfig())
+    assert "Anna Bell of Bonn" in document.text
+    assert "Jane" not in document.text
+    assert document.notes == (
+        "14 characters that nobody sees were left out: something that is drawn later covers them",
+    )

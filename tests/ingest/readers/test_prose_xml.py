@@ -87,3 +87,12 @@ def test_a_fiction_book_is_read_by_its_chapters() -> None:
     assert document.title == "The Book"
     assert [s.headings for s in document.sections] == [("The Book",), ("One Start",), ("One Start", "Deep")]
     assert document.text == "The Book\n\nOne Start\n\nHello you.\n\na\nb\n\nDeep\n\nx"
+
+
+def test_an_equation_of_which_there_is_but_tex_is_read_and_of_two_forms_one() -> None:
+    source = r"\documentclass{minimal}\usepackage{x}\begin{document}$$E=mc^2$$\end{document}"
+    only = f"<disp-formula><tex-math>{source}</tex-math></disp-formula>"
+    both = "<alternatives><math><mn>7</mn></math><tex-math>$x_7$</tex-math></alternatives>"
+    both = f"<inline-formula>{both}</inline-formula>"
+    text = xml(f"<article><body><sec><title>A</title><p>So {only} and {both}.</p></sec></body></article>").text
+    assert " ".join(text.split()) == "A So E=mc^2 and 7."

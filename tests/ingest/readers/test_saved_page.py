@@ -52,6 +52,15 @@ def test_what_a_style_sheet_in_another_part_hides_is_left_out() -> None:
     assert document.notes == ("6 characters that nobody sees were left out: they are not displayed",)
 
 
+def test_a_style_sheet_may_be_named_from_the_folder_of_the_page() -> None:
+    link = '<link rel="stylesheet" href="b/c.css">'
+    document = saved(
+        ("html", "file:///C:/a/page.htm", page("<p>seen</p><p class=x>MARKER</p>", link)),
+        ("css", "file:///C:/a/b/c.css", ".x { display: none }"),
+    )
+    assert document.text == "seen"
+
+
 def test_frames_follow_the_page_and_the_first_part_is_the_one_that_is_named() -> None:
     document = saved(
         ("html", "https://a.example/frame", page("<p>in the frame</p>")),

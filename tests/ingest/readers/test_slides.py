@@ -1,14 +1,14 @@
 """PowerPoint presentations."""
 
 from copy import deepcopy
-from datetime import datetime
+from datetime import date, datetime
 from io import BytesIO
 from typing import Any
 
 import lxml.etree as etree
 import pytest
 from pptx import Presentation
-from pptx.chart.data import CategoryChartData, XyChartData
+from pptx.chart.data import BubbleChartData, CategoryChartData, XyChartData
 from pptx.dml.color import RGBColor
 from pptx.enum.chart import XL_CHART_TYPE
 from pptx.enum.dml import MSO_THEME_COLOR
@@ -297,3 +297,24 @@ def test_transparent_letters_are_left_out(alpha: str, seen: bool) -> None:
     document = saved(presentation)
     assert ("MARKER" in document.text) == seen
     assert bool(document.notes) != seen
+
+
+def test_the_points_of_a_chart_read_as_they_are_shown() -> None:
+    presentation, slide = blank()
+    data = CategoryChartData(number_format="#,##0")
+    data.categories = [date(2025, 1, 1), date(2025, 2, 1)]
+    data.add_series("Load", (12450, 980))
+    slide.shapes.add_chart(XL_CHART_TYPE.LINE, Inches(1), Inches(1), Inches(4), Inches(3), data)
+    assert saved(presentation).text.split("\n")[-2:] == ["| 2025-01-01 | 12,450 |", "| 2025-02-01 | 980 |"]
+
+
+def test_the_sizes_of_bubbles_stand_beside_their_points() -> None:
+    presentation, slide = blank()
+    data = BubbleChartData()
+    data.add_series("Risk").add_data_point(1, 2, 30)
+    slide.shapes.add_chart(XL_CHART_TYPE.BUBBLE, Inches(1), Inches(1), Inches(4), Inches(3), data)
+    assert saved(presentation).text.split("\n")[-3:] == [
+        "|  | Risk | Risk: size |",
+        "| --- | --- | --- |",
+        "| 1 | 2 | 30 |",
+    ]

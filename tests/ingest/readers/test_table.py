@@ -465,3 +465,49 @@ def test_what_stands_over_the_cells_of_an_opendocument_sheet_is_read() -> None:
     )
     lines = read_sheets(ods_of(tables), CFG).text.split("\n\n")
     assert lines == ["Item | Price", "Prices in CNY", "Pump with two valves", "Valid until May"]
+
+
+@pytest.mark.parametrize(("value", "code", "text"), [
+    (1.25, "# ?/4", "1 1/4"), (-1.375, "# ?/8", "-1 3/8"), (2.5, "# ??/16", "2 8/16"), (202425, '0000"/"00', "2024/25"),
+    (3, "# ?/2", "3"),
+])  # fmt: skip
+def test_fractions_of_a_given_kind_keep_their_whole_part(value: float, code: str, text: str) -> None:
+    memory = BytesIO()
+    with xlsxwriter.Workbook(memory) as workbook:
+        workbook.add_worksheet("A").write(0, 0, value, workbook.add_format({"num_format": code}))
+    assert read_sheets(memory.getvalue(), CFG).text == text
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_characters_that_xml_cannot_hold_are_read_as_they_are(in_memory: bool) -> None:
+    memory = BytesIO()
+    with xlsxwriter.Workbook(memory, {"constant_memory": in_memory}) as workbook:
+        sheet = workbook.add_worksheet("A")
+        sheet.write(0, 0, "东京")
+        sheet.write(1, 0, "Tokyo\rbranch _x0041_")
+    text = changed(memory.getvalue(), "xl/worksheets/sheet1.xml" if in_memory else "xl/sharedStrings.xml",
+                   "东京".encode(), "东京_x000D_支店".encode())  # fmt: skip
+    assert read_sheets(text, CFG).text.split("\n") == ["东京 支店", "Tokyo branch _x0041_"]
+
+
+def test_codes_that_are_written_as_formulas_of_texts_and_spaces_before_quotes_are_none() -> None:
+    assert csv('No.,Name\n="00123",Bolt\n="00124",Nut\n').text.split("\n")[1] == "No.: 00123 | Name: Bolt"
+    assert csv('Name, City\nAnn, "Rome, Italy"\nBo, "Pisa"\n').text.split("\n")[1] == "Name: Ann | City: Rome, Italy"
+
+
+@pytest.mark.parametrize(("stated", "text"), [
+    ('float" office:value="4.2', "4.2"), ('currency" office:currency="EUR" office:value="9.5', "9.5 EUR"),
+    ('percentage" office:value="0.125', "12.5%"), ('date" office:date-value="2025-03-01T00:00:00', "2025-03-01"),
+    ('boolean" office:boolean-value="true', "TRUE"), ('string" office:string-value="Rope', "Rope"),
+])  # fmt: skip
+def test_a_value_that_no_text_stands_beside_is_read(stated: str, text: str) -> None:
+    rows = f'<table:table-row><table:table-cell office:value-type="{stated}"/></table:table-row>'
+    assert read_sheets(ods_of(f'<table:table table:name="A">{rows}</table:table>'), CFG).text == text
+
+
+def test_raised_characters_in_a_cell_of_an_opendocument_sheet_are_exponents() -> None:
+    style = '<style:style style:name="U" style:family="text"><style:text-properties style:text-position="super 58%"/>'
+    cell = "<table:table-cell><text:p>10<text:span text:style-name='U'>6</text:span> l</text:p></table:table-cell>"
+    data = ods_of(f'<table:table table:name="A"><table:table-row>{cell}</table:table-row></table:table>',
+                  f"{style}</style:style>")  # fmt: skip
+    assert read_sheets(data, CFG).text == "10^6 l"

@@ -185,3 +185,38 @@ def test_grouped_shapes_are_each_read_once_and_a_watermark_is_text() -> None:
     shapes = "".join(f"<v:shape><v:textbox>{box.format(name)}</v:textbox></v:shape>" for name in ("one", "two"))
     mark = '<w:r><w:pict><v:shape><v:textpath string="DRAFT"/></v:shape></w:pict></w:r>'
     assert of(f"<w:r><w:pict><v:group>{shapes}</v:group></w:pict></w:r>" + mark).text == "DRAFT\none\ntwo"
+
+
+def test_chinese_in_a_run_whose_letters_are_pictures_stays() -> None:
+    fonts = '<w:rFonts w:ascii="Wingdings" w:hAnsi="Wingdings" w:eastAsia="SimSun"/>'
+    document = of(run("已审核 ", fonts) + run("\uf0fe", fonts) + run("，金额500元"))
+    assert (document.text, document.notes) == ("已审核 ☑，金额500元", ())
+
+
+def test_a_symbol_beyond_the_basic_plane_is_read() -> None:
+    symbol = (
+        '<mc:AlternateContent><mc:Choice Requires="w16se"><w16se:symEx w16se:font="Segoe UI Emoji" w16se:char="1F4C5" '
+        'xmlns:w16se="http://schemas.microsoft.com/office/word/2015/wordml/symex"/></mc:Choice></mc:AlternateContent>'
+    )
+    assert of(f"<w:r>{symbol}</w:r>" + run(" 5 May")).text == "\U0001f4c5 5 May"
+
+
+def test_a_control_that_says_it_shows_no_prompt_shows_its_value() -> None:
+    about = '<w:showingPlcHdr w:val="0"/><w:text/>'
+    inner = f"<w:sdt><w:sdtPr>{about}</w:sdtPr><w:sdtContent>{run('Nadia Ruiz')}</w:sdtContent></w:sdt>"
+    assert of(run("Holder: ") + inner).text == "Holder: Nadia Ruiz"
+
+
+def test_a_choice_that_is_written_as_text_too_is_read_once() -> None:
+    entries = '<w:listEntry w:val="Bonn"/><w:listEntry w:val="Graz"/>'
+    inner = (
+        f'<w:r><w:fldChar w:fldCharType="begin"><w:ffData><w:ddList><w:result w:val="1"/>{entries}</w:ddList>'
+        "</w:ffData></w:fldChar></w:r><w:r><w:instrText>FORMDROPDOWN</w:instrText></w:r>"
+        f'<w:r><w:fldChar w:fldCharType="separate"/></w:r>{run("Graz")}<w:r><w:fldChar w:fldCharType="end"/></w:r>'
+    )
+    assert of(run("City: ") + inner + run(".")).text == "City: Graz."
+
+
+def test_a_fraction_behind_a_figure_is_no_part_of_it() -> None:
+    above, below = (f"<m:{name}><m:r><m:t>{n}</m:t></m:r></m:{name}>" for name, n in (("num", 3), ("den", 4)))
+    assert of(run("by 2") + f"<m:oMath><m:f>{above}{below}</m:f></m:oMath>" + run(" hours")).text == "by 2 3/4 hours"

@@ -100,3 +100,13 @@ def test_a_note_that_is_missing_or_written_twice_changes_no_text() -> None:
 def test_comments_that_nothing_refers_to_come_last() -> None:
     document = read(lambda document: add(document, paragraph(text("a"))), comments={"4": "left over"})
     assert document.text == "a\n[comment] left over"
+
+
+def test_a_mark_that_is_said_to_be_none_of_its_own_counts() -> None:
+    def build(document: WordDocument) -> None:
+        for said in ("0", "false"):
+            note = reference("footnote", 2 if said == "0" else 3, f'w:customMarkFollows="{said}"')
+            add(document, paragraph(text("28"), note, text(" days")))
+
+    document = read(build, footnotes={"2": "a", "3": "b"})
+    assert document.text.split("\n") == ["28 [1] days", "[1] a", "28 [2] days", "[2] b"]

@@ -216,3 +216,36 @@ def test_the_forms_of_numbers(form: str, written: dict[int, str]) -> None:
 
 def test_a_form_of_its_own_pads_with_noughts() -> None:
     assert numeral(7, "custom", "001, 002, 003, ...") == "007"
+
+
+def test_a_style_counts_at_the_level_of_the_one_that_it_is_based_on() -> None:
+    numbering = [
+        kind(*(level(i, "decimal", "%1.%2"[: 2 + 3 * i], f'<w:pStyle w:val="A{i + 1}"/>') for i in range(2))),
+        number(77),
+    ]
+
+    def build(document: WordDocument) -> None:
+        for key, about in (("A1", ""), ("A2", ""), ("Own", '<w:basedOn w:val="A2"/>')):
+            listed = "" if about else '<w:pPr><w:numPr><w:numId w:val="77"/></w:numPr></w:pPr>'
+            document.styles.element.append(parse_xml(
+                f'<w:style {W} w:type="paragraph" w:styleId="{key}"><w:name w:val="{key}"/>{about}{listed}</w:style>'
+            ))  # fmt: skip
+        for key in ("A1", "Own", "A1", "A2", "Own"):
+            xml = f'<w:p {W}><w:pPr><w:pStyle w:val="{key}"/></w:pPr><w:r><w:t>x</w:t></w:r></w:p>'
+            document.element.body.insert(len(document.element.body) - 1, parse_xml(xml))
+
+    assert read(numbering, build).text.split("\n") == ["1 x", "1.1 x", "2 x", "2.1 x", "2.2 x"]
+
+
+def test_a_number_alone_in_a_cell_is_read() -> None:
+    listed = '<w:p><w:pPr><w:numPr><w:ilvl w:val="0"/><w:numId w:val="77"/></w:numPr></w:pPr></w:p>'
+    rows = "".join(
+        f"<w:tr><w:tc>{first}</w:tc><w:tc><w:p><w:r><w:t>{part}</w:t></w:r></w:p></w:tc></w:tr>"
+        for first, part in (("<w:p><w:r><w:t>序号</w:t></w:r></w:p>", "品名"), (listed, "水泵"), (listed, "阀门"))
+    )
+    numbering = [kind(level(0, "decimal", "%1")), number(77)]
+
+    def build(document: WordDocument) -> None:
+        document.element.body.insert(0, parse_xml(f"<w:tbl {W}>{rows}</w:tbl>"))
+
+    assert read(numbering, build).text.split("\n")[2:] == ["| 1 | 水泵 |", "| 2 | 阀门 |"]

@@ -96,3 +96,12 @@ def test_numbers_in_the_first_row_stay() -> None:
     assert lines(table(row(cell("1"), cell("2")), row(cell("3"), cell("4")))) == [
         "| 1 | 2 |", "| --- | --- |", "| 3 | 4 |",
     ]  # fmt: skip
+
+
+def test_rows_that_say_that_they_are_not_repeated_name_no_column() -> None:
+    rows = (
+        row(cell("Plan"), cell("Fee"), about="<w:tblHeader/>"),
+        row(cell("Basic"), cell("12"), about='<w:tblHeader w:val="0"/>'),
+        row(cell("Pro"), cell("40"), about='<w:tblHeader w:val="false"/>'),
+    )
+    assert lines(table(*rows)) == ["| Plan | Fee |", "| --- | --- |", "| Basic | 12 |", "| Pro | 40 |"]
