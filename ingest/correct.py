@@ -35,7 +35,8 @@ def _place(text: str, correction: Correction) -> int | None:
     found = text.find(correction.before + correction.was)
     if found >= 0:
         return found + len(correction.before)
-    return text.find(correction.was) if text.count(correction.was) == 1 else None
+    found = text.find(correction.was)
+    return found if 0 <= found == text.rfind(correction.was) else None
 
 
 def _with(document: Document, start: int, end: int, now: str) -> Document:
