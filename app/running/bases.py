@@ -156,7 +156,7 @@ class State:
         self.settings = settings
         self.bases = Bases(settings.config)
         self.jobs = Jobs()
-        self.chats = Chats(Path(settings.config.app.data))
+        self.chats = Chats(self.bases.data)
         cfg = settings.config.app
         self.users = Users(cfg, settings.config.oidc, settings.config.ldap)
         self.usage = Usage(Path(cfg.data))
