@@ -13,15 +13,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from weakref import WeakValueDictionary
 
 from app.answering.find import Scope
 from app.keeping.folders import check_upload
 from app.keeping.index import chunker, write_file
 from app.keeping.work import Work, cut
-from app.running.bases import Bases
-from app.running.chat_folders import all_of, discard, forget_index, held, home_of, size_of
+from app.running.chat_folders import all_of, discard, forget_index, held, holds, home_of, size_of
 from app.running.chats import Chats, Reader
 from app.running.users import User
 from core.config import IngestConfig
@@ -33,6 +32,9 @@ from ingest.workers import read_apart
 from retrieval.embed import Embedder
 from retrieval.filters import Filter
 from retrieval.index import Index
+
+if TYPE_CHECKING:
+    from app.running.bases import Bases
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ class Attached:
 class ChatFiles:
     """The files of all conversations of a data folder. Safe to use from many threads."""
 
-    def __init__(self, bases: Bases, chats: Chats) -> None:
+    def __init__(self, bases: "Bases", chats: Chats) -> None:
         self._bases, self._chats = bases, chats
         self._data = bases.data
         self._open: OrderedDict[str, Index] = OrderedDict()
@@ -150,6 +152,10 @@ class ChatFiles:
                 shown.append(Attached(name, "reading"))
         return shown + [_failed(name, error) for name, error in failures.items() if name not in there]
 
+    def holds(self, chat_id: str) -> bool:
+        """Whether a conversation has files, those that are still being read included."""
+        return holds(self._data, chat_id)
+
     def busy(self, chat_id: str) -> int:
         """How many files of a conversation are being read."""
         with self._mutex:
@@ -180,7 +186,7 @@ class ChatFiles:
             index = self._index(chat_id)
             if index is None or set(index.catalog.paths()) <= {name}:
                 self._drop(chat_id)
-                discard(self._data, [chat_id])
+                discard(self._data, chat_id)
                 make_folder(home)
                 return
             with index.writing() as catalog, catalog.transaction() as write:
@@ -219,7 +225,7 @@ class ChatFiles:
         finally:
             if chat_id not in self._chats.ids():  # it was deleted meanwhile
                 self._drop(chat_id)
-                discard(self._data, [chat_id])
+                discard(self._data, chat_id)
             with self._mutex:
                 self._reading.discard((chat_id, name))
 

@@ -7,17 +7,15 @@ No knowledge base can have a name that begins so, and none of these indexes is l
 ever held files keeps its folder, so that it is known what its answers may rest on.
 """
 
-import logging
 import re
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from core.errors import CatalogError
 
-log = logging.getLogger(__name__)
-
-_FOLDER = ".chat-files"
+_FOLDER, _GONE = ".chat-files", ".gone"
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -50,22 +48,50 @@ def held(home: Path) -> dict[str, Path]:
     return {file.name: file for _, _, file in sorted((file.stat().st_mtime_ns, file.name, file) for file in files)}
 
 
+def holds(data: Path, chat_id: str) -> bool:
+    """Whether a conversation has files now, read or not."""
+    return ever_held(data, chat_id) and bool(held(home_of(data, chat_id)))
+
+
 def size_of(data: Path, chat_ids: Iterable[str]) -> int:
     """How many bytes the files of some conversations have together."""
     return sum(file.stat().st_size for chat in chat_ids for file in held(home_of(data, chat)).values())
 
 
-def discard(data: Path, chat_ids: Iterable[str]) -> None:
-    """Delete the files of conversations and what was read of them. Raises `CatalogError` where the disk refuses."""
-    for home in (home_of(data, chat) for chat in chat_ids):
-        try:
+def put_aside(data: Path, chat_ids: Iterable[str]) -> None:
+    """Have the files of conversations be nobody's from now on; `clear` deletes them. Raises `CatalogError`."""
+    with _told(data):
+        for home in (home_of(data, chat) for chat in chat_ids):
+            aside = home.with_suffix(_GONE)
             if home.is_dir():
-                shutil.rmtree(home)
-        except OSError as error:
-            raise CatalogError(
-                f"the files of a conversation could not be deleted from {str(home)!r}: {error.strerror}",
-                "check its permissions, then start the app again: it deletes what is left of them",
-            ) from error
+                shutil.rmtree(aside, ignore_errors=True)
+                home.rename(aside)
+
+
+def clear(data: Path) -> None:
+    """Delete what was put aside, here or by an app that was killed meanwhile. Raises `CatalogError`."""
+    with _told(data):
+        for aside in all_of(data).glob(f"*{_GONE}"):
+            shutil.rmtree(aside)
+
+
+def discard(data: Path, chat_id: str) -> None:
+    """Delete the files of a conversation and what was read of them. Raises `CatalogError`."""
+    put_aside(data, [chat_id])
+    clear(data)
+
+
+@contextmanager
+def _told(data: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:  # another thread was at it
+        pass
+    except OSError as error:
+        raise CatalogError(
+            f"the files of a conversation could not be deleted from {str(all_of(data))!r}: {error.strerror}",
+            "check its permissions, then start the app again: it deletes what is left of them",
+        ) from error
 
 
 def forget_index(home: Path) -> None:
@@ -75,13 +101,3 @@ def forget_index(home: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def sweep(data: Path, there: Collection[str]) -> None:
-    """Delete the files of conversations that are not there any more, where that could not be done at once."""
-    folder = all_of(data)
-    left = [home.name for home in folder.iterdir() if is_chat(home.name)] if folder.is_dir() else []
-    gone = [name for name in left if name not in there]
-    discard(data, gone)
-    if gone:
-        log.info("files of %d conversations that are gone were deleted", len(gone))

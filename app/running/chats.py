@@ -114,7 +114,7 @@ class Chats:
 
     def begin(self, reader: Reader, bases: Sequence[str], open_mode: bool = False) -> Chat:
         """A new conversation, nameless until its first question."""
-        chat = Chat(uuid.uuid4().hex, "", tuple(bases), open_mode, time.time(), time.time())
+        chat = Chat(uuid.uuid4().hex, "", tuple(bases), open_mode, made := time.time(), made)
         row = (chat.id, reader.owner, "", json.dumps(chat.bases), open_mode, chat.made, chat.changed)
         with self._store.writing() as db:
             named = "id, owner, title, bases, open_mode, made, changed"
@@ -136,8 +136,8 @@ class Chats:
         for n, word in enumerate(search.split()):
             values[f"like{n}"] = "%" + word.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
             like = rf"LIKE :like{n} ESCAPE '\'"
-            sql += f" AND (title {like} OR EXISTS(SELECT 1 FROM messages m WHERE m.chat = c.id AND m.text {like}"
-            sql += f" AND {_VISIBLE}))"
+            sql += f" AND (title {like} OR EXISTS(SELECT 1 FROM messages m WHERE m.chat = c.id AND m.text {like} "
+            sql += f"AND {_VISIBLE}))"
         with self._store.reading() as db:
             return [_chat(row) for row in db.execute(f"{sql} ORDER BY pinned DESC, changed DESC LIMIT :limit", values)]
 
@@ -165,8 +165,9 @@ class Chats:
         with self._store.writing() as db:
             _own(db, reader, chat_id)
             db.execute("DELETE FROM chats WHERE id = ?", [chat_id])
+            chat_folders.put_aside(self.data, [chat_id])
         self._store.empty_log()
-        chat_folders.discard(self.data, [chat_id])
+        chat_folders.clear(self.data)
 
     def delete_all(self, owner: str) -> int:
         """Delete all conversations of an account that is removed, with their files; returns how many there were."""
@@ -174,8 +175,9 @@ class Chats:
             return 0
         with self._store.writing() as db:
             deleted = [i for (i,) in db.execute("DELETE FROM chats WHERE owner = ? RETURNING id", [owner]).fetchall()]
+            chat_folders.put_aside(self.data, deleted)
         self._store.empty_log()
-        chat_folders.discard(self.data, deleted)
+        chat_folders.clear(self.data)
         return len(deleted)
 
     def ids(self, owner: str | None = None) -> list[str]:
@@ -213,8 +215,8 @@ class Chats:
     def holding(self, reader: Reader, message: int) -> str:
         """The id of the reader's conversation that a message is part of. Raises `AccessError` where it is in none."""
         with self._store.reading() as db:
-            row = db.execute("SELECT chat FROM messages WHERE id = ?", [min(message, 2**63 - 1)]).fetchone()
-            return str(_own(db, reader, row[0] if row else "")[0])
+            found = db.execute("SELECT chat FROM messages WHERE id = ?", [min(message, 2**63 - 1)]).fetchone()
+            return str(_own(db, reader, found[0] if found else "")[0])
 
     def ask(self, reader: Reader, chat_id: str, parent: int | None, question: str) -> int:
         """Put a question behind a message (None: first), and show it. The first one names its conversation."""
@@ -263,9 +265,8 @@ class Chats:
         with self._store.writing() as db:
             _own(db, reader, chat_id)
             _check(db, chat_id, message)
-            same = "parent IS (SELECT parent FROM messages WHERE id = ?)"
-            sql = f"SELECT id FROM messages WHERE chat = ? AND {same} ORDER BY id"
-            peers = [i for (i,) in db.execute(sql, [chat_id, message])]
+            sql = "SELECT id FROM messages WHERE chat = ? AND parent IS (SELECT parent FROM messages WHERE id = ?) "
+            peers = [i for (i,) in db.execute(f"{sql} ORDER BY id", [chat_id, message])]
             leaf = peers[min(max(peers.index(message) + step, 0), len(peers) - 1)]
             while below := db.execute("SELECT max(id) FROM messages WHERE parent = ?", [leaf]).fetchone()[0]:
                 leaf = below
@@ -372,8 +373,7 @@ def _add(
         "INSERT INTO messages(chat, parent, role, text, made, rests_on) VALUES (?, ?, ?, ?, ?, ?)", row
     ).lastrowid
     db.execute("UPDATE chats SET leaf = ?, changed = ? WHERE id = ?", [added, time.time(), chat_id])
-    assert added is not None  # of an INSERT it never is
-    return added
+    return added or 0  # of an INSERT it is a number
 
 
 def _keep(db: sqlite3.Connection, message: int, answer: Answer | None) -> None:

@@ -304,11 +304,12 @@ def test_a_conversation_that_is_deleted_while_its_file_is_read_leaves_nothing(
 
 def test_what_a_deletion_left_goes_when_the_app_starts(bases: Bases, chats: Chats, chat: str, drop: Dropping) -> None:
     drop(chat, "lease.md", LEASE)
-    gone = chat_folders.all_of(bases.data) / ("0" * 32)
-    (gone / "files").mkdir(parents=True)
-    (gone / "files" / "old.md").write_text("old")
-    chat_folders.sweep(bases.data, chats.ids())
-    assert not gone.exists()
+    other = chats.begin(ANN, []).id
+    drop(other, "plan.md", "# Plan\n\nPaint the hall.\n")
+    chat_folders.put_aside(bases.data, [other])  # and here the app is killed
+    assert "Paint the hall" in texts(bases.data)
+    chat_folders.clear(bases.data)
+    assert "Paint the hall" not in texts(bases.data)
     assert home_of(bases.data, chat).is_dir()
 
 
