@@ -69,14 +69,14 @@ class ChatFiles:
         self._mutex, self._taking = threading.Lock(), threading.Lock()
         self._turns = threading.BoundedSemaphore(_AT_ONCE)
 
-    def allowed(self, user: User) -> bool:
-        """Whether somebody may drop files into their conversations."""
+    def room(self, user: User) -> int:
+        """How many bytes the files may take that somebody drops into their conversations; 0: they may drop none."""
         cfg = self._bases.cfg.app
-        return cfg.chat_files_mb > 0 and user.may(cfg.chat_files_role)
+        return cfg.chat_files_mb * 2**20 if user.may(cfg.chat_files_role) else 0
 
     def check(self, user: User) -> None:
         """Raise `AccessError` where somebody may not."""
-        if not self.allowed(user):
+        if not self.room(user):
             raise AccessError("you may not drop files into chats", "ask an admin (app.chat_files_role, chat_files_mb)")
 
     def attach(self, reader: Reader, chat_id: str, received: Sequence[Path]) -> list[RagstoneError]:

@@ -131,7 +131,7 @@ class _Talk(Answering):
         else:  # what was asked while the page was loading stays
             shown[0], shown[4] = gr.skip(), gr.skip()
             shown[1] = gr.Chatbot(feedback_options=votes, examples=offered)
-        attach = gr.UploadButton(visible=self.state.files.allowed(self.state.users.of(request)))
+        attach = gr.UploadButton(visible=self.state.files.room(self.state.users.of(request)) > 0)
         files = chat_files.shown(self.state, reader, chat_id, said) if chat_id else gr.skip()
         return [*shown, gr.Dropdown(choices=sorted(reader.sees), value=chosen), asked, attach, files]
 

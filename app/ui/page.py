@@ -127,7 +127,7 @@ def mount(api: "FastAPI", state: "State", kb: str) -> "FastAPI":
     # After each event Gradio (6.31) reckons how long its last 10,000 took, for a page that nobody sees: 50 ms.
     blocks._queue.ANAYLTICS_CACHE_FREQUENCY, blocks._queue.ANALYTICS_MAX_EVENTS = sys.maxsize, 1
     sessions = Sessions(blocks)
-    guard = Middleware(Events, uploads=uploads, inputs=_inputs(blocks), sessions=sessions, drops=state.files.allowed)
+    guard = Middleware(Events, uploads=uploads, inputs=_inputs(blocks), sessions=sessions, drops=state.files.room)
     api = gr.mount_gradio_app(
         api, blocks, path="/", app_kwargs={"middleware": [guard]}, theme=theme(), i18n=i18n,
         css=(_HERE / "page.css").read_text("utf-8"),

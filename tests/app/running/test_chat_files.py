@@ -264,7 +264,7 @@ def test_the_settings_say_who_may_drop_files(bases: Bases, chats: Chats, size: i
     bases.use(config(bases.data, chat_files_mb=size, chat_files_role=needed))
     files = ChatFiles(bases, chats)
     users = [User("x", role, None, "x") for role in ("reader", "editor", "admin")]
-    assert {user.role for user in users if files.allowed(user)} == may
+    assert {user.role for user in users if files.room(user)} == may
     for user in users:
         if user.role not in may:
             with pytest.raises(AccessError):
