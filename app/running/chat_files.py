@@ -10,7 +10,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -133,10 +132,7 @@ class ChatFiles:
         if not home.is_dir():
             return []
         there, shown = held(home), []
-        try:
-            index = self._index(chat_id)
-        except RagstoneError as error:  # with an embedder that is gone, say
-            return [_failed(name, FileError(name, error.message, error.hint)) for name in there]
+        index = self._index(chat_id)
         cards = {card.path: card for card in index.catalog.cards()} if index else {}
         failures = {error.path: error for error in index.catalog.failures()} if index else {}
         for name in there:
@@ -147,7 +143,7 @@ class ChatFiles:
                 shown.append(_failed(name, error or failures[name]))
             elif card:
                 shown.append(Attached(name, "read", card.chunks, notes=card.notes))
-            else:  # the app ended while it was read
+            else:  # the app ended while it was read, or its index is lost
                 self._begin(chat_id, name)
                 shown.append(Attached(name, "reading"))
         return shown + [_failed(name, error) for name, error in failures.items() if name not in there]
@@ -175,7 +171,11 @@ class ChatFiles:
         return index, Filter(paths=(paths[0],)) if alone else None  # so that "this file" is known to be it
 
     def remove(self, reader: Reader, chat_id: str, name: str) -> None:
-        """Remove a file from a conversation, with all that was read of it."""
+        """Remove a file from a conversation, with all that was read of it.
+
+        Raises `AccessError` where it is none of the reader's, `CatalogError` where a search that takes long keeps the
+        old state: then it answers nothing any more, and its text goes with the next removal.
+        """
         self._chats.get(reader, chat_id)
         home = home_of(self._data, chat_id)
         if name not in {one.name for one in self.files(reader, chat_id)}:
@@ -196,9 +196,10 @@ class ChatFiles:
                 for folder in catalog.folders():
                     write.keep_failures(catalog.folder_id(folder), set(catalog.known_failures(folder)) - {name})
             with index.catalog.alone():
-                with suppress(CatalogError):  # while somebody searches, the next removal does
+                try:
                     index.catalog.vacuum()
-                index.store.rebuild()
+                finally:
+                    index.store.rebuild()
 
     def _is_read(self, chat_id: str, name: str) -> bool:
         with self._mutex:
@@ -255,14 +256,20 @@ class ChatFiles:
             return self._writing.setdefault(chat_id, threading.Lock())
 
     def _index(self, chat_id: str) -> Index | None:
-        """The open index of a conversation; None where it has none."""
+        """The open index of a conversation; None where it has none, or one that must be made anew of the files."""
         if not (home_of(self._data, chat_id) / "CURRENT").is_file():
             self._drop(chat_id)
             return None
         with self._mutex:
             index = self._open.get(chat_id)
             if index is None or index.superseded or index.catalog.gone:
-                index = self._open[chat_id] = Index.open(all_of(self._data), chat_id, self._bases.embedder)
+                try:
+                    index = self._open[chat_id] = Index.open(all_of(self._data), chat_id, self._bases.embedder)
+                except CatalogError as error:  # damaged, or of an embedder that is gone; its files are all that counts
+                    log.warning("%s: the files of this chat are read anew", error.message)
+                    self._open.pop(chat_id, None)
+                    forget_index(home_of(self._data, chat_id))
+                    return None
             self._open.move_to_end(chat_id)
             if len(self._open) > _OPEN:
                 self._open.popitem(last=False)

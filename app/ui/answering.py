@@ -98,8 +98,9 @@ class Answering:
         self, reader: Reader, chat_id: str, asked: mention.Asked, history: Sequence[Turn], manner: Manner
     ) -> AsyncGenerator[Event, None]:
         """The answer from knowledge bases and from the files of the conversation, once these are read."""
+        await asyncio.to_thread(self.state.files.files, reader, chat_id)  # by which what is not read begins to be
         told = 0
-        while count := self.state.files.busy(chat_id):
+        while count := await asyncio.to_thread(self.state.files.busy, chat_id):
             if count != told:
                 yield Step("attach", told := count)
             await asyncio.sleep(_LOOK_EVERY_S)

@@ -283,6 +283,19 @@ def test_an_index_of_another_chunker_is_made_anew_of_the_files(
     assert names(files, chat) == [("lease.md", "read"), ("plan.md", "read")]
 
 
+def test_an_index_that_cannot_be_opened_is_made_anew_of_the_files(
+    files: ChatFiles, bases: Bases, chats: Chats, chat: str, drop: Dropping
+) -> None:
+    drop(chat, "lease.md", LEASE)
+    (catalog,) = home_of(bases.data, chat).glob("g*/catalog.sqlite")
+    catalog.write_bytes(b"no database at all" * 1000)
+    later = ChatFiles(bases, chats)
+    assert names(later, chat) == [("lease.md", "reading")]
+    until_read(later, chat)
+    assert names(later, chat) == [("lease.md", "read")]
+    assert later.scope(ANN, chat)
+
+
 def test_a_conversation_that_is_deleted_while_its_file_is_read_leaves_nothing(
     files: ChatFiles, bases: Bases, chats: Chats, chat: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""What events sent by hand may do with the files of chats: nothing but their sender's own, where the settings allow it."""
+"""What events sent by hand may do with the files of chats: their sender's own, where the settings allow it."""
 
 import json
 import shutil
