@@ -56,6 +56,7 @@ def build(state: "State", say: Any, kb: str) -> None:
             missing = markup("chat-missing")
             with gr.Row(elem_id="chat-line"):
                 doing = gr.Markdown(elem_id="doing")
+                attach = chat_files.button(say)
                 gr.Button(say("passages"), size="sm", elem_id="chat-passages")  # page.js opens them on a narrow page
             box = gr.Textbox(
                 placeholder=say("ask"), label=say("ask"), show_label=False, container=False, autofocus=True,
@@ -65,7 +66,6 @@ def build(state: "State", say: Any, kb: str) -> None:
             with gr.Row(elem_id="chat-scope"):
                 bases = choice(label=say("bases"), multiselect=True, elem_id="kb", scale=3)
                 mode = gr.Checkbox(label=say("mode"), elem_id="chat-mode", scale=2)
-                attach = chat_files.button(say)
             status = gr.Markdown(elem_id="status")
         with gr.Column(scale=4, min_width=320, elem_id="chat-evidence"):
             panel = markup("evidence")

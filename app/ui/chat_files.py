@@ -1,4 +1,4 @@
-"""The files of a conversation above the question: picked or dropped, each with how far it is, and how it goes.
+"""The files of a conversation, beside the question: picked or dropped, each with how far it is, and how it goes.
 
 page.js drops files into the button's own input, and asks anew while one is being read.
 """

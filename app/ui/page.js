@@ -138,7 +138,7 @@
   const drops = (event) => {
     const part = document.getElementById('chat-main');
     const inside = part?.contains(event.target) && [...event.dataTransfer?.types ?? []].includes('Files');
-    const picker = inside && document.querySelector('#chat-scope input[type=file]');
+    const picker = inside && document.querySelector('#chat-line input[type=file]');
     part?.classList.toggle('rs-drop', Boolean(picker) && event.type === 'dragover');
     if (!picker) return;
     event.preventDefault();

@@ -78,7 +78,7 @@ def test_a_file_that_is_dropped_is_asked_cited_kept_and_deleted_with_its_chat(
     assert on_disk(bare) == ["lease.docx"]
 
     (tmp_path / "broken.pdf").write_text("no PDF at all")
-    seen.page.set_input_files("#chat-scope input[type=file]", str(tmp_path / "broken.pdf"))
+    seen.page.set_input_files("#chat-line input[type=file]", str(tmp_path / "broken.pdf"))
     broken = chip.filter(has_text="broken.pdf")
     expect(broken).to_contain_text("could not be read")
     broken.get_by_role("button", name="Remove from this chat: broken.pdf").click()
@@ -102,7 +102,7 @@ def test_a_model_reads_a_small_file_whole_and_alone_where_no_knowledge_base_is_c
 ) -> None:
     stub.reply = Reply(("Eleven weeks [1].",))
     seen = visit(ui)
-    seen.page.set_input_files("#chat-scope input[type=file]", str(lease))
+    seen.page.set_input_files("#chat-line input[type=file]", str(lease))
     expect(seen.page.locator("#chat-files li")).to_contain_text("passages: 1")
     seen.page.locator("#kb button.token-remove, #kb .token-remove").first.click()
     expect(seen.page.locator("#kb")).not_to_contain_text("handbook")
@@ -131,6 +131,7 @@ def test_on_a_phone_in_chinese_a_file_with_a_long_name_stays_on_the_page(
     wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert seen.page.evaluate(wider) <= 0
     expect(seen.page.get_by_role("button", name="从本对话移除")).to_be_in_viewport()
-    expect(seen.page.locator("#question")).to_be_in_viewport(ratio=1)
+    for part in ("#question", "#chat-attach", "#chat-scope"):
+        expect(seen.page.locator(part)).to_be_in_viewport(ratio=1)
     seen.ask("通知期是多长？")
     assert "十一周" in seen.finished()

@@ -14,6 +14,7 @@ from app.running.accounts import Accounts
 from app.running.chat_folders import all_of
 from tests.app.app_process import App, running
 from tests.app.ui.test_events import Sender, at, done, events, named
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -156,3 +157,19 @@ def test_a_reader_attaches_nothing_unless_the_settings_say_so(strict: App) -> No
     assert "may not drop files" in said["output"]["error"]
     assert attach(root, "")["success"]
     assert held(strict) == ["lease.md"]
+
+
+def test_the_page_of_a_pdf_in_a_chat_is_shown_to_its_owner_alone(app: App) -> None:
+    ann = sender(app, "ann")
+    pdf = (ROOT / "examples" / "handbook" / "products" / "lt-300-manual.pdf").read_bytes()
+    said = attach(ann, "", pdf, "manual.pdf")
+    own = said["output"]["data"][0]
+    while "data-reading" in str(pressed(ann, own, action="files")):
+        pass
+    picture = ann.client.get(f"/chats/{own}/view/1.png")
+    assert picture.status_code == 200
+    assert picture.content.startswith(b"\x89PNG")
+    assert sender(app, "root").client.get(f"/chats/{own}/view/1.png").status_code in (403, 404)
+    assert ann.client.get(f"/chats/{own}/view/99999.png").status_code == 404
+    assert pressed(ann, own, action="unfile", name="manual.pdf")["success"]
+    assert ann.client.get(f"/chats/{own}/view/1.png").status_code == 404
