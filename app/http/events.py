@@ -56,7 +56,7 @@ class Events:
 
     def __init__(
         self, app: ASGIApp, *, uploads: Uploads, inputs: Mapping[int, Sequence[str]], sessions: "Sessions",
-        drops: "Callable[[User], int]",
+        drops: "Callable[[User], int]" = lambda _: 0,
     ) -> None:  # fmt: skip
         self.app, self.uploads, self.inputs, self.sessions, self.drops = app, uploads, inputs, sessions, drops
         self._sessions: OrderedDict[str, str] = OrderedDict()  # session -> whose it is

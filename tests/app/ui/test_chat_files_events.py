@@ -24,8 +24,9 @@ LEASE = b"# Lease\n\nThe notice period is eleven weeks.\n"
 def app_of(handbook: Path, folder: Path, role: str) -> Any:
     shutil.copytree(handbook, folder / "data")
     accounts = Accounts(folder / "data")
-    for name, own in (("ann", "reader"), ("bob", "reader"), ("root", "admin")):
-        accounts.add(name, own, None, "correct horse battery")
+    for name in ("ann", "bob"):
+        accounts.add(name, "reader", None, "correct horse battery")
+    accounts.add("root", "admin", None, "correct horse battery")
     env = {
         "RAGSTONE_APP__USERS": "on", "RAGSTONE_LLM__BACKEND": "extractive", "RAGSTONE_APP__CHAT_FILES_ROLE": role,
         "RAGSTONE_APP__CHAT_FILES_MB": "1",
