@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from core.errors import ConfigError
+from core.errors import ConfigError, without_login
 from core.places import HOME
 from core.sections import (
     AppConfig,
@@ -73,7 +73,11 @@ class Settings:
 
 
 def _masked(value: Any) -> Any:
-    """Settings of plug-ins without what their names say is a secret."""
+    """Settings of plug-ins without what their names say is a secret; addresses without name and password."""
+    if isinstance(value, str):
+        return without_login(value)
+    if isinstance(value, list):
+        return [_masked(one) for one in value]
     if not isinstance(value, dict):
         return value
     return {

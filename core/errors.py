@@ -17,17 +17,31 @@
 Only entry points (CLI, HTTP, UI) catch `RagstoneError`; wrong arguments of a function are `ValueError`.
 """
 
+import re
+
+_LOGIN = re.compile(r"(?<=://)[^\s/?#]*@")
+
+
+def without_login(text: str) -> str:
+    """A text without the names and passwords in its addresses.
+
+    >>> without_login("no server answers at http://ann:secret@10.0.0.1/v1")
+    'no server answers at http://***@10.0.0.1/v1'
+    """
+    return _LOGIN.sub("***@", text)
+
 
 class RagstoneError(Exception):
     """Something failed that the person at the keyboard can act on.
 
-    `message` says what failed and on which value, `hint` what to do.
+    `message` says what failed and on which value, `hint` what to do; of an address without name and password: whoever
+    reads it need not be who set it.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = without_login(message)
+        self.hint = without_login(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message}\n  → {self.hint}" if self.hint else self.message

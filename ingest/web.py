@@ -5,8 +5,10 @@ its host is looked up once, every address that it has must be public, and the co
 looked at. Nothing is sent that tells who asks: no cookie, no password, no key.
 """
 
+import codecs
 import http.client
 import ipaddress
+import re
 import socket
 import ssl
 import time
@@ -26,6 +28,8 @@ _REDIRECTS = 5
 _MOVED = (301, 302, 303, 307, 308)
 _ROBOTS = 500_000  # characters of a host's rules that are looked at
 _BLOCK = 1 << 16
+_LISTED = 1 << 20  # bytes of the list of a package's members,
+_LISTS, _END = re.compile(rb"(?=PK\x05\x06)"), (1 << 16) + 100  # whose length stands in so many bytes at its end
 _OFFICE = "application/vnd.openxmlformats-officedocument."
 _OPEN = "application/vnd.oasis.opendocument."
 SUFFIXES = {
@@ -36,6 +40,14 @@ SUFFIXES = {
     _OPEN + "text": ".odt", _OPEN + "spreadsheet": ".ods", _OPEN + "presentation": ".odp",
 }  # fmt: skip
 _PLAIN = (".md", ".csv", ".txt")  # what a server may call plain text
+# Python's codecs of text that pages are written in. Of others some take the square of the length, such as that of names
+# of hosts, and this process, which no limit on time ends, would be at it for hours.
+_OF_PAGES = re.compile(
+    r"ascii|utf_(?:7|8|8_sig|16|16_[bl]e|32|32_[bl]e)|iso8859_\d+|cp\d+|koi8_[rtu]|mac_\w+|gb2312|gbk|gb18030|hz"
+    r"|big5(?:hkscs)?|euc_(?:jp|kr|jis_2004|jisx0213)|shift_jis(?:_2004|x0213)?|iso2022_\w+|johab|tis_620|kz1048|ptcp154"
+)
+# Networks of the registries of special addresses that not every version of Python's `ipaddress` knows.
+_SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20", "5f00::/16")))
 _NETWORKS_64 = ipaddress.ip_network("64:ff9b::/96")  # IPv4 addresses as IPv6 ones
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -72,7 +84,11 @@ def public(address: Address) -> bool:
         if address.is_site_local or not all(public(one) for one in inner if one is not None):
             return False
     return address.is_global and not (
-        address.is_multicast or address.is_reserved or address.is_private or address.is_unspecified
+        any(address in network for network in _SPECIAL)
+        or address.is_multicast
+        or address.is_reserved
+        or address.is_private
+        or address.is_unspecified
     )
 
 
@@ -139,12 +155,24 @@ def _suffix(headers: http.client.HTTPMessage, address: str, data: bytes) -> str:
     named = suffix_of(urlsplit(address).path)
     if kind == "text/plain":
         return named if named in _PLAIN else ".txt"
-    found = kind_of(data) if kind == "application/octet-stream" else ""
+    found = kind_of(data) if kind == "application/octet-stream" and not _takes_a_parser(data) else ""
     if found not in SUFFIXES.values():
         raise ReadError(
             f"what lies there is of type {kind!r}, which is not read", "give a page, a PDF or an Office file"
         )
     return found
+
+
+def _takes_a_parser(data: bytes) -> bool:
+    """Whether to tell the kind of a file takes more than a look at it: in this process no parser has a limit.
+
+    A package of Office lists hundreds of members at its end; a list of millions is read for minutes.
+    """
+    if not data.startswith(b"PK"):
+        return data.startswith(b"\xd0\xcf\x11\xe0")
+    end = data[-_END:]
+    listed = (int.from_bytes(end[found.start() + 12 : found.start() + 16], "little") for found in _LISTS.finditer(end))
+    return b"PK\6\7" in end or any(length > _LISTED for length in listed)
 
 
 def _unicode(headers: http.client.HTTPMessage, data: bytes) -> bytes:
@@ -153,8 +181,9 @@ def _unicode(headers: http.client.HTTPMessage, data: bytes) -> bytes:
     if charset is None or data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         return data
     try:
-        return data.decode(charset).encode("utf-8-sig")
-    except (LookupError, UnicodeError):
+        name = codecs.lookup(charset).name.replace("-", "_")
+        return data.decode(name).encode("utf-8-sig") if _OF_PAGES.fullmatch(name) else data
+    except (LookupError, ValueError):
         return data
 
 

@@ -4,7 +4,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from core.errors import CatalogError
+from core.errors import CatalogError, ReadError
+from core.sources import mirrored, named
 from core.sqlite import schema
 from retrieval.catalog import Catalog
 from retrieval.home import current, no_writer, present, set_current, writer_lock
@@ -62,9 +63,6 @@ _WRONG = (  # what is counted, in which table, and where it is wrong
     ("tags are no texts", "choices", """tags IS NOT NULL AND json_valid(tags) AND EXISTS(
      SELECT 1 FROM json_each(tags) tag WHERE tag.type != 'text')"""),
     ("dates are none", "choices", f"date != '' AND {' AND '.join(f'date NOT GLOB {day!r}' for day in _DAYS)}"),
-    ("folders have no absolute path", "folders",
-     "path != '' AND path NOT LIKE 'http://_%' AND path NOT LIKE 'https://_%' AND "
-     "((path NOT LIKE '/%' AND path NOT LIKE 's3://_%') OR path || '/' LIKE '%/../%')"),
     ("vectors have another length", "embeddings",
      "length(vector) IS NOT 2 * (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'dimension')"),
     ("numbers are none", "meta", f"key IN {_NUMBERS} AND (value = '' OR value GLOB '*[^0-9]*')"),
@@ -88,7 +86,20 @@ def _values(db: sqlite3.Connection) -> list[str]:
                 wrong.append((f"values of {column} are no lists", table, is_none))
     counted = ((text, table, db.execute(f"SELECT count(*) FROM {table} WHERE {where}").fetchone()[0])
                for text, table, where in wrong)  # fmt: skip
-    return [f"{count} {text} ({table})" for text, table, count in counted if count]
+    told = [f"{count} {text} ({table})" for text, table, count in counted if count]
+    paths = [path for (path,) in db.execute("SELECT path FROM folders") if isinstance(path, str)]
+    strange = sum(not _is_source(path) for path in paths)
+    return [*told, *([f"{strange} folders have no absolute path (folders)"] if strange else [])]
+
+
+def _is_source(path: str) -> bool:
+    """Whether a folder of a catalog is written as this version would: absolute, or an address in its one form."""
+    if not mirrored(path):
+        return not path or (path.startswith("/") and ".." not in path.split("/"))
+    try:
+        return named(path) == path
+    except ReadError:
+        return False
 
 
 def answering(home: Path) -> str | None:

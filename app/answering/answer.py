@@ -17,6 +17,7 @@ from app.answering import steps, summary, unanswered
 from app.answering.agreed import agreed, not_chosen, settings_of
 from app.answering.backend import Backend
 from app.answering.find import Scope, StepName, find
+from app.answering.follow_up import stands_alone
 from app.answering.packed import packed
 from app.answering.plan import Plan, checked, fitted, recent, request
 from app.answering.read_whole import read_whole
@@ -159,8 +160,7 @@ async def answer(
         text = NOT_COVERED[tongue]
         yield Text(text)
         if cfg.app.keep_unanswered:
-            whole = [place.home for place, limit in [(index, where), *also] if limit is None or limit.empty]
-            await asyncio.to_thread(unanswered.keep, whole, query, make=bool(cfg.app.database))
+            await asyncio.to_thread(_keep, [(index, where), *also], question, query, plan)
     cited = await asyncio.to_thread(context.cite, text, sources)
     stages = tuple((name, round(1000 * (at - before), 2)) for (_, before), (name, at) in pairwise(clock))
     yield Done(
@@ -171,6 +171,20 @@ async def answer(
             trace, tuple(reply.sent), stages, reply.finish, f"{looked_up}\n\n{reply.thoughts}".strip(),
         )
     )  # fmt: skip
+
+
+def _keep(places: Sequence[Scope], question: str, query: str, plan: Plan) -> None:
+    """Count a question that nothing was found for to the knowledge bases that were asked whole.
+
+    What it was rewritten to holds what was said before it: whoever reads it with one of them may see no other.
+    """
+    for index, limit in places:
+        if limit is not None and not limit.empty:
+            continue
+        rests_on = plan.manner.before
+        own = query == question or (rests_on is not None and rests_on <= {index.name})
+        if own or stands_alone(question):
+            unanswered.keep([index.home], query if own else question, make=bool(plan.cfg.app.database))
 
 
 async def _finding(

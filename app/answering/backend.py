@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from core.config import Config, LlmConfig, Settings
 from core.errors import ConfigError, ModelError
 from llm import registry
-from llm.endpoint import Endpoint, probe_all
+from llm.endpoint import Endpoint, probe, probe_all
 from llm.plugged import endpoint_of
 from llm.supervise import addresses, read_status
 
@@ -97,3 +97,10 @@ async def resolve(cfg: LlmConfig) -> Backend:
         else:
             return Backend(name, endpoint.model, endpoint, tuple(failures))
     return replace(EXTRACTIVE, notes=tuple(failures)) if failures else EXTRACTIVE
+
+
+async def by_model(backend: Backend, model: str, cfg: LlmConfig) -> Backend:
+    """The backend with another model of the same server. Raises `ModelError` where that serves none of this name."""
+    assert backend.endpoint
+    asked = cfg.model_copy(update={"model": model, "api_key": backend.endpoint.api_key})
+    return replace(backend, model=model, endpoint=await probe(backend.endpoint.base_url, asked))

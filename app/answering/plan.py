@@ -39,13 +39,15 @@ class Manner:
     """What whoever asks says of how it is answered.
 
     `own_knowledge`: the model may add what it knows itself. `instructions` are heeded besides the prompt's. `llm` and
-    `retrieval` are settings of these sections that come last.
+    `retrieval` are settings of these sections that come last. `before`: the names of the knowledge bases that the
+    conversation rests on; None where that is not known.
     """
 
     own_knowledge: bool = False
     instructions: str = ""
     llm: Mapping[str, Any] = field(default_factory=dict)
     retrieval: Mapping[str, Any] = field(default_factory=dict)
+    before: frozenset[str] | None = None
 
 
 AS_CONFIGURED = Manner()

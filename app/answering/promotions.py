@@ -23,7 +23,8 @@ VARIABLES = frozenset({"sources", "question"})  # of a prompt that answers
 _LOCK_WAIT_S = 10.0
 _SAMPLING = ("temperature", "top_p", "samples")
 _RETRIEVAL = ("k", "context_tokens", "steps")
-_SETTINGS = (*_SAMPLING, *_RETRIEVAL)
+_MODEL = "model"
+_SETTINGS = (*_SAMPLING, *_RETRIEVAL, _MODEL)
 _ROLES = (
     "answer",
     "rewrite",
@@ -36,7 +37,10 @@ _LABEL = re.compile(r"([a-z][a-z0-9_-]*)(?:/v(\d{1,9}))?")
 
 
 class Choice(BaseModel):
-    """A prompt version to answer by, and the settings that go with it; None leaves what the configuration says."""
+    """A prompt version to answer by, and the settings that go with it; None leaves what the configuration says.
+
+    `model`: another that the same server serves, to compare with; it cannot be promoted.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -48,6 +52,7 @@ class Choice(BaseModel):
     context_tokens: Annotated[int, Field(ge=64, le=1_000_000)] | None = None
     steps: Annotated[int, Field(ge=0, le=10)] | None = None
     samples: Annotated[int, Field(ge=1, le=20)] | None = None
+    model: Annotated[str, Field(min_length=1)] | None = None
 
     @property
     def label(self) -> str:
@@ -67,12 +72,12 @@ def chosen(library: Path, text: str, among: Callable[[Prompt], bool] | None = No
     named, *settings = (part.strip() for part in text.split(","))
     match = _LABEL.fullmatch(named)
     pairs = [item.partition("=") for item in settings]
-    numbers = {key.strip(): _number(value) for key, _, value in pairs}
-    if not match or None in numbers.values():
+    told = {key.strip(): value.strip() if key.strip() == _MODEL else _number(value) for key, _, value in pairs}
+    if not match or None in told.values():
         raise PromptError(f"{text!r} names no prompt", "e.g. answer, answer/v002 or answer/v002,temperature=0,k=4")
     prompt = load(library, match[1], int(match[2] or 0), among)
     try:
-        return Choice.model_validate({"name": prompt.name, "version": prompt.version} | numbers)
+        return Choice.model_validate({"name": prompt.name, "version": prompt.version} | told)
     except ValidationError as error:
         first = error.errors()[0]
         raise PromptError(
@@ -80,9 +85,9 @@ def chosen(library: Path, text: str, among: Callable[[Prompt], bool] | None = No
         ) from None
 
 
-def plain(value: float) -> str:
-    """A number as it can be read again: 0.25, 3000, and 0 for 0.0."""
-    return str(value).removesuffix(".0")
+def plain(value: float | str) -> str:
+    """A setting as it can be read again: 0.25, 3000, and 0 for 0.0."""
+    return value if isinstance(value, str) else str(value).removesuffix(".0")
 
 
 def _number(text: str) -> int | float | None:
@@ -204,6 +209,8 @@ def promote(library: Path, home: Path, choice: Choice, by: str = "", *, base: st
     Raises `PromptError` for a version that is not there, writes no answers or quotes documents of another knowledge
     base, `ConfigError` where there is no such knowledge base or it cannot be written.
     """
+    if choice.model:
+        raise PromptError(f"a prompt is promoted, not a model, and {choice.label!r} names one", "set llm.model instead")
     prompt = check_for(check_answers(load(library, choice.name, choice.version)), base, home.name)
     new = Promotion(choice=choice, id=prompt.id, when=time.strftime("%Y-%m-%d %H:%M:%S"), by=by)
     with _writing(home):

@@ -3,6 +3,7 @@
 import asyncio
 import html
 import logging
+import unicodedata
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -46,7 +47,7 @@ class _Guard:
         where that cannot be asked, `AccessError` for somebody whom none of its groups lets in.
         """
         name = name.strip()
-        where, who = address(request), folded(name)
+        where, who = address(request), _counted(name)
         wait = self.by_address.attempt(where) or self.by_name.attempt(who)
         if wait > 0:
             return wait
@@ -60,6 +61,15 @@ class _Guard:
         self.by_name.forgive(who, all_=True)
         self.by_address.forgive(where, all_=False)  # who has an account does not guess more for it at those of others
         return known
+
+
+def _counted(name: str) -> str:
+    """What spellings of a name have in common by which this app or a directory may find one person.
+
+    Directories compare without accents, what is not seen, and how much space there is (RFC 4518; Active Directory).
+    """
+    apart = unicodedata.normalize("NFKD", folded(name))
+    return "".join(c for c in apart if unicodedata.category(c)[0] not in "MCZ").casefold()
 
 
 def _of_directory(state: "State", name: str, password: str) -> Account | None:
@@ -151,13 +161,13 @@ def _add_password(api: FastAPI, state: "State", guard: _Guard) -> None:
         user = await run_in_threadpool(users.of, request)
         if user.source:
             return _not_here(said)
-        wait = guard.by_address.attempt(address(request)) or guard.by_name.attempt(folded(user.name))
+        wait = guard.by_address.attempt(address(request)) or guard.by_name.attempt(_counted(user.name))
         if wait > 0:
             return password_page(said, wait_s=wait)
         known = await asyncio.to_thread(users.accounts.check, user.name, present)
         if known is None:
             return password_page(said, texts["refused"], 401)
-        guard.by_name.forgive(folded(user.name), all_=True)
+        guard.by_name.forgive(_counted(user.name), all_=True)
         guard.by_address.forgive(address(request), all_=False)
         try:
             await asyncio.to_thread(users.accounts.set_password, user.name, new)

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
 
 from app.answering.view import page_picture
 from app.http import mcp
@@ -17,7 +18,9 @@ from app.http.openai_api import add_openai
 from app.http.openai_form import error_body
 from app.http.overview_api import add_overview
 from app.http.sign_on import add_sign_on
+from app.http.visit import LEFT, Aside
 from app.running.bases import State
+from app.running.limits import caller
 from app.running.metrics import CONTENT_TYPE
 from core.errors import ReadError
 
@@ -58,20 +61,30 @@ def build(state: State) -> FastAPI:
         chunks = {kb: count for kb, count in state.bases.chunks().items() if user.sees(kb)}
         return Response(state.metrics.render(chunks), media_type=CONTENT_TYPE)
 
-    @api.get("/view/{kb}/{chunk_id}.png", response_model=None)
-    def view(kb: str, chunk_id: int, request: Request) -> Response:
-        """The page that a passage stands on, with the passage marked."""
-        state.users.require(request, "reader", kb)
-        try:
-            picture = page_picture(state.bases.get(kb), chunk_id, state.cfg.ingest)
-        except ReadError as error:
-            return JSONResponse(error_body(409, str(error)), 409)
-        return Response(picture, media_type="image/png", headers={"cache-control": "no-store"})
-
     add_sign_on(api, state, add_login(api, state))
     add_models(api, state)
-    add_overview(api, state)
+    aside = Aside()
+    _add_pictures(api, state, aside)
+    add_overview(api, state, aside)
     add_openai(api, state)  # the last one, which says what there is not
     api.add_middleware(Gate, state=state)
     api.add_middleware(SecurityHeaders)
     return api
+
+
+def _add_pictures(api: FastAPI, state: State, aside: Aside) -> None:
+    @api.get("/view/{kb}/{chunk_id}.png", response_model=None)
+    async def view(kb: str, chunk_id: int, request: Request) -> Response:
+        """The page that a passage stands on, with the passage marked."""
+        user = await run_in_threadpool(state.users.require, request, "reader", kb)
+
+        def drawn() -> bytes:
+            return page_picture(state.bases.get(kb), chunk_id, state.cfg.ingest)
+
+        try:
+            picture = await aside.done(request, caller(request, user.id), drawn)
+        except ReadError as error:
+            return JSONResponse(error_body(409, str(error)), 409)
+        if picture is None:
+            return Response(status_code=LEFT)
+        return Response(picture, media_type="image/png", headers={"cache-control": "no-store"})

@@ -1,18 +1,41 @@
 """Who sends a request of the API, which knowledge bases are there for them, and whether they still wait."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections import Counter
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from app.http.openai_form import error_body
 from app.running.bases import State
+from app.running.limits import LimitError
 from app.running.users import User
 
 T = TypeVar("T")
 LEFT = 499  # nobody reads it: the client has left (nginx has it so too)
+_ASIDE, _EACH = 2, 8  # long work at a time; what of one caller's waits for its turn, or is being done
+
+
+class Aside:
+    """Long work that is no answer, in threads of its own: those that serve everybody are not held by one caller's."""
+
+    def __init__(self) -> None:
+        self._threads = CapacityLimiter(_ASIDE)
+        self._waiting: Counter[str] = Counter()
+
+    async def done(self, request: Request, who: str, work: Callable[[], T]) -> T | None:
+        """What work returns; None where its client left before. Raises `LimitError` where much of `who` waits."""
+        if self._waiting[who] >= _EACH:
+            raise LimitError(f"{_EACH} of your requests wait for their turn already", "wait for one of them", 1.0)
+        self._waiting[who] += 1
+        try:
+            return await while_there(request, to_thread.run_sync(work, limiter=self._threads))
+        finally:
+            self._waiting[who] -= 1
+            self._waiting += Counter()  # forgets those of whom nothing waits
 
 
 def visitor(state: State, request: Request) -> tuple[User, dict[str, str]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.answering.answer import Done, answer
-from app.answering.backend import HOW_TO, Backend
+from app.answering.backend import HOW_TO, Backend, by_model
 from app.answering.plan import planned
 from app.answering.promotions import Choice, applied, check_answers
 from app.keeping.index import Progress, quiet
@@ -160,24 +160,24 @@ def answers(
     progress: Progress = quiet, stage: str = "answers",
 ) -> list[Outcome]:  # fmt: skip
     """Each question answered by the configuration, whatever is promoted, and scored, in order. Raises `ModelError`."""
-    check_model(backend)
-    (found,) = asyncio.run(_in_turn(index, asked, [(stage, cfg)], backend, judged, progress))
+    judge = check_model(backend)
+    (found,) = asyncio.run(_in_turn(index, asked, [(stage, cfg, backend)], judge if judged else None, progress))
     return found
 
 
 async def _in_turn(
-    index: Index, asked: Sequence[Asked], sides: Sequence[tuple[str, Config]], backend: Backend, judged: bool,
+    index: Index, asked: Sequence[Asked], sides: Sequence[tuple[str, Config, Backend]], judge: Endpoint | None,
     progress: Progress,
 ) -> list[list[Outcome]]:  # fmt: skip
-    """What each side, (stage, configuration), makes of the questions.
+    """What each side, (stage, configuration, who answers), makes of the questions, graded where there is a judge.
 
     So that the times of several can be compared, each answers one question that does not count, then a few at a time by
     all of them, another one first each time; none has the vector of a question that another has embedded.
     """
-    settings = [_fixed(cfg) for _, cfg in sides]
+    settings = [(_fixed(cfg), backend) for _, cfg, backend in sides]
     if len(sides) > 1:
-        for cfg in settings:
-            await _outcome(index, asked[0], cfg, backend, judged=False)
+        for cfg, backend in settings:
+            await _outcome(index, asked[0], cfg, backend, judge=None)
     found: list[list[Outcome]] = [[] for _ in sides]
     for batch, start in enumerate(range(0, len(asked), _AT_ONCE)):
         some = asked[start : start + _AT_ONCE]
@@ -185,8 +185,8 @@ async def _in_turn(
             at = (batch + turn) % len(sides)
             progress(sides[at][0], start, len(asked))
             index.forget_questions()
-            found[at] += await asyncio.gather(*(_outcome(index, each, settings[at], backend, judged) for each in some))
-    for stage, _ in sides:
+            found[at] += await asyncio.gather(*(_outcome(index, each, *settings[at], judge) for each in some))
+    for stage, *_ in sides:
         progress(stage, len(asked), len(asked))
     return found
 
@@ -202,7 +202,7 @@ def _fixed(cfg: Config) -> Config:
     return cfg.model_copy(update={"app": app, "retrieval": retrieval, "prompts": prompts})
 
 
-async def _outcome(index: Index, asked: Asked, cfg: Config, backend: Backend, judged: bool) -> Outcome:
+async def _outcome(index: Index, asked: Asked, cfg: Config, backend: Backend, judge: Endpoint | None) -> Outcome:
     done = None
     sent: list[int] = []
     written: list[int] = []
@@ -217,7 +217,7 @@ async def _outcome(index: Index, asked: Asked, cfg: Config, backend: Backend, ju
             if isinstance(event, Done):
                 done = event.answer
     assert done is not None  # an answer ends with it, or raises
-    grade = await _judge(asked, done, plan.cfg, check_model(backend)) if judged else None
+    grade = await _judge(asked, done, plan.cfg, judge) if judge else None
     scored = row(asked.question, done, asked.gold, grade)
     return Outcome(done, replace(scored, calls=len(sent), sent=sum(sent), written=sum(written)))
 
@@ -252,19 +252,20 @@ def compare(
     index: Index, asked: Sequence[Asked], choices: Sequence[Choice], cfg: Config, backend: Backend, *,
     names: Sequence[str] = OBJECTIVE, judged: bool = False, progress: Progress = quiet,
 ) -> dict[str, Any]:  # fmt: skip
-    """The questions by each choice, the others against the first, as plain data.
+    """The questions by each choice, the others against the first, as plain data; all graded by the backend's model.
 
     Those that a prompt demonstrates are left out. Raises `ConfigError`, `EvalError` where none is left, `ModelError`,
     `PromptError` for a prompt that quotes documents of another knowledge base.
     """
-    check_model(backend)
+    judge = check_model(backend)
     names = check_objective(names)
     prompts = [check_answers(load(Path(cfg.prompts.library), choice.name, choice.version)) for choice in choices]
     for prompt in prompts:
         check_for(prompt, index.identity, index.name)
     given, asked = len(asked), unseen(asked, prompts)
-    sides = [(choice.label, applied(cfg, choice)) for choice in choices]
-    found = asyncio.run(_in_turn(index, asked, sides, backend, judged, progress))
+    named = [asyncio.run(by_model(backend, choice.model, cfg.llm)) if choice.model else backend for choice in choices]
+    sides = [(c.label, applied(cfg, c), answering) for c, answering in zip(choices, named, strict=True)]
+    found = asyncio.run(_in_turn(index, asked, sides, judge if judged else None, progress))
     values = [[objective(outcome.row, names) for outcome in outcomes] for outcomes in found]
     variants = [
         {

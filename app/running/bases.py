@@ -64,11 +64,18 @@ class Bases:
         return {name: known for name, known in ids.items() if known}
 
     def get(self, name: str) -> Index:
-        """An open knowledge base. Raises `CatalogError` where there is none of that name."""
+        """An open knowledge base. Raises `CatalogError` where there is none of that name.
+
+        Which others there are is not told: whoever asks may be allowed a name that nothing bears, and no other.
+        """
         with self._mutex:
             index, known = self._open.get(name, (None, ""))
             now = self.identity(name)  # before it is opened: one that is swapped meanwhile is opened once more
             if index is None or index.superseded or known != now:
+                if not now and check_name(name) not in self.names():
+                    raise CatalogError(
+                        f"there is no knowledge base {name!r}", f"make it with `ragstone index FOLDER --kb {name}`"
+                    )
                 index = Index.open(self.data, name, self.embedder, self.database)
                 self._open[name] = index, now
             return index

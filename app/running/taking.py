@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from app.running.bases import State
 from core.config import SECRETS, LlmConfig, Settings, load
@@ -12,6 +13,12 @@ from core.edit import write
 from core.errors import ConfigError
 
 _taking = threading.Lock()
+# Settings with addresses of servers, and the key that these are shown.
+_SHOWN_TO = {
+    "llm.base_url": "llm.api_key", "llm.base_urls": "llm.api_key", "llm.ab_base_url": "llm.api_key",
+    "retrieval.rerank_url": "retrieval.rerank_key",
+}  # fmt: skip
+_PORTS = {"http": 80, "https": 443}
 
 
 def take(state: State, values: Mapping[str, Any]) -> Path | None:
@@ -33,6 +40,57 @@ def take(state: State, values: Mapping[str, Any]) -> Path | None:
             state.settings = _with(state.settings, load(state.settings.file), wanted)
             state.bases.use(state.settings.config)
         return file
+
+
+def write_apart(settings: Settings, name: str, value: Any) -> tuple[Path, str]:
+    """Write a setting; returns the file that has it, and the setting of a key that was emptied with it, "" for none.
+
+    A stored key is for the servers that it was given for: where an address leads to another one, it is emptied first,
+    and asked for anew. Raises `ConfigError` where the key is none that can be emptied here; then nothing is written.
+    """
+    with _taking:
+        key = key_apart(settings, name, value)
+        if key:
+            try:
+                check_free(settings, key)
+            except ConfigError as error:
+                raise ConfigError(
+                    f"{key} would be shown to another server: {error.message}", "take it away there, and type it here"
+                ) from None
+            write(settings, key, "")
+        return write(settings, name, value), key
+
+
+def key_apart(settings: Settings, name: str, value: Any) -> str:
+    """The setting of the key that a new value of an address would show to a server which had not got it; "" for none.
+
+    A server is a scheme, a host and a port: over http a key is anybody's to read.
+    """
+    key = _SHOWN_TO.get(name, "")
+    if not key:
+        return ""
+    fresh = load(settings.file)  # what counts from the next start on, but for the command line
+
+    def then(known: str) -> Any:
+        return _of(settings if settings.origins[known] == "flag" else fresh, known)
+
+    if not then(key):
+        return ""
+    known = {_server(one) for other, its in _SHOWN_TO.items() if its == key for one in _listed(then(other))}
+    return key if any(_server(one) not in known for one in _listed(value)) else ""
+
+
+def _listed(addresses: Any) -> list[str]:
+    return [one for one in ([addresses] if isinstance(addresses, str) else addresses) if one]
+
+
+def _server(address: str) -> tuple[str, str, int | None]:
+    """What of an address says which server it is; of one that is none, all of it."""
+    try:
+        parts = urlsplit(address.strip())
+        return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme)
+    except ValueError:
+        return address, "", None
 
 
 def answer_by_server(state: State, url: str, model: str, key: str) -> Path | None:

@@ -75,7 +75,8 @@ class Answering:
             with self.state.limits.admit(caller(request, reader.owner), taken=True):
                 await asyncio.to_thread(self.state.usage.count, reader.owner, "page", named)
                 put = mention.Asked(asked.question or text, named)
-                events = self._answers(reader, chat_id, put, history, Manner(open_mode))
+                manner = Manner(open_mode, before=frozenset(needed))
+                events = self._answers(reader, chat_id, put, history, manner)
                 events = guarded(self.state, request, reader.owner, needed, events)
                 async with aclosing(self._streamed(events, own, writing, said)) as stream:
                     async for step in _whole(writing, first, stream):

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
 
 from app.answering.view import page_picture
 from app.http.openai_form import error_body
+from app.http.visit import LEFT, Aside
 from app.messages.errors_zh import says
 from app.messages.texts import TEXTS, Tongue, tongue
 from app.running.chat_files import Attached
 from app.running.chats import Reader
+from app.running.limits import caller
 from app.running.users import User
 from app.ui.conversation import reader_of
 from app.ui.markup import markup
@@ -102,16 +105,23 @@ def pressed(state: "State", told: dict[str, str], chat_id: str, request: gr.Requ
 
 def add_routes(api: "FastAPI", state: "State") -> None:
     """What an answer shows of such a file, for the owner of its conversation."""
+    aside = Aside()
 
     @api.get("/chats/{chat_id}/view/{chunk_id}.png", response_model=None)
-    def view(chat_id: str, chunk_id: int, request: Request) -> Response:
+    async def view(chat_id: str, chunk_id: int, request: Request) -> Response:
         """The page that a passage stands on, with the passage marked."""
-        reader = reader_of(state, state.users.require(request, "reader"))
-        try:
-            scope = state.files.scope(reader, chat_id)
+        user = await run_in_threadpool(state.users.require, request, "reader")
+
+        def drawn() -> bytes:
+            scope = state.files.scope(reader_of(state, user), chat_id)
             if scope is None:
                 raise CatalogError("this chat has no files", "they were removed")
-            picture = page_picture(scope[0], chunk_id, state.cfg.ingest)
+            return page_picture(scope[0], chunk_id, state.cfg.ingest)
+
+        try:
+            picture = await aside.done(request, caller(request, user.id), drawn)
         except ReadError as error:
             return JSONResponse(error_body(409, str(error)), 409)
+        if picture is None:
+            return Response(status_code=LEFT)
         return Response(picture, media_type="image/png", headers={"cache-control": "no-store"})

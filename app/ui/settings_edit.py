@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 from app.messages.errors_zh import says
 from app.messages.settings_help import meanings
 from app.messages.texts import Tongue, tongue
+from app.running.taking import key_apart, write_apart
 from app.ui import pressed
 from app.ui.choice import choice
 from app.ui.knowledge_job import noted, told
 from app.ui.markup import markup
 from core import plugins
 from core.config import PATHS, SECRETS, allowed, load
-from core.edit import default, parsed, write
-from core.errors import ConfigError
+from core.edit import default, parsed
+from core.errors import ConfigError, without_login
 
 if TYPE_CHECKING:
     from app.running.bases import State
@@ -32,6 +33,8 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "saved": "Saved in {}. It takes effect with the next start.", "none": "empty",
         "stronger": "But {} sets it too, and comes before the file.", "secret": "What is there is not shown.",
         "flag": "command line",
+        "empties": "⚠️ It leads to another server: {} is emptied with it, and asked for anew.",
+        "emptied": "⚠️ {0} was emptied, since this leads to another server: save the key of that one under {0}.",
         "gone": "The app starts anew. Load this page again in some seconds.",
         "cannot": "This app was not started in a way that it could start itself anew: end it, and start it.",
     },
@@ -40,6 +43,8 @@ TEXTS: dict[Tongue, dict[str, str]] = {
         "anew": "重新启动应用", "usual": "默认值", "takes": "可取", "good": "可以保存这个值。",
         "saved": "已保存到 {}，下次启动后生效。", "none": "空",
         "stronger": "但 {} 也设置了它，并且优先于文件。", "secret": "已有的值不会显示。", "flag": "命令行",
+        "empties": "⚠️ 此地址指向另一台服务器：{} 会随之清空，需重新输入。",
+        "emptied": "⚠️ 新地址指向另一台服务器，{0} 已清空：请在 {0} 中保存那台服务器的密钥。",
         "gone": "应用正在重新启动，请过几秒后重新加载此页面。",
         "cannot": "此应用的启动方式不支持自行重启：请先结束它，再启动。",
     },
@@ -138,10 +143,11 @@ def _checker(state: "State") -> Any:
         if typed == _written(state, known):
             return gr.skip()  # it was put here
         try:
-            _value(state, known, typed)
+            key = key_apart(state.settings, known, _value(state, known, typed))
         except ConfigError as error:
             return _described(known, said, f"❌ {says(error, said)}")
-        return _described(known, said, f"✅ {TEXTS[said]['good']}")
+        warned = [TEXTS[said]["empties"].format(key)] if key else []
+        return _described(known, said, f"✅ {TEXTS[said]['good']}", *warned)
 
     return told(check)
 
@@ -154,10 +160,13 @@ def _writer(state: "State", *, back: bool = False) -> Any:
             return "", ""
         known, said = _named(state, name, request), tongue(request)
         value = default(known) if back else _value(state, known, typed)
-        file = write(state.settings, known, value)
+        file, emptied = write_apart(state.settings, known, value)
         shown = "***" if known in SECRETS else _as_typed(value)
-        noted(state, request, "setting", known, shown)
+        noted(state, request, "setting", known, without_login(shown))
         lines = [f"✅ {TEXTS[said]['saved'].format(file)}"]
+        if emptied:
+            noted(state, request, "setting", emptied, "***")
+            lines.append(TEXTS[said]["emptied"].format(emptied))
         flagged = state.settings.origins[known] == "flag"
         origin = TEXTS[said]["flag"] if flagged else load(state.settings.file).origins[known]
         if origin != str(file):

@@ -1,6 +1,7 @@
 """Connections to a PostgreSQL server, its tables, and what it says where it cannot be used, in words."""
 
 import os
+import re
 import select
 import socket
 import threading
@@ -106,6 +107,8 @@ TABLES = (
     "chunks", "words", "vectors", "documents", "folders", "failures", "choices", "left_out", "bands", "embeddings",
     "lexemes", "meta",
 )  # fmt: skip
+# With one @ at most, behind user and password, and nothing in these that ends them.
+_WRITTEN = re.compile(r"postgres(?:ql)?://(?:[^@/?#]*@)?[^@#]*")
 _MAKING = 0x7261_6773  # an advisory lock for whoever makes the tables
 
 
@@ -117,6 +120,8 @@ class Server:
             raise ConfigError(
                 "app.database is no URL of a PostgreSQL", "write postgresql://user:password@host/database"
             )
+        if not _WRITTEN.fullmatch(url):
+            raise _unreadable()
         self._url = url
         self._mutex = threading.Lock()
         self._free: list[Connection[Any]] = []
@@ -141,11 +146,16 @@ class Server:
         """A new connection, for its caller to close. Raises `CatalogError` where the server cannot be reached."""
         try:
             import psycopg
+            from psycopg.conninfo import conninfo_to_dict
         except ImportError:
             raise ConfigError(
                 "app.database needs the package psycopg, which is not installed",
                 "install it: pip install 'ragstone[postgresql]'",
             ) from None
+        try:
+            conninfo_to_dict(self._url)
+        except psycopg.Error:  # whose message quotes what it cannot read
+            raise _unreadable() from None
         with told():
             made = psycopg.connect(
                 self._url, autocommit=True, connect_timeout=_CONNECT_S,
@@ -216,6 +226,14 @@ class Server:
             return None
         row = db.execute("SELECT number FROM ragstone.form").fetchone()
         return row[0] if row else 0
+
+
+def _unreadable() -> ConfigError:
+    """Of a URL in which a sign of the password stands as it is: taken for a host, it would be told to everybody."""
+    return ConfigError(
+        "app.database is a URL that cannot be read",
+        "in user and password write %40 for @, %2F for /, %3F for ?, %23 for # and %25 for %",
+    )
 
 
 @contextmanager

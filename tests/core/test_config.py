@@ -201,3 +201,15 @@ def test_a_config_toml_in_the_current_folder_is_ours_where_it_has_a_section(
     (tmp_path / "config.toml").write_text("[app]\nkb = 'x'\n", encoding="utf-16")
     with pytest.raises(ConfigError, match="not in UTF-8"):
         load(environ={})
+
+
+def test_an_address_is_shown_without_the_password_in_it(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    address = "https://ann:MARKER@models.example/v1"
+    file.write_text(f'[llm]\nbase_url = "{address}"\nbase_urls = ["{address}"]\n', "utf-8")
+    settings = load(file, environ={})
+    assert settings.config.llm.base_url == address
+    rows = {name: value for name, value, _ in settings.rows()}
+    assert (rows["llm.base_url"], rows["llm.base_urls"]) == (
+        "https://***@models.example/v1", ["https://***@models.example/v1"]
+    )  # fmt: skip

@@ -1,7 +1,9 @@
 import ipaddress
 import ssl
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -44,6 +46,30 @@ def test_text_is_kept_in_unicode_where_only_the_header_tells_its_encoding(site: 
     page = had(site.at("/a.txt"))
     assert page is not None
     assert (page.data.decode("utf-8-sig"), page.suffix) == ("年假", ".txt")
+
+
+@pytest.mark.parametrize("charset", ["punycode", "idna", "unicode_escape", "raw-unicode-escape", "undefined"])
+def test_no_codec_that_pages_are_not_written_in_is_tried(site: Site, charset: str) -> None:
+    """Some take the square of the length, in a process that nothing ends."""
+    text = b"leave \\u0041 xn--a-"
+    site.pages["/a.txt"] = (200, {"Content-Type": f"text/plain; charset={charset}"}, text)
+    page = had(site.at("/a.txt"))
+    assert page is not None
+    assert page.data == text
+
+
+def test_what_kind_a_package_is_is_told_while_its_list_is_short(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = BytesIO()
+    with ZipFile(packed, "w") as archive:
+        for name in ("[Content_Types].xml", "word/document.xml"):
+            archive.writestr(name, "x")
+    site.pages["/a"] = (200, {"Content-Type": "application/octet-stream"}, packed.getvalue())
+    page = had(site.at("/a"))
+    assert page is not None
+    assert page.suffix == ".docx"
+    monkeypatch.setattr(web, "_LISTED", 50)
+    with pytest.raises(ReadError, match="not read"):
+        had(site.at("/a"))
 
 
 def test_a_redirect_is_followed_and_the_page_is_named_after_where_it_ends(site: Site) -> None:
@@ -108,7 +134,7 @@ def test_a_host_that_asks_programs_to_stay_away_is_obeyed(site: Site, rules: Ans
     [
         "127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.0.1", "169.254.0.1", "100.64.0.1", "0.0.0.0", "224.0.1.1",
         "240.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fc00::1", "fec0::1", "ff0e::1", "::ffff:10.0.0.1",
-        "64:ff9b::a00:1", "2002:a00:1::", "2001:db8::1",
+        "64:ff9b::a00:1", "2002:a00:1::", "2001:db8::1", "192.0.0.8", "192.88.99.1", "3fff::1", "5f00::1",
     ],
 )  # fmt: skip
 def test_an_address_that_is_not_public_is_told(address: str) -> None:

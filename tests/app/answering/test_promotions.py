@@ -118,9 +118,16 @@ def test_a_damaged_file_is_named_and_not_passed_over(cfg: Config, home: Path, te
 
 def test_a_label_with_its_settings_can_be_read_again(lib: Path) -> None:
     choice = Choice(
-        name="poor", version=1, temperature=0.1234567, top_p=1.0, k=7, context_tokens=1_000_000, steps=3, samples=5
-    )
+        name="poor", version=1, temperature=0.1234567, top_p=1.0, k=7, context_tokens=1_000_000, steps=3, samples=5,
+        model="maker/phi-4.0",
+    )  # fmt: skip
     assert chosen(lib, choice.label.replace(" ", ",")) == choice
+
+
+def test_a_model_is_compared_with_and_not_promoted(lib: Path, home: Path) -> None:
+    with pytest.raises(PromptError, match=r"poor/v001 model=other"):
+        promote(lib, home, chosen(lib, "poor/v1,model=other"))
+    assert not (home / FILE).exists()
 
 
 def test_a_promotion_says_when_and_by_whom(lib: Path, home: Path) -> None:

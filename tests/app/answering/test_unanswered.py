@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from app.answering import unanswered
-from app.answering.answer import Done, answer
+from app.answering.answer import Done, Found, answer
 from app.answering.find import Scope
-from app.answering.plan import planned
+from app.answering.plan import Manner, planned
 from core.config import Config
 from core.errors import ModelError
 from core.types import Turn
@@ -102,6 +102,49 @@ def test_each_knowledge_base_that_was_asked_counts_it(index: Index, cfg: Config,
     assert (kept(index), kept(other), kept(third)) == ([(NOWHERE, 1)], [(NOWHERE, 1)], [])
 
 
+@pytest.mark.parametrize(
+    ("before", "kept_as"),
+    [
+        (frozenset({"kb"}), ["What does the chief earn? And who won it in Brazil?"]),
+        (frozenset({"kb", "payroll"}), []), (frozenset({"payroll"}), []), (None, []),
+    ],
+    ids=["of this one", "of another one too", "of another one", "of nobody knows which"],
+)  # fmt: skip
+@pytest.mark.parametrize("by_model", [False, True], ids=["by words", "by a model"])
+def test_what_was_said_of_another_knowledge_base_does_not_come_to_the_editors_of_this_one(
+    index: Index, cfg: Config, stub: Stub, before: frozenset[str] | None, kept_as: list[str], by_model: bool
+) -> None:
+    on = keeping(cfg, **({"backend": "openai", "base_url": stub.base_url} if by_model else {}))
+    if by_model:
+        on = on.model_copy(update={"retrieval": on.retrieval.model_copy(update={"variants": 0})})
+        stub.reply = Reply(("What does the chief earn? And who won it in Brazil?",))
+    said = [Turn("user", "What does the chief earn?"), Turn("assistant", "900000 [1]")]
+
+    async def asked(question: str) -> None:
+        plan = await planned(on, index.home, Manner(before=before))
+        async for event in answer(index, question, plan, said):
+            if by_model and isinstance(event, Found):
+                stub.reply = Reply(("NO_ANSWER",))
+
+    asyncio.run(asked("And who won it in Brazil?"))
+    assert [question for question, _ in kept(index)] == kept_as
+
+
+def test_a_question_that_says_all_itself_is_kept_as_it_was_typed(index: Index, cfg: Config, stub: Stub) -> None:
+    on = keeping(cfg, backend="openai", base_url=stub.base_url)
+    stub.reply = Reply(("Who won, where the chief earns 900000, the football cup?",))
+
+    async def asked() -> None:
+        plan = await planned(on, index.home)
+        async for event in answer(index, NOWHERE, plan, [Turn("user", "And the chief?"), Turn("assistant", "900000")]):
+            if isinstance(event, Found):
+                assert "900000" in event.query
+                stub.reply = Reply(("NO_ANSWER",))
+
+    asyncio.run(asked())
+    assert kept(index) == [(NOWHERE, 1)]
+
+
 def test_the_file_is_its_owners_alone_whatever_the_umask(tmp_path: Path, open_umask: None) -> None:
     for question in ("One?", "Two?"):
         unanswered.keep([tmp_path], question)
@@ -181,7 +224,7 @@ def test_where_the_knowledge_base_lies_in_a_database_its_folder_is_made(tmp_path
 
 def test_a_follow_up_is_kept_as_it_was_searched_for(index: Index, cfg: Config) -> None:
     async def asked() -> str:
-        plan = await planned(keeping(cfg), index.home)
+        plan = await planned(keeping(cfg), index.home, Manner(before=frozenset({index.name})))
         history = [Turn("user", NOWHERE), Turn("assistant", "The documents do not cover this question.")]
         events = [event async for event in answer(index, "And in Peru?", plan, history)]
         assert isinstance(events[-1], Done)

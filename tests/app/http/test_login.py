@@ -56,6 +56,12 @@ def test_spellings_that_open_the_same_account_share_one_counter(name: str, how: 
     assert isinstance(found[_FREE_BY_NAME], float)
 
 
+def test_spellings_by_which_a_directory_finds_the_same_person_share_one_counter() -> None:
+    found = tries("ann lee", "änn lee", "a\u00adnn lee", "ann  lee", "an\u200bn lee", "ANN\u00a0lee")
+    assert found[:_FREE_BY_NAME] == [None] * _FREE_BY_NAME
+    assert isinstance(found[_FREE_BY_NAME], float)
+
+
 @settings(deadline=None)
 @given(st.text(min_size=1, max_size=20))
 def test_a_name_in_its_one_form_is_its_own_one_form(name: str) -> None:

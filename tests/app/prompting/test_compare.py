@@ -12,11 +12,11 @@ from app.answering.promotions import chosen, promote
 from app.measuring.scores import Gold
 from app.prompting.compare import Asked, answers, compare, golden_questions, read_questions, remember, scores_of
 from core.config import Config
-from core.errors import ConfigError, EvalError, PromptError
+from core.errors import ConfigError, EvalError, ModelError, PromptError
 from retrieval.index import Index
 from tests.app.allowances import THINGS, cfg, fact, index, stub
 from tests.app.prompt_lab import asked_for, library, reader, told_to_cite, with_library
-from tests.app.stub_model import Call, Stub
+from tests.app.stub_model import MODEL, Call, Stub
 
 __all__ = ["cfg", "index", "stub"]  # fixtures
 
@@ -57,6 +57,29 @@ def test_prompts_are_set_side_by_side_with_wins_losses_and_an_interval(
     # A question each that does not count, four by each, and the last by both in the other order: so times compare.
     assert [call.body["temperature"] for call in stub.calls] == [one, two, *4 * [one], *4 * [two], two, one]
     assert stub.varied == []  # the same passages for both
+
+
+def test_two_models_of_a_server_are_set_side_by_side_and_graded_by_the_one_that_is_configured(
+    index: Index, told: Config, lib: Path, stub: Stub
+) -> None:
+    stub.rows = [{"id": name, "object": "model"} for name in (MODEL, "other")]
+
+    def thinks(call: Call) -> str:
+        if "reference" in call.text.lower():
+            return '{"reason": "", "score": 5}'
+        return reader(told_to_cite)(call) if call.body["model"] == "other" else "There is none."
+
+    stub.thinks = thinks
+    choices = [chosen(lib, "answer"), chosen(lib, "answer,model=other")]
+    backend = asyncio.run(resolve(told.llm))
+    result = compare(index, [question(0)], choices, told, backend, judged=True)
+    assert [variant["label"] for variant in result["variants"]] == [choices[0].label, f"{choices[0].label} model=other"]
+    first, second = result["rows"][0]["answers"]
+    assert (first["text"], second["scores"]["token_f1"]) == ("There is none.", 1.0)
+    graded = [call.body["model"] for call in stub.calls if "reference" in call.text.lower()]
+    assert set(graded) == {MODEL}
+    with pytest.raises(ModelError, match="does not serve model 'absent'"):
+        compare(index, [question(0)], [chosen(lib, "answer,model=absent")], told, backend)
 
 
 def test_what_is_asked_to_measure_is_no_question_of_a_person(index: Index, told: Config, lib: Path, stub: Stub) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.running.bases import State
-from app.running.taking import answer_by_folder, answer_by_server, take
+from app.running.taking import answer_by_folder, answer_by_server, take, write_apart
 from core.config import load, secrets_of
 from core.errors import ConfigError
 
@@ -91,6 +91,67 @@ def test_the_key_of_one_server_is_never_shown_to_another(make: Make, file: Path)
     assert (state.cfg.llm.api_key, state.cfg.llm.model) == ("secret", "n")
     answer_by_server(state, "http://127.0.0.1:11434/v1", "qwen", "")
     assert (state.cfg.llm.api_key, written(secrets_of(file))) == ("", {"llm": {"api_key": ""}})
+
+
+_KEYS = '[llm]\napi_key = "KEY"\nbase_url = "https://one.example/v1"\n[retrieval]\nrerank_key = "KEY"\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "key"),
+    [
+        ("llm.base_url", "https://two.example/v1", "llm.api_key"),
+        ("llm.base_url", "http://one.example/v1", "llm.api_key"),  # in the clear
+        ("llm.base_url", "https://one.example:444/v1", "llm.api_key"),
+        ("llm.base_url", "https://one.example@two.example/v1", "llm.api_key"),
+        ("llm.base_urls", ["https://one.example/v1", "https://two.example/v1"], "llm.api_key"),
+        ("llm.ab_base_url", "https://two.example/v1", "llm.api_key"),
+        ("retrieval.rerank_url", "https://one.example/v1", "retrieval.rerank_key"),
+    ],
+)
+def test_an_address_of_another_server_empties_the_key_that_it_would_be_shown(
+    make: Make, file: Path, name: str, value: Any, key: str
+) -> None:
+    file.write_text(_KEYS, "utf-8")
+    assert write_apart(make().settings, name, value) == (file, key)
+    after = load(file).config
+    section, plain = name.split(".")
+    assert getattr(getattr(after, section), plain) == value
+    assert {"llm.api_key": after.llm.api_key, "retrieval.rerank_key": after.retrieval.rerank_key} == {
+        "llm.api_key": "KEY", "retrieval.rerank_key": "KEY"
+    } | {key: ""}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("llm.base_url", "https://ONE.example:443/other"), ("llm.base_url", ""), ("retrieval.k", 5),
+        ("llm.base_urls", ["https://one.example/v2"]), ("llm.ab_base_url", "https://one.example/v1"),
+    ],
+)  # fmt: skip
+def test_one_of_the_same_server_leaves_it(make: Make, file: Path, name: str, value: Any) -> None:
+    file.write_text(_KEYS, "utf-8")
+    assert write_apart(make().settings, name, value) == (file, "")
+    assert (load(file).config.llm.api_key, secrets_of(file).exists()) == ("KEY", False)
+
+
+def test_an_address_that_was_emptied_meanwhile_brings_no_other_the_key(make: Make, file: Path) -> None:
+    file.write_text(_KEYS, "utf-8")
+    settings = make().settings  # as the app was started
+    assert write_apart(settings, "llm.base_url", "")[1] == ""
+    assert write_apart(settings, "llm.base_url", "https://two.example/v1")[1] == "llm.api_key"
+
+
+@pytest.mark.parametrize("by", ["flag", "variable"])
+def test_a_key_that_cannot_be_emptied_keeps_the_address(
+    make: Make, file: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    before = file.read_text("utf-8")
+    if by == "variable":
+        monkeypatch.setenv("RAGSTONE_LLM__API_KEY", "KEY")
+    state = make(**({"llm.api_key": "KEY"} if by == "flag" else {}))
+    with pytest.raises(ConfigError, match=r"llm\.api_key would be shown to another server"):
+        write_apart(state.settings, "llm.base_url", "https://two.example/v1")
+    assert (file.read_text("utf-8"), secrets_of(file).exists()) == (before, False)
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,23 @@ def test_a_secret_is_saved_apart_and_never_shown(browser: Browser, ui: App, file
         }
 
 
+def test_an_address_of_another_server_takes_the_stored_key_away(browser: Browser, ui: App, file: Path) -> None:
+    file.with_name("ragstone-secrets.toml").write_text('[llm]\napi_key = "not-for-others"\n', "utf-8")
+    with visiting(browser, ui.url) as seen:
+        page = seen.page
+        open_tab(page, "Settings")
+        page.locator("#settings-rows").get_by_role("button", name="llm.base_url", exact=True).click()
+        told = page.locator("#settings-told")
+        expect(told).to_contain_text("OpenAI-compatible")
+        typed(page, "http://127.0.0.1:9/v1")
+        expect(told).to_contain_text("llm.api_key is emptied with it")
+        page.click("#settings-save")
+        expect(told).to_contain_text("llm.api_key was emptied")
+        page.click("#settings-restore")
+        expect(told).not_to_contain_text("llm.api_key was emptied")
+    assert "not-for-others" not in file.with_name("ragstone-secrets.toml").read_text("utf-8")
+
+
 def test_what_decides_whose_code_runs_is_not_changed_on_the_page(browser: Browser, ui: App, file: Path) -> None:
     before = file.read_text("utf-8")
     with visiting(browser, ui.url) as seen:
