@@ -17,6 +17,7 @@ from app.keeping.index import Report
 from app.keeping.watch import keep_following
 from app.running import model_server, switching
 from app.running.bases import State
+from app.running.chat_folders import clear
 from core.config import Settings
 from core.errors import ConfigError, RagstoneError
 
@@ -77,6 +78,7 @@ def run(settings: Settings, kb: str, port: int, *, with_ui: bool, watch: bool = 
 
 def _prepare(state: State, kb: str, with_ui: bool) -> None:
     try:
+        _clear(state)
         state.bases.warm_up(kb)
         state.ready.set()
         if with_ui:
@@ -84,6 +86,14 @@ def _prepare(state: State, kb: str, with_ui: bool) -> None:
     except RagstoneError as error:
         log.error("%s", error)
         state.failure = error
+
+
+def _clear(state: State) -> None:
+    """Delete the files of conversations that were deleted while an earlier app was killed."""
+    try:
+        clear(state.bases.data)
+    except RagstoneError as error:
+        log.warning("%s", error)
 
 
 def _follow(state: State, kb: str, stop: threading.Event) -> None:

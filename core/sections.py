@@ -33,6 +33,8 @@ class AppConfig(_Section):
     answers_at_once: Annotated[int, Field(ge=0, le=10_000)] = 16
     max_upload_mb: Annotated[int, Field(ge=1)] = 100
     pending_uploads_mb: Annotated[int, Field(ge=1)] = 1000
+    chat_files_mb: Annotated[int, Field(ge=0, le=1_000_000)] = 200
+    chat_files_role: Literal["reader", "editor", "admin"] = "editor"
     folders: list[str] = []
     web_pages: bool = False
     keep_unanswered: bool = False

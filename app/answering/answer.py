@@ -20,6 +20,7 @@ from app.answering.find import Scope, StepName, find
 from app.answering.follow_up import stands_alone
 from app.answering.packed import packed
 from app.answering.plan import Plan, checked, fitted, recent, request
+from app.answering.read_whole import read_whole
 from app.messages.texts import Tongue, version_notes
 from core.config import Config, LlmConfig
 from core.text import keywords, language, unfinished, well_formed
@@ -59,7 +60,8 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is being done now: rewrite, search (`count` knowledge bases), rank (`count` wordings), write.
+    """What is being done now: attach (`count` files of the conversation are still being read), rewrite, search (`count`
+    knowledge bases), rank (`count` wordings), write.
 
     Of a search in steps also plan (what to look up first) and read (`count` passages); `text` is what is searched for.
     """
@@ -95,21 +97,28 @@ async def answer(
     where: Filter | None = None,
     *,
     also: Sequence[Scope] = (),
+    attached: Index | None = None,
 ) -> AsyncGenerator[Event, None]:
     """Answer a question from a knowledge base, or from those of its documents that a filter lets through.
 
-    `also` are further knowledge bases to answer from; what the model adds of its own knowledge is apart from what the
-    documents say. `Found` comes before any `Text`, so that passages are shown whatever fails. Raises
-    `ModelError` after it where the model's server fails. Closing the generator cancels the request.
+    `also` are further knowledge bases to answer from; `attached` is the one among all of these that holds the files of
+    the conversation: a model reads them whole where they take no more than half of the room for passages, or all of it
+    where nothing else is asked. What the model adds of its own knowledge is apart from what the documents say. `Found`
+    comes before any `Text`, so that passages are shown whatever fails. Raises `ModelError` after it where the model's
+    server fails. Closing the generator cancels the request.
     """
     clock = [("", time.perf_counter())]
     question, history = checked(question), [Turn(turn.role, well_formed(turn.content)) for turn in history]
     cfg, backend, manner = plan.cfg, plan.backend, plan.manner
     sent = recent(history, backend)
     query, result, looked_up = question, Result([], Trace((Query(question),))), ""
-    summed = await asyncio.to_thread(summary.named_document, question, [(index, where), *also])
+    room = await asyncio.to_thread(fitted, cfg, backend, question, sent, manner.instructions)
+    places, files = [(index, where), *also], attached if backend.endpoint else None
+    read = await asyncio.to_thread(read_whole, files, room.context_tokens // min(len(places), 2))
+    places, room = read.besides(places), read.beside(room)
+    summed = await asyncio.to_thread(summary.named_document, question, places)
     if summed is None:
-        async with aclosing(_finding(index, question, plan, history, where, also)) as found:
+        async with aclosing(_finding(places, question, plan, history)) as found:
             async for step in found:
                 if isinstance(step, Step):
                     yield step
@@ -117,14 +126,14 @@ async def answer(
                     query, result, looked_up = step.query, step.result, step.thoughts
     clock.append(("find", time.perf_counter()))
     indexes = {index.name: index} | {other.name: other for other, _ in also}
-    room = await asyncio.to_thread(fitted, cfg, backend, question, sent, manner.instructions)
     ask = partial(request, cfg, question, history=sent, instructions=manner.instructions)
     if summed:
         sources, covered = await asyncio.to_thread(summary.passages, summed, room.context_tokens), 1.0
     else:
         sources, covered = await asyncio.to_thread(packed, indexes, query, result.hits, room)
+    sources, covered, trace = read.before(sources, covered, result.trace)
     clock.append(("pack", time.perf_counter()))
-    yield Found(sources, query, backend, result.trace)
+    yield Found(sources, query, backend, trace)
 
     tongue = context.reply_language(question)
     main = indexes[sources[0].hit.kb] if sources else index
@@ -159,7 +168,7 @@ async def answer(
             cited.text.strip(), answered, cited.citations, sources, backend.name, backend.model, query,
             clock[-1][1] - clock[0][1],
             noted(backend, cited, sources, reply.finish, answered=answered, tongue=tongue),
-            result.trace, tuple(reply.sent), stages, reply.finish, f"{looked_up}\n\n{reply.thoughts}".strip(),
+            trace, tuple(reply.sent), stages, reply.finish, f"{looked_up}\n\n{reply.thoughts}".strip(),
         )
     )  # fmt: skip
 
@@ -179,9 +188,14 @@ def _keep(places: Sequence[Scope], question: str, query: str, plan: Plan) -> Non
 
 
 async def _finding(
-    index: Index, question: str, plan: Plan, history: Sequence[Turn], where: Filter | None, also: Sequence[Scope]
-) -> AsyncGenerator[Step | steps.Looked, None]:  # fmt: skip
-    """The steps of the search while it goes on, then what it searched for and found."""
+    places: Sequence[Scope], question: str, plan: Plan, history: Sequence[Turn]
+) -> AsyncGenerator[Step | steps.Looked, None]:
+    """The steps of the search while it goes on, then what it searched for and found; nothing where there is no place
+    to be searched.
+    """
+    if not places:
+        return
+    (index, where), *also = places
     said: asyncio.Queue[Step | None] = asyncio.Queue()
 
     def told(name: StepName, count: int, text: str = "") -> None:

@@ -44,7 +44,7 @@ _SCHEMA = {
     "additionalProperties": False,
 }
 Scope = tuple[Index, Filter | None]  # a knowledge base to search, and what of it
-StepName = Literal["rewrite", "plan", "search", "rank", "read", "write"]
+StepName = Literal["attach", "rewrite", "plan", "search", "rank", "read", "write"]
 
 
 class Telling(Protocol):

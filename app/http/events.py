@@ -9,7 +9,7 @@ whoever began it.
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ _JOIN, _DATA, _CANCEL = "/gradio_api/queue/join", "/gradio_api/queue/data", "/gr
 _BEAT, _FILE = "/gradio_api/heartbeat/", "/gradio_api/file="
 _UPLOAD, _UPLOADING = "/gradio_api/upload", "/gradio_api/upload_progress"
 _TEXT = frozenset({"textbox", "markdown", "html", "code"})
+_FILE_KINDS = frozenset({"file", "uploadbutton"})
 _SESSIONS = 10_000  # that are remembered; of those of which nothing else is kept the one begun first goes first
 _NAMED = 100  # characters of a session's name; Gradio's have eleven
 # Events that are not done: of one kind (of those by which a page fills itself: pages opened at once) and of all kinds
@@ -49,13 +50,15 @@ _UPLOADS = 1_000  # names of uploads that are remembered, whose progress their s
 class Events:
     """Stands between the page's events and Gradio, inside the gate, which says in `scope["user"]` who sent them.
 
-    `inputs`: of each event, the kinds of the components it reads.
+    `inputs`: of each event, the kinds of the components it reads. `drops`: how many bytes somebody may drop into
+    conversations, which is all that those upload who may upload nothing else; 0 for nothing.
     """
 
     def __init__(
-        self, app: ASGIApp, *, uploads: Uploads, inputs: Mapping[int, Sequence[str]], sessions: "Sessions"
-    ) -> None:
-        self.app, self.uploads, self.inputs, self.sessions = app, uploads, inputs, sessions
+        self, app: ASGIApp, *, uploads: Uploads, inputs: Mapping[int, Sequence[str]], sessions: "Sessions",
+        drops: "Callable[[User], int]" = lambda _: 0,
+    ) -> None:  # fmt: skip
+        self.app, self.uploads, self.inputs, self.sessions, self.drops = app, uploads, inputs, sessions, drops
         self._sessions: OrderedDict[str, str] = OrderedDict()  # session -> whose it is
         self._uploading: OrderedDict[str, str] = OrderedDict()  # name of an upload -> whose it is
         self._streams = Streams(app)
@@ -70,11 +73,12 @@ class Events:
         try:
             user = _sender(scope)
             if path == _UPLOAD:
-                if not user.may("editor"):
+                most = None if user.may("editor") else self.drops(user)
+                if most == 0:
                     raise _Refused(403, f"uploads need the role 'editor', {user.name!r} is {user.role!r}")
                 if not self._own_upload(request, user.id):
                     raise _Refused(403, "an upload of this name is somebody else's")
-                await self._upload(request, user.id, send)
+                await self._upload(request, user.id, send, most)
                 return
             if path in (_JOIN, _CANCEL) and request.method == "POST":
                 event = self._checked(path, await _json(request), user.id)
@@ -181,7 +185,7 @@ class Events:
         """The value of one component, as it goes on."""
         if kind == "state" or value is None:
             return None
-        if kind == "file":
+        if kind in _FILE_KINDS:
             return [self._file(file, who) for file in value] if isinstance(value, list) else self._file(value, who)
         if kind in _TEXT and not isinstance(value, str):
             raise _Refused(HTTPStatus.BAD_REQUEST, "a text box takes text")
@@ -195,7 +199,7 @@ class Events:
             raise _Refused(HTTPStatus.FORBIDDEN, "this file was not uploaded by you, or is gone: choose it again")
         return {"path": path, "orig_name": Path(path).name, "meta": {"_type": "gradio.FileData"}}
 
-    async def _upload(self, request: Request, who: str, send: Send) -> None:
+    async def _upload(self, request: Request, who: str, send: Send, most: int | None) -> None:
         """Let Gradio receive files, within the room that their sender and the disk have, and take them over."""
         announced = request.headers.get("content-length", "")
         wanted = int(announced) if announced.isascii() and announced.isdigit() else None
@@ -204,9 +208,10 @@ class Events:
         async def kept(message: Message) -> None:
             answer.append(message)
 
-        room, short = await asyncio.to_thread(self.uploads.reserve, who, wanted)
+        room, short = await asyncio.to_thread(self.uploads.reserve, who, wanted, most)
         try:
-            each = f"more than {self.uploads.room_each // 2**20} MiB were sent and not indexed yet"
+            whole = self.uploads.room_each if most is None else min(most, self.uploads.room_each)
+            each = f"more than {whole // 2**20} MiB were sent and not indexed yet"
             why = "the disk is nearly full" if short == "disk" else each
             full = refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, why, "index what was sent, or send less at a time")
             await bounded(self.app, room, full, request.scope, request.receive, kept)

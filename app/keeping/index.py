@@ -342,6 +342,21 @@ def check_fits(cfg: IngestConfig, embedder: Embedder) -> None:
         )
 
 
+def write_file(index: Index, folder: str, entry: FileEntry, work: Work | FileError, cfg: IngestConfig) -> None:
+    """Index one file of a folder that was read and cut, or note why it cannot be; what it said before is dropped."""
+    with index.writing() as catalog:
+        check_fits(cfg, index.embedder)
+        known = next((file for file in catalog.known_files(folder, entry.path) if file.path == entry.path), None)
+        hands, dropping = Local(cfg, index.embedder), cfg.model_copy(update={"unreadable": "drop"})
+        pipeline = _Pipeline(index, catalog.folder_id(folder), dropping, Report(), hands, folder)
+        if isinstance(work, FileError):
+            pipeline.fail(entry, work, known)
+        else:
+            pipeline.add(work)
+        pipeline.flush()
+        catalog.drop_unused_embeddings()
+
+
 def write_documents(
     index: Index, documents: Iterable[tuple[str, Document]], cfg: IngestConfig, progress: Progress = quiet
 ) -> Report:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from app.keeping.folders import asking, check_upload
 from app.keeping.index import Progress, Report, chunker, quiet, sync
+from app.running.chat_files import ChatFiles
 from app.running.chats import Chats
 from app.running.jobs import Jobs
 from app.running.limits import Limits
@@ -163,7 +164,8 @@ class State:
         self.settings = settings
         self.bases = Bases(settings.config)
         self.jobs = Jobs()
-        self.chats = Chats(Path(settings.config.app.data))
+        self.chats = Chats(self.bases.data)
+        self.files = ChatFiles(self.bases, self.chats)
         cfg = settings.config.app
         self.users = Users(cfg, settings.config.oidc, settings.config.ldap)
         self.usage = Usage(Path(cfg.data))

@@ -18,25 +18,24 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from app.running import chat_folders
+from app.running.chats_export import as_markdown
 from app.running.chats_schema import steps
 from app.running.forgetting import ERASED, Documents, Forgotten, forget
 from app.running.store import Store
 from core.errors import AccessError
 from core.text import well_formed
 from core.types import Answer, Source, Turn
-from prompts.inert import inert, inert_line
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 FILE = "chats.sqlite"
-_WAIT_S = 30.0  # for another thread or process that writes
+_WAIT_S = 30.0  # for another that writes
 _TITLE = 60  # characters of a first question that name a conversation
 _REMEMBERED = 16_000_000  # characters of answers that are kept as objects
 _CHAT = "id, title, bases, open_mode, made, changed, pinned, folder"
-_NEW = "id, owner, title, bases, open_mode, made, changed"
 _BELOW = " / "  # between a folder and a name, as it is typed
-_HIDDEN = "(you may no longer see what this answer rests on / 您已无权查看此回答所依据的内容)"
 # Of a message m: whether :sees, a JSON list of ids, holds all knowledge bases that it rests on.
 _VISIBLE = """NOT EXISTS (
     SELECT 1 FROM json_each(m.rests_on) AS r WHERE r.value NOT IN (SELECT value FROM json_each(:sees)))"""
@@ -104,7 +103,7 @@ class Chats:
     """All conversations of a data folder, each its owner's alone. Safe to use from many threads."""
 
     def __init__(self, data: Path) -> None:
-        self.file = data / FILE
+        self.data, self.file = data, data / FILE
         self._store = Store(self.file, steps(data), _WAIT_S)
         self._known: OrderedDict[tuple[int, float], tuple[Answer, int]] = OrderedDict()  # with its record's length
         self._mutex = threading.Lock()
@@ -115,10 +114,11 @@ class Chats:
 
     def begin(self, reader: Reader, bases: Sequence[str], open_mode: bool = False) -> Chat:
         """A new conversation, nameless until its first question."""
-        chat = Chat(uuid.uuid4().hex, "", tuple(bases), open_mode, time.time(), time.time())
+        chat = Chat(uuid.uuid4().hex, "", tuple(bases), open_mode, made := time.time(), made)
+        row = (chat.id, reader.owner, "", json.dumps(chat.bases), open_mode, chat.made, chat.changed)
         with self._store.writing() as db:
-            row = (chat.id, reader.owner, "", json.dumps(chat.bases), open_mode, chat.made, chat.changed)
-            db.execute(f"INSERT INTO chats({_NEW}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            named = "id, owner, title, bases, open_mode, made, changed"
+            db.execute(f"INSERT INTO chats({named}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         return chat
 
     def get(self, reader: Reader, chat_id: str) -> Chat:
@@ -127,17 +127,17 @@ class Chats:
             return _chat(_own(db, reader, chat_id, _CHAT))
 
     def latest(self, reader: Reader, search: str = "", limit: int = 200) -> list[Chat]:
-        """The conversations in which something was said, newest first.
+        """The conversations in which something was said, or that a file named, newest first.
 
         `search` must stand in a title or in a message that its reader may see.
         """
-        sql = f"SELECT {_CHAT} FROM chats c WHERE owner = :owner AND leaf IS NOT NULL"
+        sql = f"SELECT {_CHAT} FROM chats c WHERE owner = :owner AND (leaf IS NOT NULL OR title != '')"
         values = {"owner": reader.owner, "sees": _sees(reader), "limit": limit}
         for n, word in enumerate(search.split()):
             values[f"like{n}"] = "%" + word.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
             like = rf"LIKE :like{n} ESCAPE '\'"
-            sql += f" AND (title {like} OR EXISTS(SELECT 1 FROM messages m WHERE m.chat = c.id AND m.text {like}"
-            sql += f" AND {_VISIBLE}))"
+            sql += f" AND (title {like} OR EXISTS(SELECT 1 FROM messages m WHERE m.chat = c.id AND m.text {like} "
+            sql += f"AND {_VISIBLE}))"
         with self._store.reading() as db:
             return [_chat(row) for row in db.execute(f"{sql} ORDER BY pinned DESC, changed DESC LIMIT :limit", values)]
 
@@ -161,20 +161,37 @@ class Chats:
             db.execute(f"UPDATE chats SET {named} WHERE id = :chat", columns | {"chat": chat_id})
 
     def delete(self, reader: Reader, chat_id: str) -> None:
-        """Delete a conversation with all its branches; its text leaves the file at once."""
+        """Delete a conversation with all its branches and files; its text leaves the file at once."""
         with self._store.writing() as db:
             _own(db, reader, chat_id)
             db.execute("DELETE FROM chats WHERE id = ?", [chat_id])
+            chat_folders.put_aside(self.data, [chat_id])
         self._store.empty_log()
+        chat_folders.clear(self.data)
 
     def delete_all(self, owner: str) -> int:
-        """Delete all conversations of an account that is removed; returns how many there were."""
+        """Delete all conversations of an account that is removed, with their files; returns how many there were."""
         if not self.file.is_file():
             return 0
         with self._store.writing() as db:
-            deleted = db.execute("DELETE FROM chats WHERE owner = ?", [owner]).rowcount
+            deleted = [i for (i,) in db.execute("DELETE FROM chats WHERE owner = ? RETURNING id", [owner]).fetchall()]
+            chat_folders.put_aside(self.data, deleted)
         self._store.empty_log()
-        return deleted
+        chat_folders.clear(self.data)
+        return len(deleted)
+
+    def ids(self, owner: str | None = None) -> list[str]:
+        """The ids of all conversations of an account; None: of all that there are."""
+        if not self.file.is_file():
+            return []
+        with self._store.reading() as db:
+            return [i for (i,) in db.execute("SELECT id FROM chats WHERE ?1 IS NULL OR owner = ?1", [owner])]
+
+    def name(self, reader: Reader, chat_id: str, title: str) -> None:
+        """Name a conversation that has no name yet."""
+        with self._store.writing() as db:
+            _own(db, reader, chat_id)
+            db.execute("UPDATE chats SET title = ? WHERE id = ? AND title = ''", [title[:_TITLE], chat_id])
 
     def outline(self, reader: Reader, chat_id: str) -> list[Message]:
         """The messages that are shown, in order, each without its `answer`."""
@@ -190,8 +207,7 @@ class Chats:
         """A message that is shown, with what it rests on, and the question before it ("" for a question itself)."""
         with self._store.reading() as db:
             shown = {m.id: m for m in _outline(db, reader, chat_id)}
-            found = shown.get(message)
-            if found is None:
+            if (found := shown.get(message)) is None:
                 return None
             question = shown.get(found.parent or 0)
             return self._with_answers(db, [found])[0], question.text if question else ""
@@ -199,8 +215,8 @@ class Chats:
     def holding(self, reader: Reader, message: int) -> str:
         """The id of the reader's conversation that a message is part of. Raises `AccessError` where it is in none."""
         with self._store.reading() as db:
-            row = db.execute("SELECT chat FROM messages WHERE id = ?", [min(message, 2**63 - 1)]).fetchone()
-            return str(_own(db, reader, row[0] if row else "")[0])
+            found = db.execute("SELECT chat FROM messages WHERE id = ?", [min(message, 2**63 - 1)]).fetchone()
+            return str(_own(db, reader, found[0] if found else "")[0])
 
     def ask(self, reader: Reader, chat_id: str, parent: int | None, question: str) -> int:
         """Put a question behind a message (None: first), and show it. The first one names its conversation."""
@@ -249,9 +265,8 @@ class Chats:
         with self._store.writing() as db:
             _own(db, reader, chat_id)
             _check(db, chat_id, message)
-            same = "parent IS (SELECT parent FROM messages WHERE id = ?)"
-            sql = f"SELECT id FROM messages WHERE chat = ? AND {same} ORDER BY id"
-            peers = [i for (i,) in db.execute(sql, [chat_id, message])]
+            sql = "SELECT id FROM messages WHERE chat = ? AND parent IS (SELECT parent FROM messages WHERE id = ?) "
+            peers = [i for (i,) in db.execute(f"{sql} ORDER BY id", [chat_id, message])]
             leaf = peers[min(max(peers.index(message) + step, 0), len(peers) - 1)]
             while below := db.execute("SELECT max(id) FROM messages WHERE parent = ?", [leaf]).fetchone()[0]:
                 leaf = below
@@ -264,21 +279,8 @@ class Chats:
             db.execute("UPDATE messages SET vote = ? WHERE id = ? AND chat = ?", [vote, message, chat_id])
 
     def markdown(self, reader: Reader, chat_id: str) -> str:
-        """The branch that is shown, with the passages that its answers cite, as Markdown."""
-        chat = self.get(reader, chat_id)
-        bases = ", ".join(kb for kb in chat.bases if kb in reader.sees)
-        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(chat.made))
-        parts = [f"# {inert_line(chat.title or chat.id)}", f"{made} · {bases}"]
-        for message in self.branch(reader, chat_id):
-            if message.role == "user":
-                parts.append("\n".join(f"> {line}" for line in inert(message.text).splitlines()))
-                continue
-            parts.append(_HIDDEN if message.hidden else inert(message.text))
-            for citation in message.answer.citations if message.answer else ():
-                page = f", p. {citation.page}" if citation.page else ""
-                name, quote = inert_line(citation.source), inert(" ".join(citation.quote.split()))
-                parts.append(f"- [{citation.n}] {name}{page}: {quote}")
-        return "\n\n".join(parts) + "\n"
+        """The branch that is shown as Markdown."""
+        return as_markdown(self.get(reader, chat_id), self.branch(reader, chat_id), reader.sees)
 
     def history(self, reader: Reader, chat_id: str, until: int) -> tuple[list[Turn], frozenset[str]]:
         """What was said before a message of the branch that is shown, and the ids of the knowledge bases it rests on.
@@ -371,8 +373,7 @@ def _add(
         "INSERT INTO messages(chat, parent, role, text, made, rests_on) VALUES (?, ?, ?, ?, ?, ?)", row
     ).lastrowid
     db.execute("UPDATE chats SET leaf = ?, changed = ? WHERE id = ?", [added, time.time(), chat_id])
-    assert added is not None  # of an INSERT it never is
-    return added
+    return added or 0  # of an INSERT it is a number
 
 
 def _keep(db: sqlite3.Connection, message: int, answer: Answer | None) -> None:

@@ -75,7 +75,7 @@ def forget(db: sqlite3.Connection, documents: Documents, shown: Collection[str] 
         if any(_shows(said, text) for _, said in record.get("prompt", ()) for text in shown):
             record["prompt"] = []
             prompts.add(message)
-        traced = message in rows and rows[message].own and _scrub(record, documents)
+        traced = message in rows and rows[message].own and _scrub(record, documents, rows[message].chat)
         if traced or message in prompts:
             scrubbed.append((json.dumps(record, ensure_ascii=False), message))
     gone |= unknown
@@ -117,11 +117,14 @@ def _below(asked: int, rows: Mapping[int, _Row], gone: set[int]) -> bool:
     return False
 
 
-def _scrub(record: Record, documents: Documents) -> bool:
-    """Take out of a trace what was found in documents that are gone; whether anything was."""
+def _scrub(record: Record, documents: Documents, chat: str) -> bool:
+    """Take out of a trace what was found in documents that are gone; whether anything was.
+
+    By the id of its `chat` are called the files of the conversation, which are none of a knowledge base.
+    """
     trace = record.get("trace") or {}
     several = any(": " in name for name, _ in trace.get("stages", ()))
-    others = {source["hit"]["kb"] for source in record["sources"]} - {documents.kb}
+    others = {source["hit"]["kb"] for source in record["sources"]} - {documents.kb, chat}
 
     def there(path: str) -> bool:
         kb, _, within = path.partition("/") if several else ("" if others else documents.kb, "", path)

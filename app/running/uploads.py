@@ -60,15 +60,18 @@ class Uploads:
         with self._mutex:
             return self._owners.get(path) == who and os.path.isfile(path)
 
-    def reserve(self, who: str, wanted: int | None = None) -> tuple[int, Literal["own", "disk"]]:
+    def reserve(
+        self, who: str, wanted: int | None = None, each: int | None = None
+    ) -> tuple[int, Literal["own", "disk"]]:
         """Keep room for what somebody is about to send; how many bytes, and whose room is the smaller.
 
-        It is all that there is where nobody says how much is `wanted`; and none where that is more than there is. Each
-        must be released.
+        It is all that there is where nobody says how much is `wanted`; and none where that is more than there is.
+        `each`: how much this person may have sent, where that is less than others may. Each must be released.
         """
         with self._mutex:
             own = [path for path, owner in self._owners.items() if owner == who]
-            left = max(self.room_each - sum(map(_size, own)) - self._coming[who], 0)
+            whole = self.room_each if each is None else min(each, self.room_each)
+            left = max(whole - sum(map(_size, own)) - self._coming[who], 0)
             free = max(shutil.disk_usage(self.folder).free - _LEFT - self._coming.total(), 0)
             most = min(left, free)
             room = most if wanted is None else wanted if wanted <= most else 0

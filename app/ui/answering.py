@@ -15,6 +15,7 @@ from app.answering.continuing import go_on, whole_words
 from app.answering.plan import Manner, checked, planned
 from app.messages.errors_zh import says
 from app.messages.texts import TEXTS, Tongue, tongue
+from app.running.chat_folders import ever_held, home_of
 from app.running.chats import Message, Reader
 from app.running.limits import LimitError, caller
 from app.running.standing import guarded
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _SHOW_EVERY_S = 0.05  # a fast model writes more pieces than a browser can draw,
 _SHOW_PER_CHARACTER_S = 5e-5  # and each time it draws the whole answer anew
+_LOOK_EVERY_S = 0.2  # whether the files of the conversation are read
 _KEEP_EVERY_S = 2.0  # what is written meanwhile is kept this often: a page or an app that goes away loses no more
 
 
@@ -59,7 +61,7 @@ class Answering:
         said, reader = await run_in_threadpool(self._visitor, request)
         chats, texts = self.chats, TEXTS[said]
         asked = mention.read(text, reader.sees)
-        named = asked.named or dict.fromkeys(self._choice(bases, reader), ())
+        named = asked.named or dict.fromkeys(self._choice(bases, reader, chat_id), ())
         begun = await run_in_threadpool(self._begun, reader, chat_id, question, named, said)
         reply, needed, history, before, listed = begun
         shown = writing.messages([*before, bot("…")])
@@ -68,14 +70,13 @@ class Answering:
         own = _Answering(reply, before, lambda written: chats.amend(reply, written, None))
         trouble = line = ""
         try:
-            if not named:
+            if not named and not self.state.files.holds(chat_id):
                 raise CatalogError(texts["no_kb"])
             with self.state.limits.admit(caller(request, reader.owner), taken=True):
                 await asyncio.to_thread(self.state.usage.count, reader.owner, "page", named)
-                (index, where), *also = await asyncio.to_thread(mention.scopes, self.state.bases, named)
-                put = asked.question or text
-                plan = await planned(self._settings(chat_id), index.home, Manner(open_mode, before=frozenset(needed)))
-                events = answer(index, put, plan, history, where, also=also)
+                put = mention.Asked(asked.question or text, named)
+                manner = Manner(open_mode, before=frozenset(needed))
+                events = self._answers(reader, chat_id, put, history, manner)
                 events = guarded(self.state, request, reader.owner, needed, events)
                 async with aclosing(self._streamed(events, own, writing, said)) as stream:
                     async for step in _whole(writing, first, stream):
@@ -93,6 +94,29 @@ class Answering:
         if not done and shown[0]:
             shown = self._with_evidence_kept(shown)
         yield gr.Textbox(stop_btn=bool(writing.waiting)), *shown
+
+    async def _answers(
+        self, reader: Reader, chat_id: str, asked: mention.Asked, history: Sequence[Turn], manner: Manner
+    ) -> AsyncGenerator[Event, None]:
+        """The answer from knowledge bases and from the files of the conversation, once these are read."""
+        await asyncio.to_thread(self.state.files.files, reader, chat_id)  # by which what is not read begins to be
+        told = 0
+        while count := await asyncio.to_thread(self.state.files.busy, chat_id):
+            if count != told:
+                yield Step("attach", told := count)
+            await asyncio.sleep(_LOOK_EVERY_S)
+        places = await asyncio.to_thread(mention.scopes, self.state.bases, asked.named)
+        dropped = await asyncio.to_thread(self.state.files.scope, reader, chat_id)
+        (index, where), *also = [*places, *([dropped] if dropped else [])] or await asyncio.to_thread(
+            mention.scopes, self.state.bases, dict.fromkeys(self._choice([], reader), ())
+        )
+        plan = await planned(self._settings(chat_id), index.home, manner)
+        attached = dropped[0] if dropped else None
+        async with aclosing(
+            answer(index, asked.question, plan, history, where, also=also, attached=attached)
+        ) as events:
+            async for event in events:
+                yield event
 
     async def _gone_on(self, writing: Writing, chat_id: str, asked: str, request: gr.Request) -> AsyncIterator[Any]:
         """Write what is still to come of an answer that was cut, in its place."""
@@ -114,10 +138,12 @@ class Answering:
         yield writing.box(), *first
         try:
             with self.state.limits.admit(caller(request, reader.owner)):
-                kb = next((source.hit.kb for source in cut.sources), "") or self._choice([], reader)[0]
-                index = await asyncio.to_thread(self.state.bases.get, kb)
+                kbs = [source.hit.kb for source in cut.sources if source.hit.kb in reader.sees]
+                kbs = [*kbs, *self._choice([], reader)]
+                index = await asyncio.to_thread(self.state.bases.get, kbs[0]) if kbs else None
+                home = index.home if index else home_of(self.chats.data, chat_id)
                 needed = {name: known for name, known in reader.sees.items() if known in last.rests_on}
-                plan = await planned(self._settings(chat_id), index.home)
+                plan = await planned(self._settings(chat_id), home)
                 events = guarded(self.state, request, reader.owner, needed, go_on(cut, plan))
                 async with aclosing(self._streamed(events, own, writing, said)) as stream:
                     async for step in _whole(writing, first, stream):
@@ -167,8 +193,11 @@ class Answering:
                     own.done = event.answer
 
     def _settings(self, chat_id: str) -> Config:
+        """The settings for a conversation; what is asked in one that held files of its own is kept nowhere else."""
         cfg = self.state.cfg
-        return cfg.model_copy(update={"llm": variant_for(cfg.llm, chat_id).llm})
+        kept = cfg.app.keep_unanswered and not ever_held(self.chats.data, chat_id)
+        app = cfg.app.model_copy(update={"keep_unanswered": kept})
+        return cfg.model_copy(update={"llm": variant_for(cfg.llm, chat_id).llm, "app": app})
 
     def _begun(
         self, reader: Reader, chat_id: str, question: int, named: Collection[str], said: Tongue
@@ -225,8 +254,13 @@ class Answering:
         user = self.state.users.require(request, "reader")
         return tongue(request), reader_of(self.state, user)
 
-    def _choice(self, bases: Sequence[str], reader: Reader) -> list[str]:
-        """Those knowledge bases that may be asked; the one the app was started with where none is left."""
+    def _choice(self, bases: Sequence[str], reader: Reader, chat_id: str = "") -> list[str]:
+        """Those knowledge bases that may be asked; the one the app was started with where none is left.
+
+        None where none is chosen in a conversation that has files: these alone are asked.
+        """
+        if not bases and chat_id and self.state.files.holds(chat_id):
+            return []
         first = [self.kb] if self.kb in reader.sees else sorted(reader.sees)[:1]
         return [name for name in bases if name in reader.sees] or first
 

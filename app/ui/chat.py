@@ -12,8 +12,9 @@ import gradio as gr
 from starlette.concurrency import run_in_threadpool
 
 from app.messages.texts import TEXTS as TEXTS
+from app.running.chat_folders import ever_held
 from app.running.chats import Reader
-from app.ui import pressed
+from app.ui import chat_files, pressed
 from app.ui.answering import Answering
 from app.ui.choice import choice
 from app.ui.conversation import Writing, in_panel, voted
@@ -55,11 +56,13 @@ def build(state: "State", say: Any, kb: str) -> None:
             missing = markup("chat-missing")
             with gr.Row(elem_id="chat-line"):
                 doing = gr.Markdown(elem_id="doing")
+                attach = chat_files.button(say)
                 gr.Button(say("passages"), size="sm", elem_id="chat-passages")  # page.js opens them on a narrow page
             box = gr.Textbox(
                 placeholder=say("ask"), label=say("ask"), show_label=False, container=False, autofocus=True,
                 submit_btn=True, max_lines=12, elem_id="question",
             )  # fmt: skip
+            files = chat_files.line()
             with gr.Row(elem_id="chat-scope"):
                 bases = choice(label=say("bases"), multiselect=True, elem_id="kb", scale=3)
                 mode = gr.Checkbox(label=say("mode"), elem_id="chat-mode", scale=2)
@@ -81,13 +84,14 @@ def build(state: "State", say: Any, kb: str) -> None:
     more.change(talk.go_on, [more, chat], [box, *view], concurrency_limit=None, **quiet)
     box.stop(talk.stopped, [chat, search], [box, *view], concurrency_limit=None, **quiet)
     chatbot.like(talk.like, [chat], [doing], **quiet)
-    act.change(talk.act, [act, chat, search], view, **quiet)
-    picked.change(talk.chosen, [picked, chat, search], [*view, bases, mode, box], **quiet)
+    act.change(talk.act, [act, chat, search], [*view, files], **quiet)
+    attach.upload(talk.attach, [attach, chat, bases, mode, search], [chat, listed, files], **quiet)
+    picked.change(talk.chosen, [picked, chat, search], [*view, bases, mode, box, files], **quiet)
     search.change(talk.search, [search, chat], [listed], **quiet)
-    new.click(talk.new, [search], [*view, box], **quiet)
+    new.click(talk.new, [search], [*view, box, files], **quiet)
     for part in (bases, mode):
         part.input(talk.settle, [chat, bases, mode], None, **quiet)
-    on_load(talk.opened, [], [*view, bases, mode, status, missing])
+    on_load(talk.opened, [], [*view, bases, mode, attach, files, status, missing])
     gr.Timer(5).tick(speaker(state), None, [status, missing], **quiet)
 
 
@@ -114,7 +118,7 @@ class _Talk(Answering):
         if chat_id:
             try:
                 chat = self.chats.get(reader, chat_id)
-                chosen, asked = self._choice(chat.bases, reader), chat.open_mode
+                chosen, asked = self._choice(chat.bases, reader, chat_id), chat.open_mode
             except AccessError:
                 chat_id = ""
         if chat_id:
@@ -127,7 +131,9 @@ class _Talk(Answering):
         else:  # what was asked while the page was loading stays
             shown[0], shown[4] = gr.skip(), gr.skip()
             shown[1] = gr.Chatbot(feedback_options=votes, examples=offered)
-        return [*shown, gr.Dropdown(choices=sorted(reader.sees), value=chosen), asked]
+        attach = gr.UploadButton(visible=self.state.files.room(self.state.users.of(request)) > 0)
+        files = chat_files.shown(self.state, reader, chat_id, said) if chat_id else gr.skip()
+        return [*shown, gr.Dropdown(choices=sorted(reader.sees), value=chosen), asked, attach, files]
 
     async def ask(
         self, text: str, chat_id: str, bases: list[str], open_mode: bool, request: gr.Request
@@ -263,12 +269,31 @@ class _Talk(Answering):
         reason = event.liked[:_LONGEST_REASON] if isinstance(event.liked, str) else None
         voted(self.state, chat_id, message, question, vote, reason=reason)
         self.chats.vote(reader, chat_id, message.id, vote)
-        return TEXTS[said]["voted"]
+        return TEXTS[said]["voted_here" if ever_held(self.chats.data, chat_id) else "voted"]
 
     def act(self, what: str, chat_id: str, search: str, request: gr.Request) -> Any:
-        """What a link in the conversation asks for: another branch, or the evidence of a message."""
+        """What a link in the conversation asks for, or one of its files: how it is, or that it goes."""
+        told = pressed.read(what)
+        if told.get("action") not in ("files", "unfile"):
+            return *self._acted(told, chat_id, search, request), gr.skip()
+        files = chat_files.pressed(self.state, told, chat_id, request)
+        return *self._skips(), files if self._views.shows(request.session_hash, chat_id) else gr.skip()
+
+    async def attach(
+        self, files: list[str] | None, chat_id: str, bases: list[str], open_mode: bool, search: str, request: gr.Request
+    ) -> Any:
+        """Attach files to the conversation, which begins with them where there is none."""
+        await run_in_threadpool(chat_files.check, self.state, request)
+        async with self._order.setdefault(request.session_hash or "", asyncio.Lock()):
+            view = self._views.asks(request.session_hash, chat_id)
+            view.chat = chat_id = chat_id or await self._just_begun(bases, open_mode, request)
+        reader, said, shown = await run_in_threadpool(chat_files.take, self.state, files, chat_id, request)
+        return chat_id, await run_in_threadpool(self._list, reader, chat_id, said, search), shown
+
+    def _acted(self, told: dict[str, str], chat_id: str, search: str, request: gr.Request) -> list[Any]:
+        """Another branch, or the evidence of a message."""
         said, reader = self._visitor(request)
-        kind, *numbers = pressed.read(what).get("action", "").split(":")[:3]
+        kind, *numbers = told.get("action", "").split(":")[:3]
         if not chat_id or len(numbers) < 2 or not all(number.lstrip("-").isdigit() for number in numbers):
             return self._skips()
         if kind == "turn":
@@ -290,7 +315,9 @@ class _Talk(Answering):
             goes_on = writing is not None and writing.turn.locked()
             if writing is not None and goes_on:
                 shown[1] = writing.messages(writing.shown)
-            return *shown, self._choice(chat.bases, reader), chat.open_mode, gr.Textbox(stop_btn=goes_on)
+            files = chat_files.shown(self.state, reader, chosen, said)
+            asks = self._choice(chat.bases, reader, chosen)
+            return *shown, asks, chat.open_mode, gr.Textbox(stop_btn=goes_on), files
         if kind == "rename":
             self.chats.rename(reader, chosen, told.get("title", ""))
         elif kind in ("pin", "unpin"):
@@ -300,7 +327,7 @@ class _Talk(Answering):
             if chosen == chat_id:
                 chat_id = ""
                 self._turned("", request)
-        return *self._view(reader, chat_id, said, search=search), *self._skips(3)
+        return *self._view(reader, chat_id, said, search=search), *self._skips(3), gr.skip() if chat_id else ""
 
     def search(self, search: str, chat_id: str, request: gr.Request) -> str:
         """The conversations that hold some words."""
@@ -311,7 +338,7 @@ class _Talk(Answering):
         """An empty conversation; it is made when something is asked."""
         said, reader = self._visitor(request)
         self._turned("", request)
-        return *self._view(reader, "", said, search=search), gr.Textbox(value="", stop_btn=False)
+        return *self._view(reader, "", said, search=search), gr.Textbox(value="", stop_btn=False), ""
 
     def _turned(self, chat_id: str, request: gr.Request) -> None:
         """The page turns to another conversation: what is asked in a new one begins it."""

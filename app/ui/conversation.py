@@ -17,6 +17,7 @@ from app.answering.backend import HOW_TO
 from app.answering.plan import request
 from app.messages.texts import TEXTS, Tongue
 from app.running.bases import State
+from app.running.chat_folders import ever_held
 from app.running.chats import Chat, Message, Reader
 from app.running.users import User
 from app.training.variants import variant_for
@@ -225,9 +226,13 @@ def voted(
     state: State, chat_id: str, message: Message, question: str, vote: Literal["up", "down"], *,
     reason: str | None = None, correction: str | None = None,
 ) -> None:  # fmt: skip
-    """Keep what somebody thinks of an answer, with the knowledge base that it mostly rests on."""
+    """Keep what somebody thinks of an answer, with the knowledge base that it mostly rests on.
+
+    Nothing of a conversation that held files of its own: its answers, and the prompts of those that follow, may tell
+    what stands in them, and votes are read by who trains on them.
+    """
     done = message.answer
-    if done is None or not done.sources:
+    if done is None or not done.sources or ever_held(state.bases.data, chat_id):
         return
     if done.prompt:
         prompt = tuple(examples.Message(role=ROLES[role], content=text) for role, text in done.prompt)

@@ -120,6 +120,8 @@
       const named = act === 'rename' ? prompt(ask, title) : act === 'delete' ? confirm(ask) && '-' : '-';
       return named && tell('chat-list', { act, id, title: named });
     }
+    const file = event.target.closest('[data-unfile]');
+    if (file) return tell('chat', { action: 'unfile', name: file.dataset.unfile });
     const link = event.target.closest('a[href^="#turn-"], a[href^="#source-"], a[href^="#more-"]');
     if (!link) return;
     event.preventDefault();
@@ -132,6 +134,22 @@
     if (document.querySelector(`.rs-evidence[data-message="${source[1]}"]`)) reveal(source[2]);
     else act(`show:${source[1]}:${source[2]}`);
   }, true);
+  // Files that are dropped on the chat take the way of those that its button picks, where there is one.
+  const drops = (event) => {
+    const part = document.getElementById('chat-main');
+    const inside = part?.contains(event.target) && [...event.dataTransfer?.types ?? []].includes('Files');
+    const picker = inside && document.querySelector('#chat-line input[type=file]');
+    part?.classList.toggle('rs-drop', Boolean(picker) && event.type === 'dragover');
+    if (!picker) return;
+    event.preventDefault();
+    if (event.type !== 'drop' || !event.dataTransfer.files.length) return;
+    picker.files = event.dataTransfer.files;
+    picker.dispatchEvent(new Event('change', { bubbles: true }));
+  };
+  ['dragover', 'dragleave', 'drop'].forEach((kind) => addEventListener(kind, drops, true));
+  setInterval(() => { // how far a file is that is being read
+    if (document.querySelector('.rs-dropped[data-reading]')) tell('chat', { action: 'files' });
+  }, 1000);
   addEventListener('change', (event) => { // which files of the list are marked
     const box = event.target.closest('#knowledge-files [data-mark]');
     if (!box) return;

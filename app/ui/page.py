@@ -31,7 +31,20 @@ from app.http.sessions import Sessions
 from app.http.subpath import normal
 from app.messages.texts import tongue
 from app.running.uploads import Uploads, named_folder
-from app.ui import chat, exports, knowledge, knowledge_job, lab, lab_edit, mention, models, pressed, settings, setup
+from app.ui import (
+    chat,
+    chat_files,
+    exports,
+    knowledge,
+    knowledge_job,
+    lab,
+    lab_edit,
+    mention,
+    models,
+    pressed,
+    settings,
+    setup,
+)
 from app.ui.markup import markup
 from app.ui.theme import theme
 from core.errors import PromptError, RagstoneError
@@ -114,7 +127,7 @@ def mount(api: "FastAPI", state: "State", kb: str) -> "FastAPI":
     # After each event Gradio (6.31) reckons how long its last 10,000 took, for a page that nobody sees: 50 ms.
     blocks._queue.ANAYLTICS_CACHE_FREQUENCY, blocks._queue.ANALYTICS_MAX_EVENTS = sys.maxsize, 1
     sessions = Sessions(blocks)
-    guard = Middleware(Events, uploads=uploads, inputs=_inputs(blocks), sessions=sessions)
+    guard = Middleware(Events, uploads=uploads, inputs=_inputs(blocks), sessions=sessions, drops=state.files.room)
     api = gr.mount_gradio_app(
         api, blocks, path="/", app_kwargs={"middleware": [guard]}, theme=theme(), i18n=i18n,
         css=(_HERE / "page.css").read_text("utf-8"),
@@ -256,3 +269,4 @@ def _add_routes(api: "FastAPI", state: "State") -> None:
         return PlainTextResponse(pack(chosen), media_type="application/toml; charset=utf-8")
 
     exports.add_routes(api, state)
+    chat_files.add_routes(api, state)

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from app.answering.view import has_picture
 from app.messages.errors_zh import says
 from app.messages.texts import TEXTS, Tongue, timed, version_notes
+from app.running.chat_folders import is_chat
 from app.ui.passage import TURNS_ROUND, laid_out, quotes_of
 from core.text import keywords
 from core.types import Answer, Candidate, Hit, Source, Trace
@@ -42,6 +43,7 @@ _HELD, _BARE = "\ue000", "\ue001"  # stand behind a statement until what was wri
 _SIGNS = (_HELD, _BARE)
 _NO_SIGNS = {ord(_HELD): None, ord(_BARE): None}
 _NO_TRACE = Trace()
+_OF_CHAT = re.compile(r"\b[0-9a-f]{32}(?=/|: )")  # how the files of a conversation are called among knowledge bases
 _TRACED = 20  # candidates that are shown
 _WORD_JOINER = "\u2060"  # is not seen
 _STARS = re.compile(r"(?<=([^\s*\\]))\*+(?=([^\s*]))")
@@ -291,9 +293,10 @@ def _traced(trace: Trace, tongue: Tongue) -> str:
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     rows = "".join(_row(row, texts) for row in trace.candidates[:_TRACED])
     stages = html.escape(timed(trace.stages, tongue))
+    shown = _OF_CHAT.sub(html.escape(texts["attached"]), f"<tbody>{rows}</tbody></table><p>{stages}</p>")
     return (
         f'<details class="rs-trace"><summary>{html.escape(texts["how"])}</summary>{wordings}'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><p>{stages}</p></details>"
+        f"<table><thead><tr>{head}</tr></thead>{shown}</details>"
     )
 
 
@@ -346,7 +349,8 @@ def _in_place(source: Source, tongue: Tongue) -> str:
     if not hit.kb or not has_picture(hit):
         return ""
     label = html.escape(texts["in_place"], quote=True)
-    address = html.escape(f"view/{quote(hit.kb)}/{hit.chunk_id}.png", quote=True)
+    place = f"chats/{hit.kb}/view" if is_chat(hit.kb) else f"view/{quote(hit.kb)}"
+    address = html.escape(f"{place}/{hit.chunk_id}.png", quote=True)
     picture = f'<img loading="lazy" alt="{label}" src="{address}">'
     return f'<details class="rs-view"><summary>{label}</summary>{picture}</details>'
 

@@ -36,6 +36,11 @@ class Views:
         while before and before.sending and time.monotonic() < end:
             time.sleep(0.005)
 
+    def shows(self, page: str | None, chat: str) -> bool:
+        """Whether a page shows a conversation, as far as it is remembered."""
+        view = self._now.get(page or "")
+        return view is None or view.chat == chat
+
     def _show(self, page: str, chat: str) -> View:
         view = self._now[page] = View(chat)
         self._now.move_to_end(page)

@@ -411,3 +411,18 @@ def test_what_was_written_by_another_process_counts_at_once(chats: Chats, tmp_pa
     other.close()
     chats.file.rename(tmp_path / "aside")
     assert chats.latest(ANN) == []  # a new one was begun
+
+
+def test_what_is_gone_leaves_the_trace_of_an_answer_that_rests_on_files_of_its_chat_too(chats: Chats) -> None:
+    chat = chats.begin(ANN, ["hr"]).id
+    question = chats.ask(ANN, chat, None, "How many days?")
+    own = replace(answer("x").sources[0].hit, path="lease.md", kb=chat)
+    said = answer("25 [1].")
+    rows = tuple(Candidate(n, path, None, 0, (), 0.5) for n, path in enumerate(("leave.md", "gone.md")))
+    said = replace(said, sources=(*said.sources, Source(2, own, "eleven")), trace=Trace((Query("days"),), rows))
+    chats.reply(ANN, chat, question, said.text, said, ["hr"])
+    assert chats.forget(Gone("hr", "leave.md")).traces == 1
+    after = chats.branch(ANN, chat)[1].answer
+    assert after
+    assert [row.path for row in after.trace.candidates] == ["leave.md"]
+    assert [source.hit.path for source in after.sources] == ["leave.md", "lease.md"]

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from app.http.server import build
 from app.messages.texts import TEXTS
 from app.running.bases import State
 from app.running.users import User
+from app.training.votes import votes_file
 from app.ui import knowledge_job
-from app.ui.conversation import in_panel, messages, reader_of
+from app.ui.answering import Answering
+from app.ui.conversation import in_panel, messages, reader_of, voted
 from app.ui.page import mount
 from core.config import load
 from core.types import Answer, Citation, Hit, Source
@@ -145,3 +148,25 @@ def test_what_rests_on_a_knowledge_base_that_was_made_again_under_its_name_is_go
         shutil.rmtree(home)
         (home.parent.parent / "removed").rename(home)
     assert SECRET in client.get(f"/chats/{conversation(state)}.md", headers=headers).text
+
+
+def test_what_is_said_in_a_chat_that_held_files_is_kept_nowhere_else(state: State, tmp_path: Path) -> None:
+    user = User("bob", "reader", ("handbook",), state.users.accounts.get("bob").id)
+    reader, votes = reader_of(state, user), votes_file(state.bases.data, "handbook")
+    on = state.cfg.app.model_copy(update={"keep_unanswered": True})
+    kept = replace(state.settings, config=state.cfg.model_copy(update={"app": on}))
+    plain, private = conversation(state), conversation(state)
+    (tmp_path / "lease.md").write_text("# Lease")
+    assert state.files.attach(reader, private, [tmp_path / "lease.md"]) == []
+    state.files.remove(reader, private, "lease.md")  # its answers may still tell of it
+    for chat in (private, plain):
+        answer = state.chats.branch(reader, chat)[-1]
+        before = votes.read_bytes() if votes.exists() else b""
+        voted(state, chat, answer, QUESTION, "up")
+        after = votes.read_bytes() if votes.exists() else b""
+        assert (after != before) == (chat == plain)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state, "settings", kept)
+        asks = Answering(state, "handbook")
+        assert not asks._settings(private).app.keep_unanswered
+        assert asks._settings(plain).app.keep_unanswered

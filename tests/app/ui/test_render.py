@@ -293,3 +293,17 @@ def test_an_answer_that_is_edited_holds_no_signs_and_no_ways_to_its_versions() -
     assert "rs-supported" in shown
     assert "rs-unsupported" in shown
     assert plain(f'{shown}\n\nanswer [‹](#turn-12--1 "earlier") 1/2 [›](#turn-12-1 "later")') == said
+
+
+def test_files_of_a_chat_are_named_as_such_and_shown_by_its_own_address() -> None:
+    chat = "0123456789abcdef" * 2
+    one = source("Eleven weeks.", 7, "lease.pdf", page=2)
+    one = replace(one, hit=replace(one.hit, kb=chat))
+    rows = (Candidate(7, f"{chat}/lease.pdf", 2, 0, (), 0.5), Candidate(8, "work/a.md", None, 0, (), 0.4))
+    trace = Trace((Query("weeks"),), rows, ((f"{chat}: fuse", 1.0), ("work: fuse", 1.0)))
+    shown = evidence((one,), "weeks", "en", (), trace)
+    assert f'src="chats/{chat}/view/7.png"' in shown
+    assert "files of this chat/lease.pdf" in shown
+    assert "files of this chat: fuse" in shown
+    assert "work/a.md" in shown
+    assert "本对话的文件/lease.pdf" in evidence((one,), "weeks", "zh", (), trace)
