@@ -146,6 +146,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check a knowledge base: catalog, offsets, both search indexes."""
+    from app.upkeep import beside
     from retrieval import check
     from retrieval.home import check_name
 
@@ -154,8 +155,9 @@ def verify(
     files = repair and not config.app.database
     found = check.find_current(Path(config.app.data) / check_name(name)) if files else ""
     with opened(ctx.obj, name) as index_:
-        problems = [*filter(None, [found]), *index_.verify(repair=repair)]
-        left = index_.verify() if repair else problems
+        by_hand = [f"{error.message}: {error.hint}" for error in beside.damaged(index_.home)]
+        problems = list(dict.fromkeys([*filter(None, [found]), *index_.verify(repair=repair), *by_hand]))
+        left = list(dict.fromkeys([*index_.verify(), *by_hand])) if repair else problems
         counts = asdict(index_.counts())
         recall = None if left else round(index_.store.recall(), 4)
         damaged = index_.catalog.to_be_read_again()
@@ -170,9 +172,10 @@ def verify(
         if damaged:
             out.print(f"{damaged} damaged documents: `ragstone index --kb {escape(name)}` reads them again")
         out.print("[green]all is well[/green]" if not left else f"[red]{len(left)} problems[/red]")
-        if any(problem.startswith("SQLite") for problem in left) or (left and repair and not damaged):
+        ours = [problem for problem in left if problem not in by_hand]
+        if any(problem.startswith("SQLite") for problem in ours) or (ours and repair and not damaged):
             out.print(f"  → `ragstone index --kb {escape(name)} --rebuild`, or restore a backup", highlight=False)
-        elif left and not repair:
+        elif ours and not repair:
             out.print(f"  → `ragstone verify --repair --kb {escape(name)}` mends it", highlight=False)
     if left:
         raise typer.Exit(1)

@@ -14,7 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
 
-from app.upkeep.backup import CATALOG, FORM, KEPT, MANIFEST, SEAL, kept
+from app.upkeep import beside
+from app.upkeep.backup import CATALOG, FORM, MANIFEST, SEAL, kept
 from core.config import Config
 from core.errors import CatalogError, ReadError
 from core.files import make_folder, sync_folder
@@ -68,7 +69,8 @@ def restore(
     """Make a knowledge base from a backup; returns the backup's manifest, and the folders that are followed.
 
     Before anything is used, every checksum is compared, the catalog must have exactly the tables that this version
-    makes (one of an older version is migrated), and each of its folders must be here and hold some of its documents.
+    makes (one of an older version is migrated), what people wrote must be readable by whoever reads it, and each of its
+    folders must be here and hold some of its documents.
     `maps` are "OLD=NEW": where a folder lies here; "OLD=OLD" follows it whatever is there. With `replace` an existing
     knowledge base gets it as its next generation, and `rollback` leads back. It goes into the database of `cfg` where
     one is set; what people wrote and the uploads lie in the data folder there too. Raises `CatalogError` where
@@ -83,9 +85,12 @@ def restore(
         with writer_lock(home), tempfile.TemporaryDirectory(prefix=".restore-", dir=home) as name:
             scratch = Path(name)
             manifest = _unpack(source, scratch)
+            hint = "take another backup; nothing was changed"
             if problems := check.problems_from_elsewhere(scratch / CATALOG):
-                hint = "take another backup; nothing was changed"
                 raise CatalogError(f"the catalog in {str(source)!r} cannot be used: {problems[0]}", hint)
+            if damaged := beside.damaged(scratch):
+                why = damaged[0].message.replace(f"{scratch}/", "").replace(repr(f"{scratch}/")[1:-1], "")
+                raise CatalogError(f"what lies beside the catalog in {str(source)!r} cannot be used: {why}", hint)
             with closing(Catalog(scratch / CATALOG)) as catalog:
                 followed = _map_folders(catalog, home, manifest["uploads"], maps)
             if cfg and database:
@@ -207,7 +212,7 @@ def _compare(source: Path, listed: Mapping[str, Any], found: Mapping[str, Any]) 
 def _opened(archive: tarfile.TarFile, member: tarfile.TarInfo, source: Path) -> IO[bytes]:
     """A member of a backup. Raises `CatalogError` where it is none that `backup` would write."""
     folder, _, name = member.name.rpartition("/")
-    known = member.name in (CATALOG, MANIFEST, SEAL, *KEPT) or (folder == "files" and name and name[0] != ".")
+    known = member.name in (CATALOG, MANIFEST, SEAL, *beside.KEPT) or (folder == "files" and name and name[0] != ".")
     small = member.name not in (MANIFEST, SEAL) or member.size <= _MANIFEST_BYTES
     plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse()
     handle = archive.extractfile(member) if known and small and plain else None

@@ -160,6 +160,31 @@ def test_the_same_without_a_change_is_restored(source: Path, tmp_path: Path, emb
     assert Index.open(tmp_path / "other", "kb", embedder).verify() == []
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("tuning.json", '{"dense_weight": {"en": "much"}}', "'tuning.json' cannot be used: "),
+        ("tuning.json", "[" * 100_000, "'tuning.json' cannot be used: "),
+        ("dictionary.txt", "leave = = 年假", "dictionary.txt:1: 'leave = = 年假' has an empty word"),
+        ("prompt.json", '{"history": [{"choice": 1}]}', "'prompt.json' cannot be used: not a history of promotions"),
+        ("prompt.json", '{"history": ' + "[" * 100_000, "'prompt.json' cannot be used: "),
+        ("golden.jsonl", '{"id": "1"}', "golden.jsonl:1: question: Field required"),
+    ],
+)
+def test_what_people_wrote_is_read_before_it_is_used(
+    name: str, text: str, words: str, source: Path, tmp_path: Path, refused: Callable[[Path], RagstoneError]
+) -> None:
+    files = members(source)
+    uploads = json.loads(files.pop("manifest.json"))["uploads"]
+    del files["manifest.sha256"]
+    wrong = sealed(tmp_path / "wrong.tar", files | {name: text.encode()}, uploads=uploads)
+    error = refused(wrong)
+    assert error.message.startswith(f"what lies beside the catalog in '{wrong}' cannot be used: ")
+    assert words in error.message
+    lines = sealed(tmp_path / "lines.tar", files | {"unanswered.jsonl": b"no line of ours\n"}, uploads=uploads)
+    restore(tmp_path / "other", "kb", lines)  # of a list of questions a line that is none is passed over
+
+
 def test_a_member_that_is_missing_or_there_twice_or_unknown_to_the_manifest_is_named(
     source: Path, tmp_path: Path, refused: Callable[[Path], RagstoneError]
 ) -> None:
