@@ -169,7 +169,7 @@ class Chats:
 
     def delete_all(self, owner: str) -> int:
         """Delete all conversations of an account that is removed; returns how many there were."""
-        if not self.file.is_file():
+        if not self._store.there():
             return 0
         with self._store.writing() as db:
             deleted = db.execute("DELETE FROM chats WHERE owner = ?", [owner]).rowcount
@@ -306,7 +306,7 @@ class Chats:
         So are those that follow them, traces of what is gone, and prompts that hold a text `shown`. The copies from
         before a migration hold all of it, and go.
         """
-        if not self.file.is_file():
+        if not self._store.there():
             return Forgotten()
         with self._store.writing() as db:
             forgotten = forget(db, documents, shown)
