@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from app.commands.index_report import show_documents, show_failures, show_forecast, show_report
 from app.commands.shell import EXIT_CODES, bases
-from app.commands.terminal import AsJson, Kb, base_of, err, noted, opened, out, print_json, progress_bars
+from app.commands.terminal import AsJson, Kb, base_of, err, noted, opened, out, print_json, progress_bars, typed
 from core.config import Settings
 from core.errors import CatalogError, ConfigError
 from core.sources import mirrored, named
@@ -217,14 +217,22 @@ def restore(
         list[str] | None, typer.Option("--map", metavar="OLD=NEW", help="Where a folder of the backup lies here.")
     ] = None,
 ) -> None:
-    """Make a knowledge base from a backup, after all in it was checked; without --kb, of the name it had."""
+    """Make a knowledge base from a backup, after all in it was checked; without --kb, of the name it had.
+
+    What it follows and no knowledge base here does is asked for, or named by --map OLD=NEW.
+    """
     from app.upkeep.restore import backed_up
     from app.upkeep.restore import restore as read
 
     settings: Settings = ctx.obj
     name = kb or backed_up(source)
     config = settings.config
-    manifest, followed = read(Path(config.app.data), name, source, replace=replace, maps=maps or [], cfg=config)
+
+    def new(folder: str) -> bool:
+        return typed() and typer.confirm(f"The backup follows {folder!r}, which nothing here does. Follow it?")
+
+    data = Path(config.app.data)
+    manifest, followed = read(data, name, source, replace=replace, maps=maps or [], cfg=config, new=new)
     noted(settings, "base.restore", name, f"{source} of {manifest['made']}")
     out.print(f"{escape(repr(name))} is as {escape(repr(manifest['kb']))} was on {escape(manifest['made'])}")
     for folder in followed:

@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from app.cli import app
@@ -355,6 +356,39 @@ def test_the_command_takes_maps_and_says_what_is_followed(source: Path, tmp_path
     done = CliRunner().invoke(app, line, env={"RAGSTONE_DATA": str(tmp_path / "other"), "COLUMNS": "300"})
     assert names(tmp_path / "other") == ["kb"], done.output
     assert f"it follows {moved}\n" in done.output
+
+
+def test_what_nothing_here_follows_yet_is_followed_only_where_somebody_says_so(
+    source: Path, cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs, other = tmp_path / "docs", tmp_path / "other"
+
+    def restored(*more: str, data: Path = other, typed: str = "") -> Result:
+        env = {"RAGSTONE_DATA": str(data), "COLUMNS": "300"}
+        return CliRunner().invoke(app, ["restore", str(source), *more], env=env, input=typed)
+
+    refused = restored(typed="y\n")  # nobody sits there: what comes is no answer
+    assert isinstance(refused.exception, CatalogError)
+    assert f"follows '{docs}', which no knowledge base here follows" in refused.exception.message
+    assert refused.exception.hint.startswith(f"`--map {docs}={docs}` follows it")
+    assert names(other) == []
+    here = restored("--kb", "again", data=Path(cfg.app.data))  # which kb follows already
+    assert f"it follows {docs}" in here.output
+    monkeypatch.setattr("app.commands.manage.typed", lambda: True)
+    assert isinstance(restored(typed="\n").exception, CatalogError)
+    assert names(other) == []
+    said = restored(typed="y\n").output
+    assert f"The backup follows '{docs}', which nothing here does. Follow it?" in said
+    assert names(other) == ["kb"]
+
+
+def test_a_page_of_the_web_in_a_backup_is_asked_about_too(source: Path, tmp_path: Path) -> None:
+    forged_ = forged(source, "UPDATE folders SET path = 'https://example.org/' WHERE path LIKE '%docs'", tmp_path)
+    asked: list[str] = []
+    with pytest.raises(CatalogError, match=r"follows 'https://example.org/', which no"):
+        restore(tmp_path / "other", "kb", forged_, new=lambda folder: bool(asked.append(folder)))
+    assert asked == ["https://example.org/"]
+    assert names(tmp_path / "other") == []
 
 
 # What fails in the middle
