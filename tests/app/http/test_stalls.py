@@ -265,6 +265,10 @@ class Visitor:
             return {name: future.result() for name, future in running.items()}
 
 
+def test_what_was_sent_and_not_used_is_swept_as_long_as_the_app_runs(served: Served) -> None:
+    assert "uploads" in {thread.name for thread in threading.enumerate()}
+
+
 def test_every_route_whose_code_runs_in_the_loop_is_walked(served: Served) -> None:
     assert served.routes == {
         "/login", "/logout", "/password", "/view/{kb}/{chunk_id}.png", "/v1/overview/{kb}", "/v1/embeddings",
