@@ -51,6 +51,8 @@ browser:
 	@command -v strace >/dev/null && command -v ip >/dev/null || \
 	  (command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq strace iproute2 >/dev/null) || \
 	  echo "Without strace and ip it is not tested that nothing reaches for the network." >&2
+	@unshare -rn true 2>/dev/null || \
+	  echo "This system refuses unshare -rn: it is not tested that nothing reaches for the network." >&2
 	@test -x /usr/sbin/slapd || command -v slapd >/dev/null || (command -v apt-get >/dev/null && apt-get update -qq && \
 	  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq slapd >/dev/null) || \
 	  echo "Without slapd it is not tested that people of a directory get in." >&2

@@ -4,6 +4,7 @@ Sections mirror the folders, but for `oidc` and `ldap`, whence accounts may come
 never the whole. `core/config.py` reads them.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -73,6 +74,18 @@ class IngestConfig(_Section):
     reader_settings: dict[str, dict[str, Any]] = {}
     chunker: str = ""
     chunker_settings: dict[str, Any] = {}
+    _shared: tuple[str, ...] = ()
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """The folders of `app.folders`: a link in one of them leads to no place outside of them."""
+        return self._shared
+
+    def sharing(self, folders: Sequence[str]) -> "IngestConfig":
+        """The same, where these are the folders of `app.folders`."""
+        copy = self.model_copy()
+        copy._shared = tuple(folders)
+        return copy
 
     @field_validator("include", "exclude")
     @classmethod
@@ -292,9 +305,14 @@ class Config(_Section):
     """All sections; a function takes its own section, never the whole."""
 
     app: AppConfig = AppConfig()
-    ingest: IngestConfig = IngestConfig()
+    ingest: Annotated[IngestConfig, Field(validate_default=True)] = IngestConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
     llm: LlmConfig = LlmConfig()
     prompts: PromptsConfig = PromptsConfig()
     oidc: OidcConfig = OidcConfig()
     ldap: LdapConfig = LdapConfig()
+
+    @field_validator("ingest")
+    @classmethod
+    def _knows_what_is_shared(cls, ingest: IngestConfig, info: ValidationInfo) -> IngestConfig:
+        return ingest.sharing(info.data["app"].folders) if "app" in info.data else ingest

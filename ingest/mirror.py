@@ -30,7 +30,8 @@ from core.types import FileError
 from ingest.bucket import Bucket, Object
 from ingest.kind import suffix_of
 from ingest.read import supported
-from ingest.scan import NO_READER, NOT_CHOSEN, Plan, chosen, hidden, os_error, printable
+from ingest.scan import NO_READER, NOT_CHOSEN, Plan, os_error, printable
+from ingest.wanted import chosen, hidden
 
 Progress = Callable[[str, int, int], None]
 

@@ -16,6 +16,7 @@ from core.errors import RagstoneError, ReadError
 from core.types import Document
 from ingest import plugged
 from ingest.kind import is_text, kind_of, opens_readably, other_kind, suffix_of
+from ingest.reach import Reach
 from ingest.readers.archive import Contents, budget_of, read_zip
 from ingest.readers.captions import read_captions, read_translations
 from ingest.readers.cards import read_cards
@@ -222,8 +223,10 @@ def _read(data: bytes, suffix: str, contents: Contents) -> Document:
     return document
 
 
-def load_file(path: Path, cfg: IngestConfig) -> bytes:
-    """The bytes of a file. Raises `ReadError` where it is too large, empty, no regular file, or cannot be read."""
+def load_file(path: Path, cfg: IngestConfig, reach: Reach | None = None) -> bytes:
+    """The bytes of a file, where that lies within reach. Raises `ReadError` where it is too large, empty, no regular
+    file, or cannot be read.
+    """
     limit = cfg.max_file_mb * 1_000_000
     try:
         info = path.stat() if cfg.follow_symlinks else path.lstat()
@@ -236,6 +239,8 @@ def load_file(path: Path, cfg: IngestConfig) -> bytes:
         if info.st_size > limit:
             raise _too_large(info.st_size, cfg)
         with os.fdopen(os.open(path, os.O_RDONLY | (0 if cfg.follow_symlinks else os.O_NOFOLLOW)), "rb") as handle:
+            if reach:
+                reach.check(handle.fileno(), path)
             data = handle.read(limit + 1)
     except FileNotFoundError:
         raise ReadError("disappeared between the scan and the read", "run the same command again") from None

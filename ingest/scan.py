@@ -17,6 +17,7 @@ from core.config import IngestConfig
 from core.errors import ReadError
 from core.glob import matcher
 from core.types import Choice, FileEntry, FileError, KnownFailure, KnownFile
+from ingest.reach import AWAY, Reach, number_of
 
 # A file written within this time of its last check may have changed again without a new time stamp.
 _RACY_NS = 2_000_000_000
@@ -84,7 +85,7 @@ def plan(
     """
     check_folder(folder)
     result = Plan()
-    walker = _Walker(folder, cfg, supported, result, apart, past.choices)
+    walker = _Walker(folder, cfg, supported, result, Reach.of(folder, cfg, apart), past.choices)
     new: list[FileEntry] = []
     differing: list[tuple[KnownFile, FileEntry]] = []
     gone: list[KnownFile] = []
@@ -226,14 +227,15 @@ class _Walker:
         cfg: IngestConfig,
         supported: Callable[[str], bool],
         result: Plan,
-        apart: Path | None,
+        reach: Reach,
         choices: Mapping[str, Choice],
     ) -> None:
         self.root = root
         self.cfg = cfg
         self.supported = supported
         self.result = result
-        self.apart = str(apart) if apart else None
+        self.reach = reach
+        self.apart = number_of(reach.apart) if reach.apart else None
         self.unwanted = {path for path, choice in choices.items() if choice.left_out}
         self.included, self.excluded = matcher(cfg.include), matcher(cfg.exclude)
         self.entered: set[tuple[int, int]] = set()
@@ -261,7 +263,8 @@ class _Walker:
         for name in top.split("/"):  # a file below a folder that is left out is left out too
             path = path / name
             found = self._accepted(prefix, [path]) if os.path.lexists(path) else []
-            if not found:
+            if not found or (found[0][2] and number_of(path) == self.apart):
+                found = []
                 break
             prefix += name + "/"
         return iter(found)
@@ -292,6 +295,8 @@ class _Walker:
                 continue
             if entry.is_symlink() and not self.cfg.follow_symlinks:
                 self.result.skipped.append(FileError(relative, "a symbolic link", "set ingest.follow_symlinks = true"))
+            elif entry.is_symlink() and not self.reach.holds(os.path.realpath(entry)):
+                self.result.skipped.append(FileError(relative, *AWAY))
             else:
                 found.append((relative + "/" if folder else relative, entry, folder))
         found.sort(key=lambda item: item[0])
@@ -299,16 +304,19 @@ class _Walker:
 
     def _enter(self, relative: str, entry: _Entry) -> bool:
         """Whether to read a folder: not the one kept apart, and not one that was reached before through a link."""
-        if self.apart and os.fspath(entry) == self.apart:
+        if not self.apart and not self.cfg.follow_symlinks:
+            return True
+        number = number_of(entry)
+        if number == self.apart and relative:
             return False
         if not self.cfg.follow_symlinks:
             return True
-        info = os.stat(entry)
-        if (info.st_dev, info.st_ino) in self.entered:
+        if number in self.entered:
             path = relative.rstrip("/")
             self.result.skipped.append(FileError(path, "a link to a folder that is already read"))
             return False
-        self.entered.add((info.st_dev, info.st_ino))
+        if number:
+            self.entered.add(number)
         return True
 
     def _stat(self, relative: str, entry: _Entry) -> os.stat_result | None:
@@ -331,27 +339,6 @@ class _Walker:
         else:
             return info
         return None
-
-
-def chosen(cfg: IngestConfig) -> Callable[[str], bool]:
-    """Whether a file is one to be read, by its path: as the walk over a folder decides it, without a folder."""
-    included, excluded = matcher(cfg.include), matcher(cfg.exclude)
-
-    def one(path: str) -> bool:
-        if not cfg.hidden and hidden(path):
-            return False
-        names = path.split("/")
-        above = ("/".join(names[:count]) for count in range(1, len(names)))
-        if any(excluded(folder) or excluded(folder + "/") for folder in above):
-            return False
-        return included(path) and not excluded(path)
-
-    return one
-
-
-def hidden(path: str) -> bool:
-    """Whether a path, or a folder that it lies in, has a name that begins with a dot."""
-    return path.startswith(".") or "/." in path
 
 
 def hash_file(path: Path) -> str:

@@ -29,6 +29,7 @@ from core.config import IngestConfig
 from core.errors import ConfigError, ReadError
 from core.types import Document, Section
 from ingest import plugged
+from ingest.reach import Reach
 
 _READERS = 8  # raised when readers learn to read what they could not
 _ROOT = Path(__file__).resolve().parent.parent
@@ -50,16 +51,19 @@ _idle: list["subprocess.Popen[bytes]"] = []
 _mutex = threading.Lock()
 
 
-def read_apart(path: Path, cfg: IngestConfig, ocr_pages: Sequence[int] = ()) -> Reading:
+def read_apart(
+    path: Path, cfg: IngestConfig, ocr_pages: Sequence[int] = (), reach: Reach | None = None
+) -> Reading:  # fmt: skip
     """Read one file in a worker process; as many threads may call this as there should be workers.
 
-    `ocr_pages`: pages of a PDF that are read by OCR whatever text they hold.
+    `ocr_pages`: pages of a PDF that are read by OCR whatever text they hold. `reach`: where the file must really lie.
 
     Raises `ReadError` where no text can be had from the file, also where its parser crashed, took longer than
     `cfg.read_seconds` or wanted more than `cfg.read_mb` MiB; `ConfigError` where a setting cannot be used.
     """
     started = time.monotonic()
-    reply = _apart({"path": str(path), "ocr_pages": list(ocr_pages)}, cfg)
+    where = dataclasses.asdict(reach) if reach else None
+    reply = _apart({"path": str(path), "ocr_pages": list(ocr_pages), "reach": where}, cfg)
     return Reading(_document(reply["document"]), reply["hash"], time.monotonic() - started)
 
 
@@ -235,7 +239,8 @@ def _read(request: dict[str, Any], cfg: IngestConfig) -> dict[str, Any]:
     if "data" in request:
         name, data = request["name"], base64.b64decode(request.pop("data"))
     else:
-        name, data = Path(request["path"]).name, load_file(Path(request["path"]), cfg)
+        path, reach = Path(request["path"]), Reach(**request["reach"]) if request["reach"] else None
+        name, data = path.name, load_file(path, cfg, reach)
     document = read_bytes(name, unlocked(data, cfg.passwords), cfg, request["ocr_pages"])
     fields = {field.name: getattr(document, field.name) for field in dataclasses.fields(document)}
     fields["sections"] = [(s.start, s.end, s.headings, s.page) for s in document.sections]

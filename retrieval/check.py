@@ -4,9 +4,10 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from core.errors import CatalogError, ReadError
+from core.errors import CatalogError, ConfigError, ReadError
 from core.sources import mirrored, named
 from core.sqlite import schema
+from retrieval import dictionary, tuning
 from retrieval.catalog import Catalog
 from retrieval.home import current, no_writer, present, set_current, writer_lock
 from retrieval.migrations import current_schema, migrate
@@ -100,6 +101,17 @@ def _is_source(path: str) -> bool:
         return named(path) == path
     except ReadError:
         return False
+
+
+def beside(home: Path) -> list[str]:
+    """What is wrong with what lies beside a catalog and is read by each search, and what to do about it."""
+    found: list[str] = []
+    for read, name in ((dictionary.load, dictionary.FILE), (tuning.load, tuning.FILE)):
+        try:
+            read(home / name)
+        except ConfigError as error:
+            found.append(f"{error.message}: {error.hint}")
+    return found
 
 
 def answering(home: Path) -> str | None:

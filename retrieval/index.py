@@ -379,7 +379,7 @@ class Index:
         by the next run. Raises `CatalogError` where a writer is at work.
         """
         with no_writer(self.home) if self.where is None else self.catalog.alone():
-            problems = self.catalog.problems() + self.store.problems()
+            problems = self.catalog.problems() + self.store.problems() + check.beside(self.home)
         if repair:
             with self.writing():
                 self.catalog.mend()

@@ -30,7 +30,7 @@ def load(file: Path) -> Tuning:
             raise ValueError("a value is not between 0 and 1")
     except FileNotFoundError:
         return Tuning()
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         hint = "delete it, or run `ragstone tune retrieval` again"
         raise ConfigError(f"{str(file)!r} cannot be used: {error}", hint) from None
     return tuning

@@ -188,7 +188,7 @@ def promotions(home: Path) -> list[Promotion]:
         return [Promotion.model_validate(row) for row in json.loads(file.read_text("utf-8"))["history"]]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = "not a history of promotions" if isinstance(error, ValidationError) else str(error)
         raise ConfigError(f"{str(file)!r} cannot be used: {reason}", "remove it, then promote a prompt anew") from None
 

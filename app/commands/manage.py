@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from app.commands.index_report import show_documents, show_failures, show_forecast, show_report
 from app.commands.shell import EXIT_CODES, bases
-from app.commands.terminal import AsJson, Kb, base_of, err, noted, opened, out, print_json, progress_bars
+from app.commands.terminal import AsJson, Kb, base_of, err, noted, opened, out, print_json, progress_bars, typed
 from core.config import Settings
 from core.errors import CatalogError, ConfigError
 from core.sources import mirrored, named
@@ -146,6 +146,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check a knowledge base: catalog, offsets, both search indexes."""
+    from app.upkeep import beside
     from retrieval import check
     from retrieval.home import check_name
 
@@ -154,8 +155,9 @@ def verify(
     files = repair and not config.app.database
     found = check.find_current(Path(config.app.data) / check_name(name)) if files else ""
     with opened(ctx.obj, name) as index_:
-        problems = [*filter(None, [found]), *index_.verify(repair=repair)]
-        left = index_.verify() if repair else problems
+        by_hand = [f"{error.message}: {error.hint}" for error in beside.damaged(index_.home)]
+        problems = list(dict.fromkeys([*filter(None, [found]), *index_.verify(repair=repair), *by_hand]))
+        left = list(dict.fromkeys([*index_.verify(), *by_hand])) if repair else problems
         counts = asdict(index_.counts())
         recall = None if left else round(index_.store.recall(), 4)
         damaged = index_.catalog.to_be_read_again()
@@ -170,9 +172,10 @@ def verify(
         if damaged:
             out.print(f"{damaged} damaged documents: `ragstone index --kb {escape(name)}` reads them again")
         out.print("[green]all is well[/green]" if not left else f"[red]{len(left)} problems[/red]")
-        if any(problem.startswith("SQLite") for problem in left) or (left and repair and not damaged):
+        ours = [problem for problem in left if problem not in by_hand]
+        if any(problem.startswith("SQLite") for problem in ours) or (ours and repair and not damaged):
             out.print(f"  → `ragstone index --kb {escape(name)} --rebuild`, or restore a backup", highlight=False)
-        elif left and not repair:
+        elif ours and not repair:
             out.print(f"  → `ragstone verify --repair --kb {escape(name)}` mends it", highlight=False)
     if left:
         raise typer.Exit(1)
@@ -214,14 +217,22 @@ def restore(
         list[str] | None, typer.Option("--map", metavar="OLD=NEW", help="Where a folder of the backup lies here.")
     ] = None,
 ) -> None:
-    """Make a knowledge base from a backup, after all in it was checked; without --kb, of the name it had."""
+    """Make a knowledge base from a backup, after all in it was checked; without --kb, of the name it had.
+
+    What it follows and no knowledge base here does is asked for, or named by --map OLD=NEW.
+    """
     from app.upkeep.restore import backed_up
     from app.upkeep.restore import restore as read
 
     settings: Settings = ctx.obj
     name = kb or backed_up(source)
     config = settings.config
-    manifest, followed = read(Path(config.app.data), name, source, replace=replace, maps=maps or [], cfg=config)
+
+    def new(folder: str) -> bool:
+        return typed() and typer.confirm(f"The backup follows {folder!r}, which nothing here does. Follow it?")
+
+    data = Path(config.app.data)
+    manifest, followed = read(data, name, source, replace=replace, maps=maps or [], cfg=config, new=new)
     noted(settings, "base.restore", name, f"{source} of {manifest['made']}")
     out.print(f"{escape(repr(name))} is as {escape(repr(manifest['kb']))} was on {escape(manifest['made'])}")
     for folder in followed:

@@ -51,6 +51,11 @@ def noted(settings: Settings, what: str, on: str = "", detail: str = "") -> None
     record(Path(settings.config.app.data), at_terminal(), what, on, detail)
 
 
+def typed() -> bool:
+    """Whether somebody can be asked: what is read is typed at a terminal."""
+    return sys.stdin.isatty()
+
+
 def print_json(value: object) -> None:
     """One JSON object, the only thing on stdout."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")

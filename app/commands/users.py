@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from app.commands.terminal import AsJson, err, noted, out, print_json
+from app.commands.terminal import AsJson, err, noted, out, print_json, typed
 from app.running.accounts import SHOWN, Accounts, Identity, Role, canonical
 from app.running.audit import entries, moment
 from app.running.chats import Chats
@@ -273,13 +273,9 @@ def _password(from_stdin: bool) -> str:
     """A password, typed twice without being shown, or the first line of stdin."""
     if from_stdin:
         return sys.stdin.readline().rstrip("\r\n")
-    if not _typed():
+    if not typed():
         raise ConfigError("there is no terminal to ask for a password", "give it on stdin with --password-stdin")
     return typer.prompt("Password", hide_input=True, confirmation_prompt="The same again")
-
-
-def _typed() -> bool:
-    return sys.stdin.isatty()
 
 
 def _warn_unknown(ctx: typer.Context, kbs: list[str] | None) -> None:

@@ -21,7 +21,7 @@ from app.running.arriving import let_in
 from app.running.audit import record
 from app.running.limits import Backoff, address
 from app.running.users import SESSION_COOKIE
-from core.errors import AccessError, ProviderError
+from core.errors import AccessError, CatalogError, ProviderError
 
 if TYPE_CHECKING:
     from app.running.bases import State
@@ -108,9 +108,9 @@ def add_login(api: FastAPI, state: "State") -> Backoff:
         except AccessError as error:
             log.warning("%s", error.message)
             return again(TEXTS[said]["no_group"], 403)
-        except ProviderError as error:
+        except (ProviderError, CatalogError) as error:
             log.warning("%s", error)
-            return again(TEXTS[said]["away_here"], 503)
+            return again(TEXTS[said]["gone" if isinstance(error, CatalogError) else "away_here"], 503)
         if isinstance(known, float | int):
             return again(wait_s=known)
         if known is None:

@@ -22,7 +22,7 @@ from app.http.visit import LEFT, Aside
 from app.running.bases import State
 from app.running.limits import caller
 from app.running.metrics import CONTENT_TYPE
-from core.errors import ReadError
+from core.errors import CatalogError, ReadError
 
 
 def build(state: State) -> FastAPI:
@@ -43,6 +43,10 @@ def build(state: State) -> FastAPI:
         if state.failure:
             why = {} if state.users.on else {"error": str(state.failure)}  # this page is for everybody
             return JSONResponse({"status": "failed"} | why, 500)
+        try:
+            state.bases.check_there()
+        except CatalogError as error:  # until its disk is back
+            return JSONResponse({"status": "failed"} | ({} if state.users.on else {"error": str(error)}), 503)
         if not state.ready.is_set():
             return JSONResponse({"status": "starting"}, 503)
         said: dict[str, Any] = {"status": "ok"}

@@ -15,6 +15,7 @@ from app.keeping.work import Work
 from core.config import IngestConfig
 from core.errors import ConfigError, ModelError, RagstoneError, ReadError, WorkersError
 from core.types import F32, FileEntry, FileError
+from ingest.reach import Reach
 from ingest.read import load_file
 from ingest.workers import content_hash
 
@@ -42,13 +43,13 @@ class Job:
         return self.number < other.number
 
 
-def of_file(number: int, folder: Path, entry: FileEntry, cfg: IngestConfig, sent: str) -> Job:
+def of_file(number: int, reach: Reach, entry: FileEntry, cfg: IngestConfig, sent: str) -> Job:
     """To read and cut a file; `sent` are the settings as a worker gets them. What comes of it is `Work | FileError`."""
     content = ""
 
     async def message() -> dict[str, Any]:
         nonlocal content
-        data = await asyncio.to_thread(load_file, folder / entry.path, cfg)
+        data = await asyncio.to_thread(load_file, Path(reach.root, entry.path), cfg, reach)
         content = content_hash(data)
         name = Path(entry.path).name.encode("utf-8", "replace").decode()
         corrections = [[each.before, each.was, each.now] for each in entry.corrections]

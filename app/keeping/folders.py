@@ -5,6 +5,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from core.config import Config, IngestConfig
@@ -15,6 +16,7 @@ from ingest.bucket import check_bucket
 from ingest.mirror import discard, refresh
 from ingest.pages import SWITCH_ON, Asking, check_page
 from ingest.pages import refresh as refresh_page
+from ingest.reach import Reach
 from ingest.read import supported
 from ingest.scan import Plan, check_folder
 from retrieval import check
@@ -95,6 +97,12 @@ def brought(
         return place(home, source), refresh_page(home, source, cfg, pages)
     check_no_link(Path(source))
     return Path(source), Plan()
+
+
+def reach_of(home: Path, source: str, cfg: IngestConfig) -> Reach:
+    """Where the files of a source lie, once they were `brought`, and what may be read by way of it."""
+    reach = Reach.of(place(home, source), cfg, home.parent)
+    return reach if mirrored(source) else replace(reach, root=source)  # a folder is what it was when it was named
 
 
 def known_folders(home: Path, database: str = "") -> list[str]:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from app.keeping.choices import choices_of, keep_left_out, take_over
-from app.keeping.folders import asking, brought, check_rebuilt, emptied, folders_of
+from app.keeping.folders import asking, brought, check_rebuilt, emptied, folders_of, reach_of
 from app.keeping.languages import language_notes
 from app.keeping.work import HEADER_TOKENS, Hands, Local, Work, hands_of, prepare
 from core.config import Config, IngestConfig
 from core.errors import BusyError, ConfigError, ReadError
-from core.sources import named, place
+from core.sources import named
 from core.types import Document, FileEntry, FileError, KnownFile
 from ingest import plugged
 from ingest.pages import Asking
@@ -240,7 +240,7 @@ def _read_and_write(
         return
     with hands_of(cfg, index.embedder) as hands:
         pipeline = _Pipeline(index, folder_id, cfg, report, hands, folder)
-        ahead = hands.ahead(place(index.home, folder), queue)
+        ahead = hands.ahead(reach_of(index.home, folder, cfg), queue)
         for done, (entry, work) in enumerate(ahead, start=1):
             if isinstance(work, FileError):
                 pipeline.fail(entry, work, changed.get(entry.path))

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from app.keeping.folders import asking, brought, folders_of
+from app.keeping.folders import asking, brought, folders_of, reach_of
 from app.keeping.index import Progress, check_fits, chunker, look, quiet
 from app.keeping.work import Work, read_one
 from core.config import Config
 from core.errors import ReadError
-from core.sources import place
 from core.types import FileEntry, FileError
 from ingest.read import supported
 from ingest.scan import Plan, plan
@@ -170,7 +169,7 @@ def _read_sample(
         started = time.monotonic()
         for folder, entry in chosen:
             done += 1
-            work = read_one(place(home, folder), entry, cfg.ingest, embedder)
+            work = read_one(reach_of(home, folder, cfg.ingest), entry, cfg.ingest, embedder)
             if isinstance(work, FileError):
                 sample.failed.setdefault(folder, []).append(replace(work, folder=folder))
             else:

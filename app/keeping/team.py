@@ -14,7 +14,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -38,6 +37,7 @@ from core.config import IngestConfig
 from core.errors import ReadError, WorkersError
 from core.places import installed_version, is_loopback
 from core.types import F32, FileEntry, FileError
+from ingest.reach import Reach
 from ingest.workers import reader_identity
 from retrieval.embed import Embedder
 
@@ -98,11 +98,11 @@ class Team:
         """Texts that are worth embedding together: each worker has its share."""
         return BATCH * max(1, len(self._hands))
 
-    def ahead(self, folder: Path, queue: Sequence[FileEntry]) -> Iterator[tuple[FileEntry, Work | FileError]]:
+    def ahead(self, reach: Reach, queue: Sequence[FileEntry]) -> Iterator[tuple[FileEntry, Work | FileError]]:
         """Each file, read and cut, in the order of the queue; so many are ahead that every worker has enough."""
         ahead: deque[tuple[FileEntry, Future[Any]]] = deque()
         for entry in queue:
-            ahead.append((entry, self._give(of_file(next(self._numbers), folder, entry, self.cfg, self._sent))))
+            ahead.append((entry, self._give(of_file(next(self._numbers), reach, entry, self.cfg, self._sent))))
             if len(ahead) > 2 * sum(hand.threads + 1 for hand in [*self._hands.values()]):
                 yield ahead[0][0], ahead.popleft()[1].result()
         while ahead:

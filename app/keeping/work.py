@@ -19,6 +19,7 @@ from core.types import F32, Chunk, Document, FileEntry, FileError
 from ingest import plugged
 from ingest.columns import name_columns
 from ingest.correct import corrected
+from ingest.reach import Reach
 from ingest.split import says_nothing
 from ingest.workers import Reading, read_apart
 from retrieval.embed import Embedder
@@ -49,7 +50,7 @@ class Hands(Protocol):
         """How many texts are worth embedding together."""
         ...
 
-    def ahead(self, folder: Path, queue: Sequence[FileEntry]) -> Iterator[tuple[FileEntry, Work | FileError]]:
+    def ahead(self, reach: Reach, queue: Sequence[FileEntry]) -> Iterator[tuple[FileEntry, Work | FileError]]:
         """Each file of a queue, read and cut, in order; some are read ahead."""
         ...
 
@@ -79,13 +80,13 @@ class Local:
         self.cfg, self.embedder = cfg, embedder
         self.notes: list[str] = []
 
-    def ahead(self, folder: Path, queue: Sequence[FileEntry]) -> Iterator[tuple[FileEntry, Work | FileError]]:
+    def ahead(self, reach: Reach, queue: Sequence[FileEntry]) -> Iterator[tuple[FileEntry, Work | FileError]]:
         """Read and cut files in threads of their own, a few ahead, in order: it overlaps with embedding."""
         ahead: deque[tuple[FileEntry, Future[Work | FileError]]] = deque()
         pool = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
         try:
             for entry in queue:
-                ahead.append((entry, pool.submit(read_one, folder, entry, self.cfg, self.embedder)))
+                ahead.append((entry, pool.submit(read_one, reach, entry, self.cfg, self.embedder)))
                 if len(ahead) > _READ_AHEAD:
                     yield ahead[0][0], ahead.popleft()[1].result()
             while ahead:
@@ -98,10 +99,11 @@ class Local:
         return self.embedder.embed_passages(texts)
 
 
-def read_one(folder: Path, entry: FileEntry, cfg: IngestConfig, embedder: Embedder) -> Work | FileError:
+def read_one(reach: Reach, entry: FileEntry, cfg: IngestConfig, embedder: Embedder) -> Work | FileError:
     """Read and cut one file, or say why that cannot be done."""
     try:
-        return cut(entry, read_apart(folder / entry.path, cfg, entry.ocr_pages), cfg, embedder)
+        reading = read_apart(Path(reach.root, entry.path), cfg, entry.ocr_pages, reach)
+        return cut(entry, reading, cfg, embedder)
     except ReadError as error:
         return FileError(entry.path, error.message, error.hint, error.transient)
 

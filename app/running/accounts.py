@@ -98,7 +98,7 @@ class Accounts:
 
     def all(self) -> list[Account]:
         """The accounts, by name; none where the file is not there."""
-        if not self.file.is_file():
+        if not self._store.there():
             return []
         with self._open() as db:
             rows = db.execute(f"SELECT {_ACCOUNT} FROM user ORDER BY name").fetchall()
@@ -155,7 +155,7 @@ class Accounts:
 
         password = unicodedata.normalize("NFKC", password[:LONGEST])
         row = None
-        if self.file.is_file():  # before the first of a provider or a directory comes in, nobody has an account
+        if self._store.there():  # before the first of a provider or a directory comes in, nobody has an account
             with self._open() as db:
                 row = db.execute(f"SELECT {_ACCOUNT}, password FROM user WHERE name = ?", (folded(name),)).fetchone()
         known = row[-1] if row else None
@@ -204,7 +204,7 @@ class Accounts:
 
     def close(self, who: Identity) -> Account | None:
         """End the sessions and keys of an account from elsewhere, until its next login; None where there is none."""
-        if not self.file.is_file():
+        if not self._store.there():
             return None
         with self._open("write") as db:
             row = db.execute(f"SELECT {_ACCOUNT} FROM {_BY_IDENTITY} WHERE user.source != ''", _key(who)).fetchone()
@@ -229,7 +229,7 @@ class Accounts:
 
     def subjects(self) -> dict[str, str]:
         """Who an account's person is elsewhere, by its id."""
-        if not self.file.is_file():
+        if not self._store.there():
             return {}
         with self._open() as db:
             return dict(db.execute("SELECT user, source || ':' || subject FROM identity").fetchall())
@@ -273,7 +273,7 @@ class Accounts:
 
     def keys_of(self, name: str = "") -> list[Key]:
         """The API keys of an account, or of all."""
-        if not self.file.is_file():
+        if not self._store.there():
             return []
         with self._open() as db:
             rows = db.execute(
@@ -324,7 +324,7 @@ class Accounts:
     @contextmanager
     def _open(self, to: Literal["read", "write", "make"] = "read") -> Iterator[sqlite3.Connection]:
         """A transaction; `make`: one that writes, and makes the file where it is not there."""
-        if to != "make" and not self.file.is_file():
+        if to != "make" and not self._store.there():
             raise AccessError("there are no users yet", "`ragstone user add NAME --role admin` makes the first")
         with self._store.reading() if to == "read" else self._store.writing() as db:
             yield db

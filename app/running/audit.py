@@ -13,10 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from app.running.data_folder import DataFolder
 from core.errors import CatalogError
 
 FILE = "audit.jsonl"
 _LARGE = 16 * 2**20  # bytes
+_FOLDERS: dict[Path, DataFolder] = {}  # of this process: those that were written to, or `begin` named
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +40,17 @@ def at_terminal() -> str:
         return f"terminal: uid {os.getuid()}"
 
 
+def begin(data: Path) -> None:
+    """From now on this process writes down what is done in the data folder that is there now, and in no other."""
+    _FOLDERS[data] = DataFolder(data)
+
+
 def record(data: Path, who: str, what: str, on: str = "", detail: str = "") -> None:
-    """Write down what was just done. Raises `CatalogError` where the file cannot be written."""
+    """Write down what was just done. Raises `CatalogError` where the file cannot be written, or its folder is gone."""
     file = data / FILE
     line = json.dumps(asdict(Entry(round(time.time(), 3), who, what, on, detail)), ensure_ascii=False) + "\n"
     try:
-        data.mkdir(parents=True, exist_ok=True)
+        _FOLDERS.setdefault(data, DataFolder(data)).make(file)
         if file.is_file() and file.stat().st_size > _LARGE:
             file.rename(data / f"audit.{len(list(data.glob('audit.*.jsonl'))) + 1}.jsonl")
         handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -72,6 +79,8 @@ def entries(data: Path, count: int = 200) -> list[Entry]:
     A line that is none of ours, or broke off in a power cut, is shown as it stands.
     """
     file = data / FILE
+    if data in _FOLDERS:
+        _FOLDERS[data].check(file)
     try:
         lines = file.read_text("utf-8", "replace").split("\n")[:-1] if file.is_file() else []
     except OSError as error:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from app.keeping.folders import asking, check_upload
 from app.keeping.index import Progress, Report, chunker, quiet, sync
+from app.running import accounts, audit
 from app.running.chat_files import ChatFiles
 from app.running.chats import Chats
+from app.running.data_folder import DataFolder
 from app.running.jobs import Jobs
 from app.running.limits import Limits
 from app.running.metrics import Metrics
@@ -29,6 +31,7 @@ class Bases:
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
         self.data = Path(cfg.app.data)
+        self.folder = DataFolder(self.data)
         self.database = cfg.app.database
         self.embedder = embedder_of(cfg.retrieval)
         self._open: dict[str, tuple[Index, str]] = {}  # with the ids they had
@@ -73,6 +76,7 @@ class Bases:
             now = self.identity(name)  # before it is opened: one that is swapped meanwhile is opened once more
             if index is None or index.superseded or known != now:
                 if not now and check_name(name) not in self.names():
+                    self.check_there()
                     raise CatalogError(
                         f"there is no knowledge base {name!r}", f"make it with `ragstone index FOLDER --kb {name}`"
                     )
@@ -106,6 +110,7 @@ class Bases:
 
     def _check_not_gone(self, name: str) -> None:
         """Raise `CatalogError` where a knowledge base that was open is not there: its disk may come back."""
+        self.check_there()
         with self._mutex:
             gone = name in self._open and name not in self.names()
         if gone:
@@ -113,6 +118,10 @@ class Bases:
                 f"knowledge base {name!r} is not there any more: its folder in {str(self.data)!r} is gone",
                 "mount its disk again, or restore a backup; to begin anew, start the app again",
             )
+
+    def check_there(self) -> None:
+        """Raise `CatalogError` where the whole data folder went away, or an empty one lies in its place."""
+        self.folder.check(*(self.data / name for name in list(self._open)), self.data / accounts.FILE)
 
     def update(self, name: str, progress: Progress = quiet) -> Report:
         """Bring all folders of a knowledge base up to date; one that is away is a row of `Report.failed`."""
@@ -163,6 +172,7 @@ class State:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.bases = Bases(settings.config)
+        audit.begin(self.bases.data)
         self.jobs = Jobs()
         self.chats = Chats(self.bases.data)
         self.files = ChatFiles(self.bases, self.chats)

@@ -171,7 +171,7 @@ class Chats:
 
     def delete_all(self, owner: str) -> int:
         """Delete all conversations of an account that is removed, with their files; returns how many there were."""
-        if not self.file.is_file():
+        if not self._store.there():
             return 0
         with self._store.writing() as db:
             deleted = [i for (i,) in db.execute("DELETE FROM chats WHERE owner = ? RETURNING id", [owner]).fetchall()]
@@ -182,7 +182,7 @@ class Chats:
 
     def ids(self, owner: str | None = None) -> list[str]:
         """The ids of all conversations of an account; None: of all that there are."""
-        if not self.file.is_file():
+        if not self._store.there():
             return []
         with self._store.reading() as db:
             return [i for (i,) in db.execute("SELECT id FROM chats WHERE ?1 IS NULL OR owner = ?1", [owner])]
@@ -308,7 +308,7 @@ class Chats:
         So are those that follow them, traces of what is gone, and prompts that hold a text `shown`. The copies from
         before a migration hold all of it, and go.
         """
-        if not self.file.is_file():
+        if not self._store.there():
             return Forgotten()
         with self._store.writing() as db:
             forgotten = forget(db, documents, shown)

@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
+from app.running.data_folder import DataFolder
 from core.errors import CatalogError
 from core.files import sync_folder
 from core.sqlite import Connection, Pool, transaction, write_ahead
@@ -23,12 +24,19 @@ class Store:
     """A file whose schema has the number of its steps: step n, from 0, leads from number n to n + 1.
 
     A new file goes the way of the old ones. Safe to use from many threads; several processes may have it open. The file
-    is looked at anew for each transaction: one that was put in its place counts at once. Raises `CatalogError`.
+    is looked at anew for each transaction: one that was put in its place counts at once, and where it alone was moved
+    aside a new one is begun. Nothing is begun where its whole folder went away. Raises `CatalogError`.
     """
 
     def __init__(self, file: Path, steps: Sequence[Step], wait_s: float) -> None:
         self.file, self._wait_s = file, wait_s
-        self._pool = Pool(partial(_connect, file, steps, wait_s), partial(_is_of, file))
+        self._folder = folder = DataFolder(file.parent)
+        self._pool = Pool(partial(_connect, folder, file, steps, wait_s), partial(_is_of, file))
+
+    def there(self) -> bool:
+        """Whether the file was begun. Raises `CatalogError` where its folder went away: then nobody knows."""
+        self._folder.check(self.file)
+        return self.file.is_file()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -81,9 +89,10 @@ class Store:
             ) from error
 
 
-def _connect(file: Path, steps: Sequence[Step], wait_s: float) -> Connection:
+def _connect(folder: DataFolder, file: Path, steps: Sequence[Step], wait_s: float) -> Connection:
+    folder.check(file)
     if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
+        folder.make(file)
         os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))  # SQLite's journals take its mode
     connection = sqlite3.connect(
         file, timeout=wait_s, isolation_level=None, check_same_thread=False, factory=Connection

@@ -70,7 +70,7 @@ class Usage:
 
     def totals(self, days: int) -> list[Used]:
         """What was asked in the last so many days, today among them; by user and knowledge base, the most first."""
-        if not self.file.is_file():
+        if not self._store.there():
             return []
         since = datetime.now(UTC).date() - timedelta(days=days - 1)
         with self._store.reading() as db:
@@ -84,7 +84,7 @@ class Usage:
 
     def forget(self, user: str) -> None:
         """Drop the counts of an account that is removed."""
-        if self.file.is_file():
+        if self._store.there():
             with self._store.writing() as db:
                 db.execute("DELETE FROM asked WHERE user = ?", (user,))
 

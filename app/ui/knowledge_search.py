@@ -1,5 +1,6 @@
 """The retrieval test: what a question finds under chosen settings, how, and at which stage a sentence was lost."""
 
+import asyncio
 import html
 from typing import TYPE_CHECKING, Any
 
@@ -125,19 +126,23 @@ def _searcher(state: "State") -> Any:
             "dense_weight": "auto" if auto else float(weight),
         }  # fmt: skip
         try:
-            index = opened(state, request, kb)
+            index = await asyncio.to_thread(opened, state, request, kb)
             limits = [_several(text) for text in (paths, types, langs, tags)]
             where = Filter(limits[0], limits[1], limits[2], limits[3], since.strip(), until.strip())
             changes = update | ({} if rerank else {"reranker": "", "rerank_url": ""})
             limit = None if where.empty else where
             plan = await planned(state.cfg, index.home, Manner(retrieval=changes))
             _, result = await lookup(index, question.strip(), plan, where=limit)
-            told = fate(index, result.trace, sentence) if sentence.strip() else []
-            return described(index, result, told, tongue(request)), index.name
+            return await asyncio.to_thread(_said, index, result, sentence, tongue(request)), index.name
         except RagstoneError as error:
             raise shown(error, tongue(request)) from None
 
     return search
+
+
+def _said(index: "Index", result: "Result", sentence: str, said: Tongue) -> str:
+    told = fate(index, result.trace, sentence) if sentence.strip() else []
+    return described(index, result, told, said)
 
 
 def _several(text: str) -> tuple[str, ...]:

@@ -63,7 +63,8 @@ async def standing(state: State) -> Standing:
         model = backend.model if backend.endpoint else ""
     except RagstoneError:
         model = ""
-    return Standing(await asyncio.to_thread(documents, state), _embedder(state.cfg), model)
+    embedder = await asyncio.to_thread(_embedder, state.cfg)
+    return Standing(await asyncio.to_thread(documents, state), embedder, model)
 
 
 def documents(state: State) -> int:
@@ -107,7 +108,7 @@ def build(state: State, say: Any, kb: str) -> tuple[Any, list[Any]]:
     first = _looker(state, first=True)
 
     async def opened(request: gr.Request) -> list[Any]:
-        return [*await first(request), *poll(request)]
+        return [*await first(request), *await asyncio.to_thread(poll, request)]
 
     return opened, [*looked, *watched]
 
@@ -116,7 +117,8 @@ def _looker(state: State, *, first: bool) -> Any:
     """What is ticked, and what there is to choose from; as it is opened `first`, what lacks is open."""
 
     async def look(request: gr.Request) -> list[Any]:
-        if not state.users.of(request).may("admin"):
+        user = await asyncio.to_thread(state.users.of, request)
+        if not user.may("admin"):
             raise shown(AccessError("the Set up tab is for admins", "ask an admin"), tongue(request))
         said = tongue(request)
         texts, there = TEXTS[said], await standing(state)
@@ -129,7 +131,9 @@ def _looker(state: State, *, first: bool) -> Any:
             f'<div class="rs-setup"><p>{html.escape(texts["intro"])}</p>'
             f'<button type="button" class="rs-go" data-go="chat">{html.escape(texts["chat"])}</button></div>'
         )
-        folders = setup_folder.lists(state) if first else [gr.skip()]  # somebody may be on the way to one
+        folders = [gr.skip()]  # somebody may be on the way to one
+        if first:
+            folders = await asyncio.to_thread(setup_folder.lists, state)
         found = await asyncio.to_thread(setup_embedder.lists, state, said)
         return [head, *steps, *folders, *found, *await setup_model.lists(state, said)]
 

@@ -1,5 +1,6 @@
 """The third step of setting up: who writes the answers: a server that is found or named, or the app's own vLLM."""
 
+import asyncio
 import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,7 +105,7 @@ async def lists(state: "State", said: Tongue) -> list[Any]:
     found = await look(ports)
     none = texts["m_not_found"].format(", ".join(ports)) if ports else texts["m_no_ports"]
     body = _found(found, said) if found else lines([none])
-    models = registry.models(Path(state.cfg.app.data))
+    models = await asyncio.to_thread(registry.models, Path(state.cfg.app.data))
     rows = [
         f"<li>{pressable(m.folder, f'<b>{html.escape(m.name)}</b> · {size(m.bytes)}')}</li>"
         for m in models if not m.problem and m.kind not in _NOT_SERVED
@@ -166,7 +167,7 @@ def _tester(state: "State") -> Any:
     import gradio as gr
 
     async def test(url: str, key: str, model: str, request: gr.Request) -> str:
-        _admin(state)(request)
+        await asyncio.to_thread(_admin(state), request)
         said, url = tongue(request), url.strip().rstrip("/")
         texts = TEXTS[said]
         if not url:
@@ -188,7 +189,7 @@ def _user(state: "State") -> Any:
 
     async def use(url: str, key: str, model: str, request: gr.Request) -> Any:
         """Have a server write the answers that says to serve the model."""
-        _admin(state)(request)
+        await asyncio.to_thread(_admin(state), request)
         said, url, model = tongue(request), url.strip().rstrip("/"), model.strip()
         texts = TEXTS[said]
         if not url:
@@ -199,10 +200,10 @@ def _user(state: "State") -> Any:
                 raise ModelError(
                     f"{url} does not serve model {model!r}", f"set llm.model to one of: {', '.join(models)}"
                 )
-            answer_by_server(state, url, model, key.strip())
+            await asyncio.to_thread(answer_by_server, state, url, model, key.strip())
         except RagstoneError as error:
             return f'<pre class="rs-problem" role="alert">✗ {html.escape(says(error, said))}</pre>', gr.skip()
-        noted(state, request, "model.use", model or models[0], url)
+        await asyncio.to_thread(noted, state, request, "model.use", model or models[0], url)
         return lines([texts["m_used"].format(model or models[0])]), ""
 
     return use

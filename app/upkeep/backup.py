@@ -12,11 +12,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from app.answering import promotions, unanswered
-from app.measuring import golden
+from app.upkeep.beside import KEPT
 from core.errors import CatalogError
 from core.files import sync_folder
-from retrieval import dictionary, tuning
 from retrieval.carry import copy_to
 from retrieval.catalog import Catalog
 from retrieval.home import identity, is_identity
@@ -25,7 +23,6 @@ from retrieval.index import Index
 MANIFEST = "manifest.json"
 SEAL = "manifest.sha256"
 CATALOG = "catalog.sqlite"
-KEPT = (golden.FILE, dictionary.FILE, tuning.FILE, promotions.FILE, unanswered.FILE)  # what people left
 FORM = 1  # of a backup
 
 

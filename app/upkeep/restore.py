@@ -3,26 +3,21 @@
 import hashlib
 import json
 import os
-import shlex
 import shutil
 import tarfile
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
 
-from app.upkeep.backup import CATALOG, FORM, KEPT, MANIFEST, SEAL, kept
+from app.upkeep import beside
+from app.upkeep.backup import CATALOG, FORM, MANIFEST, SEAL, kept
+from app.upkeep.mapping import Confirm, map_folders
 from core.config import Config
-from core.errors import CatalogError, ReadError
+from core.errors import CatalogError
 from core.files import make_folder, sync_folder
-from core.sources import address, checked, in_bucket, in_web, mirrored
-from core.types import KnownFile
-from ingest.bucket import check_bucket
-from ingest.mirror import holds_some
-from ingest.scan import check_folder, hash_file
 from retrieval import check
 from retrieval.carry import Carried, carry, quiet
 from retrieval.catalog import Catalog
@@ -44,7 +39,6 @@ from retrieval.plugged import embedder_of
 _BLOCK = 1 << 20
 _MANIFEST_BYTES = 64 * _BLOCK  # some hundred thousand uploads
 _HEADER_BYTES = 64 * 1024  # of a name that is too long for a plain header
-_SAMPLE = 1000  # documents of a folder that are looked for
 
 
 def backed_up(source: Path) -> str:
@@ -63,13 +57,17 @@ def backed_up(source: Path) -> str:
 
 
 def restore(
-    data: Path, kb: str, source: Path, *, replace: bool = False, maps: Sequence[str] = (), cfg: Config | None = None
-) -> tuple[dict[str, Any], list[str]]:
+    data: Path, kb: str, source: Path, *, replace: bool = False, maps: Sequence[str] = (), cfg: Config | None = None,
+    new: Confirm | None = None,
+) -> tuple[dict[str, Any], list[str]]:  # fmt: skip
     """Make a knowledge base from a backup; returns the backup's manifest, and the folders that are followed.
 
     Before anything is used, every checksum is compared, the catalog must have exactly the tables that this version
-    makes (one of an older version is migrated), and each of its folders must be here and hold some of its documents.
-    `maps` are "OLD=NEW": where a folder lies here; "OLD=OLD" follows it whatever is there. With `replace` an existing
+    makes (one of an older version is migrated), what people wrote must be readable by whoever reads it, and each of its
+    folders must be here and hold some of its documents.
+    `maps` are "OLD=NEW": where a folder lies here; "OLD=OLD" follows it whatever is there. `new` is asked about each
+    source that none of `maps` names and no knowledge base here follows yet: whoever made the backup would widen what is
+    read here. Without it, whoever calls has decided. With `replace` an existing
     knowledge base gets it as its next generation, and `rollback` leads back. It goes into the database of `cfg` where
     one is set; what people wrote and the uploads lie in the data folder there too. Raises `CatalogError` where
     something is amiss, or the knowledge base exists and is not to be replaced; then nothing has changed.
@@ -83,11 +81,14 @@ def restore(
         with writer_lock(home), tempfile.TemporaryDirectory(prefix=".restore-", dir=home) as name:
             scratch = Path(name)
             manifest = _unpack(source, scratch)
+            hint = "take another backup; nothing was changed"
             if problems := check.problems_from_elsewhere(scratch / CATALOG):
-                hint = "take another backup; nothing was changed"
                 raise CatalogError(f"the catalog in {str(source)!r} cannot be used: {problems[0]}", hint)
+            if damaged := beside.damaged(scratch):
+                why = damaged[0].message.replace(f"{scratch}/", "").replace(repr(f"{scratch}/")[1:-1], "")
+                raise CatalogError(f"what lies beside the catalog in {str(source)!r} cannot be used: {why}", hint)
             with closing(Catalog(scratch / CATALOG)) as catalog:
-                followed = _map_folders(catalog, home, manifest["uploads"], maps)
+                followed = map_folders(catalog, home, manifest["uploads"], maps, new, database)
             if cfg and database:
                 _settle_in(cfg, scratch, home)
             else:
@@ -207,7 +208,7 @@ def _compare(source: Path, listed: Mapping[str, Any], found: Mapping[str, Any]) 
 def _opened(archive: tarfile.TarFile, member: tarfile.TarInfo, source: Path) -> IO[bytes]:
     """A member of a backup. Raises `CatalogError` where it is none that `backup` would write."""
     folder, _, name = member.name.rpartition("/")
-    known = member.name in (CATALOG, MANIFEST, SEAL, *KEPT) or (folder == "files" and name and name[0] != ".")
+    known = member.name in (CATALOG, MANIFEST, SEAL, *beside.KEPT) or (folder == "files" and name and name[0] != ".")
     small = member.name not in (MANIFEST, SEAL) or member.size <= _MANIFEST_BYTES
     plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse()
     handle = archive.extractfile(member) if known and small and plain else None
@@ -227,88 +228,6 @@ def _copy(handle: IO[bytes], target: Path, mtime: float) -> dict[str, Any]:
         os.fsync(copy.fileno())
     os.utime(target, (mtime, mtime))  # which version of a document is the newest is told by it
     return {"bytes": size, "sha256": digest.hexdigest()}
-
-
-def _map_folders(catalog: Catalog, home: Path, uploads: str, maps: Sequence[str]) -> list[str]:
-    """Have a restored catalog follow its folders where they lie here; returns them. Raises `CatalogError`."""
-    data, own = home.parent.resolve(), str((home / "files").resolve())
-    folders = catalog.folders()
-    mapped = _mapped([folder for folder in folders if folder != uploads], maps) | {uploads: own}
-    if strange := [folder for folder in folders if folder not in mapped and not _is_here(catalog, folder)]:
-        first = shlex.quote(strange[0])
-        raise CatalogError(
-            f"folders of the backup are not here, or hold none of its documents: {', '.join(map(repr, strange))}",
-            f"say where each lies: `--map {first}=/its/folder/here`; `--map {first}={first}` follows it as it is",
-        )
-    new = {folder: mapped.get(folder, folder) for folder in folders}
-    followed = [folder for folder in new.values() if folder not in ("", own)]
-    for folder in followed:
-        others = [other for other in followed if other is not folder]
-        inside = not mirrored(folder) and Path(folder).is_relative_to(data)
-        if inside or any(_lies_in(folder, other) for other in others):
-            raise CatalogError(
-                f"{folder!r} would be followed twice, or lies in the data folder", "give each folder one of its own"
-            )
-    catalog.rename_folders(new)
-    catalog.set_meta("vectors_saved", "0")  # the caches are built anew
-    return followed
-
-
-def _lies_in(inner: str, outer: str) -> bool:
-    """Whether two sources are one, or one is within the other: a page of the web holds no other."""
-    return inner == outer or (not in_web(inner) and inner.startswith(outer.rstrip("/") + "/"))
-
-
-def _mapped(folders: Sequence[str], maps: Sequence[str]) -> dict[str, str]:
-    """Where each folder of "OLD=NEW" lies. A name may hold a "=": OLD is one of the folders."""
-    mapped: dict[str, str] = {}
-    for text in maps:
-        old = next((folder for folder in folders if text.startswith(folder + "=")), None)
-        if old is None:
-            raise CatalogError(
-                f"--map {text!r} names no folder of the backup",
-                f"write OLD=NEW; its folders: {', '.join(map(repr, folders)) or 'none'}",
-            )
-        new = text.removeprefix(old + "=")
-        if new != old and in_bucket(new):
-            new = address(new)
-            check_bucket(new)
-        elif new != old and in_web(new):
-            new = checked(new)
-        elif new != old:
-            check_folder(Path(new).expanduser())
-            new = str(Path(new).expanduser().resolve())
-        mapped[old] = new
-    return mapped
-
-
-def _is_here(catalog: Catalog, folder: str) -> bool:
-    """Whether a folder is the one that was backed up, as far as can be told: it holds one of the documents as it was.
-
-    One without a name is none: its documents came from a program.
-    """
-    known = list(islice(catalog.known_files(folder), _SAMPLE))
-    if in_web(folder):  # the address is all that is known of it; the next run asks for it
-        return True
-    if in_bucket(folder):
-        return bool(known) and _holds_some(folder, {file.path for file in known})
-    return not folder or any(_is_unchanged(Path(folder) / file.path, file) for file in known)
-
-
-def _is_unchanged(path: Path, known: KnownFile) -> bool:
-    try:
-        return path.is_file() and path.stat().st_size == known.size and hash_file(path) == known.hash
-    except OSError:
-        return False
-
-
-def _holds_some(source: str, paths: set[str]) -> bool:
-    try:
-        return holds_some(source, paths)
-    except ReadError as error:
-        raise CatalogError(
-            error.message, f"{error.hint}; `--map {source}={source}` follows it without a look"
-        ) from None
 
 
 def _settle_in(cfg: Config, scratch: Path, home: Path) -> None:

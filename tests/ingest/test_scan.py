@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from core.config import IngestConfig
 from core.errors import ReadError
 from core.types import Choice, FileError, KnownFailure, KnownFile
-from ingest.scan import Past, Plan, check_folder, chosen, hash_file, plan
+from ingest.scan import Past, Plan, check_folder, hash_file, plan
+from ingest.wanted import chosen
 
 Write = Callable[[str, str], Path]
 LONG_AGO = 1_000_000_000

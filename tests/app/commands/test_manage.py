@@ -230,11 +230,14 @@ def test_a_rebuild_keeps_a_generation_that_rollback_returns_to(base: Cli) -> Non
     assert sorted(p.name for p in (base.data / "kb").glob("g*")) == ["g0001"]
 
 
-def test_without_kb_a_backup_is_restored_under_the_name_it_had(base: Cli, tmp_path: Path) -> None:
+def test_without_kb_a_backup_is_restored_under_the_name_it_had(
+    base: Cli, folders: tuple[str, str], tmp_path: Path
+) -> None:
     tar = str(tmp_path / "backup.tar")
     base("backup", tar, "--kb", "kb")
     base.data = tmp_path / "elsewhere"
-    assert "'kb' is as 'kb' was on" in base("restore", tar).stdout
+    named = [f"--map={folder}={folder}" for folder in folders]
+    assert "'kb' is as 'kb' was on" in base("restore", tar, *named).stdout
     assert base.json("verify", "--kb", "kb")["documents"] == 3
     assert "no backup" in base.error("restore", tar + "x").message
     Path(tar).write_bytes(b"no tar")

@@ -49,7 +49,7 @@ def test_a_user_is_added_with_a_password_from_stdin_and_listed(settings: Setting
 
 
 def test_a_password_is_typed_twice_and_not_shown(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.commands.users._typed", lambda: True)
+    monkeypatch.setattr("app.commands.users.typed", lambda: True)
     wrong_first = f"{PASSWORD}\nanother one\n{PASSWORD}\n{PASSWORD}\n"
     done = run(settings, "add", "ann", stdin=wrong_first)
     assert "do not match" in done.output

@@ -31,6 +31,15 @@ def server(handbook: Path, model_server: Stub, tmp_path_factory: pytest.TempPath
         yield app
 
 
+@pytest.fixture(scope="module")
+def page(handbook: Path, model_server: Stub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    folder = tmp_path_factory.mktemp("at-once-page")
+    shutil.copytree(handbook, folder / "data")
+    env = {"RAGSTONE_LLM__BASE_URL": model_server.base_url, "RAGSTONE_APP__ANSWERS_AT_ONCE": "1"}
+    with running("ui", folder / "data", folder / "ui.log", env) as app:
+        yield app
+
+
 def asked(stream: bool) -> dict[str, Any]:
     return {"model": "handbook", "messages": [{"role": "user", "content": QUESTION}], "stream": stream}
 
@@ -133,3 +142,30 @@ def test_an_answer_that_fails_makes_room(server: App, stub: Stub) -> None:
         response = httpx.post(f"{server.url}/v1/chat/completions", json=asked(False), timeout=_LONG_S)
         assert response.status_code == 502
     assert being_written(server) == 0
+
+
+def test_the_page_writes_no_more_for_one_caller_either(page: App, stub: Stub) -> None:
+    stub.reply = Reply([f"word{i} " for i in range(2000)], delay_s=0.05)
+    with httpx.Client(base_url=page.url, timeout=_LONG_S) as client:
+        config = client.get("/config").json()
+        ids = {one["id"]: one["props"].get("elem_id") for one in config["components"]}
+        number = next(
+            one["id"] for one in config["dependencies"] if ("question", "submit") in
+            [(ids.get(at), kind) for at, kind in one["targets"]]
+        )  # fmt: skip
+
+        def ask(session: str, question: str) -> None:
+            body = {"data": [question, None, [], False], "fn_index": number, "session_hash": session}
+            assert client.post("/gradio_api/queue/join", json=body).status_code == 200
+
+        ask("first", QUESTION)
+        with client.stream("GET", "/gradio_api/queue/data", params={"session_hash": "first"}) as first:
+            lines = first.iter_lines()  # kept: with it, the connection would go
+            assert any("word3" in line for line in lines)  # it is being written
+            ask("second", "How is it calibrated?")
+            with client.stream("GET", "/gradio_api/queue/data", params={"session_hash": "second"}) as second:
+                told = "".join(line for line in second.iter_lines() if line.startswith("data: "))
+    assert "1 answers are being written for you already" in told
+    assert "process_completed" in told
+    assert "word3" not in told
+    assert len(stub.answers()) == 1

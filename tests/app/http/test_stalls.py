@@ -16,6 +16,8 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from inspect import isasyncgenfunction, iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from app.running.accounts import Accounts
 from app.running.bases import State
 from app.ui.page import mount
 from core.config import load
+from core.sqlite import Pool
 from tests.app.stub_model import Stub
 from tests.conftest import ROOT
 
@@ -65,9 +68,18 @@ class Watchdog:
         self._stop.set()
 
 
+@dataclass(frozen=True, slots=True)
 class Served:
-    def __init__(self, url: str, data: Path, state: State, ask: int, loop: Any, thread: int) -> None:
-        self.url, self.data, self.state, self.ask, self.loop, self.thread = url, data, state, ask, loop, thread
+    """What is served; `events` of the page and `routes` whose own code runs in the loop, with the thread of that."""
+
+    url: str
+    data: Path
+    state: State
+    ask: int
+    loop: Any
+    thread: int
+    events: list[int]
+    routes: set[str]
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -91,17 +103,14 @@ def served(handbook: Path, model_server: Stub, tmp_path_factory: pytest.TempPath
     shutil.copytree(handbook, data)
     accounts = Accounts(data)
     accounts.add("ann", "admin", None, PASSWORD)
-    flags = {
-        "app.data": str(data),
-        "app.users": "on",
-        "app.answers_per_minute": "0",
-        "llm.base_url": model_server.base_url,
-    }
-    state = State(load(flags=flags, environ={}))
+    flags = {"app.data": str(data), "app.users": "on", "app.answers_per_minute": "0"}
+    (data.parent / "config.toml").write_text(f'[llm]\nbase_url = "{model_server.base_url}"\nports = []\n', "utf-8")
+    state = State(load(data.parent / "config.toml", flags=flags, environ={}))
     app = mount(build(state), state, "handbook")
     mounted: list[Any] = [route for route in app.routes if getattr(route, "path", None) == ""]
     blocks = mounted[0].app.get_blocks()
-    ask = next(n for n, fn in blocks.fns.items() if fn.name == "ask")
+    at_once = [n for n, fn in blocks.fns.items() if iscoroutinefunction(fn.fn) or isasyncgenfunction(fn.fn)]
+    ask = next(n for n in at_once if blocks.fns[n].name == "ask")
     state.bases.warm_up("handbook")
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", http=patient()))
     found: dict[str, Any] = {}
@@ -124,7 +133,8 @@ def served(handbook: Path, model_server: Stub, tmp_path_factory: pytest.TempPath
         thread.start()
         key = accounts.add_key("ann")
         httpx.get(f"{url}/loop", headers={"authorization": f"Bearer {key}"}, timeout=_LONG_S)
-        yield Served(url, data, state, ask, found["loop"], found["thread"])
+        routes = {getattr(one, "path", "") for one in app.routes if iscoroutinefunction(getattr(one, "endpoint", None))}
+        yield Served(url, data, state, ask, found["loop"], found["thread"], at_once, routes - {"/loop"})
         server.should_exit = True
         thread.join(_LONG_S)
 
@@ -191,14 +201,79 @@ class Visitor:
                     return 200 if event["success"] else 500
         return 0
 
+    def password(self) -> int:
+        with httpx.Client(base_url=self.served.url, timeout=_LONG_S) as browser:
+            browser.post("/login", data={"name": "ann", "password": PASSWORD})
+            changed = browser.post("/password", data={"password": "a wrong one, as it is", "new": PASSWORD})
+            return 200 if changed.status_code in (401, 429) else changed.status_code
+
+    def picture(self) -> int:
+        return 200 if self.client.get("/view/handbook/1.png").status_code in (200, 404, 409) else 0
+
+    def overview(self) -> int:
+        return self.client.get("/v1/overview/handbook").status_code
+
+    def vectors(self) -> int:
+        return self.client.post("/v1/embeddings", json={"input": QUESTION, "model": "handbook"}).status_code
+
+    def order(self) -> int:
+        asked = {"query": QUESTION, "documents": [QUESTION], "model": "handbook"}
+        return 200 if self.client.post("/v1/rerank", json=asked).status_code in (200, 400) else 0
+
+    def event(self, number: int, given: dict[str, Any]) -> bool:
+        """Whether an event of the page succeeds, with the values that its parts have but those that are given."""
+        texts = {one["id"] for one in self.config["components"] if one["type"] == "textbox"}
+        parts = {one["id"]: one["props"] for one in self.config["components"]}
+        wanted = next(one for one in self.config["dependencies"] if one["id"] == number)["inputs"]
+        data = [given.get(parts[at].get("elem_id") or "", parts[at].get("value") or ("" if at in texts else None))
+                for at in wanted]  # fmt: skip
+        session = uuid.uuid4().hex
+        happened = {"index": [0, 0], "value": "", "previous_value": ""}
+        body = {"data": data, "fn_index": number, "session_hash": session, "event_data": happened}
+        joined = self.client.post("/gradio_api/queue/join", json=body)
+        assert joined.status_code == 200, joined.text
+        with self.client.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as events:
+            for line in events.iter_lines():
+                told = json.loads(line.removeprefix("data: ")) if line.startswith("data: ") else {}
+                if told.get("msg") == "process_completed":
+                    return told["success"]
+        return False
+
+    def events(self) -> int:
+        """Everything on the page that runs in the loop, at once; 200 where what has something to do, does it."""
+        self.config = self.client.get("/config").json()
+        names = {one["id"]: one["api_name"] for one in self.config["dependencies"]}
+        given = {
+            "knowledge-kb": "handbook", "knowledge-question": QUESTION, "knowledge-sentence": "It measures.",
+            "setup-url": self.served.state.cfg.llm.base_url,
+        }  # fmt: skip
+        with ThreadPoolExecutor(len(self.served.events)) as pool:
+            done = {number: pool.submit(self.event, number, given) for number in self.served.events}
+        succeeded = {str(names[number]).rstrip("_0123456789") for number, one in done.items() if one.result()}
+        missed = {"search", "look", "opened", "test", "use", "status"} - succeeded
+        assert not missed, (missed, succeeded, names)
+        return 200
+
     def all(self) -> dict[str, int]:
         """Everything at once."""
         deeds = (
-            self.page, self.health, self.login, self.logout, self.upload, self.question, self.tool, self.chat
+            self.page, self.health, self.login, self.logout, self.upload, self.question, self.tool, self.chat,
+            self.password, self.picture, self.overview, self.vectors, self.order, self.events,
         )  # fmt: skip
         with ThreadPoolExecutor(len(deeds)) as pool:
             running = {deed.__name__: pool.submit(deed) for deed in deeds}
             return {name: future.result() for name, future in running.items()}
+
+
+def test_what_was_sent_and_not_used_is_swept_as_long_as_the_app_runs(served: Served) -> None:
+    assert "uploads" in {thread.name for thread in threading.enumerate()}
+
+
+def test_every_route_whose_code_runs_in_the_loop_is_walked(served: Served) -> None:
+    assert served.routes == {
+        "/login", "/logout", "/password", "/view/{kb}/{chunk_id}.png", "/v1/overview/{kb}", "/v1/embeddings",
+        "/v1/rerank", "/v1/chat/completions",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("file", ["users.sqlite", "chats.sqlite"])
@@ -212,9 +287,15 @@ def test_the_loop_goes_on_while_a_file_is_locked(served: Served, stub: Stub, fil
     assert set(found.values()) == {200}, found
 
 
-def test_no_file_is_opened_in_the_loop(served: Served, stub: Stub) -> None:
+def test_no_file_is_opened_or_read_in_the_loop(served: Served, stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     found: set[str] = set()
     watching = True
+    borrowed = Pool.borrowed
+
+    def seen(pool: Pool) -> Any:  # one that is open already opens no file, and waits where it is locked
+        if threading.get_ident() == served.thread:
+            found.add("".join(traceback.format_stack()[-8:]))
+        return borrowed(pool)
 
     def hook(event: str, _: object) -> None:  # stays for good: Python takes none back
         if watching and event in _FILES and threading.get_ident() == served.thread:
@@ -225,6 +306,7 @@ def test_no_file_is_opened_in_the_loop(served: Served, stub: Stub) -> None:
 
     visitor = Visitor(served)
     visitor.all()  # what is only done the first time is done
+    monkeypatch.setattr(Pool, "borrowed", seen)
     sys.addaudithook(hook)
     assert set(visitor.all().values()) == {200}
     watching = False

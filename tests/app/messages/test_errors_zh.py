@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.messages.errors_zh import between, says
 from app.ui import models_training
-from core.errors import ConfigError, ModelError
+from core.errors import ConfigError, ModelError, RagstoneError
 from core.types import Document, Section
 from ingest.fault import fault
 from llm.methods import METHODS, Shape, default_beta
@@ -21,15 +21,15 @@ from llm.trainers import Settings, check_settings
 from tests.conftest import ROOT
 
 CHINESE = tomllib.loads((ROOT / "app" / "messages" / "errors_zh.toml").read_text("utf-8"))
-# Whose errors reach the pages: what reads, keeps, searches and answers.
+# Whose errors reach the pages: what reads, keeps, searches, answers, measures, tunes and trains.
 SHOWN = (
-    "ingest", "retrieval", "prompts", "app/keeping", "app/running", "app/answering/backend.py",
-    "app/answering/view.py", "app/answering/adapter.py", "app/answering/continuing.py", "app/answering/promotions.py",
-    "llm/adapters.py", "llm/endpoint.py", "llm/chat.py", "llm/plugged.py", "llm/hub.py", "llm/pull.py",
-    "core/plugins.py", "core/sources.py",
+    "ingest", "retrieval", "prompts", "app/keeping", "app/running", "app/answering", "app/measuring", "app/prompting",
+    "app/training", "app/ui", "llm/adapters.py", "llm/endpoint.py", "llm/chat.py", "llm/plugged.py", "llm/hub.py",
+    "llm/pull.py", "llm/registry.py", "llm/trainers.py", "llm/methods.py", "core/plugins.py", "core/sources.py",
+    "core/config.py",
 )  # fmt: skip
-APART = ("retrieval/train.py", "retrieval/tuning.py")  # of the command line
-ERRORS = {"ConfigError", "ReadError", "CatalogError", "ModelError", "PromptError", "AccessError", "LimitError"}
+APART = ("retrieval/train.py",)  # of the command line
+ERRORS = {error.__name__ for error in (RagstoneError, *RagstoneError.__subclasses__())} - {"ProviderError"}
 PLACE = re.compile(r"(?<!\{)\{\d*\}(?!\})")
 
 

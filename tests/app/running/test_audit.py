@@ -85,6 +85,35 @@ def test_commands_leave_their_deeds_and_no_secret(tmp_path: Path, monkeypatch: p
     assert "user.remove" in run("audit", "--count", "1")
 
 
+def test_what_is_done_to_knowledge_bases_and_models_leaves_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, docs, tar = tmp_path / "data", tmp_path / "docs", tmp_path / "kb.tar"
+    monkeypatch.setenv("RAGSTONE_DATA", str(data))
+    monkeypatch.setenv("RAGSTONE_RETRIEVAL__EMBEDDER", "english")
+    docs.mkdir()
+    (docs / "leave.md").write_text("# Leave\n\nmarker-5d stands in a document.", encoding="utf-8")
+    model = data / "models" / "tuned"
+    model.mkdir(parents=True)
+    (model / "config.json").write_text("{}")
+    (model / "run.json").write_text('{"kind": "merged", "base": {"name": "/models/lm-1b"}}')
+    for line in (
+        ["index", str(docs), "--kb", "kb"], ["backup", str(tar), "--kb", "kb"],
+        ["restore", str(tar), "--kb", "kb", "--replace"], ["rollback", "--kb", "kb"],
+        ["remove", str(docs), "--kb", "kb"], ["purge", "--kb", "kb"], ["promote", "tuned", "--force"],
+    ):  # fmt: skip
+        done = CliRunner().invoke(app, line)
+        assert done.exit_code == 0, (line, done.output)
+    rows = [(row.what, row.on, row.detail) for row in reversed(audit.entries(data))]
+    assert rows[1][2].startswith(f"{tar} of ")
+    assert [(what, on, detail if what != "base.restore" else "") for what, on, detail in rows] == [
+        ("folder.add", "kb", str(docs)), ("base.restore", "kb", ""), ("base.rollback", "kb", "g0001"),
+        ("folder.remove", "kb", str(docs)), ("base.purge", "kb", "0 documents stay"),
+        ("model.promote", "tuned", "forced"),
+    ]  # fmt: skip
+    assert "marker-5d" not in (data / audit.FILE).read_text("utf-8")
+
+
 def test_prompts_that_are_saved_imported_and_studied_leave_a_line_without_their_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,23 +90,38 @@ def events(client: httpx.Client) -> list[tuple[int, list[str]]]:
     return [(event["id"], [kinds[number] for number in event["inputs"]]) for event in config["dependencies"]]
 
 
+def filled(kinds: list[str], file: Path) -> list[list[Any]]:
+    """What an event may be sent that names a file: in all that it reads, and in one part at a time."""
+    parts = [at for at, kind in enumerate(kinds) if kind != "state"]
+    together = [parts] if parts else []
+    alone = [[part] for part in parts] if len(parts) > 1 else []
+    forms: list[Any] = [named(file), [named(file)], {"value": named(file)}]
+    return [
+        [form if at in chosen else None for at in range(len(kinds))]
+        for chosens, those in ((together, forms), (alone, forms[:2])) for chosen in chosens for form in those
+    ]  # fmt: skip
+
+
+def taken_by(who: Sender, file: Path) -> list[tuple[int, list[str]]]:
+    """The events that take a file which their sender did not upload."""
+    return [
+        (number, kinds)
+        for number, kinds in events(who.client)
+        for sent, happened in [
+            *((sent, None) for sent in filled(kinds, file)),
+            ([None] * len(kinds), {"value": named(file)}),
+        ]
+        if who.join(number, sent, happened).status_code not in (400, 403)
+    ]
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_no_event_takes_a_file_that_its_sender_did_not_upload(
     app: App, sender: Any, marker: tuple[Path, ...], role: str
 ) -> None:
     who, received = sender(role), Path(f"{app.data}-received")
-    every = events(who.client)
-    assert len(every) > 60
-    taken = []
-    for file in marker:
-        for number, kinds in every:
-            forms = (named(file), [named(file)], {"value": named(file)})
-            for data in ([form] * len(kinds) for form in forms if kinds):
-                sent = [None if kind == "state" else value for kind, value in zip(kinds, data, strict=True)]
-                if any(sent) and who.join(number, sent).status_code not in (400, 403):
-                    taken.append((number, kinds))
-            if who.join(number, [None] * len(kinds), {"value": named(file)}).status_code not in (400, 403):
-                taken.append((number, kinds))
+    assert len(events(who.client)) > 60
+    taken = [event for file in marker for event in taken_by(who, file)]
     assert taken == []
     copies = [one for one in received.rglob("*") if one.is_file() and MARK in one.read_text(errors="ignore")]
     assert copies == []
@@ -114,6 +129,21 @@ def test_no_event_takes_a_file_that_its_sender_did_not_upload(
         answer = who.client.get(f"/gradio_api/file={file}")
         assert answer.status_code == 404
         assert MARK not in answer.text
+
+
+def test_nor_where_there_are_no_users(handbook: Path, tmp_path: Path) -> None:
+    marker = tmp_path / "marker.txt"
+    marker.write_text(MARK, encoding="utf-8")
+    env = {"RAGSTONE_LLM__BACKEND": "extractive"}
+    shutil.copytree(handbook, tmp_path / "data")
+    with running("ui", tmp_path / "data", tmp_path / "ui.log", env) as app, httpx.Client(
+        base_url=app.url, timeout=60
+    ) as client:  # fmt: skip
+        assert len(events(client)) > 60
+        assert taken_by(Sender(client, "alone"), marker) == []
+        assert client.get(f"/gradio_api/file={marker}").status_code == 404
+    received = Path(f"{tmp_path / 'data'}-received")
+    assert [one for one in received.rglob("*") if one.is_file() and MARK in one.read_text(errors="ignore")] == []
 
 
 def test_a_text_box_takes_text_only(sender: Any) -> None:

@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from app.cli import app
 from app.keeping.index import run
@@ -158,6 +158,31 @@ def test_a_catalog_that_defines_or_holds_anything_else_is_refused(
 def test_the_same_without_a_change_is_restored(source: Path, tmp_path: Path, embedder: Embedder) -> None:
     restore(tmp_path / "other", "kb", forged(source, "SELECT 1", tmp_path))
     assert Index.open(tmp_path / "other", "kb", embedder).verify() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("tuning.json", '{"dense_weight": {"en": "much"}}', "'tuning.json' cannot be used: "),
+        ("tuning.json", "[" * 100_000, "'tuning.json' cannot be used: "),
+        ("dictionary.txt", "leave = = 年假", "dictionary.txt:1: 'leave = = 年假' has an empty word"),
+        ("prompt.json", '{"history": [{"choice": 1}]}', "'prompt.json' cannot be used: not a history of promotions"),
+        ("prompt.json", '{"history": ' + "[" * 100_000, "'prompt.json' cannot be used: "),
+        ("golden.jsonl", '{"id": "1"}', "golden.jsonl:1: question: Field required"),
+    ],
+)
+def test_what_people_wrote_is_read_before_it_is_used(
+    name: str, text: str, words: str, source: Path, tmp_path: Path, refused: Callable[[Path], RagstoneError]
+) -> None:
+    files = members(source)
+    uploads = json.loads(files.pop("manifest.json"))["uploads"]
+    del files["manifest.sha256"]
+    wrong = sealed(tmp_path / "wrong.tar", files | {name: text.encode()}, uploads=uploads)
+    error = refused(wrong)
+    assert error.message.startswith(f"what lies beside the catalog in '{wrong}' cannot be used: ")
+    assert words in error.message
+    lines = sealed(tmp_path / "lines.tar", files | {"unanswered.jsonl": b"no line of ours\n"}, uploads=uploads)
+    restore(tmp_path / "other", "kb", lines)  # of a list of questions a line that is none is passed over
 
 
 def test_a_member_that_is_missing_or_there_twice_or_unknown_to_the_manifest_is_named(
@@ -330,6 +355,39 @@ def test_the_command_takes_maps_and_says_what_is_followed(source: Path, tmp_path
     done = CliRunner().invoke(app, line, env={"RAGSTONE_DATA": str(tmp_path / "other"), "COLUMNS": "300"})
     assert names(tmp_path / "other") == ["kb"], done.output
     assert f"it follows {moved}\n" in done.output
+
+
+def test_what_nothing_here_follows_yet_is_followed_only_where_somebody_says_so(
+    source: Path, cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs, other = tmp_path / "docs", tmp_path / "other"
+
+    def restored(*more: str, data: Path = other, typed: str = "") -> Result:
+        env = {"RAGSTONE_DATA": str(data), "COLUMNS": "300"}
+        return CliRunner().invoke(app, ["restore", str(source), *more], env=env, input=typed)
+
+    refused = restored(typed="y\n")  # nobody sits there: what comes is no answer
+    assert isinstance(refused.exception, CatalogError)
+    assert f"follows '{docs}', which no knowledge base here follows" in refused.exception.message
+    assert refused.exception.hint.startswith(f"`--map {docs}={docs}` follows it")
+    assert names(other) == []
+    here = restored("--kb", "again", data=Path(cfg.app.data))  # which kb follows already
+    assert f"it follows {docs}" in here.output
+    monkeypatch.setattr("app.commands.manage.typed", lambda: True)
+    assert isinstance(restored(typed="\n").exception, CatalogError)
+    assert names(other) == []
+    said = restored(typed="y\n").output
+    assert f"The backup follows '{docs}', which nothing here does. Follow it?" in said
+    assert names(other) == ["kb"]
+
+
+def test_a_page_of_the_web_in_a_backup_is_asked_about_too(source: Path, tmp_path: Path) -> None:
+    forged_ = forged(source, "UPDATE folders SET path = 'https://example.org/' WHERE path LIKE '%docs'", tmp_path)
+    asked: list[str] = []
+    with pytest.raises(CatalogError, match=r"follows 'https://example.org/', which no"):
+        restore(tmp_path / "other", "kb", forged_, new=lambda folder: bool(asked.append(folder)))
+    assert asked == ["https://example.org/"]
+    assert names(tmp_path / "other") == []
 
 
 # What fails in the middle
