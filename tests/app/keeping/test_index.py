@@ -16,6 +16,7 @@ from app.keeping.plan import forecast
 from core.config import Config, IngestConfig
 from core.errors import CatalogError, ConfigError, ReadError
 from core.types import FileError
+from ingest.reach import Reach
 from ingest.workers import Reading, read_apart
 from retrieval.embed import Embedder
 from retrieval.home import generations
@@ -241,11 +242,11 @@ def test_a_file_whose_reader_was_killed_is_tried_again_and_one_that_is_damaged_i
     failing = {"leave.md": ReadError("its reader was killed", transient=True), "vpn.md": ReadError("damaged")}
     tried: list[str] = []
 
-    def reading(path: Path, cfg_: IngestConfig, pages: Sequence[int] = ()) -> Reading:
+    def reading(path: Path, cfg_: IngestConfig, pages: Sequence[int], reach: Reach) -> Reading:
         tried.append(path.name)
         if error := failing.get(path.name):
             raise error
-        return read_apart(path, cfg_, pages)
+        return read_apart(path, cfg_, pages, reach)
 
     monkeypatch.setattr("app.keeping.work.read_apart", reading)
     monkeypatch.setattr("ingest.scan._RACY_NS", 0)
@@ -275,10 +276,10 @@ def test_a_document_read_in_part_is_read_again_once_its_reader_can_do_more(
 def test_a_file_deleted_between_scan_and_read_is_a_row(
     cfg: Config, embedder: Embedder, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def deleting(path: Path, cfg_: IngestConfig, pages: Sequence[int] = ()) -> Reading:
+    def deleting(path: Path, cfg_: IngestConfig, pages: Sequence[int], reach: Reach) -> Reading:
         if path.name == "leave.md":
             path.unlink()
-        return read_apart(path, cfg_, pages)
+        return read_apart(path, cfg_, pages, reach)
 
     monkeypatch.setattr("app.keeping.work.read_apart", deleting)
     error, hint = failures(cfg, embedder, folder)["leave.md"]
