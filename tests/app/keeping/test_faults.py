@@ -33,6 +33,7 @@ from core.config import IngestConfig, load
 from core.errors import RagstoneError
 from core.text import tokens
 from core.types import Document, FileEntry, Section
+from ingest.reach import Reach
 from ingest.read import load_file, read_bytes
 from ingest.workers import Reading
 from retrieval.catalog import Catalog
@@ -319,9 +320,9 @@ def after(docs: Path) -> None:
     (docs / "added.md").write_text(page("added"), encoding="utf-8")
 
 
-def read_here(path: Path, cfg: IngestConfig, pages: Sequence[int] = ()) -> Reading:
+def read_here(path: Path, cfg: IngestConfig, pages: Sequence[int], reach: Reach) -> Reading:
     """Read in this process: a worker writes nothing, and a child would have to start its own."""
-    data = load_file(path, cfg)
+    data = load_file(path, cfg, reach)
     return Reading(read_bytes(path.name, data, cfg, pages), hashlib.blake2b(data, digest_size=20).hexdigest(), 0.0)
 
 
