@@ -210,6 +210,9 @@ class Visitor:
     def picture(self) -> int:
         return 200 if self.client.get("/view/handbook/1.png").status_code in (200, 404, 409) else 0
 
+    def attached(self) -> int:
+        return 200 if self.client.get("/chats/none/view/1.png").status_code in (403, 404, 409) else 0
+
     def overview(self) -> int:
         return self.client.get("/v1/overview/handbook").status_code
 
@@ -258,7 +261,7 @@ class Visitor:
         """Everything at once."""
         deeds = (
             self.page, self.health, self.login, self.logout, self.upload, self.question, self.tool, self.chat,
-            self.password, self.picture, self.overview, self.vectors, self.order, self.events,
+            self.password, self.picture, self.attached, self.overview, self.vectors, self.order, self.events,
         )  # fmt: skip
         with ThreadPoolExecutor(len(deeds)) as pool:
             running = {deed.__name__: pool.submit(deed) for deed in deeds}
@@ -271,7 +274,8 @@ def test_what_was_sent_and_not_used_is_swept_as_long_as_the_app_runs(served: Ser
 
 def test_every_route_whose_code_runs_in_the_loop_is_walked(served: Served) -> None:
     assert served.routes == {
-        "/login", "/logout", "/password", "/view/{kb}/{chunk_id}.png", "/v1/overview/{kb}", "/v1/embeddings",
+        "/login", "/logout", "/password", "/view/{kb}/{chunk_id}.png",
+        "/chats/{chat_id}/view/{chunk_id}.png", "/v1/overview/{kb}", "/v1/embeddings",
         "/v1/rerank", "/v1/chat/completions",
     }  # fmt: skip
 
