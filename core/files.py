@@ -114,3 +114,12 @@ def _close(path: Path) -> int:
             path.chmod(stat.S_IMODE(path.lstat().st_mode) & ~PRIVATE)
             return 1
     return 0
+
+
+def number_of(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """What tells a file or folder from others, whatever its path; None where it is not there."""
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino

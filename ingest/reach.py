@@ -55,12 +55,3 @@ class Reach:
 def lies_in(path: str, folder: str) -> bool:
     """Whether a path is a folder, or lies within it."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")
-
-
-def number_of(folder: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """What tells a folder from others, whatever its path; None where it is not there."""
-    try:
-        info = os.stat(folder)
-    except OSError:
-        return None
-    return info.st_dev, info.st_ino

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from core.config import IngestConfig
 from core.errors import ReadError
+from core.files import number_of
 from core.glob import matcher
 from core.types import Choice, FileEntry, FileError, KnownFailure, KnownFile
-from ingest.reach import AWAY, Reach, number_of
+from ingest.reach import AWAY, Reach
 
 # A file written within this time of its last check may have changed again without a new time stamp.
 _RACY_NS = 2_000_000_000

@@ -15,14 +15,13 @@ from app.http.headers import SecurityHeaders
 from app.http.login import add_login
 from app.http.models_api import add_models
 from app.http.openai_api import add_openai
-from app.http.openai_form import error_body
 from app.http.overview_api import add_overview
 from app.http.sign_on import add_sign_on
-from app.http.visit import LEFT, Aside
+from app.http.visit import Aside
 from app.running.bases import State
 from app.running.limits import caller
 from app.running.metrics import CONTENT_TYPE
-from core.errors import CatalogError, ReadError
+from core.errors import CatalogError
 
 
 def build(state: State) -> FastAPI:
@@ -85,10 +84,4 @@ def _add_pictures(api: FastAPI, state: State, aside: Aside) -> None:
         def drawn() -> bytes:
             return page_picture(state.bases.get(kb), chunk_id, state.cfg.ingest)
 
-        try:
-            picture = await aside.done(request, caller(request, user.id), drawn)
-        except ReadError as error:
-            return JSONResponse(error_body(409, str(error)), 409)
-        if picture is None:
-            return Response(status_code=LEFT)
-        return Response(picture, media_type="image/png", headers={"cache-control": "no-store"})
+        return await aside.picture(request, caller(request, user.id), drawn)

@@ -7,12 +7,13 @@ from typing import Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
 from app.http.openai_form import error_body
 from app.running.bases import State
 from app.running.limits import LimitError
 from app.running.users import User
+from core.errors import ReadError
 
 T = TypeVar("T")
 LEFT = 499  # nobody reads it: the client has left (nginx has it so too)
@@ -36,6 +37,16 @@ class Aside:
         finally:
             self._waiting[who] -= 1
             self._waiting += Counter()  # forgets those of whom nothing waits
+
+    async def picture(self, request: Request, who: str, drawn: Callable[[], bytes]) -> Response:
+        """A response of the PNG that is drawn, which nobody keeps. Raises as `done` does."""
+        try:
+            picture = await self.done(request, who, drawn)
+        except ReadError as error:
+            return JSONResponse(error_body(409, str(error)), 409)
+        if picture is None:
+            return Response(status_code=LEFT)
+        return Response(picture, media_type="image/png", headers={"cache-control": "no-store"})
 
 
 def visitor(state: State, request: Request) -> tuple[User, dict[str, str]]:

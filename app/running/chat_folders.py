@@ -16,7 +16,7 @@ from pathlib import Path
 from core.errors import CatalogError
 
 _FOLDER, _GONE = ".chat-files", ".gone"
-_ID = re.compile(r"[0-9a-f]{32}")
+ID = r"[0-9a-f]{32}"  # of a conversation
 
 
 def all_of(data: Path) -> Path:
@@ -26,7 +26,7 @@ def all_of(data: Path) -> Path:
 
 def is_chat(name: str) -> bool:
     """Whether a name has the form of a conversation's id, by which the index of its files is called."""
-    return _ID.fullmatch(name) is not None
+    return re.fullmatch(ID, name) is not None
 
 
 def home_of(data: Path, chat_id: str) -> Path:

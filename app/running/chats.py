@@ -8,17 +8,15 @@ in `_VISIBLE`, for the page, exports, search and follow-ups.
 
 import json
 import sqlite3
-import threading
 import time
 import uuid
-from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from app.running import chat_folders
+from app.running.chats_answers import Answers, adapter, keep
 from app.running.chats_export import as_markdown
 from app.running.chats_schema import steps
 from app.running.forgetting import ERASED, Documents, Forgotten, forget
@@ -27,14 +25,11 @@ from core.errors import AccessError
 from core.text import well_formed
 from core.types import Answer, Source, Turn
 
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
-
 FILE = "chats.sqlite"
-_WAIT_S = 30.0  # for another that writes
+_WAIT_S = 30.0  # for another thread or process that writes
 _TITLE = 60  # characters of a first question that name a conversation
-_REMEMBERED = 16_000_000  # characters of answers that are kept as objects
 _CHAT = "id, title, bases, open_mode, made, changed, pinned, folder"
+_NEW = "id, owner, title, bases, open_mode, made, changed"
 _BELOW = " / "  # between a folder and a name, as it is typed
 # Of a message m: whether :sees, a JSON list of ids, holds all knowledge bases that it rests on.
 _VISIBLE = """NOT EXISTS (
@@ -105,8 +100,7 @@ class Chats:
     def __init__(self, data: Path) -> None:
         self.data, self.file = data, data / FILE
         self._store = Store(self.file, steps(data), _WAIT_S)
-        self._known: OrderedDict[tuple[int, float], tuple[Answer, int]] = OrderedDict()  # with its record's length
-        self._mutex = threading.Lock()
+        self._answers = Answers()
 
     def close(self) -> None:
         """Close the file."""
@@ -114,11 +108,10 @@ class Chats:
 
     def begin(self, reader: Reader, bases: Sequence[str], open_mode: bool = False) -> Chat:
         """A new conversation, nameless until its first question."""
-        chat = Chat(uuid.uuid4().hex, "", tuple(bases), open_mode, made := time.time(), made)
-        row = (chat.id, reader.owner, "", json.dumps(chat.bases), open_mode, chat.made, chat.changed)
+        chat = Chat(uuid.uuid4().hex, "", tuple(bases), open_mode, time.time(), time.time())
         with self._store.writing() as db:
-            named = "id, owner, title, bases, open_mode, made, changed"
-            db.execute(f"INSERT INTO chats({named}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            row = (chat.id, reader.owner, "", json.dumps(chat.bases), open_mode, chat.made, chat.changed)
+            db.execute(f"INSERT INTO chats({_NEW}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         return chat
 
     def get(self, reader: Reader, chat_id: str) -> Chat:
@@ -136,8 +129,8 @@ class Chats:
         for n, word in enumerate(search.split()):
             values[f"like{n}"] = "%" + word.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
             like = rf"LIKE :like{n} ESCAPE '\'"
-            sql += f" AND (title {like} OR EXISTS(SELECT 1 FROM messages m WHERE m.chat = c.id AND m.text {like} "
-            sql += f"AND {_VISIBLE}))"
+            sql += f" AND (title {like} OR EXISTS(SELECT 1 FROM messages m WHERE m.chat = c.id AND m.text {like}"
+            sql += f" AND {_VISIBLE}))"
         with self._store.reading() as db:
             return [_chat(row) for row in db.execute(f"{sql} ORDER BY pinned DESC, changed DESC LIMIT :limit", values)]
 
@@ -207,7 +200,8 @@ class Chats:
         """A message that is shown, with what it rests on, and the question before it ("" for a question itself)."""
         with self._store.reading() as db:
             shown = {m.id: m for m in _outline(db, reader, chat_id)}
-            if (found := shown.get(message)) is None:
+            found = shown.get(message)
+            if found is None:
                 return None
             question = shown.get(found.parent or 0)
             return self._with_answers(db, [found])[0], question.text if question else ""
@@ -215,8 +209,8 @@ class Chats:
     def holding(self, reader: Reader, message: int) -> str:
         """The id of the reader's conversation that a message is part of. Raises `AccessError` where it is in none."""
         with self._store.reading() as db:
-            found = db.execute("SELECT chat FROM messages WHERE id = ?", [min(message, 2**63 - 1)]).fetchone()
-            return str(_own(db, reader, found[0] if found else "")[0])
+            row = db.execute("SELECT chat FROM messages WHERE id = ?", [min(message, 2**63 - 1)]).fetchone()
+            return str(_own(db, reader, row[0] if row else "")[0])
 
     def ask(self, reader: Reader, chat_id: str, parent: int | None, question: str) -> int:
         """Put a question behind a message (None: first), and show it. The first one names its conversation."""
@@ -240,7 +234,7 @@ class Chats:
             behind = "UPDATE messages SET parent = ? WHERE parent = ? AND role = 'user'"
             if db.execute(behind, [message, question]).rowcount and shown:
                 db.execute("UPDATE chats SET leaf = ? WHERE id = ?", [*shown, chat_id])
-            _keep(db, message, answer)
+            keep(db, message, answer)
         return message
 
     def amend(self, reply: int, text: str, answer: Answer | None) -> None:
@@ -248,16 +242,14 @@ class Chats:
         with self._store.writing() as db:
             sql = "UPDATE messages SET text = ? WHERE id = ? AND text <> ?"
             if db.execute(sql, [well_formed(text), reply, ERASED]).rowcount:
-                _keep(db, reply, answer)
-        with self._mutex:  # it may have been cut, and be gone on with
-            for key in [key for key in self._known if key[0] == reply]:
-                del self._known[key]
+                keep(db, reply, answer)
+        self._answers.forget(reply)
 
     def found(self, reply: int, sources: Sequence[Source]) -> None:
         """On which passages an answer rests that is not complete yet."""
         with self._store.writing() as db:
             if db.execute("SELECT 1 FROM messages WHERE id = ? AND text <> ?", [reply, ERASED]).fetchone():
-                record = _adapter(tuple[Source, ...]).dump_json(tuple(sources)).decode()
+                record = adapter(tuple[Source, ...]).dump_json(tuple(sources)).decode()
                 db.execute("INSERT OR REPLACE INTO found VALUES (?, ?)", [reply, f'{{"sources": {record}}}'])
 
     def turn(self, reader: Reader, chat_id: str, message: int, step: int) -> None:
@@ -265,8 +257,9 @@ class Chats:
         with self._store.writing() as db:
             _own(db, reader, chat_id)
             _check(db, chat_id, message)
-            sql = "SELECT id FROM messages WHERE chat = ? AND parent IS (SELECT parent FROM messages WHERE id = ?) "
-            peers = [i for (i,) in db.execute(f"{sql} ORDER BY id", [chat_id, message])]
+            same = "parent IS (SELECT parent FROM messages WHERE id = ?)"
+            sql = f"SELECT id FROM messages WHERE chat = ? AND {same} ORDER BY id"
+            peers = [i for (i,) in db.execute(sql, [chat_id, message])]
             leaf = peers[min(max(peers.index(message) + step, 0), len(peers) - 1)]
             while below := db.execute("SELECT max(id) FROM messages WHERE parent = ?", [leaf]).fetchone()[0]:
                 leaf = below
@@ -316,27 +309,9 @@ class Chats:
         return forgotten
 
     def _with_answers(self, db: sqlite3.Connection, shown: Sequence[Message]) -> list[Message]:
-        return [m if m.role == "user" or m.hidden else replace(m, answer=self._answer(db, m)) for m in shown]
-
-    def _answer(self, db: sqlite3.Connection, message: Message) -> Answer | None:
-        """The record of an answer. One that is complete changes by `amend` and by what is erased of it."""
-        key = (message.id, message.made)  # of another file the number may be another message's
-        size = db.execute("SELECT length(record) FROM answers WHERE message = ?", [message.id]).fetchone()
-        if size is None:
-            return None
-        with self._mutex:
-            found = self._known.get(key)
-            if found and found[1] == size[0]:
-                self._known.move_to_end(key)
-                return found[0]
-        ((record,),) = db.execute("SELECT record FROM answers WHERE message = ?", [message.id]).fetchall()
-        answer = _adapter(Answer).validate_json(record)
-        with self._mutex:
-            self._known[key] = (answer, len(record))
-            kept = sum(length for _, length in self._known.values())
-            while kept > _REMEMBERED:
-                kept -= self._known.popitem(last=False)[1][1]
-        return answer
+        return [
+            m if m.role == "user" or m.hidden else replace(m, answer=self._answers.of(db, m.id, m.made)) for m in shown
+        ]
 
 
 def _own(db: sqlite3.Connection, reader: Reader, chat_id: str, columns: str = "id") -> tuple[Any, ...]:
@@ -373,26 +348,12 @@ def _add(
         "INSERT INTO messages(chat, parent, role, text, made, rests_on) VALUES (?, ?, ?, ?, ?, ?)", row
     ).lastrowid
     db.execute("UPDATE chats SET leaf = ?, changed = ? WHERE id = ?", [added, time.time(), chat_id])
-    return added or 0  # of an INSERT it is a number
-
-
-def _keep(db: sqlite3.Connection, message: int, answer: Answer | None) -> None:
-    if answer:
-        db.execute("DELETE FROM found WHERE message = ?", [message])
-        db.execute(
-            "INSERT OR REPLACE INTO answers VALUES (?, ?)", [message, _adapter(Answer).dump_json(answer).decode()]
-        )
+    assert added is not None  # of an INSERT it never is
+    return added
 
 
 def _sees(reader: Reader) -> str:
     return json.dumps(sorted(reader.sees.values()))
-
-
-@cache
-def _adapter(kind: Any) -> "TypeAdapter[Any]":
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(kind)
 
 
 def _chat(row: Sequence) -> Chat:

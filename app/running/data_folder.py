@@ -7,6 +7,7 @@ then be begun on the disk beneath, and the old one be hidden by it or lost from 
 from pathlib import Path
 
 from core.errors import CatalogError
+from core.files import number_of
 
 
 class DataFolder:
@@ -14,7 +15,7 @@ class DataFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._was = _identity(path)
+        self._was = number_of(path)
 
     def check(self, *files: Path) -> None:
         """Raise `CatalogError` where the folder is not there any more, or another one that holds none of `files`.
@@ -22,7 +23,7 @@ class DataFolder:
         One that does hold one is the data folder, back on its disk, which may bear another number then, or put there
         from a copy. One that was not there at first may be made.
         """
-        now = _identity(self.path)
+        now = number_of(self.path)
         if self._was is None:
             self._was = now
         elif now is None or (now != self._was and not any(file.exists() for file in files)):
@@ -36,11 +37,3 @@ class DataFolder:
         self.check(*files)
         self.path.mkdir(parents=True, exist_ok=True)
         self.check(*files)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_dev, stat.st_ino

@@ -61,7 +61,8 @@ class Answering:
         said, reader = await run_in_threadpool(self._visitor, request)
         chats, texts = self.chats, TEXTS[said]
         asked = mention.read(text, reader.sees)
-        named = asked.named or dict.fromkeys(self._choice(bases, reader, chat_id), ())
+        files = await run_in_threadpool(self.state.files.holds, chat_id)
+        named = asked.named or dict.fromkeys(self._choice(bases, reader, alone=files), ())
         begun = await run_in_threadpool(self._begun, reader, chat_id, question, named, said)
         reply, needed, history, before, listed = begun
         shown = writing.messages([*before, bot("…")])
@@ -70,7 +71,7 @@ class Answering:
         own = _Answering(reply, before, lambda written: chats.amend(reply, written, None))
         trouble = line = ""
         try:
-            if not named and not self.state.files.holds(chat_id):
+            if not named and not files:
                 raise CatalogError(texts["no_kb"])
             with self.state.limits.admit(caller(request, reader.owner), taken=True):
                 await asyncio.to_thread(self.state.usage.count, reader.owner, "page", named)
@@ -110,7 +111,7 @@ class Answering:
         (index, where), *also = [*places, *([dropped] if dropped else [])] or await asyncio.to_thread(
             mention.scopes, self.state.bases, dict.fromkeys(self._choice([], reader), ())
         )
-        plan = await planned(self._settings(chat_id), index.home, manner)
+        plan = await planned(await asyncio.to_thread(self._settings, chat_id), index.home, manner)
         attached = dropped[0] if dropped else None
         async with aclosing(
             answer(index, asked.question, plan, history, where, also=also, attached=attached)
@@ -143,7 +144,7 @@ class Answering:
                 index = await asyncio.to_thread(self.state.bases.get, kbs[0]) if kbs else None
                 home = index.home if index else home_of(self.chats.data, chat_id)
                 needed = {name: known for name, known in reader.sees.items() if known in last.rests_on}
-                plan = await planned(self._settings(chat_id), home)
+                plan = await planned(await asyncio.to_thread(self._settings, chat_id), home)
                 events = guarded(self.state, request, reader.owner, needed, go_on(cut, plan))
                 async with aclosing(self._streamed(events, own, writing, said)) as stream:
                     async for step in _whole(writing, first, stream):
@@ -254,12 +255,12 @@ class Answering:
         user = self.state.users.require(request, "reader")
         return tongue(request), reader_of(self.state, user)
 
-    def _choice(self, bases: Sequence[str], reader: Reader, chat_id: str = "") -> list[str]:
+    def _choice(self, bases: Sequence[str], reader: Reader, *, alone: bool = False) -> list[str]:
         """Those knowledge bases that may be asked; the one the app was started with where none is left.
 
-        None where none is chosen in a conversation that has files: these alone are asked.
+        `alone`: none where none is chosen, since the conversation has files, which are asked alone then.
         """
-        if not bases and chat_id and self.state.files.holds(chat_id):
+        if alone and not bases:
             return []
         first = [self.kb] if self.kb in reader.sees else sorted(reader.sees)[:1]
         return [name for name in bases if name in reader.sees] or first

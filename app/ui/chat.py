@@ -118,7 +118,7 @@ class _Talk(Answering):
         if chat_id:
             try:
                 chat = self.chats.get(reader, chat_id)
-                chosen, asked = self._choice(chat.bases, reader, chat_id), chat.open_mode
+                chosen, asked = self._choice(chat.bases, reader, alone=self.state.files.holds(chat_id)), chat.open_mode
             except AccessError:
                 chat_id = ""
         if chat_id:
@@ -316,7 +316,7 @@ class _Talk(Answering):
             if writing is not None and goes_on:
                 shown[1] = writing.messages(writing.shown)
             files = chat_files.shown(self.state, reader, chosen, said)
-            asks = self._choice(chat.bases, reader, chosen)
+            asks = self._choice(chat.bases, reader, alone=self.state.files.holds(chosen))
             return *shown, asks, chat.open_mode, gr.Textbox(stop_btn=goes_on), files
         if kind == "rename":
             self.chats.rename(reader, chosen, told.get("title", ""))

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from fastapi import Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
 from app.answering.view import page_picture
-from app.http.openai_form import error_body
-from app.http.visit import LEFT, Aside
+from app.http.visit import Aside
 from app.messages.errors_zh import says
 from app.messages.texts import TEXTS, Tongue, tongue
 from app.running.chat_files import Attached
@@ -24,7 +23,7 @@ from app.running.limits import caller
 from app.running.users import User
 from app.ui.conversation import reader_of
 from app.ui.markup import markup
-from core.errors import CatalogError, ReadError
+from core.errors import CatalogError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -118,10 +117,4 @@ def add_routes(api: "FastAPI", state: "State") -> None:
                 raise CatalogError("this chat has no files", "they were removed")
             return page_picture(scope[0], chunk_id, state.cfg.ingest)
 
-        try:
-            picture = await aside.done(request, caller(request, user.id), drawn)
-        except ReadError as error:
-            return JSONResponse(error_body(409, str(error)), 409)
-        if picture is None:
-            return Response(status_code=LEFT)
-        return Response(picture, media_type="image/png", headers={"cache-control": "no-store"})
+        return await aside.picture(request, caller(request, user.id), drawn)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from app.answering.view import has_picture
 from app.messages.errors_zh import says
 from app.messages.texts import TEXTS, Tongue, timed, version_notes
-from app.running.chat_folders import is_chat
+from app.running.chat_folders import ID, is_chat
 from app.ui.passage import TURNS_ROUND, laid_out, quotes_of
 from core.text import keywords
 from core.types import Answer, Candidate, Hit, Source, Trace
@@ -43,7 +43,7 @@ _HELD, _BARE = "\ue000", "\ue001"  # stand behind a statement until what was wri
 _SIGNS = (_HELD, _BARE)
 _NO_SIGNS = {ord(_HELD): None, ord(_BARE): None}
 _NO_TRACE = Trace()
-_OF_CHAT = re.compile(r"\b[0-9a-f]{32}(?=/|: )")  # how the files of a conversation are called among knowledge bases
+_OF_CHAT = re.compile(rf"\b{ID}(?=/|: )")  # how the files of a conversation are called among knowledge bases
 _TRACED = 20  # candidates that are shown
 _WORD_JOINER = "\u2060"  # is not seen
 _STARS = re.compile(r"(?<=([^\s*\\]))\*+(?=([^\s*]))")

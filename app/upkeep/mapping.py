@@ -12,6 +12,7 @@ from core.sources import address, checked, in_bucket, in_web, mirrored
 from core.types import KnownFile
 from ingest.bucket import check_bucket
 from ingest.mirror import holds_some
+from ingest.reach import lies_in
 from ingest.scan import check_folder, hash_file
 from retrieval.catalog import Catalog
 from retrieval.index import Index
@@ -68,7 +69,7 @@ def _confirm(sources: Sequence[str], new: Confirm, data: Path, database: str) ->
 
 def _lies_in(inner: str, outer: str) -> bool:
     """Whether two sources are one, or one is within the other: a page of the web holds no other."""
-    return inner == outer or (not in_web(inner) and inner.startswith(outer.rstrip("/") + "/"))
+    return inner == outer if in_web(inner) else lies_in(inner, outer)
 
 
 def _mapped(folders: Sequence[str], maps: Sequence[str]) -> dict[str, str]:

@@ -397,7 +397,7 @@ def test_threads_that_come_and_go_leave_nothing_behind(chats: Chats) -> None:
 def test_a_conversation_that_was_read_is_not_parsed_again(chats: Chats, monkeypatch: pytest.MonkeyPatch) -> None:
     chat, _ = talk(chats, "How many?", "25.", "Really?", "Yes.")
     first = chats.branch(ANN, chat)
-    monkeypatch.setattr("app.running.chats._adapter", lambda _: pytest.fail("parsed again"))
+    monkeypatch.setattr("app.running.chats_answers.adapter", lambda _: pytest.fail("parsed again"))
     assert chats.branch(ANN, chat) == first
     assert [m.text for m in chats.outline(ANN, chat)] == [m.text for m in first]
 

@@ -25,6 +25,15 @@ def ui(handbook: Path, model_server: Stub, tmp_path_factory: pytest.TempPathFact
         yield app
 
 
+@pytest.fixture(scope="module")
+def bare(handbook: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """The UI over a copy of the handbook, with no model configured."""
+    folder = tmp_path_factory.mktemp("bare")
+    shutil.copytree(handbook, folder / "data")
+    with running("ui", folder / "data", folder / "ui.log") as app:
+        yield app
+
+
 @pytest.fixture
 def visit(browser: "Browser") -> Iterator[Visiting]:
     """Open a UI; arguments as for `visiting`."""

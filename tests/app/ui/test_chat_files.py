@@ -1,8 +1,6 @@
 """Files of a chat as somebody uses them: dropped onto it, asked, there after a reload, gone with it."""
 
 import base64
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +8,7 @@ from docx import Document
 from playwright.sync_api import expect
 
 from app.running.chat_folders import all_of
-from tests.app.app_process import App, Visit, Visiting, running
+from tests.app.app_process import App, Visit, Visiting
 from tests.app.stub_model import Reply, Stub
 
 pytestmark = pytest.mark.browser
@@ -24,15 +22,6 @@ _DROP = """([name, content]) => {
   for (const kind of ['dragover', 'drop'])
     box.dispatchEvent(new DragEvent(kind, { dataTransfer: dropped, bubbles: true, cancelable: true }));
 }"""
-
-
-@pytest.fixture(scope="module")
-def bare(handbook: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """The UI over a copy of the handbook, with no model configured."""
-    folder = tmp_path_factory.mktemp("chat-files")
-    shutil.copytree(handbook, folder / "data")
-    with running("ui", folder / "data", folder / "ui.log") as app:
-        yield app
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What everyone can use: axe finds nothing on any tab, nothing is wider than the page, and the keyboard reaches it."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from app.ui.page import TABS
-from tests.app.app_process import App, Visit, Visiting, running, visiting
+from tests.app.app_process import App, Visit, Visiting, visiting
 from tests.app.ui.test_accessibility import open_tab
 
 pytestmark = pytest.mark.browser
@@ -36,18 +35,10 @@ IN_PLACE = """() => ['.rs-head', '#question', '#tabs > .tab-wrapper'].every(part
 }) && document.documentElement.scrollHeight <= innerHeight"""
 
 
-@pytest.fixture(scope="module")
-def app(handbook: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    folder = tmp_path_factory.mktemp("looks")
-    shutil.copytree(handbook, folder / "data")
-    with running("ui", folder / "data", folder / "ui.log") as app:
-        yield app
-
-
 @pytest.fixture
-def visit(browser: Browser, app: App) -> Iterator[Visiting]:
+def visit(browser: Browser, bare: App) -> Iterator[Visiting]:
     with ExitStack() as stack:
-        yield lambda *args: stack.enter_context(visiting(browser, app.url, *args))
+        yield lambda *args: stack.enter_context(visiting(browser, bare.url, *args))
 
 
 def asked(seen: Visit, said: str = "en") -> None:

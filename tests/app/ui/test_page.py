@@ -5,30 +5,19 @@ Every visit ends with the check that no request left 127.0.0.1 and that the brow
 
 import json
 import re
-import shutil
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
 from app.training.votes import read_votes
-from tests.app.app_process import RETRY, App, Visit, Visiting, running, visiting
+from tests.app.app_process import RETRY, App, Visit, Visiting, visiting
 from tests.app.stub_model import MODEL, Reply, Stub
 
 pytestmark = pytest.mark.browser
 
 QUESTION = "Up to what turbidity does the LT-300 measure?"
-
-
-@pytest.fixture(scope="module")
-def bare(handbook: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """The UI over a copy of the handbook, with no model configured."""
-    folder = tmp_path_factory.mktemp("bare-ui")
-    shutil.copytree(handbook, folder / "data")
-    with running("ui", folder / "data", folder / "ui.log") as app:
-        yield app
 
 
 def cards(seen: Visit) -> dict[str, str]:
